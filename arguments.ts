@@ -1,0 +1,142 @@
+/**
+ * Checks of what a caller hands in. Each throws at the call, naming the
+ * argument and the value.
+ *
+ * @module
+ */
+
+/** How a wrong value is shown in a message. */
+export function showValue(value: unknown): string {
+  const text = Deno.inspect(value, {
+    depth: 1,
+    compact: true,
+    breakLength: Infinity,
+    strAbbreviateSize: 60,
+  });
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+/**
+ * Checks a number of milliseconds: `min` or more, `Infinity` unless it must be
+ * finite.
+ *
+ * @throws {TypeError} If `value` is not a number.
+ * @throws {RangeError} If it is NaN or out of range.
+ */
+export function checkMilliseconds(
+  name: string,
+  value: unknown,
+  { min = 0, finite = false }: { min?: number; finite?: boolean } = {},
+): number {
+  if (typeof value !== "number") {
+    throw new TypeError(
+      `${name} must be a number of ms, got ${showValue(value)}`,
+    );
+  }
+  if (!(value >= min) || (finite && value === Infinity)) {
+    const range = `${finite ? "a finite number of " : ""}${min} or more`;
+    throw new RangeError(`${name} must be ${range} ms, got ${value}`);
+  }
+  return value;
+}
+
+/**
+ * Checks a whole number.
+ *
+ * @throws {TypeError} If `value` is not a number.
+ * @throws {RangeError} If it is fractional, NaN or out of range.
+ */
+export function checkInteger(
+  name: string,
+  value: unknown,
+  min: number,
+  max: number = Infinity,
+): number {
+  if (typeof value !== "number") {
+    throw new TypeError(`${name} must be a number, got ${showValue(value)}`);
+  }
+  const whole = Number.isInteger(value) || value === Infinity;
+  if (!whole || value < min || value > max) {
+    const range = max === Infinity ? `${min} or more` : `from ${min} to ${max}`;
+    throw new RangeError(`${name} must be an integer ${range}, got ${value}`);
+  }
+  return value;
+}
+
+/**
+ * Checks that `value` is a `Uint8Array`.
+ *
+ * @throws {TypeError} If it is anything else.
+ */
+export function checkBytes(name: string, value: unknown): void {
+  if (value instanceof Uint8Array) return;
+  const hint = typeof value === "string"
+    ? ": encode text with new TextEncoder().encode(text)"
+    : "";
+  throw new TypeError(
+    `${name} must be a Uint8Array, got ${showValue(value)}${hint}`,
+  );
+}
+
+/**
+ * Checks that `value` can be called.
+ *
+ * @throws {TypeError} If it is not a function.
+ */
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== "function") {
+    throw new TypeError(`${name} must be a function, got ${showValue(value)}`);
+  }
+}
+
+/**
+ * Checks that `value` is an object that has each of `methods`.
+ *
+ * @throws {TypeError} If it is no object, or one of them is missing.
+ */
+export function checkMethods(
+  name: string,
+  value: unknown,
+  methods: readonly string[],
+): void {
+  if (value === null || typeof value !== "object") {
+    throw new TypeError(`${name} must be an object, got ${showValue(value)}`);
+  }
+  for (const method of methods) {
+    if (typeof (value as Record<string, unknown>)[method] !== "function") {
+      throw new TypeError(`${name} has no ${method}() method`);
+    }
+  }
+}
+
+/**
+ * Checks that `value` is `true` or `false`.
+ *
+ * @throws {TypeError} If it is anything else.
+ */
+export function checkBoolean(name: string, value: unknown): void {
+  if (typeof value === "boolean") return;
+  throw new TypeError(`${name} must be true or false, got ${showValue(value)}`);
+}
+
+/**
+ * Checks an object of options.
+ *
+ * @throws {TypeError} If it is no object.
+ */
+export function checkOptions(value: unknown): void {
+  if (typeof value === "object" && value !== null) return;
+  throw new TypeError(`options must be an object, got ${showValue(value)}`);
+}
+
+/**
+ * Checks that `value` is text that is not empty.
+ *
+ * @throws {TypeError} If it is anything else.
+ */
+export function checkText(name: string, value: unknown): string {
+  if (typeof value === "string" && value !== "") return value;
+  throw new TypeError(
+    `${name} must be a non-empty string, got ${showValue(value)}`,
+  );
+}

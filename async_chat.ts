@@ -1,0 +1,697 @@
+/**
+ * Conversations: {@linkcode AsyncChat} cuts what arrives at terminators and
+ * queues what is to be sent, as Python's `asynchat` does.
+ *
+ * @module
+ */
+
+import { checkBytes, checkInteger, showValue } from "./arguments.ts";
+import {
+  connectionOf,
+  Dispatcher,
+  endpointOf,
+  selfSending,
+  type StartTlsOptions,
+} from "./dispatcher.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { Hook } from "./hooks.ts";
+import {
+  type Piece,
+  type ProducerLike,
+  type Source,
+  sourceOf,
+} from "./producer.ts";
+import { isPromise } from "./reactor.ts";
+import { Terminator } from "./terminator.ts";
+
+const encoder = new TextEncoder();
+const NO_BYTES = new Uint8Array(0);
+
+const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
+let woken: (chat: AsyncChat) => unknown;
+
+/**
+ * A dispatcher for protocols that talk in lines, or in blocks of known length,
+ * or in both by turns. Override {@linkcode AsyncChat.collectIncomingData} and
+ * {@linkcode AsyncChat.foundTerminator}.
+ *
+ * @example Answer each line in capitals
+ * ```ts
+ * import { AsyncChat, type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Shouter extends AsyncChat {
+ *   #line = "";
+ *   constructor(conn: Channel) {
+ *     super(conn);
+ *     this.setTerminator("\r\n");
+ *   }
+ *   override collectIncomingData(data: Uint8Array) {
+ *     this.#line += new TextDecoder().decode(data);
+ *   }
+ *   override foundTerminator() {
+ *     this.push(`${this.#line.toUpperCase()}\r\n`);
+ *     this.#line = "";
+ *   }
+ * }
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const { port } = listener.addr;
+ * const client = await Deno.connect({ port });
+ * const chat = new Shouter(await listener.accept());
+ * await client.write(new TextEncoder().encode("spam\r\neggs\r\n"));
+ * await client.closeWrite();
+ * await loop();
+ *
+ * assertEquals(await new Response(client.readable).text(), "SPAM\r\nEGGS\r\n");
+ * listener.close();
+ * ```
+ */
+export class AsyncChat extends Dispatcher {
+  static {
+    woken = (chat) => chat.#woken();
+  }
+
+  /** The most bytes to take from the connection at a time. */
+  acInBufferSize = 65_536;
+  /** While so many bytes are on their way, producers are not asked for more. */
+  acOutBufferSize = 65_536;
+
+  #maxLength = 64 * 1024;
+  #highWaterMark = 64 * 1024;
+
+  /** The connection that what follows belongs to. */
+  #life: Endpoint | null = null;
+
+  // What arrives. Not yet handed out: the beginning of the terminator that is
+  // held back, as long as `#search.matched`, and `#data` from `#at` on.
+  #terminator: string | Uint8Array | number | null = null;
+  #search: Terminator | null = null;
+  /** The last terminator looked for, ready to be looked for again. */
+  #lastSearch: Terminator | null = null;
+  #lastText: string | null = null;
+  /** How many bytes of a counted block are still to come. */
+  #left = 0;
+  /** A counted block is complete, which has not been told. */
+  #isDue = false;
+  #data: Uint8Array = NO_BYTES;
+  #at = 0;
+  /** Up to here, `#data` is known to hold no terminator. */
+  #plainTo = 0;
+  /** How many bytes were collected since the last terminator. */
+  #collected = 0;
+
+  // What is sent. Only a source keeps bytes in the queue: those that wait for
+  // nothing but the peer are in the connection's hands.
+  readonly #queue: (Uint8Array | Source)[] = [];
+  #queuedBytes = 0;
+  #pulling = false;
+  #failure: { error: unknown } | null = null;
+  #closesWhenDone = false;
+  #wasFull = false;
+
+  // What arrives
+
+  /**
+   * Sets what ends a message: text (as UTF-8) or bytes to look for, a number of
+   * bytes, or nothing (`null`, or 0 as in Python): then all is collected as it
+   * comes. It may change at any time, best in
+   * {@linkcode AsyncChat.foundTerminator}, and holds for all that has not been
+   * collected, received or not. A connection that follows a `close()` begins
+   * with the terminator that was set last.
+   *
+   * @param terminator The terminator.
+   * @throws {TypeError} If it is of another type.
+   * @throws {RangeError} If it is empty, negative or fractional.
+   */
+  setTerminator(terminator: string | Uint8Array | number | null): void {
+    const search = this.#searchFor(terminator);
+    const endpoint = this.#begin();
+    if (this.#search !== null && this.#search.matched > 0) {
+      this.#unhold();
+      endpoint?.notifyAt(Infinity, WOKEN); // To look at it again.
+    }
+    this.#plainTo = 0;
+    this.#isDue = false;
+    this.#terminator = terminator;
+    this.#search = search;
+    this.#left = typeof terminator === "number" ? terminator : 0;
+  }
+
+  /** Protocols that go back and forth between a few terminators do so often. */
+  #searchFor(terminator: string | Uint8Array | number | null) {
+    if (typeof terminator === "string" && terminator === this.#lastText) {
+      return this.#lastSearch;
+    }
+    const search = parseTerminator(terminator);
+    if (typeof terminator === "string") {
+      this.#lastText = terminator;
+      this.#lastSearch = search;
+    }
+    return search;
+  }
+
+  /** The terminator. Of a number of bytes, those that are still to come. */
+  getTerminator(): string | Uint8Array | number | null {
+    this.#begin();
+    return typeof this.#terminator === "number" ? this.#left : this.#terminator;
+  }
+
+  /**
+   * How many bytes may arrive without a terminator that is looked for; beyond
+   * it, {@linkcode AsyncChat.handleOverflow} runs. In bytes. A number of bytes
+   * as terminator bounds itself.
+   *
+   * @default {65_536}
+   */
+  get maxLength(): number {
+    return this.#maxLength;
+  }
+  set maxLength(bytes: number) {
+    this.#maxLength = checkInteger("maxLength", bytes, 1);
+  }
+
+  /**
+   * Bytes have arrived, none of them part of a terminator. Override it.
+   *
+   * @param _data The bytes, to keep or to change: they will not be looked at
+   * again. Other pieces may lie in the same `data.buffer`, so copy what is to
+   * be kept for long, or transferred.
+   */
+  collectIncomingData(_data: Uint8Array): void | Promise<void> {
+    throw new Error("collectIncomingData() must be overridden");
+  }
+
+  /** What was collected is complete. Override it. */
+  foundTerminator(): void | Promise<void> {
+    throw new Error("foundTerminator() must be overridden");
+  }
+
+  /**
+   * {@linkcode AsyncChat.maxLength} bytes were collected, and more follow. By
+   * default it is logged, and the connection is closed. An override that does
+   * not close gets the rest as if it were a message of its own.
+   */
+  handleOverflow(): void | Promise<void> {
+    this.logInfo(
+      `closing ${this}: more than ${this.#maxLength} bytes without a terminator`,
+      "error",
+    );
+    this.close();
+  }
+
+  /**
+   * Takes what has arrived apart. After an error in a hook that did not close
+   * the connection, it goes on behind what that hook was given.
+   */
+  override handleRead(): void | Promise<void> {
+    const endpoint = this.#begin();
+    if (!this.#isDue && this.#at >= this.#data.length) {
+      const data = this.#receive();
+      if (data.length === 0) return;
+      this.#data = data;
+      this.#at = this.#plainTo = 0;
+    }
+    return this.#parse(endpoint!);
+  }
+
+  #receive(): Uint8Array {
+    try {
+      return this.recv(this.acInBufferSize);
+    } catch (error) {
+      if (error instanceof Deno.errors.WouldBlock) return NO_BYTES;
+      throw error;
+    }
+  }
+
+  /** Forgets what belongs to a former connection. */
+  #begin(): Endpoint | null {
+    const endpoint = endpointOf(this);
+    if (endpoint === this.#life) return endpoint;
+    this.#life = endpoint;
+    this.#forgetInput();
+    if (typeof this.#terminator === "number") this.#left = this.#terminator;
+    this.#closesWhenDone = this.#wasFull = false;
+    this.#failure = null;
+    return endpoint;
+  }
+
+  #forgetInput(): void {
+    this.#data = NO_BYTES;
+    this.#at = this.#plainTo = this.#collected = 0;
+    this.#isDue = false;
+    if (this.#search) this.#search.matched = 0;
+  }
+
+  /** Puts what is held back before what is still to be looked at. */
+  #unhold(from = 0): void {
+    const search = this.#search!;
+    const held = search.bytes.subarray(from, search.matched);
+    search.matched = 0;
+    this.#data = concat(held, this.#data.subarray(this.#at));
+    this.#at = this.#plainTo = 0;
+  }
+
+  /** Calls one hook after the other until nothing is left, or one is async. */
+  #parse(endpoint: Endpoint): void | Promise<void> {
+    try {
+      while (!endpoint.closed) {
+        let result: unknown;
+        if (this.#isDue) {
+          this.#isDue = false;
+          this.#collected = 0;
+          result = this.foundTerminator();
+        } else if (this.#at >= this.#data.length) {
+          // An idle connection is not to hold on to a large buffer.
+          this.#data = NO_BYTES;
+          this.#at = this.#plainTo = 0;
+          return;
+        } else if (this.#search === null) result = this.#count();
+        else result = this.#cut(endpoint, this.#search);
+        if (isPromise(result)) return this.#parseAfter(endpoint, result);
+      }
+    } catch (error) {
+      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
+      throw error;
+    }
+  }
+
+  async #parseAfter(
+    endpoint: Endpoint,
+    result: PromiseLike<unknown>,
+  ): Promise<void> {
+    try {
+      await result;
+    } catch (error) {
+      endpoint.notifyAt(Infinity, WOKEN);
+      throw error;
+    }
+    return this.#parse(endpoint);
+  }
+
+  /** Collects all, or what belongs to a counted block. */
+  #count(): unknown {
+    const data = this.#data;
+    const start = this.#at;
+    let end = data.length;
+    if (this.#left > 0) {
+      end = Math.min(end, start + this.#left);
+      this.#left -= end - start;
+      this.#isDue = this.#left === 0;
+    }
+    this.#at = end;
+    return this.collectIncomingData(view(data, start, end));
+  }
+
+  /** Collects what precedes the next terminator, and tells that it is there. */
+  #cut(endpoint: Endpoint, search: Terminator): unknown {
+    const data = this.#data;
+    const start = this.#at;
+    if (start < this.#plainTo) {
+      return this.#collectSome(search, this.#plainTo - start);
+    }
+    const held = search.matched;
+    const after = search.find(data, start);
+    const isFound = after >= 0;
+    const end = isFound ? after : data.length;
+    const tail = isFound ? search.bytes.length : search.matched;
+    const plain = held + end - start - tail;
+    if (plain > 0) {
+      if (held > 0 || plain > this.#maxLength - this.#collected) {
+        search.matched = held;
+        return this.#collectSome(search, plain);
+      }
+      const stop = start + plain;
+      this.#at = isFound ? stop : end;
+      this.#collected += plain;
+      const result = this.collectIncomingData(view(data, start, stop));
+      if (!isFound || isPromise(result) || endpoint.closed) return result;
+      const isAsBefore = this.#search === search && this.#at === stop &&
+        this.#data === data;
+      if (!isAsBefore) return;
+    }
+    this.#at = end;
+    if (!isFound) return;
+    this.#collected = 0;
+    return this.foundTerminator();
+  }
+
+  /**
+   * Collects of the next `plain` bytes those that are held back, or those that
+   * fit below the limit.
+   */
+  #collectSome(search: Terminator, plain: number): unknown {
+    const { matched: held } = search;
+    const room = this.#maxLength - this.#collected;
+    const start = this.#at;
+    if (held === 0) this.#plainTo = start + plain;
+    if (room <= 0) {
+      this.#collected = 0;
+      return this.handleOverflow();
+    }
+    if (held === 0) {
+      this.#at = Math.min(start + room, this.#plainTo);
+      this.#collected += this.#at - start;
+      return this.collectIncomingData(view(this.#data, start, this.#at));
+    }
+    const count = Math.min(held, plain, room);
+    const piece = search.bytes.slice(0, count);
+    // Where the limit falls between them, the rest does not begin like the
+    // terminator.
+    if (count < Math.min(held, plain)) this.#unhold(count);
+    else search.matched -= count;
+    this.#collected += count;
+    return this.collectIncomingData(piece);
+  }
+
+  // What is sent
+
+  /**
+   * Queues bytes, or text as UTF-8. They go out by themselves, in order. The
+   * caller may change `data` afterwards. When the connection is over, they are
+   * dropped.
+   *
+   * @param data What to send.
+   * @throws {TypeError} If it is neither bytes nor text.
+   * @throws {Error} After {@linkcode AsyncChat.closeWhenDone}, or if there was
+   * no `connect()` and no connection.
+   */
+  push(data: Uint8Array | string): void {
+    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+    checkBytes("data", bytes);
+    const endpoint = this.#pushable();
+    if (this.#queue.length === 0) endpoint.buffer(bytes);
+    else {
+      // What goes out later must not change meanwhile.
+      this.#queue.push(bytes === data ? bytes.slice() : bytes);
+      this.#queuedBytes += bytes.length;
+    }
+    endpoint.outbound.start();
+    if (this.bufferedAmount >= this.#highWaterMark) this.#watch(endpoint);
+  }
+
+  /**
+   * Queues a source of bytes: a {@linkcode Producer}, anything iterable or
+   * async iterable, a `ReadableStream`. It is asked for more only as the peer
+   * takes what it gave, and released when the connection ends. What it throws
+   * goes to `handleError()`; if that does not close, what was pushed after it
+   * follows. Bytes and text are pushed as they are.
+   *
+   * @param producer The source.
+   * @throws {TypeError} If it is none of these, or a stream that is locked.
+   * @throws {RangeError} If `acOutBufferSize` is not a positive integer.
+   * @throws {Error} As {@linkcode AsyncChat.push}.
+   */
+  pushWithProducer(producer: ProducerLike): void {
+    if (typeof producer === "string" || producer instanceof Uint8Array) {
+      this.push(producer);
+      return;
+    }
+    checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
+    const endpoint = this.#pushable();
+    const source = sourceOf(producer);
+    if (endpoint.closed) {
+      cancel(source);
+      return;
+    }
+    this.#queue.push(source);
+    endpoint.onEnd = () => this.#cancelSources();
+    this.#pump(endpoint);
+  }
+
+  /**
+   * Closes, by `handleClose()`, when all that was pushed is sent, however long
+   * that takes, and not before the connection stands. Nothing can be pushed
+   * after it.
+   *
+   * @throws {Error} If there was no `connect()` and no connection.
+   */
+  closeWhenDone(): void {
+    const endpoint = connectionOf(this, "close when done");
+    this.#begin();
+    this.#closesWhenDone = true;
+    this.#watch(endpoint);
+  }
+
+  /**
+   * Forgets what was received and not collected, and what was pushed and has
+   * not begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. For
+   * emergencies.
+   */
+  discardBuffers(): void {
+    const endpoint = this.#begin();
+    this.#forgetInput();
+    this.#cancelSources();
+    this.#closesWhenDone = false;
+    if (endpoint === null) return;
+    endpoint.outbound.discard();
+    this.#watch(endpoint);
+  }
+
+  /** Bytes that were pushed and have not yet left for the peer. */
+  get bufferedAmount(): number {
+    return this.#queuedBytes + (endpointOf(this)?.outbound.pending ?? 0);
+  }
+
+  /**
+   * How many pushed bytes are many: a sender should stop at this number and
+   * wait for {@linkcode AsyncChat.handleDrain}. In bytes.
+   *
+   * @default {65_536}
+   */
+  get highWaterMark(): number {
+    return this.#highWaterMark;
+  }
+  set highWaterMark(bytes: number) {
+    this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
+  }
+
+  /**
+   * {@linkcode AsyncChat.bufferedAmount} has fallen from `highWaterMark` or
+   * more to half of it or less: go on pushing. Does not run after
+   * {@linkcode AsyncChat.closeWhenDone}.
+   */
+  handleDrain(): void | Promise<void> {}
+
+  /** Goes on sending. */
+  override handleWrite(): void | Promise<void> {
+    const endpoint = this.#begin();
+    if (endpoint) this.#pump(endpoint);
+  }
+
+  /** The connection stands. */
+  override handleConnectEvent(): void | Promise<void> {
+    const endpoint = this.#begin();
+    if (endpoint) this.#watch(endpoint); // Perhaps there is nothing to send.
+    return super.handleConnectEvent();
+  }
+
+  /**
+   * As {@linkcode Dispatcher.startTls}. What came unencrypted behind the answer
+   * to STARTTLS must not pass for something said in secret: then it is an
+   * error, and so it is while producers are unfinished.
+   *
+   * @param options The name to check, and what to secure the connection with.
+   * @returns A promise of the end of the handshake.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {Error} If something unencrypted is under way.
+   */
+  override startTls(options: StartTlsOptions = {}): Promise<void> {
+    this.#begin();
+    const isHeld = this.#search !== null && this.#search.matched > 0;
+    let obstacle: string;
+    if (isHeld || this.#at < this.#data.length) {
+      obstacle = "unencrypted bytes wait to be collected";
+    } else if (this.#queue.length > 0) obstacle = "a producer is unfinished";
+    else return super.startTls(options);
+    return Promise.reject(new Error(`Cannot start TLS: ${this}: ${obstacle}`));
+  }
+
+  /** The connection is over: closes. */
+  override handleClose(): void | Promise<void> {
+    this.close();
+  }
+
+  #pushable(): Endpoint {
+    const endpoint = connectionOf(this, "push");
+    this.#begin();
+    if (this.#closesWhenDone) {
+      throw new Error(`Cannot push: ${this} closes when done`);
+    }
+    return endpoint;
+  }
+
+  /** Asks to be woken when there is something to do. */
+  #watch(endpoint: Endpoint): void {
+    const { outbound } = endpoint;
+    if (outbound.failed) return;
+    if (this.bufferedAmount >= this.#highWaterMark) this.#wasFull = true;
+    let mark: number;
+    if (this.#failure !== null) mark = Infinity;
+    else if (this.#queue.length > 0) {
+      if (this.#pulling) return; // What comes next depends on the source.
+      mark = Math.floor(this.acOutBufferSize / 2);
+    } else if (this.#closesWhenDone) {
+      if (endpoint.channel === null) return;
+      mark = 0;
+    } else if (this.#wasFull) mark = Math.floor(this.#highWaterMark / 2);
+    else return;
+    endpoint.notifyAt(mark, WOKEN);
+  }
+
+  /** Does what is to be done, of which there may be nothing. */
+  #woken(): void | Promise<void> {
+    const endpoint = this.#begin()!;
+    if (this.#isDue || this.#at < this.#data.length) {
+      this.#watch(endpoint);
+      return this.#parse(endpoint);
+    }
+    if (this.#failure !== null) {
+      const { error } = this.#failure;
+      this.#failure = null;
+      this.#queue.shift();
+      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
+      throw error;
+    }
+    this.#pump(endpoint);
+    if (this.#closesWhenDone) {
+      const isDone = this.bufferedAmount === 0 && this.#queue.length === 0;
+      if (isDone && endpoint.channel !== null) endpoint.hooks.close();
+    } else if (
+      this.#wasFull && this.bufferedAmount <= this.#highWaterMark / 2
+    ) {
+      this.#wasFull = false;
+      return this.handleDrain();
+    }
+  }
+
+  /** Moves what is queued into the connection, as far as there is room. */
+  #pump(endpoint: Endpoint): void {
+    const { outbound } = endpoint;
+    while (this.#queue.length > 0 && !this.#pulling && !this.#failure) {
+      if (endpoint.closed || outbound.failed) break;
+      const first = this.#queue[0]!;
+      if (first instanceof Uint8Array) {
+        this.#queue.shift();
+        this.#queuedBytes -= first.length;
+        endpoint.buffer(first);
+      } else if (outbound.pending >= this.acOutBufferSize) break;
+      else this.#pull(endpoint, first);
+      outbound.start();
+    }
+    this.#watch(endpoint);
+  }
+
+  #pull(endpoint: Endpoint, source: Source): void {
+    try {
+      const piece = source.pull();
+      if (!isPromise(piece)) {
+        this.#give(endpoint, source, piece);
+        return;
+      }
+      this.#pulling = true;
+      const { reactor } = endpoint;
+      piece.then(
+        (piece) => reactor.outside(() => this.#pulled(endpoint, source, piece)),
+        (error) => reactor.outside(() => this.#giveUp(endpoint, source, error)),
+      );
+    } catch (error) {
+      this.#giveUp(endpoint, source, error);
+    }
+  }
+
+  #pulled(endpoint: Endpoint, source: Source, piece: Piece): void {
+    if (this.#queue[0] !== source) return; // The connection ended meanwhile.
+    this.#pulling = false;
+    try {
+      this.#give(endpoint, source, piece);
+    } catch (error) {
+      this.#giveUp(endpoint, source, error);
+    }
+    this.#pump(endpoint);
+    // A predicate may wait for the end of what is being answered.
+    if (this.#queue.length === 0) endpoint.reactor.wake();
+  }
+
+  /** Sends what a source gave. */
+  #give(endpoint: Endpoint, source: Source, piece: Piece): void {
+    if (this.#queue[0] !== source) return; // It closed, or discarded itself.
+    if (piece === null) {
+      this.#queue.shift();
+      return;
+    }
+    const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
+    checkBytes("What a producer gives", bytes);
+    endpoint.buffer(bytes);
+    endpoint.outbound.start();
+  }
+
+  #giveUp(endpoint: Endpoint, source: Source, error: unknown): void {
+    if (this.#queue[0] !== source) return;
+    this.#pulling = false;
+    cancel(source);
+    // It stays in the queue until that is told: nothing overtakes the error.
+    this.#failure = { error };
+    this.#watch(endpoint);
+  }
+
+  #cancelSources(): void {
+    const queue = this.#queue.splice(0);
+    this.#queuedBytes = 0;
+    this.#pulling = false;
+    this.#failure = null;
+    for (const item of queue) if (!(item instanceof Uint8Array)) cancel(item);
+  }
+}
+
+selfSending.add(AsyncChat.prototype.handleWrite);
+
+/**
+ * Prepares the search for a terminator.
+ *
+ * @throws {TypeError | RangeError} If it is none.
+ */
+function parseTerminator(terminator: unknown): Terminator | null {
+  if (terminator === null) return null;
+  if (typeof terminator === "number") {
+    checkInteger("terminator", terminator, 0, Number.MAX_SAFE_INTEGER);
+    return null;
+  }
+  const bytes = typeof terminator === "string"
+    ? encoder.encode(terminator)
+    : terminator;
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(
+      `terminator must be text, bytes, a number or null, got ${
+        showValue(terminator)
+      }`,
+    );
+  }
+  if (bytes.length === 0) throw new RangeError("terminator must not be empty");
+  return new Terminator(bytes.slice());
+}
+
+function cancel(source: Source): void {
+  try {
+    source.cancel();
+  } catch {
+    // A source that fails to stop concerns nobody any more.
+  }
+}
+
+/**
+ * The bytes from `start` to `end`. What was received belongs to this chat, and
+ * no byte of it is given out twice, so a view is as good as a copy, which would
+ * cost ten times as much as finding the line.
+ */
+function view(data: Uint8Array, start: number, end: number): Uint8Array {
+  if (end - start === data.length) return data;
+  return new Uint8Array(data.buffer, data.byteOffset + start, end - start);
+}
+
+function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}

@@ -1,0 +1,53 @@
+/**
+ * Takes lines in with {@linkcode AsyncChat}, for `bench/lines.ts`. Prints its
+ * port. Answers a line `END` with the number of lines before it.
+ *
+ * @module
+ */
+
+import { AsyncChat, type Channel, Dispatcher, loop } from "../mod.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+class Lines extends AsyncChat {
+  #line: Uint8Array = NO_BYTES;
+  #count = 0;
+
+  constructor(conn: Channel) {
+    super(conn);
+    this.setTerminator("\r\n");
+  }
+  override collectIncomingData(data: Uint8Array): void {
+    const line = this.#line;
+    if (line.length === 0) this.#line = data;
+    else {
+      this.#line = new Uint8Array(line.length + data.length);
+      this.#line.set(line);
+      this.#line.set(data, line.length);
+    }
+  }
+  override foundTerminator(): void {
+    const line = this.#line;
+    this.#line = NO_BYTES;
+    if (line.length === 3 && new TextDecoder().decode(line) === "END") {
+      this.push(`${this.#count}\n`);
+      this.#count = 0;
+    } else this.#count++;
+  }
+}
+
+class Server extends Dispatcher {
+  constructor() {
+    super();
+    this.createSocket();
+    this.bind({ hostname: "127.0.0.1", port: 0 });
+    this.listen();
+    console.log((this.addr as Deno.NetAddr).port);
+  }
+  override handleAccepted(conn: Channel): void {
+    new Lines(conn);
+  }
+}
+
+new Server();
+await loop();

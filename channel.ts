@@ -1,0 +1,112 @@
+/**
+ * What a dispatcher wraps: a {@linkcode Channel} that reads and writes bytes,
+ * or an {@linkcode Acceptor} that takes connections; and what their errors
+ * mean. `Deno.Conn`, `Deno.TlsConn`, `Deno.UnixConn`, `Deno.FsFile` and
+ * `Deno.Listener` fit these interfaces as they are.
+ *
+ * @module
+ */
+
+/**
+ * A two-way stream of bytes.
+ *
+ * @example A channel that answers each write with silence
+ * ```ts
+ * import type { Channel } from "@asyncore/asyncore";
+ *
+ * const silence: Channel = {
+ *   read: () => Promise.resolve(null),
+ *   write: (data) => Promise.resolve(data.length),
+ *   close: () => {},
+ * };
+ * ```
+ */
+export interface Channel {
+  /**
+   * Reads up to `target.length` bytes into `target`.
+   *
+   * @param target Where the bytes go; it belongs to the channel until the
+   * promise settles.
+   * @returns The number of bytes read, or `null` at the end of the stream.
+   */
+  read(target: Uint8Array): Promise<number | null>;
+  /**
+   * Writes bytes from `data`, perhaps not all of them.
+   *
+   * @param data The bytes; the channel may look at them until the promise
+   * settles.
+   * @returns The number of bytes written.
+   */
+  write(data: Uint8Array): Promise<number>;
+  /** Releases the channel. A pending read or write must settle. */
+  close(): void;
+  /** Ends the writing direction, so that the peer reads the end of the stream. */
+  closeWrite?(): Promise<void>;
+  /** Agrees with the peer on encryption: the connection stands only after it. */
+  handshake?(): Promise<unknown>;
+  /** The address of the other side, where there is one. */
+  readonly remoteAddr?: Deno.Addr;
+}
+
+/** Something that takes connections, such as `Deno.Listener`. */
+export interface Acceptor {
+  /** Waits for the next connection. */
+  accept(): Promise<Channel>;
+  /** Stops listening. A pending `accept()` must settle. */
+  close(): void;
+  /** The address listened on. */
+  readonly addr: Deno.Addr;
+}
+
+/** The error codes and names by which a connection says that it is over. */
+const DISCONNECTS: ReadonlySet<string> = new Set([
+  ...["ECONNRESET", "ENOTCONN", "ESHUTDOWN", "ECONNABORTED", "EPIPE"],
+  ...["ConnectionReset", "BrokenPipe", "ConnectionAborted", "NotConnected"],
+  "UnexpectedEof",
+  // What a pending operation says after our own close().
+  ...["EINTR", "Interrupted", "EBADF", "BadResource"],
+]);
+
+const EXHAUSTIONS: ReadonlySet<string> = new Set([
+  ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
+]);
+
+const CLIENTS_GONE: ReadonlySet<string> = new Set([
+  ...["ENOTCONN", "ECONNRESET", "ECONNABORTED", "EINVAL"],
+  ...["NotConnected", "ConnectionReset", "ConnectionAborted"],
+]);
+
+function isAmong(names: ReadonlySet<string>, error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = (error as Error & { code?: unknown }).code;
+  return names.has(error.name) || (typeof code === "string" && names.has(code));
+}
+
+/** Tells whether `error` says that the connection is over. */
+export function isDisconnect(error: unknown): boolean {
+  return isAmong(DISCONNECTS, error);
+}
+
+/** Tells whether `accept()` failed because descriptors or memory ran out. */
+export function isExhaustion(error: unknown): boolean {
+  return isAmong(EXHAUSTIONS, error);
+}
+
+/** Tells whether `accept()` failed because the client left before its turn. */
+export function isClientGone(error: unknown): boolean {
+  return isAmong(CLIENTS_GONE, error);
+}
+
+/** Tells whether `error` says that the channel has no such direction at all. */
+export function isUnsupported(error: unknown): boolean {
+  return error instanceof Deno.errors.NotSupported;
+}
+
+/** Closes what may be closed already, for places that can do nothing about it. */
+export function closeQuietly(closable: { close(): void }): void {
+  try {
+    closable.close();
+  } catch {
+    // Closed by the peer or by the owner of the channel: it is closed, then.
+  }
+}

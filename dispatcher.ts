@@ -1,0 +1,968 @@
+/**
+ * Sockets as objects with hooks: {@linkcode Dispatcher}, and
+ * {@linkcode DispatcherWithSend}, which buffers what it sends.
+ *
+ * @module
+ */
+
+import {
+  checkBoolean,
+  checkBytes,
+  checkInteger,
+  checkMethods,
+  checkMilliseconds,
+  checkOptions,
+  checkText,
+  showValue,
+} from "./arguments.ts";
+import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
+import { Endpoint, type Interest } from "./endpoint.ts";
+import type { Hook } from "./hooks.ts";
+import { errorLine, type Logger, printable } from "./log.ts";
+import {
+  checkMap,
+  type Pollable,
+  reactorOf,
+  SocketMap,
+  socketMap,
+  startTimer,
+  type Timer,
+} from "./loop.ts";
+import {
+  type Address,
+  checkTls,
+  explain,
+  formatAddress,
+  parseAddress,
+  type SocketOptions,
+  type TlsOptions,
+} from "./network.ts";
+import { isPromise } from "./reactor.ts";
+import { TimerGroup } from "./timers.ts";
+
+export { compactTraceback } from "./log.ts";
+
+/** Options of a {@linkcode Dispatcher}. */
+export interface DispatcherOptions {
+  /**
+   * The map that the dispatcher joins when it has a socket.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+  /**
+   * How long, in milliseconds, a closed connection goes on trying to send what
+   * it had accepted while its peer takes nothing of it (up to twice as long
+   * after its last bytes). What is dropped then is said in a warning. At 0,
+   * `close()` drops it at once.
+   *
+   * @default {5_000}
+   */
+  linger?: number;
+  /**
+   * Whether writing goes on when the peer has ended its side. Then `recv()` at
+   * the end of the stream runs {@linkcode Dispatcher.handleEnd} instead of
+   * `handleClose()`, which follows when both sides have ended.
+   *
+   * @default {false}
+   */
+  allowHalfOpen?: boolean;
+}
+
+/** Options of {@linkcode Dispatcher.startTls}. */
+export interface StartTlsOptions extends TlsOptions {
+  /**
+   * The name that the peer's certificate must be for.
+   *
+   * @default {the host that `connect()` was given}
+   */
+  hostname?: string;
+}
+
+/** A connection that {@linkcode Dispatcher.accept} took. */
+export interface Accepted {
+  /** The connection: hand it to a dispatcher, or close it. */
+  conn: Channel;
+  /** The client's address. */
+  addr: Deno.Addr;
+}
+
+const DEFAULT_BACKLOG = 511;
+
+/** The socket of a dispatcher, for the classes that build on it. */
+export let endpointOf: (dispatcher: Dispatcher) => Endpoint | null;
+
+/** The same, or an error that says why `action` needs a connection. */
+export let connectionOf: (dispatcher: Dispatcher, action: string) => Endpoint;
+
+/**
+ * A socket as an object with hooks. Derive a class, override the hooks you
+ * care for, and let {@linkcode loop} drive it.
+ *
+ * @example An echo server and its client, in one loop
+ * ```ts
+ * import {
+ *   type Channel,
+ *   Dispatcher,
+ *   DispatcherWithSend,
+ *   loop,
+ * } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class EchoHandler extends DispatcherWithSend {
+ *   override handleRead() {
+ *     this.send(this.recv());
+ *   }
+ * }
+ *
+ * class EchoServer extends Dispatcher {
+ *   constructor() {
+ *     super();
+ *     this.createSocket();
+ *     this.bind({ hostname: "127.0.0.1", port: 0 });
+ *     this.listen();
+ *   }
+ *   override handleAccepted(conn: Channel) {
+ *     new EchoHandler(conn);
+ *     this.close(); // one client is enough
+ *   }
+ * }
+ *
+ * class Client extends Dispatcher {
+ *   answer = "";
+ *   override handleConnect() {
+ *     this.send(new TextEncoder().encode("spam"));
+ *   }
+ *   override handleRead() {
+ *     this.answer += new TextDecoder().decode(this.recv());
+ *     if (this.answer === "spam") this.close();
+ *   }
+ * }
+ *
+ * const server = new EchoServer();
+ * const client = new Client();
+ * client.createSocket();
+ * client.connect(server.addr!);
+ * await loop();
+ * assertEquals(client.answer, "spam");
+ * ```
+ */
+export class Dispatcher implements Pollable, Disposable {
+  static {
+    endpointOf = (dispatcher) => dispatcher.#endpoint;
+    connectionOf = (dispatcher, action) => dispatcher.#conversing(action);
+  }
+
+  /** Whether details are logged that help to debug, such as what is sent. */
+  debug = false;
+  /**
+   * The types that {@linkcode Dispatcher.logInfo} leaves out.
+   *
+   * @default {new Set(["warning"])}
+   */
+  ignoreLogTypes: Set<string> = new Set(["warning"]);
+  /** Gets this dispatcher's log; without one, that of the map does, or the console. */
+  logger: Logger | null = null;
+
+  readonly #linger: number;
+  readonly #allowHalfOpen: boolean;
+  #hostname = "";
+  #map: SocketMap;
+  #endpoint: Endpoint | null = null;
+  #options: SocketOptions = {};
+  #timers = new TimerGroup();
+  #loud = false;
+
+  /**
+   * Makes a dispatcher; with a channel it joins the map at once.
+   *
+   * @param channel A connection (then {@linkcode Dispatcher.connected} is
+   * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
+   * nothing: {@linkcode Dispatcher.createSocket} makes one later.
+   * @param options The map, and how long to linger.
+   * @throws {TypeError} If the channel lacks a method or an option is wrong.
+   * @throws {RangeError} If `linger` is NaN or negative.
+   */
+  constructor(
+    channel: Channel | Acceptor | null = null,
+    options: DispatcherOptions = {},
+  ) {
+    checkOptions(options);
+    if (options instanceof SocketMap) {
+      throw new TypeError("options must be { map }, got the map itself");
+    }
+    const { map = socketMap, linger = 5_000 } = options;
+    checkMap(map);
+    this.#map = map;
+    this.#linger = checkMilliseconds("linger", linger);
+    const { allowHalfOpen = false } = options;
+    checkBoolean("allowHalfOpen", allowHalfOpen);
+    this.#allowHalfOpen = allowHalfOpen;
+    if (channel !== null) this.setSocket(channel);
+  }
+
+  // State
+
+  /** Whether the connection stands. `handleConnect()` runs just before. */
+  get connected(): boolean {
+    return this.#endpoint?.phase === "connected";
+  }
+
+  /** Whether it listens for connections. */
+  get accepting(): boolean {
+    return this.#endpoint?.phase === "listening";
+  }
+
+  /** Whether a connection is being made. */
+  get connecting(): boolean {
+    return this.#endpoint?.phase === "connecting";
+  }
+
+  /** Whether it is closed, with accepted bytes still on their way. */
+  get closing(): boolean {
+    return this.#endpoint?.closing ?? false;
+  }
+
+  /** The peer's address, or the one listened on; `null` before there is one. */
+  get addr(): Deno.Addr | null {
+    return this.#endpoint?.addr ?? null;
+  }
+
+  /** What is wrapped; `null` before it is there and after `close()`. */
+  get socket(): Channel | Acceptor | null {
+    const endpoint = this.#endpoint;
+    if (endpoint === null || endpoint.closed) return null;
+    return endpoint.channel ?? endpoint.acceptor;
+  }
+
+  /**
+   * The error that ended the connection, such as a
+   * `Deno.errors.ConnectionReset`; `null` while it stands, and when the peer
+   * ended it in good order. Python does not tell.
+   */
+  get closeReason(): Error | null {
+    return this.#endpoint?.closeReason ?? null;
+  }
+
+  /** The map that the dispatcher belongs to. */
+  get map(): SocketMap {
+    return this.#map;
+  }
+
+  /** How many clients were gone again before this listener could accept them. */
+  get clientsGone(): number {
+    return this.#endpoint?.accepting?.clientsGone ?? 0;
+  }
+
+  // Sockets
+
+  /**
+   * Makes a socket and joins the map, as in Python; {@linkcode Dispatcher.bind}
+   * or {@linkcode Dispatcher.connect} says what it becomes. After `close()`, a
+   * dispatcher can make another one.
+   *
+   * @param options Transport, TLS, backlog, port sharing, timeouts.
+   * @throws {TypeError} If the transport is unknown or an option has the wrong
+   * type.
+   * @throws {RangeError} If a number is out of range.
+   * @throws {Error} If there is a socket already.
+   */
+  createSocket(options: SocketOptions = {}): void {
+    checkSocketOptions(options);
+    this.#create("create a socket", options);
+    this.addChannel();
+  }
+
+  /**
+   * Takes over a connection or a listener that is there already, and joins
+   * the map.
+   *
+   * @param channel What to wrap; the dispatcher will close it.
+   * @throws {TypeError} If it lacks a method.
+   * @throws {Error} If there is a socket already.
+   */
+  setSocket(channel: Channel | Acceptor): void {
+    if (isAcceptor(channel)) {
+      checkMethods("channel", channel, ["accept", "close"]);
+      const endpoint = this.#create("set a socket");
+      endpoint.bind(channel);
+      endpoint.listen();
+    } else {
+      checkMethods("channel", channel, ["read", "write", "close"]);
+      this.#create("set a socket").adopt(channel);
+    }
+    this.addChannel();
+  }
+
+  /**
+   * Does nothing: Deno lets a listener reuse an address wherever the system
+   * makes that safe. Here for programs that come from Python.
+   */
+  setReuseAddr(): void {}
+
+  /**
+   * Opens the listener. The real port is known right after:
+   * `bind({ hostname, port: 0 })` puts it into {@linkcode Dispatcher.addr}.
+   * Deno binds and listens in one step, so clients that come before
+   * {@linkcode Dispatcher.listen} wait in the backlog.
+   *
+   * @param address A host and a port (host by default `0.0.0.0`, port 0 for
+   * any free one), or the path of a Unix socket.
+   * @throws {TypeError} If the address does not fit the transport.
+   * @throws {RangeError} If the port is out of range.
+   * @throws {Deno.errors.AddrInUse} If somebody listens there already.
+   * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
+   * @throws {Error} If there is no socket, or it is bound or connected.
+   */
+  bind(address: Address): void {
+    const endpoint = this.#open("bind");
+    if (endpoint.phase !== "created") {
+      throw new Error(`Cannot bind: ${this} is ${endpoint.phase} already`);
+    }
+    const { transport = "tcp", backlog = DEFAULT_BACKLOG } = this.#options;
+    const { reusePort = false } = this.#options;
+    const parsed = parseAddress(address, { action: "bind", transport });
+    const tls = this.#tls();
+    if (tls && !tls.cert) {
+      throw new TypeError(
+        `Cannot bind: ${this.#name} needs tls.cert and tls.key to listen`,
+      );
+    }
+    const options = { backlog, reusePort, tls };
+    try {
+      endpoint.bind(this.#map.network.listen(parsed, options));
+    } catch (error) {
+      explain(error, "listen on", parsed);
+      throw error;
+    }
+  }
+
+  /**
+   * Starts to take connections: each is a `handleAccept()`.
+   *
+   * @param backlog Accepted for compatibility with Python. The length of the
+   * queue is {@linkcode SocketOptions.backlog}.
+   * @throws {TypeError | RangeError} If `backlog` is not a number of 0 or more.
+   * @throws {Error} If the dispatcher is not bound, or listens already.
+   */
+  listen(backlog: number = DEFAULT_BACKLOG): void {
+    checkInteger("backlog", backlog, 0);
+    const endpoint = this.#open("listen");
+    if (endpoint.phase !== "bound") {
+      const state = endpoint.phase === "created"
+        ? "is not bound: call bind() first"
+        : `is ${endpoint.phase} already`;
+      throw new Error(`Cannot listen: ${this.#name} ${state}`);
+    }
+    endpoint.listen();
+  }
+
+  /**
+   * Starts to connect and returns at once. The outcome is an event:
+   * `handleConnect()`, or `handleError()` with the reason and then
+   * `handleClose()`.
+   *
+   * @param address A host (by default `127.0.0.1`) and a port, or the path of
+   * a Unix socket; the `addr` of a listening dispatcher will do.
+   * @throws {TypeError} If the address does not fit the transport.
+   * @throws {RangeError} If the port is out of range.
+   * @throws {Error} If there is no socket, or it is in use.
+   */
+  connect(address: Address): void {
+    const endpoint = this.#open("connect");
+    if (endpoint.phase !== "created") {
+      throw new Error(
+        `Cannot connect: ${this} is ${endpoint.phase} already`,
+      );
+    }
+    const { transport = "tcp" } = this.#options;
+    const parsed = parseAddress(address, { action: "connect", transport });
+    this.#hostname = "hostname" in parsed ? parsed.hostname : "";
+    endpoint.connect(parsed, this.#map.network, this.#tls());
+  }
+
+  /**
+   * Takes the connection that waits.
+   *
+   * @returns The connection and its address, or `null` if none waits.
+   * @throws {Error} If the dispatcher does not listen.
+   */
+  accept(): Accepted | null {
+    const endpoint = this.#endpoint;
+    if (endpoint?.closed) return null;
+    if (endpoint?.phase !== "listening") {
+      throw new Error(
+        `Cannot accept: ${this.#name} is not listening: call listen() first`,
+      );
+    }
+    const conn = endpoint.accept();
+    if (conn === null) return null;
+    return { conn, addr: conn.remoteAddr ?? endpoint.addr! };
+  }
+
+  /**
+   * Takes bytes that were received. At the end of the stream it runs
+   * `handleClose()` and returns no bytes, as in Python.
+   *
+   * @param size The most bytes to take. What is left brings another
+   * `handleRead()`.
+   * @returns The bytes, the caller's own: nothing will overwrite them.
+   * @throws {TypeError | RangeError} If `size` is not a positive integer.
+   * @throws {Deno.errors.WouldBlock} If nothing has arrived.
+   * @throws {Error} If there is no connection, or reading it has failed.
+   */
+  recv(size: number = Infinity): Uint8Array {
+    checkInteger("size", size, 1);
+    return this.#conversing("receive").receive(size);
+  }
+
+  /**
+   * {@linkcode Dispatcher.recv} without an allocation.
+   *
+   * @param target Where the bytes go.
+   * @returns How many bytes were written to `target`; 0 at the end of the
+   * stream, when `handleClose()` has run.
+   * @throws {TypeError} If `target` is not a `Uint8Array`.
+   * @throws {RangeError} If `target` is empty.
+   * @throws {Deno.errors.WouldBlock} If nothing has arrived.
+   * @throws {Error} If there is no connection, or reading it has failed.
+   */
+  recvInto(target: Uint8Array): number {
+    checkBytes("target", target);
+    checkInteger("target.length", target.length, 1);
+    return this.#conversing("receive").receiveInto(target);
+  }
+
+  /**
+   * Accepts bytes to be sent. What is accepted goes out by itself, also after
+   * {@linkcode Dispatcher.close}; the caller may change `data` afterwards.
+   *
+   * @param data The bytes.
+   * @returns How many bytes were accepted: all, or 0 for "not now" when
+   * earlier ones (64 KiB or more) are still on their way, the connection is
+   * being made, or it is over.
+   * @throws {TypeError} If `data` is not a `Uint8Array`.
+   * @throws {Error} If there was no `connect()` and no connection.
+   */
+  send(data: Uint8Array): number {
+    checkBytes("data", data);
+    return this.#conversing("send").send(data);
+  }
+
+  /**
+   * Ends the writing direction when all that was accepted has gone out: the
+   * peer reads the end of the stream, and can still send. Nothing can be sent
+   * afterwards.
+   *
+   * @throws {Error} If there was no `connect()` and no connection.
+   */
+  shutdownWrite(): void {
+    this.#conversing("shut down writing").shutdownWrite();
+  }
+
+  /**
+   * Turns the plain TCP connection of a client into a TLS one, as STARTTLS does
+   * in SMTP and IMAP. No event comes until the handshake is done; what is sent
+   * meanwhile goes out encrypted. If the handshake fails, the connection is
+   * over: `handleError()`, then `handleClose()`.
+   *
+   * @param options The name to check, and what to secure the connection with.
+   * @returns A promise of the end of the handshake: await it in an async hook.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {Error} If it is not connected, or something unencrypted is under
+   * way: a read (so call it inside of `handleRead()` or `handleConnect()`),
+   * bytes not taken by `recv()`, bytes not sent. The plain connection goes on.
+   */
+  startTls(options: StartTlsOptions = {}): Promise<void> {
+    try {
+      checkTls(options);
+      const { hostname = this.#peerName, ...tls } = options;
+      const endpoint = this.#conversing("start TLS");
+      if (!endpoint.closed) checkText("hostname", hostname);
+      return endpoint.startTls(this.#map.network, hostname, tls);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Leaves the map now. Bytes that {@linkcode Dispatcher.send} accepted still
+   * go out, for at most the linger time, and `loop()` does not end before.
+   * No hook runs afterwards. A second call does nothing.
+   */
+  close(): void {
+    this.#endpoint?.close();
+  }
+
+  /**
+   * Closes, and drops what was not sent. After {@linkcode Dispatcher.close} it
+   * cuts the lingering short.
+   */
+  abort(): void {
+    this.#endpoint?.abort();
+  }
+
+  /** Closes: `using client = new Client()`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /**
+   * Joins a map. A dispatcher is in one map at a time, so it leaves the other.
+   * Its timers come along.
+   *
+   * @param map The map; by default that of the constructor.
+   * @throws {TypeError} If it is no `SocketMap`.
+   * @throws {Error} If there is no socket.
+   */
+  addChannel(map: SocketMap = this.#map): void {
+    checkMap(map);
+    const endpoint = this.#open("add a channel");
+    this.#map = map;
+    endpoint.join(reactorOf(map));
+  }
+
+  /**
+   * Leaves the map without closing: no event comes until
+   * {@linkcode Dispatcher.addChannel}. What was accepted still goes out.
+   */
+  delChannel(map: SocketMap = this.#map): void {
+    checkMap(map);
+    if (map !== this.#map) return;
+    const endpoint = this.#endpoint;
+    if (endpoint) endpoint.reactor.leave(endpoint);
+  }
+
+  // Timers
+
+  /**
+   * {@linkcode SocketMap.callLater}, cancelled when the dispatcher closes. A
+   * timer of a closed dispatcher never runs.
+   *
+   * @param delay In milliseconds.
+   * @throws {TypeError | RangeError} If an argument is wrong.
+   */
+  callLater(delay: number, callback: () => void | Promise<void>): Timer {
+    return startTimer(this.#map, delay, callback, false, this.#timers);
+  }
+
+  /**
+   * {@linkcode SocketMap.callEvery}, cancelled when the dispatcher closes.
+   *
+   * @param interval In milliseconds.
+   * @throws {TypeError | RangeError} If an argument is wrong.
+   */
+  callEvery(interval: number, callback: () => void | Promise<void>): Timer {
+    return startTimer(this.#map, interval, callback, true, this.#timers);
+  }
+
+  // Predicates
+
+  /** Whether to read or accept. Asked once in each pass where overridden. */
+  readable(): boolean {
+    return true;
+  }
+
+  /** Whether to write. Asked once in each pass where overridden. */
+  writable(): boolean {
+    return true;
+  }
+
+  // Hooks. Each may be async: until its promise settles, this dispatcher gets
+  // no other event.
+
+  /** The connection stands. */
+  handleConnect(): void | Promise<void> {
+    this.logInfo("unhandled connect event", "warning");
+  }
+
+  /** Bytes, or the end of the stream, can be had from {@linkcode Dispatcher.recv}. */
+  handleRead(): void | Promise<void> {
+    this.logInfo("unhandled read event", "warning");
+  }
+
+  /** {@linkcode Dispatcher.send} will accept bytes. */
+  handleWrite(): void | Promise<void> {
+    this.logInfo("unhandled write event", "warning");
+  }
+
+  /**
+   * A connection waits for {@linkcode Dispatcher.accept}. By default it is
+   * handed to {@linkcode Dispatcher.handleAccepted}, and closed if that throws.
+   */
+  handleAccept(): void | Promise<void> {
+    const pair = this.accept();
+    if (pair === null) return;
+    const { conn, addr } = pair;
+    try {
+      const result = this.handleAccepted(conn, addr);
+      if (!isPromise(result)) return;
+      return Promise.resolve(result).catch((error) => {
+        closeQuietly(conn);
+        throw error;
+      });
+    } catch (error) {
+      closeQuietly(conn);
+      throw error;
+    }
+  }
+
+  /**
+   * A connection was accepted: make a dispatcher of it. By default it is
+   * closed.
+   *
+   * @param conn The connection.
+   * @param _addr The client's address.
+   */
+  handleAccepted(conn: Channel, _addr: Deno.Addr): void | Promise<void> {
+    conn.close();
+    this.logInfo("unhandled accepted event", "warning");
+  }
+
+  /**
+   * The peer has ended its side, where
+   * {@linkcode DispatcherOptions.allowHalfOpen} lets ours stay open. By default
+   * it is ended, too.
+   */
+  handleEnd(): void | Promise<void> {
+    this.shutdownWrite();
+  }
+
+  /** Urgent data has arrived. Deno does not tell, so the loop never calls it. */
+  handleExpt(): void | Promise<void> {
+    this.logInfo("unhandled incoming priority event", "warning");
+  }
+
+  /** The connection is over. Runs once; the dispatcher is closed after it. */
+  handleClose(): void | Promise<void> {
+    this.logInfo("unhandled close event", "warning");
+    this.close();
+  }
+
+  /**
+   * A hook or a predicate threw, or an operation failed. By default the error
+   * is logged and the connection is over.
+   *
+   * @param error What was thrown.
+   */
+  handleError(error: unknown): void | Promise<void> {
+    this.logInfo(
+      `uncaught exception, closing channel ${this.#describe()} ${
+        errorLine(error)
+      }`,
+      "error",
+    );
+    const endpoint = this.#endpoint;
+    if (endpoint) endpoint.hooks.close();
+    else return this.handleClose();
+  }
+
+  // The layer above the hooks: what the loop calls.
+
+  /** Something can be read or accepted. */
+  handleReadEvent(): void | Promise<void> {
+    return this.accepting ? this.handleAccept() : this.handleRead();
+  }
+
+  /** Something can be written. */
+  handleWriteEvent(): void | Promise<void> {
+    return this.handleWrite();
+  }
+
+  /** The connection stands; when this is done, `connected` turns true. */
+  handleConnectEvent(): void | Promise<void> {
+    return this.handleConnect();
+  }
+
+  /** Urgent data has arrived. */
+  handleExptEvent(): void | Promise<void> {
+    return this.handleExpt();
+  }
+
+  // Logging
+
+  /**
+   * Logs a hit: by default to standard error, as `log: message`.
+   *
+   * @param message One line.
+   */
+  log(message: string): void {
+    const logger = this.logger ?? this.#map.logger;
+    if (logger) logger.info(message);
+    else console.error(`log: ${message}`);
+  }
+
+  /**
+   * Logs what happens: by default to the console, as `type: message`. A logger
+   * gets `debug`, `warning` and `error` by the methods of these names and
+   * everything else as `info`.
+   *
+   * @param message One line.
+   * @param type Left out if it is among the `ignoreLogTypes`.
+   */
+  logInfo(message: string, type: string = "info"): void {
+    if (this.ignoreLogTypes.has(type) && !this.#loud) return;
+    const logger = this.logger ?? this.#map.logger;
+    if (logger === null) console.log(`${type}: ${message}`);
+    else if (type === "debug") logger.debug(message);
+    else if (type === "warning") logger.warn(message);
+    else if (type === "error") logger.error(message);
+    else logger.info(type === "info" ? message : `${type}: ${message}`);
+  }
+
+  /** A warning that an operator must see, whatever types are ignored. */
+  #warn(message: string): void {
+    this.#loud = true;
+    try {
+      this.logInfo(`${this.#describe()} ${message}`, "warning");
+    } finally {
+      this.#loud = false;
+    }
+  }
+
+  /** The class, the state and the address: `<EchoServer listening [::1]:7>`. */
+  toString(): string {
+    const parts = [this.#name];
+    if (this.accepting) parts.push("listening");
+    else if (this.connected) parts.push("connected");
+    else if (this.connecting) parts.push("connecting");
+    const address = this.addr && formatAddress(this.addr);
+    if (address) parts.push(printable(address));
+    return `<${parts.join(" ")}>`;
+  }
+
+  /** What `console.log(dispatcher)` shows: its text form. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
+
+  get #name(): string {
+    return this.constructor.name || "Dispatcher";
+  }
+
+  /** The text form, even where an override of it throws. */
+  #describe(): string {
+    try {
+      return this.toString();
+    } catch {
+      return `<${this.#name}: toString() failed>`;
+    }
+  }
+
+  /** The open endpoint, or an error that says what is missing. */
+  #open(action: string): Endpoint {
+    const endpoint = this.#endpoint;
+    if (endpoint && !endpoint.closed) return endpoint;
+    throw new Error(
+      `Cannot ${action}: ${this.#name} has no socket: call createSocket() first`,
+    );
+  }
+
+  /** The endpoint, if it has a peer, will have one or had one. */
+  #conversing(action: string): Endpoint {
+    const endpoint = this.#endpoint;
+    const phase = endpoint?.phase;
+    if (
+      phase === "connected" || phase === "connecting" || phase === "closed"
+    ) {
+      return endpoint!;
+    }
+    const advice = phase === undefined || phase === "created"
+      ? "call connect() first"
+      : `it is ${phase}`;
+    throw new Error(
+      `Cannot ${action}: ${this.#name} is not connected: ${advice}`,
+    );
+  }
+
+  /** The host that was asked for, or the address of one that came. */
+  get #peerName(): string {
+    const { addr } = this;
+    return this.#hostname || (addr && "hostname" in addr ? addr.hostname : "");
+  }
+
+  /** What to secure the socket with, if it is to be TLS. */
+  #tls(): TlsOptions | undefined {
+    const { transport, tls = {} } = this.#options;
+    return transport === "tls" ? tls : undefined;
+  }
+
+  #create(action: string, options: SocketOptions = {}): Endpoint {
+    if (this.#endpoint && !this.#endpoint.closed) {
+      throw new Error(
+        `Cannot ${action}: ${this} has one already: call close() first`,
+      );
+    }
+    if (this.#timers.ended) this.#timers = new TimerGroup();
+    const owner = {
+      pollable: this,
+      interest: () => interestOf(this),
+      warn: (message: string) => this.#warn(message),
+      handleEnd: () => this.handleEnd(),
+    };
+    this.#options = options;
+    const { connectTimeout = Infinity, handshakeTimeout = 10_000 } = options;
+    const reactor = reactorOf(this.#map);
+    this.#endpoint = new Endpoint(owner, reactor, this.#timers, {
+      linger: this.#linger,
+      connectTimeout,
+      handshakeTimeout,
+      allowHalfOpen: this.#allowHalfOpen,
+    });
+    return this.#endpoint;
+  }
+}
+
+/**
+ * A dispatcher whose {@linkcode DispatcherWithSend.send} takes everything and
+ * sends it when it can.
+ *
+ * @example Send at once, before the connection stands
+ * ```ts
+ * import { DispatcherWithSend, loop } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const client = new DispatcherWithSend();
+ * client.createSocket();
+ * client.connect(listener.addr as Deno.NetAddr);
+ * client.send(new TextEncoder().encode("spam"));
+ * client.close(); // the bytes still go out
+ * const [conn] = await Promise.all([listener.accept(), loop()]);
+ *
+ * const buffer = new Uint8Array(16);
+ * assertEquals(await conn.read(buffer), 4);
+ * conn.close();
+ * listener.close();
+ * ```
+ */
+export class DispatcherWithSend extends Dispatcher {
+  #highWaterMark = 64 * 1024;
+
+  /** Bytes that were accepted and have not yet left for the peer. */
+  get bufferedAmount(): number {
+    return endpointOf(this)?.outbound.pending ?? 0;
+  }
+
+  /**
+   * How many buffered bytes are many: a sender should stop at this number and
+   * wait for {@linkcode DispatcherWithSend.handleDrain}. In bytes.
+   *
+   * @default {65_536}
+   */
+  get highWaterMark(): number {
+    return this.#highWaterMark;
+  }
+  set highWaterMark(bytes: number) {
+    this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
+  }
+
+  /**
+   * Accepts all of `data`, while connecting too. The caller may change `data`
+   * afterwards.
+   *
+   * @param data The bytes.
+   * @returns How many bytes were accepted: all, or 0 when the connection is
+   * over.
+   * @throws {TypeError} If `data` is not a `Uint8Array`.
+   * @throws {Error} If there was no `connect()` and no connection.
+   */
+  override send(data: Uint8Array): number {
+    checkBytes("data", data);
+    const endpoint = connectionOf(this, "send");
+    if (this.debug) this.logInfo(`sending ${preview(data)}`);
+    const accepted = endpoint.buffer(data);
+    if (this.bufferedAmount >= this.#highWaterMark) {
+      endpoint.notifyAt(this.#highWaterMark / 2, DRAIN);
+    }
+    this.initiateSend();
+    return accepted;
+  }
+
+  /** Starts to send what is buffered; `send()` calls it. */
+  initiateSend(): void {
+    endpointOf(this)?.outbound.start();
+  }
+
+  /** Whether there is something to send, or a connection to wait for. */
+  override writable(): boolean {
+    return !this.connected || this.bufferedAmount > 0;
+  }
+
+  /** Goes on sending. */
+  override handleWrite(): void | Promise<void> {
+    this.initiateSend();
+  }
+
+  /**
+   * {@linkcode DispatcherWithSend.bufferedAmount} has fallen from
+   * `highWaterMark` or more to half of it or less: go on sending.
+   */
+  handleDrain(): void | Promise<void> {}
+}
+
+const DRAIN: Hook = (pollable) =>
+  (pollable as DispatcherWithSend).handleDrain();
+
+/**
+ * Overrides of the library's own that need not be asked or called in each pass:
+ * their classes send by themselves.
+ */
+export const selfSending: WeakSet<object> = new WeakSet([
+  DispatcherWithSend.prototype.writable,
+  DispatcherWithSend.prototype.handleWrite,
+]);
+
+/** Looks at what a dispatcher's class overrides. */
+function interestOf(dispatcher: Dispatcher): Interest {
+  const { readable, writable, handleWrite } = dispatcher;
+  const plain = Dispatcher.prototype;
+  const writes = handleWrite !== plain.handleWrite ||
+    dispatcher.handleWriteEvent !== plain.handleWriteEvent;
+  const sendsItself = selfSending.has(handleWrite);
+  return {
+    asksReadable: readable !== plain.readable,
+    asksWritable: writable !== plain.writable &&
+      !(sendsItself && selfSending.has(writable)),
+    reads: dispatcher.handleRead !== plain.handleRead ||
+      dispatcher.handleReadEvent !== plain.handleReadEvent,
+    writes: writes && !sendsItself,
+  };
+}
+
+const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
+
+function checkSocketOptions(options: SocketOptions): void {
+  checkOptions(options);
+  const { transport = "tcp", tls, backlog = DEFAULT_BACKLOG } = options;
+  if (!TRANSPORTS.includes(transport)) {
+    throw new TypeError(
+      `transport must be "tcp", "tls", "unix" or "vsock", got ${
+        showValue(transport)
+      }`,
+    );
+  }
+  if (tls !== undefined) {
+    checkTls(tls);
+    if (transport !== "tls") {
+      throw new TypeError(`tls is for transport "tls", got "${transport}"`);
+    }
+  }
+  checkInteger("backlog", backlog, 1, 0x7fffffff);
+  const { reusePort = false } = options;
+  const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
+  checkBoolean("reusePort", reusePort);
+  checkMilliseconds("connectTimeout", connectTimeout);
+  checkMilliseconds("handshakeTimeout", handshakeTimeout);
+}
+
+function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {
+  return typeof (channel as Acceptor | null)?.accept === "function";
+}
+
+/** Bytes as a log shows them: quoted, escaped, cut. */
+function preview(data: Uint8Array): string {
+  const text = String.fromCharCode(...data.subarray(0, 100));
+  const more = data.length > 100 ? ` … (${data.length} bytes)` : "";
+  return `"${printable(text)}"${more}`;
+}

@@ -1,0 +1,246 @@
+/**
+ * A chat room for lines of text: everybody gets what anybody says, and who
+ * reads too slowly is put out rather than waited for.
+ *
+ *     deno run --allow-net examples/chat_server.ts [--port PORT]
+ *     deno task example chat_server    (where JSR cannot be reached)
+ *
+ * Without a port it takes a free one and says which. Come in with
+ * `nc 127.0.0.1 PORT`, as often as you like; Ctrl-C closes the room.
+ *
+ * @module
+ */
+
+import {
+  AsyncChat,
+  type Channel,
+  closeAll,
+  Dispatcher,
+  loop,
+} from "@asyncore/asyncore";
+import { createLogger, quote, reasonOf } from "./logging.ts";
+
+const USAGE = "Usage: chat_server.ts [--port PORT]";
+const HELP = [
+  "/who             who is here",
+  "/msg NAME TEXT   tell one of them alone",
+  "/quit            leave",
+];
+
+/** The most bytes of a line. A longer one is refused, and its writer stays. */
+const LONGEST_LINE = 512;
+/** A guest who has so many bytes still to read is put out: no memory beyond it. */
+const FURTHEST_BEHIND = 256 * 1024;
+/** Nobody is listened to more often than each so many ms … */
+const BREATH = 50;
+/** … nor to more bytes at a time: nobody can talk faster than others read. */
+const MOUTHFUL = 1024;
+
+/** Letters and digits of any script, none of them invisible. */
+const NAME =
+  /^(?![\p{M}\-])[[\p{L}\p{M}\p{N}_\-]--\p{Default_Ignorable_Code_Point}]{1,16}$/v;
+
+/** Lets guests in, and knows those who have a name. */
+export class ChatServer extends Dispatcher {
+  override readonly logger = createLogger("ChatServer");
+  readonly #guests = new Map<string, Guest>();
+  readonly #news: { line: string; speaker: Guest | undefined }[] = [];
+
+  constructor(port: number) {
+    super();
+    this.createSocket();
+    this.bind({ hostname: "127.0.0.1", port });
+    this.listen();
+  }
+
+  override handleAccepted(conn: Channel) {
+    new Guest(conn, this);
+  }
+
+  /** Adds a guest, unless another has that name in capitals or not. */
+  admit(guest: Guest): boolean {
+    const key = guest.name.toLowerCase();
+    if (this.#guests.has(key)) return false;
+    this.#guests.set(key, guest);
+    this.logger.info(`${guest.name} came`);
+    this.tell(`* ${guest.name} has come`);
+    return true;
+  }
+
+  /** Tells the others that a guest is gone; of one without a name they do not know. */
+  dismiss(guest: Guest, how: string) {
+    const key = guest.name.toLowerCase();
+    if (this.#guests.get(key) !== guest) return;
+    this.#guests.delete(key);
+    this.logger.info(`${guest.name} ${how}`);
+    this.tell(`* ${guest.name} ${how}`);
+  }
+
+  /** Says a line to all, but not to the one who said it. */
+  tell(line: string, speaker?: Guest) {
+    this.#news.push({ line, speaker });
+    if (this.#news.length > 1) return; // told below, when it is its turn
+    // Who falls behind is news for the rest: the list grows while it is read.
+    for (const { line, speaker } of this.#news) {
+      for (const guest of this.#guests.values()) {
+        if (guest !== speaker) guest.hear(line);
+      }
+    }
+    this.#news.length = 0;
+  }
+
+  find(name: string): Guest | undefined {
+    return this.#guests.get(name.normalize("NFKC").toLowerCase());
+  }
+
+  get names(): string[] {
+    return Array.from(this.#guests.values(), ({ name }) => name).sort();
+  }
+}
+
+/** One connection: gives its name, then talks. */
+export class Guest extends AsyncChat {
+  override readonly logger;
+  readonly #room: ChatServer;
+  readonly #decoder = new TextDecoder();
+  #line = "";
+  #isTooLong = false;
+  #isResting = false;
+  /** Empty until it is known. */
+  name = "";
+
+  constructor(conn: Channel, room: ChatServer) {
+    super(conn);
+    this.#room = room;
+    this.logger = room.logger;
+    this.maxLength = LONGEST_LINE;
+    this.acInBufferSize = MOUTHFUL;
+    this.setTerminator("\n"); // nc ends a line with it, telnet with "\r\n"
+    this.hear("* Welcome. What is your name?");
+  }
+
+  override readable() {
+    return !this.#isResting;
+  }
+
+  override handleRead() {
+    this.#isResting = true; // what it says meanwhile waits on its own machine
+    this.callLater(BREATH, () => void (this.#isResting = false));
+    return super.handleRead();
+  }
+
+  override collectIncomingData(data: Uint8Array) {
+    if (this.#isTooLong) return;
+    this.#line += this.#decoder.decode(data, { stream: true });
+  }
+
+  override handleOverflow() {
+    if (!this.#isTooLong) {
+      this.hear(`* That line is too long: at most ${LONGEST_LINE} bytes`);
+    }
+    this.#isTooLong = true; // and so is the rest of it
+  }
+
+  override foundTerminator() {
+    const line = harmless(this.#line + this.#decoder.decode()).trim();
+    const isRefused = this.#isTooLong;
+    this.#line = "";
+    this.#isTooLong = false;
+    if (isRefused || line === "") return;
+    if (line.startsWith("/")) this.#obey(line);
+    else if (this.name === "") this.#introduce(line);
+    else this.#room.tell(`<${this.name}> ${line}`, this);
+  }
+
+  override handleClose() {
+    this.#leave();
+  }
+
+  /** Sends a line; a guest that is too far behind is put out, without the rest. */
+  hear(line: string) {
+    if (this.bufferedAmount < FURTHEST_BEHIND) this.push(`${line}\r\n`);
+    else {
+      this.abort();
+      this.#room.dismiss(this, "fell behind and was put out");
+    }
+  }
+
+  #introduce(line: string) {
+    const name = line.normalize("NFKC");
+    if (!NAME.test(name)) {
+      this.hear("* A name has 1 to 16 letters, digits, _ or -. Yours?");
+      return;
+    }
+    this.name = name;
+    if (this.#room.admit(this)) return;
+    this.name = "";
+    this.hear(`* ${name} is here already. Another name?`);
+  }
+
+  #obey(line: string) {
+    const [command, to = "", ...words] = line.split(/\s+/);
+    if (command === "/quit") this.#leave();
+    else if (this.name === "") this.hear("* First your name, please");
+    else if (command === "/who") this.hear(`* ${this.#room.names.join(", ")}`);
+    else if (command === "/msg") this.#whisper(to, words.join(" "));
+    else for (const line of HELP) this.hear(`* ${line}`);
+  }
+
+  #whisper(to: string, text: string) {
+    const listener = this.#room.find(to);
+    if (text === "") this.hear("* /msg NAME TEXT");
+    else if (!listener) this.hear(`* There is no ${to} here`);
+    else {
+      listener.hear(`<${this.name}, to you alone> ${text}`);
+      this.hear(`* To ${listener.name} alone: ${text}`);
+    }
+  }
+
+  #leave() {
+    this.close(); // what it was told still goes out
+    this.#room.dismiss(this, "has left");
+  }
+}
+
+/** Text without what could draw on a terminal or turn its writing around. */
+function harmless(text: string): string {
+  return text.replace(/[\t\r]/g, " ")
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "\ufffd");
+}
+
+/** Serves until Ctrl-C; then everybody gets the last of what was said. */
+async function serve(port: number): Promise<number> {
+  let room: ChatServer;
+  try {
+    room = new ChatServer(port);
+  } catch (error) {
+    console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
+    return 1;
+  }
+  const stop = () => {
+    if (room.socket === null) return; // Ctrl-C again
+    room.logger.info("SIGINT: closing");
+    room.tell("* The room is closing");
+    closeAll(); // what was said still goes out, to whoever reads within 5 s
+  };
+  Deno.addSignalListener("SIGINT", stop);
+  console.log(`listening on 127.0.0.1:${(room.addr as Deno.NetAddr).port}`);
+  await loop();
+  Deno.removeSignalListener("SIGINT", stop);
+  return 0;
+}
+
+async function main(args: string[]): Promise<number> {
+  const [flag = "--port", port = "0", ...rest] = args;
+  if (flag !== "--port" || args.length === 1 || rest.length > 0) {
+    console.error(USAGE);
+    return 2;
+  }
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
+    return 2;
+  }
+  return await serve(Number(port));
+}
+
+if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -1,0 +1,230 @@
+/**
+ * A server that sends back whatever it gets, and a client that checks it, in
+ * one loop: three dispatchers whose logs read as a story.
+ *
+ *     deno run --allow-net examples/echo_server.ts [--serve [PORT]]
+ *     deno task example echo_server    (where JSR cannot be reached)
+ *
+ * With `--serve` the server goes on for clients of your own (`nc`, `telnet`)
+ * until Ctrl-C. Without a port it takes a free one and says which.
+ *
+ * @module
+ */
+
+import {
+  type Channel,
+  closeAll,
+  Dispatcher,
+  loop,
+  socketMap,
+  type Timer,
+} from "@asyncore/asyncore";
+import { createLogger, quote, reasonOf } from "./logging.ts";
+
+const USAGE = "Usage: echo_server.ts [--serve [PORT]]";
+const MESSAGE = `\
+An echo server is the parrot of the network: it listens, it says what it has
+heard, and it has no opinion of its own. Whatever arrives in the morning leaves
+again before noon, in the same order, with not a byte more and not a byte less.
+Nobody waits for it, for it does not wait itself: when one client is slow it
+looks after another, and when a pipe is full it stops reading until there is
+room. Ask it a question, and you will get a question. Send it a letter, and you
+will get your own letter back, from the far end of the wire. That is not much
+of a conversation, but it is an honest one, and the first that anyone writes
+who wishes to learn how two machines talk. If this text comes back unharmed, so
+will all of yours. Now, listen.`;
+
+/** When the server stops, a client that is quiet for so many ms has had its echo. */
+const QUIET = 100;
+/** How many ms the others get to finish. */
+const GRACE = 2_000;
+
+/** Accepts one client and closes itself, unless it shall go on. */
+class EchoServer extends Dispatcher {
+  override readonly logger = createLogger("EchoServer");
+  readonly #goesOn: boolean;
+
+  constructor(port: number, goesOn: boolean) {
+    super();
+    this.#goesOn = goesOn;
+    this.createSocket();
+    this.bind({ hostname: "127.0.0.1", port });
+    this.logger.debug(`binding to ${this.address}`);
+    this.listen();
+  }
+
+  /** Where it listens. */
+  get address(): string {
+    return addressText(this.addr);
+  }
+
+  override handleAccepted(conn: Channel, addr: Deno.Addr) {
+    const client = addressText(addr);
+    this.logger.debug(`handle_accepted() -> ${client}`);
+    new EchoHandler(conn, this.#goesOn ? `EchoHandler ${client}` : undefined);
+    if (!this.#goesOn) this.handleClose();
+  }
+
+  override handleClose() {
+    this.logger.debug("handle_close()");
+    this.close();
+  }
+}
+
+/** Sends back what one client says, a chunk at a time. */
+class EchoHandler extends Dispatcher {
+  override readonly logger;
+  readonly #chunk = 256;
+  #data: Uint8Array = new Uint8Array(0);
+  #quiet: Timer | null = null;
+
+  constructor(conn: Channel, name = "EchoHandler") {
+    super(conn);
+    this.logger = createLogger(name);
+  }
+
+  /** Takes nothing new while there is something to send: no queue can grow. */
+  override readable() {
+    return this.#data.length === 0;
+  }
+
+  override writable() {
+    const isWritable = this.#data.length > 0;
+    this.logger.debug(`writable() -> ${isWritable}`);
+    return isWritable;
+  }
+
+  override handleRead() {
+    this.#data = this.recv(this.#chunk); // at the end, this calls handleClose()
+    this.logger.debug(`handle_read() -> ${describe(this.#data)}`);
+    this.#quiet?.reset();
+  }
+
+  override handleWrite() {
+    const sent = this.send(this.#data);
+    this.logger.debug(
+      `handle_write() -> ${describe(this.#data.subarray(0, sent))}`,
+    );
+    this.#data = this.#data.subarray(sent);
+  }
+
+  override handleClose() {
+    this.logger.debug("handle_close()");
+    this.close(); // what was sent still goes out
+  }
+
+  /** Closes when the client has had its echo. */
+  finish() {
+    this.#quiet ??= this.callLater(QUIET, () => this.handleClose());
+  }
+}
+
+/** Sends the message in chunks, and is done when as much has come back. */
+class EchoClient extends Dispatcher {
+  override readonly logger = createLogger("EchoClient");
+  readonly #chunk = 512;
+  readonly #decoder = new TextDecoder();
+  #unsent: Uint8Array = new TextEncoder().encode(MESSAGE);
+  #missing = this.#unsent.length;
+  received = "";
+
+  constructor(server: EchoServer) {
+    super();
+    this.logger.debug(`connecting to ${server.address}`);
+    this.createSocket();
+    this.connect(server.addr!);
+  }
+
+  override writable() {
+    const isWritable = this.#unsent.length > 0;
+    this.logger.debug(`writable() -> ${isWritable}`);
+    return isWritable;
+  }
+
+  override handleConnect() {
+    this.logger.debug("handle_connect()");
+  }
+
+  override handleWrite() {
+    const sent = this.send(this.#unsent.subarray(0, this.#chunk));
+    this.logger.debug(
+      `handle_write() -> ${describe(this.#unsent.subarray(0, sent))}`,
+    );
+    this.#unsent = this.#unsent.subarray(sent);
+  }
+
+  override handleRead() {
+    const data = this.recv(this.#chunk);
+    this.logger.debug(`handle_read() -> ${describe(data)}`);
+    this.received += this.#decoder.decode(data, { stream: true });
+    this.#missing -= data.length;
+    if (this.#missing === 0) this.handleClose();
+  }
+
+  override handleClose() {
+    this.logger.debug("handle_close()");
+    this.close();
+  }
+}
+
+function describe(data: Uint8Array): string {
+  return `${data.length} bytes ${quote(new TextDecoder().decode(data))}`;
+}
+
+function addressText(addr: Deno.Addr | null): string {
+  const { hostname, port } = addr as Deno.NetAddr;
+  return `${hostname}:${port}`;
+}
+
+/** One server, one client, one message. */
+async function demonstrate(): Promise<number> {
+  const client = new EchoClient(new EchoServer(0, false));
+  await loop();
+  const isCopy = client.received === MESSAGE;
+  client.logger.debug(
+    isCopy ? "RECEIVED COPY OF MESSAGE" : "ERROR IN TRANSMISSION",
+  );
+  return isCopy ? 0 : 1;
+}
+
+/** Serves until Ctrl-C; then every client gets the rest of its echo. */
+async function serve(port: number): Promise<number> {
+  let server: EchoServer;
+  try {
+    server = new EchoServer(port, true);
+  } catch (error) {
+    console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
+    return 1;
+  }
+  const logger = createLogger("main");
+  const stop = () => {
+    if (server.socket === null) return; // Ctrl-C again
+    logger.debug("SIGINT: closing");
+    server.handleClose();
+    for (const member of socketMap) {
+      if (member instanceof EchoHandler) member.finish();
+    }
+    socketMap.callLater(GRACE, () => closeAll());
+  };
+  Deno.addSignalListener("SIGINT", stop);
+  console.log(`listening on ${server.address}`);
+  await loop();
+  Deno.removeSignalListener("SIGINT", stop);
+  return 0;
+}
+
+async function main(args: string[]): Promise<number> {
+  const [flag, port = "0", ...rest] = args;
+  if (flag === undefined) return await demonstrate();
+  if (flag !== "--serve" || rest.length > 0) {
+    console.error(USAGE);
+    return 2;
+  }
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
+    return 2;
+  }
+  return await serve(Number(port));
+}
+
+if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -1,0 +1,134 @@
+/**
+ * What to answer to a request for a file: conditions and ranges (RFC 9110,
+ * sections 13 and 14), worked out from the headers alone.
+ *
+ * @module
+ */
+
+import {
+  type Headers,
+  HttpError,
+  type HttpRequest,
+  listOf,
+  statusText,
+} from "./http_request.ts";
+
+/** What is known of a file before it is read. */
+export interface FileFacts {
+  size: number;
+  /** When it was changed last, in ms since 1970. */
+  changed: number;
+  /** The media type. */
+  type: string;
+}
+
+/** An answer without its body: of the file, the bytes from `start` to `end`. */
+export interface Answer {
+  status: number;
+  headers: Headers;
+  start: number;
+  end: number;
+}
+
+/**
+ * Decides how to answer a request for a file.
+ *
+ * @throws {HttpError} 412 or 416, if the request asks for what cannot be had.
+ */
+export function answerTo(
+  { method, headers }: HttpRequest,
+  { size, changed, type }: FileFacts,
+): Answer {
+  const tag = `"${size.toString(36)}-${Math.floor(changed).toString(36)}"`;
+  const date = new Date(changed).toUTCString();
+  const about: Headers = { "ETag": tag, "Last-Modified": date };
+  if (!isAsExpected(headers, tag, changed)) throw new HttpError(412);
+  if (isKnown(headers, tag, changed)) {
+    return { status: 304, headers: about, start: 0, end: 0 };
+  }
+  about["Accept-Ranges"] = "bytes";
+  about["Content-Type"] = type;
+
+  const ifRange = headers.get("if-range");
+  const isSame = ifRange === undefined || ifRange === tag || ifRange === date;
+  const range = method === "GET" && isSame
+    ? parseRange(headers.get("range"), size)
+    : null;
+  const [start, end] = range ?? [0, size];
+  about["Content-Length"] = end - start;
+  if (range === null) return { status: 200, headers: about, start, end };
+  about["Content-Range"] = `bytes ${start}-${end - 1}/${size}`;
+  return { status: 206, headers: about, start, end };
+}
+
+/** `If-Match`, or else `If-Unmodified-Since`. */
+function isAsExpected(
+  headers: Map<string, string>,
+  tag: string,
+  changed: number,
+): boolean {
+  const tags = headers.get("if-match");
+  if (tags !== undefined) return tags === "*" || listOf(tags).includes(tag);
+  const limit = parseDate(headers.get("if-unmodified-since"));
+  return limit === null || seconds(changed) <= seconds(limit);
+}
+
+/** `If-None-Match`, or else `If-Modified-Since`. */
+function isKnown(
+  headers: Map<string, string>,
+  tag: string,
+  changed: number,
+): boolean {
+  const tags = headers.get("if-none-match");
+  if (tags !== undefined) {
+    const weak = `w/${tag}`;
+    return tags === "*" ||
+      listOf(tags).some((known) => known === tag || known === weak);
+  }
+  const known = parseDate(headers.get("if-modified-since"));
+  return known !== null && seconds(changed) <= seconds(known);
+}
+
+/** A date as HTTP writes it today; the two old forms count as none. */
+function parseDate(text: string | undefined): number | null {
+  const time = Date.parse(text ?? "");
+  return new Date(time).toUTCString() === text ? time : null;
+}
+
+function seconds(time: number): number {
+  return Math.floor(time / 1_000);
+}
+
+/**
+ * The bytes of a single range, the end excluded. Several ranges, or something
+ * that is none, count as if nothing was said: the answer is the whole file.
+ *
+ * @throws {HttpError} 416, if the file has no such bytes.
+ */
+export function parseRange(
+  text: string | undefined,
+  size: number,
+): [number, number] | null {
+  const match = /^bytes=(\d*)-(\d*)$/i.exec(text ?? "");
+  if (match === null) return null;
+  const [, first = "", last = ""] = match;
+  if (first === "" && last === "") return null;
+  if (first === "") {
+    const length = Math.min(Number(last), size);
+    if (Number(last) > 0) return size > 0 ? [size - length, size] : null;
+  } else {
+    if (last !== "" && Number(last) < Number(first)) return null;
+    const end = last === "" ? size : Math.min(Number(last) + 1, size);
+    if (Number(first) < size) return [Number(first), end];
+  }
+  throw new HttpError(416, { "Content-Range": `bytes */${size}` });
+}
+
+const encoder = new TextEncoder();
+
+/** The status line and the headers as they are sent. */
+export function encodeHead(status: number, headers: Headers): Uint8Array {
+  const lines = [`HTTP/1.1 ${statusText(status)}`];
+  for (const name in headers) lines.push(`${name}: ${headers[name]}`);
+  return encoder.encode(`${lines.join("\r\n")}\r\n\r\n`);
+}

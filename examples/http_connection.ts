@@ -1,0 +1,230 @@
+/**
+ * One client of the HTTP server: a conversation of requests and answers, one
+ * after the other, on a connection that stays open.
+ *
+ * @module
+ */
+
+import {
+  AsyncChat,
+  type Channel,
+  type Logger,
+  type SocketMap,
+  type Timer,
+} from "@asyncore/asyncore";
+import { answerTo, encodeHead } from "./http_answer.ts";
+import {
+  type Headers,
+  HttpError,
+  type HttpRequest,
+  LONGEST_LINE,
+  RequestParser,
+} from "./http_request.ts";
+import { quote } from "./logging.ts";
+import type { StaticFiles } from "./static_files.ts";
+
+/** How many bytes to take at a time: so many may be requests that wait. */
+const IN_BUFFER = 4_096;
+/** How many bytes of a file to read at a time. */
+const PIECE = 32_768;
+
+const UNSUPPORTED = /^(CONNECT|DELETE|OPTIONS|PATCH|POST|PUT|TRACE)$/;
+
+/** What an {@linkcode HttpConnection} needs to know. */
+export interface HttpOptions {
+  map: SocketMap;
+  files: StaticFiles;
+  logger: Logger;
+  /** How many ms a client may be silent, and take for a request. */
+  patience: number;
+}
+
+/** Reads requests, and answers them in order. */
+export class HttpConnection extends AsyncChat {
+  override readonly logger: Logger;
+  readonly #files: StaticFiles;
+  readonly #parser = new RequestParser();
+  readonly #decoder = new TextDecoder("latin1");
+  #line = "";
+  /** A part of a request has arrived, and not all of it. */
+  #inRequest = false;
+  /** How many requests wait for their answer, or for the end of it. */
+  #waiting = 0;
+  /** Nothing that the client still says is looked at. */
+  #isOver = false;
+
+  readonly #silence: Timer;
+  #produced = 0;
+  #takenBefore = 0;
+
+  constructor(conn: Channel, options: HttpOptions) {
+    super(conn, { map: options.map });
+    this.logger = options.logger;
+    this.#files = options.files;
+    this.#silence = this.callLater(options.patience, () => this.#onSilence());
+    this.acInBufferSize = IN_BUFFER;
+    this.maxLength = LONGEST_LINE;
+    this.setTerminator(this.#parser.terminator);
+  }
+
+  /** The next requests must wait until the last one is answered. */
+  override readable() {
+    return this.#waiting === 0 && !this.#isOver;
+  }
+
+  override collectIncomingData(data: Uint8Array) {
+    if (this.#isOver) return;
+    this.#begin();
+    if (this.#parser.wantsLine) this.#line += this.#decoder.decode(data);
+  }
+
+  override foundTerminator() {
+    if (this.#isOver) return;
+    this.#begin();
+    const line = this.#line;
+    this.#line = "";
+    try {
+      const request = this.#parser.take(line);
+      this.setTerminator(this.#parser.terminator);
+      if (request) this.#onRequest(request);
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      this.#refuse(error);
+    }
+  }
+
+  override handleOverflow() {
+    this.#refuse(this.#parser.overflow());
+  }
+
+  /** Lets the client have the answers that it waits for, and closes. */
+  finish() {
+    if (this.#waiting === 0 && this.bufferedAmount === 0) this.close();
+    else this.#end();
+  }
+
+  /** A request must be complete in time, however its bytes trickle in. */
+  #begin() {
+    if (this.#inRequest) return;
+    this.#inRequest = true;
+    this.#silence.reset();
+  }
+
+  #onRequest(request: HttpRequest) {
+    this.#inRequest = false;
+    this.#waiting++;
+    // The producer does nothing before its turn, so that the answers come in
+    // the order of the requests, and only one file is open.
+    this.pushWithProducer(this.#answer(request));
+    if (!request.keepAlive) this.#end();
+  }
+
+  async *#answer(request: HttpRequest) {
+    try {
+      checkMethod(request.method);
+      using open = await this.#files.open(request.target);
+      const { status, headers, start, end } = answerTo(request, open);
+      const head = this.#head(request, status, headers);
+      if (request.method === "HEAD") yield head;
+      else {
+        for await (const piece of piecesOf(open.file, start, end, head)) {
+          this.#produced += piece.length;
+          yield piece;
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      yield this.#refusal(error, request);
+    } finally {
+      this.#waiting--;
+      this.#silence.reset();
+      this.map.wake(); // readable() has another answer now
+    }
+  }
+
+  /** The beginning of an answer. */
+  #head(request: HttpRequest | null, status: number, headers: Headers) {
+    const { method, target, isOld, keepAlive } = request ?? {};
+    const asked = request
+      ? `${quote(method!)} ${quote(target!)}`
+      : "bad request";
+    this.logger.debug(`${this} ${asked} -> ${status}`);
+    const all: Headers = { "Date": new Date().toUTCString(), ...headers };
+    if (!keepAlive) all["Connection"] = "close";
+    else if (isOld) all["Connection"] = "keep-alive";
+    return encodeHead(status, all);
+  }
+
+  /** An answer that is nothing but a status. */
+  #refusal(error: HttpError, request: HttpRequest | null): Uint8Array {
+    const body = new TextEncoder().encode(`${error.message}\n`);
+    const head = this.#head(request, error.status, {
+      ...error.headers,
+      "Content-Type": "text/plain; charset=utf-8",
+      "Content-Length": body.length,
+    });
+    return request?.method === "HEAD" ? head : concat(head, body);
+  }
+
+  /** Says what is wrong: where the next request would begin, nobody knows. */
+  #refuse(error: HttpError) {
+    this.push(this.#refusal(error, null));
+    this.#end();
+  }
+
+  #end() {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#silence.reset();
+    this.setTerminator(null);
+    this.closeWhenDone();
+  }
+
+  #onSilence() {
+    const taken = this.#produced - this.bufferedAmount;
+    if (this.#waiting > 0 || this.bufferedAmount > 0) {
+      if (taken === this.#takenBefore) return this.abort();
+      this.#takenBefore = taken;
+      this.#silence.reset();
+    } else if (this.#inRequest) this.#refuse(new HttpError(408));
+    else this.close();
+  }
+}
+
+/** @throws {HttpError} If files cannot be asked for in this way. */
+function checkMethod(method: string) {
+  if (method === "GET" || method === "HEAD") return;
+  if (!UNSUPPORTED.test(method)) throw new HttpError(501);
+  throw new HttpError(405, { "Allow": "GET, HEAD" });
+}
+
+/** The head and the bytes of a file from `start` to `end`. */
+async function* piecesOf(
+  file: Deno.FsFile,
+  start: number,
+  end: number,
+  head: Uint8Array,
+): AsyncGenerator<Uint8Array> {
+  if (start > 0) await file.seek(start, Deno.SeekMode.Start);
+  // The head goes out together with the beginning of the file.
+  const buffer = new Uint8Array(head.length + Math.min(end - start, PIECE));
+  buffer.set(head);
+  let filled = head.length;
+  let left = end - start;
+  while (left > 0) {
+    const room = buffer.subarray(filled, filled + left);
+    const length = await file.read(room);
+    if (length === null) throw new Error("The file shrank while it was sent");
+    left -= length;
+    yield buffer.subarray(0, filled + length);
+    filled = 0;
+  }
+  if (filled > 0) yield head;
+}
+
+function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}

@@ -1,0 +1,142 @@
+/**
+ * Serves the files of a directory over HTTP/1.1: a web server on `AsyncChat`.
+ *
+ *     deno run --allow-net --allow-read=ROOT examples/http_server.ts ROOT
+ *     deno task example http_server ROOT    (where JSR cannot be reached)
+ *
+ * Options: `--port PORT` (without it, any free port), `--quiet` (do not log
+ * each request). Ctrl-C lets the clients have what they wait for, and ends.
+ *
+ * The work is divided: `http_request.ts` takes requests apart, `http_answer.ts`
+ * decides about conditions and ranges, `static_files.ts` opens files and lets
+ * nobody out of ROOT, and `http_connection.ts` is the conversation.
+ *
+ * @module
+ */
+
+import {
+  type Channel,
+  closeAll,
+  Dispatcher,
+  type Logger,
+  loop,
+  type SocketMap,
+  socketMap,
+} from "@asyncore/asyncore";
+import { HttpConnection } from "./http_connection.ts";
+import { createLogger, quote, reasonOf } from "./logging.ts";
+import { StaticFiles } from "./static_files.ts";
+
+const USAGE = "Usage: http_server.ts ROOT [--port PORT] [--quiet]";
+/** How many ms the clients get to finish after Ctrl-C. */
+const GRACE = 5_000;
+
+/** Options of an {@linkcode HttpServer}. */
+export interface HttpServerOptions {
+  /** The directory to serve. */
+  root: string;
+  /** Where to listen; by default on any free port. */
+  port?: number;
+  /** The map to join. */
+  map?: SocketMap;
+  /** Gets a line for each request. */
+  logger?: Logger;
+  /** How many ms a client may be silent, or take for a request: 10,000 by default. */
+  patience?: number;
+}
+
+/** Makes an {@linkcode HttpConnection} of each client. */
+export class HttpServer extends Dispatcher {
+  override readonly logger: Logger;
+  readonly #files: StaticFiles;
+  readonly #patience: number;
+
+  /**
+   * Starts to listen.
+   *
+   * @throws {Deno.errors.NotFound | Deno.errors.NotADirectory} If the root is
+   * no directory.
+   * @throws {Deno.errors.AddrInUse} If the port is taken.
+   */
+  constructor(options: HttpServerOptions) {
+    const { root, port = 0, map = socketMap, patience = 10_000 } = options;
+    super(null, { map });
+    this.logger = options.logger ?? createLogger("http_server");
+    this.#files = new StaticFiles(root);
+    this.#patience = patience;
+    this.createSocket();
+    this.bind({ hostname: "127.0.0.1", port });
+    this.listen();
+  }
+
+  /** Where the root is. */
+  get url(): string {
+    const { hostname, port } = this.addr as Deno.NetAddr;
+    return `http://${hostname}:${port}/`;
+  }
+
+  override handleAccepted(conn: Channel) {
+    new HttpConnection(conn, {
+      map: this.map,
+      files: this.#files,
+      logger: this.logger,
+      patience: this.#patience,
+    });
+  }
+
+  /** Takes no more clients, and lets each finish, for at most `grace` ms. */
+  stop(grace = GRACE) {
+    this.close();
+    for (const member of this.map) {
+      if (member instanceof HttpConnection) member.finish();
+    }
+    this.map.callLater(grace, () => closeAll(this.map));
+  }
+}
+
+/** Serves until Ctrl-C. */
+async function serve(options: HttpServerOptions): Promise<number> {
+  let server: HttpServer;
+  try {
+    server = new HttpServer(options);
+  } catch (error) {
+    console.error(`Cannot serve ${quote(options.root)}: ${reasonOf(error)}`);
+    return 1;
+  }
+  const stop = () => {
+    console.log("SIGINT: closing");
+    server.stop();
+  };
+  Deno.addSignalListener("SIGINT", stop);
+  console.log(`serving ${quote(options.root, Infinity)} at ${server.url}`);
+  await loop();
+  Deno.removeSignalListener("SIGINT", stop);
+  return 0;
+}
+
+/** What the arguments ask for, or `null` if that is unclear. */
+function parseArgs(args: string[]): HttpServerOptions | null {
+  let root: string | undefined;
+  let port = "0";
+  let level: "DEBUG" | "INFO" = "DEBUG";
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at]!;
+    if (arg === "--port") port = args[++at] ?? "";
+    else if (arg === "--quiet") level = "INFO";
+    else if (root === undefined && !arg.startsWith("-")) root = arg;
+    else return null;
+  }
+  const isPort = /^\d{1,5}$/.test(port) && Number(port) <= 65_535;
+  if (!root || !isPort) return null;
+  const logger = createLogger("http_server", level);
+  return { root, port: Number(port), logger };
+}
+
+async function main(args: string[]): Promise<number> {
+  const options = parseArgs(args);
+  if (options !== null) return await serve(options);
+  console.error(USAGE);
+  return 2;
+}
+
+if (import.meta.main) Deno.exitCode = await main(Deno.args);

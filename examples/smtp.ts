@@ -1,0 +1,185 @@
+/**
+ * The grammar of SMTP (RFC 5321), without a socket: what a command says, whom
+ * a path names, and where a message ends.
+ *
+ * @module
+ */
+
+/** What is wrong with a command: the message is the reply to the client. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+}
+
+const ATOM = "[\\w!#$%&'*+\\-/=?^`{|}~]+";
+const QUOTED = '"(?:[ !#-\\[\\]-~]|\\\\[ -~])*"';
+const LABEL = "[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*";
+const DOMAIN = `${LABEL}(?:\\.${LABEL})*`;
+const LITERAL = "\\[[A-Za-z0-9.:\\-]+\\]";
+const ROUTE = `@${DOMAIN}(?:,@${DOMAIN})*:`;
+
+const MAILBOX = new RegExp(
+  `^(${ATOM}(?:\\.${ATOM})*|${QUOTED})@(${DOMAIN}|${LITERAL})$`,
+);
+/** Inside quotes, a path may hold the `>` that would end it; a route is old. */
+const PATH = new RegExp(`^<(?:${ROUTE})?((?:${QUOTED}|[^">])*)>(?: (.*))?$`);
+const PARAMETER = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?$/;
+/** What a client calls itself: looser than a domain, for machines with `_`. */
+const CLIENT = new RegExp(`^(?:[\\w.-]+|${LITERAL})$`);
+
+/**
+ * Takes a line apart.
+ *
+ * @returns The verb in capitals, and what follows it.
+ * @throws {Refusal} If it is no command. A bare CR or LF is as wrong in it as
+ * any other control character.
+ */
+export function parseCommand(line: string): [verb: string, argument: string] {
+  const [, verb, argument = ""] = /^([a-z]+)(?: +([ -~]*))?$/i
+    .exec(line.trimEnd()) ?? [];
+  if (verb === undefined) throw new Refusal("500 Syntax error");
+  return [verb.toUpperCase(), argument];
+}
+
+/**
+ * What a client that says HELO or EHLO calls itself.
+ *
+ * @throws {Refusal} If that is no name.
+ */
+export function parseClient(argument: string): string {
+  if (argument.length <= 255 && CLIENT.test(argument)) return argument;
+  throw new Refusal("501 Your domain or address, please");
+}
+
+/** What the server offers, and what a client may ask for with MAIL. */
+export interface MailOptions {
+  /** The most bytes of a message. */
+  maxSize: number;
+  /** Whether the client said EHLO; otherwise there are no parameters. */
+  isExtended: boolean;
+}
+
+/**
+ * The sender that MAIL names, `""` for nobody.
+ *
+ * @throws {Refusal} If the syntax is wrong, or the message will be too large.
+ */
+export function parseSender(argument: string, options: MailOptions): string {
+  const { path, parameters } = parseEnvelope("FROM", argument);
+  for (const [name, value] of parameters) {
+    if (!options.isExtended || !["SIZE", "BODY"].includes(name)) {
+      throw new Refusal(`555 Parameter ${name} is not known`);
+    }
+    const pattern = name === "SIZE" ? /^\d{1,20}$/ : /^(?:7BIT|8BITMIME)$/i;
+    if (!pattern.test(value)) {
+      throw new Refusal(`501 ${name} has a wrong value`);
+    }
+  }
+  if (Number(parameters.get("SIZE") ?? 0) > options.maxSize) {
+    throw new Refusal(`552 A message has at most ${options.maxSize} bytes`);
+  }
+  return path;
+}
+
+/**
+ * The recipient that RCPT names.
+ *
+ * @throws {Refusal} If the syntax is wrong.
+ */
+export function parseRecipient(argument: string): string {
+  const { path, parameters } = parseEnvelope("TO", argument);
+  if (path === "") throw new Refusal("501 A recipient, please");
+  const [name] = parameters.keys();
+  if (name) throw new Refusal(`555 Parameter ${name} is not known`);
+  return path;
+}
+
+/** Takes `FROM:<path> NAME=VALUE …` apart. */
+function parseEnvelope(keyword: "FROM" | "TO", argument: string) {
+  const prefix = `${keyword}:`;
+  const [, path, rest] =
+    argument.slice(0, prefix.length).toUpperCase() === prefix
+      ? PATH.exec(argument.slice(prefix.length)) ?? []
+      : [];
+  if (path === undefined || !isPath(path, keyword)) {
+    throw new Refusal(`501 Syntax: ${keyword}:<local-part@domain>`);
+  }
+  const parameters = new Map<string, string>();
+  for (const text of rest?.split(/ +/).filter(Boolean) ?? []) {
+    const [, name, value = ""] = PARAMETER.exec(text) ?? [];
+    const key = name?.toUpperCase();
+    if (key === undefined || parameters.has(key)) {
+      throw new Refusal("501 Syntax error in the parameters");
+    }
+    parameters.set(key, value);
+  }
+  return { path, parameters };
+}
+
+function isPath(path: string, keyword: "FROM" | "TO"): boolean {
+  if (path === "") return keyword === "FROM";
+  if (keyword === "TO" && /^postmaster$/i.test(path)) return true;
+  const [, local, domain] = MAILBOX.exec(path) ?? [];
+  return local !== undefined && local.length <= 64 && domain!.length <= 255;
+}
+
+const DOT = 0x2e;
+
+/**
+ * Finds the end of a message, and undoes what the client did to lines that
+ * begin with a dot. A line ends with CR LF and with nothing else: who took a
+ * bare LF for an end could be made to see a second message where other servers
+ * see one ("SMTP smuggling").
+ */
+export class DataLines {
+  #length = 0;
+  #isStuffed = false;
+
+  /** A piece of a line, which may come in many; returns what of it is meant. */
+  add(piece: Uint8Array): Uint8Array {
+    const isStuffed = this.#length === 0 && piece[0] === DOT;
+    this.#isStuffed ||= isStuffed;
+    this.#length += piece.length;
+    return isStuffed ? piece.subarray(1) : piece;
+  }
+
+  /** CR LF has come; returns whether the line was a lone dot: the end. */
+  end(): boolean {
+    const isLast = this.#isStuffed && this.#length === 1;
+    this.#length = 0;
+    this.#isStuffed = false;
+    return isLast;
+  }
+}
+
+/** Where a message came from and whom it is for. */
+export interface Trace {
+  id: string;
+  /** What the client calls itself. */
+  client: string;
+  /** Whence it called. */
+  address: string;
+  isExtended: boolean;
+  sender: string;
+  recipients: string[];
+  date: Date;
+}
+
+/**
+ * The headers that the last server puts above a message. It alone knows the
+ * recipients, some of which the message itself may not name.
+ */
+export function traceHeaders(trace: Trace): string {
+  const literal = trace.address.includes(":")
+    ? `IPv6:${trace.address}`
+    : trace.address;
+  const protocol = trace.isExtended ? "ESMTP" : "SMTP";
+  const date = trace.date.toUTCString().replace("GMT", "+0000");
+  return [
+    `Return-Path: <${trace.sender}>`,
+    ...trace.recipients.map((recipient) => `Delivered-To: <${recipient}>`),
+    `Received: from ${trace.client} ([${literal}])`,
+    `\tby localhost with ${protocol} id ${trace.id};`,
+    `\t${date}`,
+    "",
+  ].join("\r\n");
+}

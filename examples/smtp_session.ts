@@ -1,0 +1,257 @@
+/**
+ * One client of the mail server: a conversation of commands and replies, with
+ * a message in between.
+ *
+ * @module
+ */
+
+import { AsyncChat, type Channel, type Timer } from "@asyncore/asyncore";
+import { createLogger, quote, reasonOf } from "./logging.ts";
+import { MessageFile } from "./mail_folder.ts";
+import {
+  DataLines,
+  parseClient,
+  parseCommand,
+  parseRecipient,
+  parseSender,
+  Refusal,
+  traceHeaders,
+} from "./smtp.ts";
+
+/** The most bytes of a message. */
+const LARGEST_MESSAGE = 10 * 1024 * 1024;
+/** The most bytes of a command: 512 with its CR LF, and 43 that SIZE and BODY add. */
+const LONGEST_COMMAND = 512 + 43 - 2;
+const MOST_RECIPIENTS = 100;
+/** After so many wrong commands, a client is none: perhaps a web browser. */
+const MOST_ERRORS = 20;
+/** How many ms a client may say nothing. */
+const PATIENCE = 5 * 60_000;
+
+const CRLF = new TextEncoder().encode("\r\n");
+const EXTENSIONS = ["PIPELINING", `SIZE ${LARGEST_MESSAGE}`, "8BITMIME"];
+
+/** A message that is being received. */
+interface Incoming {
+  file: MessageFile;
+  lines: DataLines;
+  size: number;
+}
+
+/** Talks with one client: commands, and after DATA the lines of a message. */
+export class SmtpSession extends AsyncChat {
+  override readonly logger = createLogger("SmtpSession");
+  readonly #address: string;
+  readonly #folder: string;
+  readonly #patience: Timer;
+  #line = "";
+  #isTooLong = false;
+  #errors = 0;
+  #client = "";
+  #isExtended = false;
+  #sender: string | null = null;
+  #recipients: string[] = [];
+  #message: Incoming | null = null;
+  #isSaving = false;
+  #isStopping = false;
+
+  constructor(conn: Channel, address: string, folder: string) {
+    super(conn);
+    this.#address = address;
+    this.#folder = folder;
+    this.#patience = this.callLater(PATIENCE, () => this.#hangUp("421 Bored"));
+    this.maxLength = LONGEST_COMMAND;
+    this.setTerminator("\r\n");
+    this.#reply("220 localhost ESMTP");
+  }
+
+  /** Who does not read the answers is asked no more. */
+  override readable() {
+    return this.bufferedAmount < this.highWaterMark;
+  }
+
+  override handleRead() {
+    this.#patience.reset();
+    return super.handleRead();
+  }
+
+  /** While the promise is pending, nothing is read: the disk sets the pace. */
+  override collectIncomingData(data: Uint8Array): void | Promise<void> {
+    const message = this.#message;
+    if (message) return this.#add(message, message.lines.add(data));
+    if (!this.#isTooLong) this.#line += String.fromCharCode(...data);
+  }
+
+  override handleOverflow() {
+    this.#isTooLong = true; // and so is the rest of the line
+  }
+
+  override foundTerminator(): void | Promise<void> {
+    const message = this.#message;
+    if (message === null) this.#obeyLine();
+    else if (!message.lines.end()) return this.#add(message, CRLF);
+    else return this.#save(message);
+  }
+
+  override handleClose() {
+    if (this.#message) this.logger.info(`${this.#address} left amid a message`);
+    this.close();
+  }
+
+  override close() {
+    super.close();
+    this.#message?.file.discard(); // it was not acknowledged
+    this.#message = null;
+  }
+
+  /** Ends; a message that is complete gets its answer first. */
+  stop() {
+    if (this.#isSaving) this.#isStopping = true;
+    else this.#hangUp("421 The server is closing");
+  }
+
+  #hangUp(reply: string) {
+    this.#reply(reply);
+    this.close(); // the reply still goes out
+  }
+
+  #reply(reply: string, about = "") {
+    this.push(`${reply}\r\n`);
+    if (!/^[45]/.test(reply)) return;
+    this.logger.info(`${this.#address} ${about}-> ${reply}`);
+    if (reply.startsWith("5") && ++this.#errors === MOST_ERRORS) {
+      this.#hangUp("421 Too many errors");
+    }
+  }
+
+  #obeyLine() {
+    const line = this.#line;
+    const isTooLong = this.#isTooLong;
+    this.#line = "";
+    this.#isTooLong = false;
+    try {
+      if (isTooLong) throw new Refusal("500 The line is too long");
+      const reply = this.#obey(...parseCommand(line));
+      this.#reply(reply);
+      if (reply.startsWith("221")) this.close();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#reply(error.message, `${quote(line)} `);
+    }
+  }
+
+  /** Does what a command says, and returns the reply. */
+  #obey(verb: string, argument: string): string {
+    switch (verb) {
+      case "HELO":
+      case "EHLO":
+        return this.#greet(parseClient(argument), verb === "EHLO");
+      case "MAIL":
+        return this.#mail(argument);
+      case "RCPT":
+        return this.#rcpt(argument);
+      case "VRFY":
+        if (argument === "") throw new Refusal("501 Syntax: VRFY name");
+        return "252 I cannot say, but I will take the mail";
+      case "NOOP":
+        return "250 OK";
+      case "HELP":
+        return "214 See RFC 5321";
+      case "DATA":
+      case "QUIT":
+      case "RSET":
+        if (argument !== "") throw new Refusal(`501 Syntax: ${verb}`);
+        if (verb === "DATA") return this.#data();
+        if (verb === "QUIT") return "221 Bye";
+        this.#reset();
+        return "250 OK";
+      case "AUTH":
+      case "EXPN":
+      case "STARTTLS":
+        throw new Refusal(`502 ${verb} is not implemented`);
+    }
+    throw new Refusal("500 Unknown command");
+  }
+
+  #greet(client: string, isExtended: boolean): string {
+    this.#client = client;
+    this.#isExtended = isExtended;
+    this.#reset();
+    if (!isExtended) return "250 localhost";
+    const lines = ["localhost", ...EXTENSIONS];
+    const last = lines.length - 1;
+    return lines.map((line, i) => `250${i < last ? "-" : " "}${line}`)
+      .join("\r\n");
+  }
+
+  #mail(argument: string): string {
+    if (this.#client === "") throw new Refusal("503 First EHLO or HELO");
+    if (this.#sender !== null) throw new Refusal("503 There is a sender");
+    const options = { maxSize: LARGEST_MESSAGE, isExtended: this.#isExtended };
+    this.#sender = parseSender(argument, options);
+    return "250 OK";
+  }
+
+  #rcpt(argument: string): string {
+    if (this.#sender === null) throw new Refusal("503 First MAIL");
+    const recipient = parseRecipient(argument);
+    if (this.#recipients.length === MOST_RECIPIENTS) {
+      throw new Refusal("452 Too many recipients");
+    }
+    this.#recipients.push(recipient);
+    return "250 OK";
+  }
+
+  #data(): string {
+    if (this.#recipients.length === 0) throw new Refusal("503 First RCPT");
+    const file = new MessageFile(this.#folder);
+    file.add(new TextEncoder().encode(traceHeaders({
+      id: file.id,
+      client: this.#client,
+      address: this.#address,
+      isExtended: this.#isExtended,
+      sender: this.#sender!,
+      recipients: this.#recipients,
+      date: new Date(),
+    })));
+    this.#message = { file, lines: new DataLines(), size: 0 };
+    this.maxLength = Infinity; // the message goes to the disk as it comes
+    return "354 End with a dot on a line of its own";
+  }
+
+  #add(message: Incoming, data: Uint8Array): void | Promise<void> {
+    const { file, size } = message;
+    message.size += data.length;
+    if (size > LARGEST_MESSAGE) return; // the rest of it
+    if (message.size > LARGEST_MESSAGE) return file.discard();
+    // What begins with a space would go on with the header above it.
+    const [first] = data;
+    if (size === 0 && (first === 0x20 || first === 0x09)) file.add(CRLF);
+    return file.add(data);
+  }
+
+  async #save({ file, size }: Incoming) {
+    const envelope = `<${this.#sender}> for ${this.#recipients.length}`;
+    this.#message = null;
+    this.#reset();
+    this.maxLength = LONGEST_COMMAND;
+    if (size > LARGEST_MESSAGE) {
+      return this.#reply(`552 More than ${LARGEST_MESSAGE} bytes`);
+    }
+    this.#isSaving = true;
+    try {
+      await file.save();
+      this.logger.info(`${file.path}: ${size} bytes from ${envelope}`);
+      this.#reply(`250 Stored as ${file.id}`);
+    } catch (error) {
+      this.#reply("451 It could not be stored", `${reasonOf(error)} `);
+    }
+    this.#isSaving = false;
+    if (this.#isStopping) this.stop();
+  }
+
+  #reset() {
+    this.#sender = null;
+    this.#recipients = [];
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Carries connections to another address: what a client says goes to the
+ * target, and what the target says comes back. Either side may be TLS.
+ *
+ *     deno run --allow-net --allow-read examples/tcp_proxy.ts 127.0.0.1:8080 example.org:80
+ *     deno task example tcp_proxy 127.0.0.1:8080 tls://example.org:443
+ *     deno task example tcp_proxy --cert=C.pem --key=K.pem tls://127.0.0.1:0 127.0.0.1:80
+ *
+ * A `tls://` listener needs `--cert` and `--key`; `--ca` names an authority
+ * that a `tls://` target's certificate may be signed by. At port 0 it listens
+ * on any free port. Ctrl-C takes no more clients and gives those that are there
+ * five seconds to finish; a second one ends at once.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import {
+  type Channel,
+  closeAll,
+  Dispatcher,
+  DispatcherWithSend,
+  loop,
+  socketMap,
+  type SocketOptions,
+  type TlsOptions,
+} from "@asyncore/asyncore";
+import { createLogger, quote, reasonOf } from "./logging.ts";
+
+const USAGE = "Usage: tcp_proxy.ts [--cert FILE --key FILE] [--ca FILE] " +
+  "[tls://]HOST:PORT [tls://]HOST:PORT";
+/** How many ms a target may take to answer a connect. */
+const CONNECT_TIMEOUT = 10_000;
+/** How many ms the clients get to finish after Ctrl-C. */
+const GRACE = 5_000;
+
+const logger = createLogger("tcp_proxy");
+
+/**
+ * One buffer serves all, for `send()` copies. `recv()` makes one for each read,
+ * and in a large transfer memory grows until they are collected.
+ */
+const buffer = new Uint8Array(64 * 1024);
+
+/** Where to listen or connect, and how. */
+interface Place {
+  address: { hostname: string; port: number };
+  options: SocketOptions;
+}
+
+/** One of two connections: what this one reads, its partner sends. */
+class Side extends DispatcherWithSend {
+  partner!: Side;
+  readonly #name: string;
+
+  constructor(name: string, conn: Channel | null = null) {
+    super(conn, { allowHalfOpen: true });
+    this.#name = name;
+  }
+
+  /** While the partner has enough to send, what comes stays in the kernel. */
+  override readable() {
+    return this.partner.bufferedAmount < this.partner.highWaterMark;
+  }
+
+  override handleConnect() {}
+
+  override handleRead() {
+    const length = this.recvInto(buffer); // at the end, this calls handleEnd()
+    if (length > 0) this.partner.send(buffer.subarray(0, length));
+  }
+
+  override handleEnd() {
+    this.partner.shutdownWrite();
+  }
+
+  /** Both directions have ended, or the connection broke. */
+  override handleClose() {
+    if (this.closeReason) this.handleError(this.closeReason);
+    else this.partner.shutdownWrite();
+  }
+
+  /** Half of a pair is of no use: neither peer may take this for an end. */
+  override handleError(error: unknown) {
+    logger.warn(`${this.#name}: ${reasonOf(error)}`);
+    this.partner.abort();
+    this.abort();
+  }
+}
+
+/** Makes a pair of each client and a connection to the target. */
+class Proxy extends Dispatcher {
+  override readonly logger = logger;
+  readonly #target: Place;
+
+  constructor(listen: Place, target: Place) {
+    super();
+    this.#target = target;
+    this.createSocket(listen.options);
+    this.bind(listen.address);
+    this.listen();
+  }
+
+  override handleAccepted(conn: Channel, addr: Deno.Addr) {
+    const client = new Side(`client ${addressText(addr)}`, conn);
+    const target = new Side(`target of ${addressText(addr)}`);
+    client.partner = target;
+    target.partner = client;
+    target.createSocket(this.#target.options);
+    target.connect(this.#target.address);
+  }
+}
+
+function addressText(addr: Deno.Addr | null): string {
+  const { hostname, port } = addr as Deno.NetAddr;
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
+function parsePlace(text: string, tls: TlsOptions): Place {
+  const match = /^(tls:\/\/)?(?:\[([^\]]+)\]|([^:/]+)):(\d{1,5})$/.exec(text);
+  const [, isTls, ipv6, name, port] = match ?? [];
+  const hostname = ipv6 ?? name;
+  if (!hostname || Number(port) > 65_535) {
+    throw new TypeError(`Expected [tls://]HOST:PORT, got ${quote(text)}`);
+  }
+  const address = { hostname, port: Number(port) };
+  const options: SocketOptions = isTls ? { transport: "tls", tls } : {};
+  return { address, options };
+}
+
+/** Serves until Ctrl-C. */
+async function serve(proxy: Proxy): Promise<void> {
+  const stop = () => {
+    if (proxy.socket === null) { // Ctrl-C again
+      for (const member of [...socketMap]) member.abort();
+      return;
+    }
+    logger.info("SIGINT: closing");
+    proxy.close();
+    socketMap.callLater(GRACE, () => closeAll());
+  };
+  Deno.addSignalListener("SIGINT", stop);
+  console.log(`listening on ${addressText(proxy.addr)}`);
+  await loop();
+  Deno.removeSignalListener("SIGINT", stop);
+}
+
+/** Listens as the arguments say. */
+function start(args: string[]): Proxy {
+  const text = { type: "string" } as const;
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { cert: text, key: text, ca: text },
+  });
+  const [listen, target, ...rest] = positionals;
+  if (!listen || !target || rest.length > 0) throw new TypeError(USAGE);
+  const read = (path: string) => Deno.readTextFileSync(path);
+  const { cert, key, ca } = values;
+  const own = { ...cert && { cert: read(cert) }, ...key && { key: read(key) } };
+  const trust = ca ? { caCerts: [read(ca)] } : {};
+  const there = parsePlace(target, trust);
+  there.options.connectTimeout = CONNECT_TIMEOUT;
+  return new Proxy(parsePlace(listen, own), there);
+}
+
+if (import.meta.main) {
+  try {
+    await serve(start(Deno.args));
+  } catch (error) {
+    console.error(reasonOf(error));
+    Deno.exitCode = error instanceof TypeError ? 2 : 1;
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * Files as objects with hooks: {@linkcode FileDispatcher}, over a
+ * {@linkcode FileWrapper} that makes a file look like a socket.
+ *
+ * @module
+ */
+
+import { checkMethods, showValue } from "./arguments.ts";
+import type { Channel } from "./channel.ts";
+import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
+import { isPromise } from "./reactor.ts";
+
+/**
+ * What a {@linkcode FileWrapper} wraps: `Deno.FsFile`, `Deno.stdin` (no
+ * `write`), `Deno.stdout` and `Deno.stderr` (no `read`), or the like. It is
+ * closed with the wrapper: after `Deno.stdout`, `console.log()` fails.
+ */
+export interface FileLike {
+  /** Reads bytes; without it the file is for writing only. */
+  read?(target: Uint8Array): Promise<number | null>;
+  /** Writes bytes; without it the file is for reading only. */
+  write?(data: Uint8Array): Promise<number>;
+  /** Releases the file. */
+  close(): void;
+}
+
+/** What is read ahead at first. */
+const FIRST_READ = 16 * 1024;
+/** What is read ahead of a reader who takes all of it: files like large reads. */
+const LARGEST_READ = 256 * 1024;
+
+/**
+ * Makes a file look like a socket. It reads ahead, so that a small `read()`
+ * costs a copy and not a call to the system. The file belongs to the wrapper,
+ * which closes it.
+ *
+ * As the position in the file runs ahead of what was delivered, a file that is
+ * both read and written should be opened twice.
+ *
+ * @example Read a file in small pieces
+ * ```ts
+ * import { FileWrapper } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const path = await Deno.makeTempFile();
+ * await Deno.writeTextFile(path, "It's not dead, it's sleeping!");
+ *
+ * const file = new FileWrapper(await Deno.open(path));
+ * const piece = new Uint8Array(13);
+ * await file.read(piece);
+ * assertEquals(new TextDecoder().decode(piece), "It's not dead");
+ * file.close();
+ * await Deno.remove(path);
+ * ```
+ */
+export class FileWrapper implements Channel, Disposable {
+  readonly #file: FileLike;
+  #closed = false;
+  /** What was read and not yet delivered, a part of one of the two buffers. */
+  #held: Uint8Array = new Uint8Array(0);
+  /** The read that runs ahead; its promise never rejects. */
+  #ahead: Promise<Outcome> | null = null;
+  #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(FIRST_READ);
+  #otherBuffer: Uint8Array<ArrayBuffer> | null = null;
+
+  /**
+   * Takes over a file.
+   *
+   * @param file The file: it is closed with the wrapper.
+   * @throws {TypeError} If it can neither be read nor written, or not closed.
+   */
+  constructor(file: FileLike) {
+    if (typeof file === "string") {
+      throw new TypeError(
+        `file must be an open file, got ${
+          showValue(file)
+        }: use await Deno.open()`,
+      );
+    }
+    if (isPromise(file)) {
+      throw new TypeError("file must be an open file, got a promise: await it");
+    }
+    checkMethods("file", file, ["close"]);
+    const { read, write } = file;
+    if (typeof read !== "function" && typeof write !== "function") {
+      throw new TypeError("file has neither a read() nor a write() method");
+    }
+    this.#file = file;
+  }
+
+  /**
+   * Reads up to `target.length` bytes. One call at a time.
+   *
+   * @param target Where they go.
+   * @returns How many bytes were read, or `null` at the end of the file.
+   * @throws {Deno.errors.NotSupported} If the file is not open for reading.
+   * @throws {Deno.errors.BadResource} If the wrapper is closed.
+   * @throws {Error} If the system says so.
+   */
+  async read(target: Uint8Array): Promise<number | null> {
+    this.#checkOpen("read");
+    if (this.#held.length === 0) {
+      const outcome = await (this.#ahead ?? this.#readAhead());
+      this.#ahead = null;
+      if ("error" in outcome) throw outcome.error;
+      if (outcome.length === null) return null;
+      this.#deliver(outcome.length);
+    }
+    const length = Math.min(target.length, this.#held.length);
+    target.set(this.#held.subarray(0, length));
+    this.#held = this.#held.subarray(length);
+    return length;
+  }
+
+  /**
+   * Writes bytes, perhaps not all of them.
+   *
+   * @param data The bytes.
+   * @returns How many were written.
+   * @throws {Deno.errors.NotSupported} If the file is not open for writing.
+   * @throws {Deno.errors.BadResource} If the wrapper is closed.
+   * @throws {Error} If the system says so: the disk is full, for example.
+   */
+  async write(data: Uint8Array): Promise<number> {
+    this.#checkOpen("write");
+    try {
+      if (this.#file.write) return await this.#file.write(data);
+    } catch (error) {
+      if (!isWrongDirection(error)) throw error;
+    }
+    throw new Deno.errors.NotSupported("The file is not open for writing");
+  }
+
+  /** Closes the file. A second call does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#file.close();
+  }
+
+  /** Closes the file: `using file = new FileWrapper(…)`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #checkOpen(action: string): void {
+    if (!this.#closed) return;
+    throw new Deno.errors.BadResource(`Cannot ${action}: the file is closed`);
+  }
+
+  /** Makes the bytes that were read ahead the ones to hand out. */
+  #deliver(length: number): void {
+    const buffer = this.#buffer;
+    this.#held = buffer.subarray(0, length);
+    // Whoever fills a buffer has more to give. A terminal or a pipe that
+    // trickles does not, and is read when it is asked.
+    if (length < buffer.length) return;
+    const size = Math.min(4 * length, LARGEST_READ);
+    const free = this.#otherBuffer;
+    this.#otherBuffer = buffer;
+    this.#buffer = free?.length === size ? free : new Uint8Array(size);
+    this.#ahead = this.#readAhead();
+  }
+
+  async #readAhead(): Promise<Outcome> {
+    try {
+      if (!this.#file.read) throw new Deno.errors.NotSupported(UNREADABLE);
+      return { length: await this.#file.read(this.#buffer) };
+    } catch (error) {
+      if (!isWrongDirection(error)) return { error };
+      return { error: new Deno.errors.NotSupported(UNREADABLE) };
+    }
+  }
+}
+
+const UNREADABLE = "The file is not open for reading";
+
+/** How a read of a file ended. */
+type Outcome = { length: number | null } | { error: unknown };
+
+/** Tells whether the system refuses because of the mode the file was opened in. */
+function isWrongDirection(error: unknown): boolean {
+  // Windows says that permission is denied.
+  const { code, name } = error as { code?: unknown; name?: unknown };
+  return code === "EBADF" || name === "PermissionDenied";
+}
+
+/**
+ * A file, a FIFO or a standard stream as a dispatcher: `handleRead()` and
+ * `recv()` read it, `send()` writes it. It is connected from the start. Reading
+ * a file that is not open for reading brings no event.
+ *
+ * @example Read a file to its end
+ * ```ts
+ * import { FileDispatcher, loop } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Reader extends FileDispatcher {
+ *   text = "";
+ *   override handleRead() {
+ *     this.text += new TextDecoder().decode(this.recv());
+ *   }
+ * }
+ *
+ * const path = await Deno.makeTempFile();
+ * await Deno.writeTextFile(path, "spam");
+ * const reader = new Reader(await Deno.open(path));
+ * await loop();
+ * assertEquals(reader.text, "spam");
+ * await Deno.remove(path);
+ * ```
+ */
+export class FileDispatcher extends Dispatcher {
+  /**
+   * Takes over a file and joins the map.
+   *
+   * @param file The file: closing the dispatcher closes it.
+   * @param options The map, and how long to linger.
+   * @throws {TypeError} If it can neither be read nor written, or not closed.
+   */
+  constructor(file: FileLike, options?: DispatcherOptions) {
+    super(null, options);
+    this.setFile(file);
+  }
+
+  /**
+   * Takes over another file, after {@linkcode Dispatcher.close}.
+   *
+   * @param file The file: closing the dispatcher closes it.
+   * @throws {TypeError} If it can neither be read nor written, or not closed.
+   * @throws {Error} If there is an open one already.
+   */
+  setFile(file: FileLike): void {
+    this.setSocket(file instanceof FileWrapper ? file : new FileWrapper(file));
+  }
+}

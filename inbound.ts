@@ -1,0 +1,145 @@
+/**
+ * The reading side of a channel: at most one read in flight, at most one
+ * buffer held.
+ *
+ * @module
+ */
+
+import { type Channel, isDisconnect, isUnsupported } from "./channel.ts";
+
+/** What an idle connection costs while its read waits. */
+const SMALLEST_BUFFER = 2 * 1024;
+/** What a busy connection reads at a time. */
+const LARGEST_BUFFER = 64 * 1024;
+
+/** Reads a channel ahead of its owner by one buffer. */
+export class Inbound {
+  /** A read is in flight. */
+  reading = false;
+  /** Nothing will come any more: the end of the stream, or an error. */
+  ended = false;
+  /** Why reading ended, when it was neither the end nor a disconnect. */
+  error: unknown = undefined;
+  /** Why reading ended, when it was not the end nor our own close. */
+  reason: Error | null = null;
+  /** How many bytes were thrown away. */
+  discarded = 0;
+  /** The channel is being closed from this side. */
+  closing = false;
+  /** The channel cannot be read at all, so there is nothing to wait for. */
+  unsupported = false;
+
+  /** Runs each time a read has ended. */
+  onReady: () => void;
+
+  readonly #channel: Channel;
+  #buffer: Uint8Array | null = null;
+  #start = 0;
+  #end = 0;
+  #nextSize = SMALLEST_BUFFER;
+
+  constructor(channel: Channel, onReady: () => void) {
+    this.#channel = channel;
+    this.onReady = onReady;
+  }
+
+  /** How many bytes wait to be taken. */
+  get available(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Bytes, the end or an error wait for the owner. */
+  get ready(): boolean {
+    return this.#end > this.#start || this.ended;
+  }
+
+  /** Starts a read, unless one is in flight or something waits already. */
+  arm(): void {
+    if (this.reading || this.unsupported || this.ready) return;
+    this.reading = true;
+    this.#buffer ??= new Uint8Array(this.#nextSize);
+    try {
+      this.#channel.read(this.#buffer).then(this.#onRead, this.#onError);
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+
+  /** Takes at most `size` bytes. They are the caller's own. */
+  take(size: number): Uint8Array {
+    const buffer = this.#buffer!;
+    const length = Math.min(size, this.available);
+    const whole = length === this.available && this.#start === 0;
+    let data: Uint8Array;
+    if (whole && 2 * length >= buffer.length) {
+      // Handing over the buffer is cheaper than copying most of it.
+      data = length === buffer.length ? buffer : buffer.subarray(0, length);
+      this.#buffer = null;
+    } else {
+      data = buffer.slice(this.#start, this.#start + length);
+    }
+    this.#advance(length);
+    return data;
+  }
+
+  /** Copies as many bytes as fit into `target`, and returns how many. */
+  takeInto(target: Uint8Array): number {
+    const length = Math.min(target.length, this.available);
+    target.set(this.#buffer!.subarray(this.#start, this.#start + length));
+    this.#advance(length);
+    return length;
+  }
+
+  /** Forgets what is held. */
+  discard(): void {
+    this.discarded += this.available;
+    this.#advance(this.available);
+  }
+
+  #advance(length: number): void {
+    this.#start += length;
+    if (this.#start < this.#end) return;
+    this.#start = this.#end = 0;
+    // Too small for a busy connection, or too large for one that fell quiet.
+    if (this.#buffer?.length !== this.#nextSize) this.#buffer = null;
+  }
+
+  readonly #onRead = (length: number | null): void => {
+    this.reading = false;
+    if (length === null) this.ended = true;
+    else if (!isCount(length, this.#buffer!.length)) {
+      this.#onError(new RangeError(`The channel read ${length} bytes`));
+      return;
+    } else {
+      this.#end = length;
+      this.#adapt(length);
+    }
+    this.onReady();
+  };
+
+  readonly #onError = (error: unknown): void => {
+    this.reading = false;
+    if (isUnsupported(error)) {
+      this.unsupported = true;
+      this.onReady();
+      return;
+    }
+    this.ended = true;
+    if (error instanceof Error && !this.closing) this.reason = error;
+    if (!isDisconnect(error)) this.error = error;
+    this.onReady();
+  };
+
+  /** Reads that fill the buffer ask for a larger one, small ones for a smaller. */
+  #adapt(length: number): void {
+    const size = this.#buffer!.length;
+    if (length === size) this.#nextSize = Math.min(4 * size, LARGEST_BUFFER);
+    else if (4 * length <= size) {
+      this.#nextSize = Math.max(size >> 1, SMALLEST_BUFFER);
+    }
+  }
+}
+
+function isCount(length: number, most: number): boolean {
+  return Number.isInteger(length) && length >= 0 && length <= most;
+}

@@ -1,0 +1,135 @@
+/**
+ * What reaches a log: the {@linkcode Logger} that one may bring, errors in one
+ * line, and text from a peer made harmless.
+ *
+ * @module
+ */
+
+import { isExhaustion } from "./channel.ts";
+
+/**
+ * Anything with these four methods: `console`, a logger of `@std/log`, one's
+ * own.
+ */
+export interface Logger {
+  /** Details for whoever debugs. */
+  debug(message: string): unknown;
+  /** The course of things. */
+  info(message: string): unknown;
+  /** Something unexpected that costs nobody a connection. */
+  warn(message: string): unknown;
+  /** Something that failed. */
+  error(message: string): unknown;
+}
+
+/** The most characters of foreign text that a log line gets. */
+const LONGEST_TEXT = 500;
+/** The most characters of a traceback; the calls nearest to the error count. */
+const LONGEST_TRACEBACK = 2_000;
+
+/**
+ * Makes text that came from a peer fit for a log: control characters (C0, DEL,
+ * C1), line and paragraph separators and backslashes are written as escapes,
+ * and what is longer than `limit` characters is cut.
+ */
+export function printable(text: string, limit: number = LONGEST_TEXT): string {
+  const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
+  return cut.replace(
+    // deno-lint-ignore no-control-regex
+    /[\\\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    (char) => {
+      if (char === "\\") return "\\\\";
+      if (char === "\n") return "\\n";
+      if (char === "\r") return "\\r";
+      if (char === "\t") return "\\t";
+      const code = char.charCodeAt(0).toString(16);
+      return code.length > 2 ? `\\u${code}` : `\\x${code.padStart(2, "0")}`;
+    },
+  );
+}
+
+/** An error as `Name: message`, whatever was thrown. */
+export function describeError(error: unknown): string {
+  try {
+    if (!(error instanceof Error)) {
+      return printable(`${typeof error}: ${String(error)}`);
+    }
+    const name = printable(String(error.name));
+    return error.message ? `${name}: ${printable(`${error.message}`)}` : name;
+  } catch {
+    return typeof error; // An object whose text form throws.
+  }
+}
+
+/** One line of a V8 stack: `at name (place:line:column)`, the name optional. */
+const FRAME =
+  /^\s*at (?:async )?(?:(?<name>.*?) \()?(?<file>.*?):(?<row>\d+):\d+\)?$/;
+
+/**
+ * The stack of an error in one line: `[file|function|line] …`, from the
+ * outermost call to the one that threw, as Python's `asyncore` writes it.
+ *
+ * @param error What was thrown. Anything without a stack gives `""`.
+ * @returns The line, without line breaks.
+ *
+ * @example Log a failure in one line
+ * ```ts
+ * import { compactTraceback } from "@asyncore/asyncore";
+ *
+ * try {
+ *   throw new Error("spam");
+ * } catch (error) {
+ *   console.log(compactTraceback(error)); // [/home/me/program.ts|<anonymous>|4]
+ * }
+ * ```
+ */
+export function compactTraceback(error: unknown): string {
+  if (!(error instanceof Error)) return "";
+  const { message, stack } = error;
+  if (typeof message !== "string" || typeof stack !== "string") return "";
+  // What looks like a call inside the message is not one.
+  const at = stack.indexOf(message);
+  const isHead = !stack.slice(0, at).includes("\n");
+  const calls = isHead ? stack.slice(at + message.length) : stack;
+  let line = "";
+  for (const call of calls.split("\n")) {
+    const { name, file, row } = FRAME.exec(call)?.groups ?? {};
+    if (file === undefined) continue;
+    const path = file.replace(/^file:\/\//, "");
+    const frame = printable(`[${path}|${name ?? "<anonymous>"}|${row}]`);
+    if (line.length + frame.length > LONGEST_TRACEBACK) return `… ${line}`;
+    line = line === "" ? frame : `${frame} ${line}`;
+  }
+  return line;
+}
+
+/**
+ * How many listeners have run out of descriptors. Deno reads source maps for a
+ * stack, and aborts the process when it cannot open them: there is no
+ * traceback then.
+ */
+export const exhaustion = { listeners: 0 };
+
+function canTrace(error: unknown): boolean {
+  return exhaustion.listeners === 0 && !isExhaustion(error);
+}
+
+/** An error as the log shows it: `(Name: message [file|function|line] …)`. */
+export function errorLine(error: unknown): string {
+  let traceback = "";
+  try {
+    if (canTrace(error)) traceback = compactTraceback(error);
+  } catch {
+    // An error with a getter that throws: its description has to do.
+  }
+  return `(${describeError(error)}${traceback && ` ${traceback}`})`;
+}
+
+/**
+ * Tells the program what has no other way out: an error with no dispatcher to
+ * handle it, or one that a dispatcher's own `handleError()` threw.
+ */
+export function reportError(logger: Logger | null, error: unknown): void {
+  const message = `uncaught exception in the loop ${errorLine(error)}`;
+  (logger ?? console).error(message);
+}

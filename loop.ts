@@ -1,0 +1,368 @@
+/**
+ * The loop that the program owns: {@linkcode SocketMap} holds the dispatchers,
+ * {@linkcode loop} and {@linkcode poll} drive them.
+ *
+ * @module
+ */
+
+import {
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  checkMilliseconds,
+  checkOptions,
+  showValue,
+} from "./arguments.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { type Logger, reportError } from "./log.ts";
+import { denoNetwork, type Network } from "./network.ts";
+import { ExitNow, isPromise, type Pollable, Reactor } from "./reactor.ts";
+import { HeapTimer, type Timer, type TimerGroup } from "./timers.ts";
+
+export { ExitNow } from "./reactor.ts";
+export type { Clock, Pollable, Timer };
+
+/** Options of a {@linkcode SocketMap}. */
+export interface SocketMapOptions {
+  /**
+   * Makes the connections and listeners.
+   *
+   * @default {the network of this machine}
+   */
+  network?: Network;
+  /**
+   * Tells the time and runs the timeouts.
+   *
+   * @default {the monotonic clock of this machine}
+   */
+  clock?: Clock;
+  /**
+   * Gets the log of each dispatcher that has no logger of its own.
+   *
+   * @default {none: the console}
+   */
+  logger?: Logger;
+  /**
+   * Gets the errors that no dispatcher can handle: of timers, of a
+   * `handleError()` that threw, of a hook whose dispatcher has closed.
+   *
+   * @default {logs them as errors}
+   */
+  onError?: (error: unknown) => void;
+}
+
+const CLOCK_METHODS = ["now", "setTimeout", "clearTimeout", "setImmediate"];
+const LOG_METHODS = ["debug", "info", "warn", "error"];
+
+let reactorOfMap: (map: SocketMap) => Reactor;
+
+/**
+ * The live dispatchers of one loop. Maps are independent: what happens in one
+ * never touches another, and each can have its own loop running.
+ *
+ * @example A map of one's own
+ * ```ts
+ * import { Dispatcher, loop, SocketMap } from "@asyncore/asyncore";
+ *
+ * const map = new SocketMap();
+ * const server = new Dispatcher(null, { map });
+ * server.createSocket();
+ * console.log(map.size); // 1
+ * server.close();
+ * await loop({ map }); // ends at once: nobody is left
+ * ```
+ */
+export class SocketMap implements Iterable<Pollable> {
+  static {
+    reactorOfMap = (map) => map.#reactor;
+  }
+
+  /** Makes the connections and listeners. */
+  readonly network: Network;
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** Gets the log of each dispatcher that has none of its own. */
+  logger: Logger | null;
+  /** Gets the errors that no dispatcher can handle. */
+  onError: (error: unknown) => void;
+
+  readonly #reactor: Reactor;
+
+  /**
+   * Makes an empty map.
+   *
+   * @param options The seams: network, clock, logger, onError.
+   * @throws {TypeError} If one of them lacks a method.
+   */
+  constructor(options: SocketMapOptions = {}) {
+    checkOptions(options);
+    const { network = denoNetwork, clock = systemClock } = options;
+    checkMethods("network", network, ["connect", "listen"]);
+    checkMethods("clock", clock, CLOCK_METHODS);
+    if (options.logger) checkMethods("logger", options.logger, LOG_METHODS);
+    if (options.onError) checkFunction("onError", options.onError);
+    this.network = network;
+    this.clock = clock;
+    this.logger = options.logger ?? null;
+    this.onError = options.onError ??
+      ((error) => reportError(this.logger, error));
+    const report = (error: unknown) => {
+      try {
+        this.onError(error);
+      } catch (second) {
+        if (second instanceof ExitNow) throw second;
+        reportError(null, second);
+      }
+    };
+    this.#reactor = new Reactor(clock, report);
+  }
+
+  /** How many dispatchers are in the map. */
+  get size(): number {
+    return this.#reactor.members.size;
+  }
+
+  /**
+   * How many connections are closed, with accepted bytes still on their way. A
+   * program that owns the loop goes on until this is 0 as well.
+   */
+  get lingering(): number {
+    return this.#reactor.lingering;
+  }
+
+  /** The dispatchers, in the order in which they were added. */
+  [Symbol.iterator](): IterableIterator<Pollable> {
+    return this.#reactor.members.keys();
+  }
+
+  /**
+   * Ends the current wait; the next pass asks every dispatcher again. For code
+   * outside the loop that has changed what `readable()` or `writable()` will
+   * answer. Without a wait under way, the next pass does not wait.
+   */
+  wake(): void {
+    this.#reactor.wake();
+  }
+
+  /**
+   * Runs `callback` once, inside a later pass of the loop. What it throws goes
+   * to {@linkcode SocketMap.onError}; only an {@linkcode ExitNow} leaves the
+   * loop. Timers do not keep a loop going whose map is empty.
+   *
+   * @param delay In milliseconds; at 0 it runs in the next pass.
+   * @throws {TypeError} If `delay` is no number or `callback` no function.
+   * @throws {RangeError} If `delay` is NaN, negative or infinite.
+   *
+   * @example Give up after ten seconds
+   * ```ts
+   * import { closeAll, SocketMap } from "@asyncore/asyncore";
+   *
+   * const map = new SocketMap();
+   * using deadline = map.callLater(10_000, () => closeAll(map));
+   * deadline.reset(); // ten more seconds from now
+   * ```
+   */
+  callLater(delay: number, callback: () => void | Promise<void>): Timer {
+    return startTimer(this, delay, callback, false, null);
+  }
+
+  /**
+   * Runs `callback` each `interval`, inside the loop. A turn that comes late
+   * keeps the beat; turns that were missed are skipped, and so are those that
+   * come while the callback's promise is pending.
+   *
+   * @param interval In milliseconds, at least 0.001.
+   * @throws {TypeError} If `interval` is no number or `callback` no function.
+   * @throws {RangeError} If `interval` is NaN, less than 0.001 or infinite.
+   */
+  callEvery(interval: number, callback: () => void | Promise<void>): Timer {
+    return startTimer(this, interval, callback, true, null);
+  }
+
+  /** How the map shows itself in messages: `SocketMap(2)`. */
+  toString(): string {
+    return `SocketMap(${this.size})`;
+  }
+}
+
+/** The default map: that of every dispatcher and loop which names no other. */
+export const socketMap: SocketMap = new SocketMap();
+
+/** Options of {@linkcode loop}. */
+export interface LoopOptions {
+  /**
+   * How long one pass may wait for something to happen, in milliseconds. It
+   * does not bound the loop: use `count`, `signal` or a timer for that.
+   *
+   * @default {30_000}
+   */
+  timeout?: number;
+  /**
+   * The most passes to make.
+   *
+   * @default {Infinity}
+   */
+  count?: number;
+  /**
+   * The map to drive.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+  /** Ends the loop when it aborts: `loop()` then returns, and closes nothing. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Drives the dispatchers of a map, pass after pass, until the map is empty and
+ * all that closed connections had accepted is sent, or `count` passes are
+ * made, or `signal` aborts, or something throws {@linkcode ExitNow}.
+ *
+ * @param options Timeout, count, map, signal.
+ * @throws {ExitNow} What a hook, a predicate or a timer threw.
+ * @throws {TypeError | RangeError} If an option is wrong.
+ * @throws {Error} If the map is being looped already: by another call, or
+ * because the call comes from a hook.
+ *
+ * @example One pass at a time, for a program with a loop of its own
+ * ```ts
+ * import { loop, socketMap } from "@asyncore/asyncore";
+ *
+ * while (socketMap.size + socketMap.lingering > 0) {
+ *   await loop({ timeout: 10, count: 1 });
+ *   // … something else …
+ * }
+ * ```
+ */
+export async function loop(options: LoopOptions = {}): Promise<void> {
+  checkOptions(options);
+  const { timeout = 30_000, map = socketMap, signal } = options;
+  checkMilliseconds("timeout", timeout);
+  let passes = checkInteger("count", options.count ?? Infinity, 0);
+  checkMap(map);
+  if (signal !== undefined) {
+    checkMethods("signal", signal, ["addEventListener", "removeEventListener"]);
+  }
+  const reactor = reactorOf(map);
+  const wake = () => reactor.wake();
+  reactor.start();
+  try {
+    signal?.addEventListener("abort", wake);
+    // Also a loop that is called again and again on an empty map must not keep
+    // the runtime from everything else.
+    if (reactor.idle) await reactor.turn();
+    while (passes-- > 0 && !signal?.aborted && !reactor.idle) {
+      await reactor.pass(timeout);
+    }
+    reactor.throwExit();
+  } finally {
+    reactor.stop();
+    signal?.removeEventListener("abort", wake);
+  }
+}
+
+/**
+ * Makes one pass: asks the dispatchers, waits for at most `timeout`, and
+ * dispatches what is ready. With nothing registered it sleeps for `timeout`.
+ *
+ * @param timeout In milliseconds.
+ * @param map The map to drive.
+ * @throws {ExitNow} What a hook, a predicate or a timer threw.
+ * @throws {TypeError | RangeError} If an argument is wrong.
+ * @throws {Error} If the map is being looped already.
+ *
+ * @example Sixty frames a second, and the network in the time between
+ * ```ts
+ * import { poll } from "@asyncore/asyncore";
+ *
+ * const frame = 1_000 / 60;
+ * let next = performance.now() + frame;
+ * for (let frames = 0; frames < 6; frames++, next += frame) {
+ *   do await poll(Math.max(0, next - performance.now()));
+ *   while (performance.now() < next);
+ *   // … move, draw …
+ * }
+ * ```
+ */
+export async function poll(
+  timeout: number = 0,
+  map: SocketMap = socketMap,
+): Promise<void> {
+  checkMilliseconds("timeout", timeout);
+  checkMap(map);
+  const reactor = reactorOf(map);
+  reactor.start();
+  try {
+    await reactor.pass(timeout);
+  } finally {
+    reactor.stop();
+  }
+}
+
+/**
+ * Closes every dispatcher of a map by its own `close()`, and leaves the map
+ * empty. One whose `close()` throws is closed hard, and the others still get
+ * their turn.
+ *
+ * @param map The map to empty.
+ * @param ignoreAll Whether to ignore what a `close()` throws. An
+ * {@linkcode ExitNow} is never ignored.
+ * @throws The first error of a `close()`, after all are closed.
+ */
+export function closeAll(
+  map: SocketMap = socketMap,
+  ignoreAll: boolean = false,
+): void {
+  checkMap(map);
+  const { report } = reactorOf(map);
+  const errors: unknown[] = [];
+  for (const member of [...map]) {
+    try {
+      const result: unknown = member.close();
+      // An override may be async, though nothing waits for it.
+      if (isPromise(result)) result.then(undefined, (error) => report(error));
+    } catch (error) {
+      if (!ignoreAll || error instanceof ExitNow) errors.push(error);
+    }
+  }
+  for (const entry of [...reactorOf(map).members.values()]) entry.abort();
+  if (errors.length > 0) throw errors[0];
+}
+
+/**
+ * Checks that `map` is one.
+ *
+ * @throws {TypeError} If it is anything else.
+ */
+export function checkMap(map: unknown): void {
+  if (map instanceof SocketMap) return;
+  throw new TypeError(`map must be a SocketMap, got ${showValue(map)}`);
+}
+
+/** The engine of a map. */
+export function reactorOf(map: SocketMap): Reactor {
+  return reactorOfMap(map);
+}
+
+/** In ms; more often than the loop's pass it would run only once a pass. */
+const SHORTEST_INTERVAL = 0.001;
+
+/** Checks and starts a timer, which ends with its group if it has one. */
+export function startTimer(
+  map: SocketMap,
+  delay: number,
+  callback: () => void | Promise<void>,
+  repeats: boolean,
+  group: TimerGroup | null,
+): Timer {
+  const name = repeats ? "interval" : "delay";
+  checkMilliseconds(name, delay, {
+    min: repeats ? SHORTEST_INTERVAL : 0,
+    finite: true,
+  });
+  checkFunction("callback", callback);
+  const { timers } = reactorOf(map);
+  const timer = new HeapTimer(timers, delay, repeats, callback, group);
+  timer.reset();
+  return timer;
+}

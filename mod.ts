@@ -1,0 +1,93 @@
+/**
+ * Sockets and files as objects with hooks, driven by a loop that the program
+ * owns: Python's `asyncore`, rebuilt for Deno.
+ *
+ * Derive a class from {@linkcode Dispatcher}, override the hooks you care for
+ * (`handleConnect`, `handleRead`, `handleWrite`, `handleAccepted`,
+ * `handleClose`, `handleError`), and call {@linkcode loop}. Every name of the
+ * original keeps its meaning, in camelCase; times are in milliseconds, bytes
+ * are `Uint8Array`.
+ *
+ * @example An echo server
+ * ```ts no-assert
+ * import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+ *
+ * class EchoHandler extends Dispatcher {
+ *   override handleRead() {
+ *     this.send(this.recv());
+ *   }
+ * }
+ *
+ * class EchoServer extends Dispatcher {
+ *   override handleAccepted(conn: Channel) {
+ *     new EchoHandler(conn);
+ *   }
+ * }
+ *
+ * const server = new EchoServer();
+ * server.createSocket();
+ * server.bind({ hostname: "127.0.0.1", port: 0 });
+ * server.listen();
+ * await loop({ timeout: 10, count: 3 }); // without these, for ever
+ * server.close();
+ * ```
+ *
+ * @module
+ */
+
+export { AsyncChat } from "./async_chat.ts";
+export type { Acceptor, Channel } from "./channel.ts";
+export {
+  type Datagram,
+  DatagramDispatcher,
+  DatagramError,
+  type DatagramSocket,
+} from "./datagram_dispatcher.ts";
+export {
+  type Accepted,
+  compactTraceback,
+  Dispatcher,
+  type DispatcherOptions,
+  DispatcherWithSend,
+  type StartTlsOptions,
+} from "./dispatcher.ts";
+export {
+  FileDispatcher,
+  type FileLike,
+  FileWrapper,
+} from "./file_dispatcher.ts";
+export type { Logger } from "./log.ts";
+export {
+  type Clock,
+  closeAll,
+  ExitNow,
+  loop,
+  type LoopOptions,
+  poll,
+  type Pollable,
+  SocketMap,
+  socketMap,
+  type SocketMapOptions,
+  type Timer,
+} from "./loop.ts";
+export {
+  type Producer,
+  type ProducerLike,
+  SimpleProducer,
+} from "./producer.ts";
+export type {
+  Address,
+  Network,
+  NetworkConnectOptions,
+  NetworkListenOptions,
+  SocketOptions,
+  TlsOptions,
+  Transport,
+} from "./network.ts";
+export {
+  channelFrom,
+  type ChannelStreams,
+  type StreamPair,
+  toStreams,
+  type ToStreamsOptions,
+} from "./streams.ts";

@@ -1,0 +1,298 @@
+/**
+ * Where channels come from: addresses, and the {@linkcode Network} that
+ * connects to them and listens on them. The network is a seam: a test or a
+ * simulation can bring its own.
+ *
+ * @module
+ */
+
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  checkText,
+  showValue,
+} from "./arguments.ts";
+import type { Acceptor, Channel } from "./channel.ts";
+
+/** The kinds of socket that `createSocket()` makes. */
+export type Transport = "tcp" | "tls" | "unix" | "vsock";
+
+/** What a TLS connection is secured with. All certificates and keys are PEM. */
+export interface TlsOptions {
+  /**
+   * Certificate authorities to trust besides those of the system.
+   *
+   * @default {none}
+   */
+  caCerts?: string[];
+  /** Our own certificate: a server must have one, a client may. */
+  cert?: string;
+  /** The private key of `cert`. */
+  key?: string;
+  /**
+   * The protocols to offer or accept (ALPN, RFC 7301), the preferred first.
+   *
+   * @default {none}
+   */
+  alpnProtocols?: string[];
+  /**
+   * Does not check that the certificate is for the host that was asked for.
+   * For tests; it makes the connection open to whoever sits in between.
+   *
+   * @default {false}
+   */
+  unsafelyDisableHostnameVerification?: boolean;
+}
+
+/** Options of `createSocket()`. */
+export interface SocketOptions {
+  /**
+   * What the socket speaks. `"tcp"` and `"tls"` cover IPv4 and IPv6: the
+   * address decides.
+   *
+   * @default {"tcp"}
+   */
+  transport?: Transport;
+  /** What a TLS socket is secured with. */
+  tls?: TlsOptions;
+  /**
+   * How many connections may wait to be accepted.
+   *
+   * @default {511}
+   */
+  backlog?: number;
+  /**
+   * Lets several processes listen on the same TCP port (SO_REUSEPORT).
+   *
+   * @default {false}
+   */
+  reusePort?: boolean;
+  /**
+   * How long, in milliseconds, `connect()` may take without the handshake,
+   * before it fails with `Deno.errors.TimedOut`.
+   *
+   * @default {Infinity, that is until the system gives up}
+   */
+  connectTimeout?: number;
+  /**
+   * How long, in milliseconds, a TLS handshake may take: a peer that is silent
+   * or speaks something else costs only its own connection.
+   *
+   * @default {10_000}
+   */
+  handshakeTimeout?: number;
+}
+
+/**
+ * Where to connect or listen: a host and a port, the path of a Unix socket, or
+ * the context identifier and port of a virtual machine (vsock).
+ * A `Deno.Addr` fits, so the `addr` of a server is what its client connects to.
+ */
+export type Address =
+  | { readonly hostname?: string; readonly port: number }
+  | { readonly path: string }
+  | { readonly cid: number; readonly port: number };
+
+/** Options of {@linkcode Network.connect}. */
+export interface NetworkConnectOptions {
+  /** Gives the attempt up. */
+  signal: AbortSignal;
+  /** What to secure the connection with, if it is to be TLS. */
+  tls?: TlsOptions | undefined;
+}
+
+/** Options of {@linkcode Network.listen}. */
+export interface NetworkListenOptions {
+  /** How many connections may wait to be accepted. */
+  backlog: number;
+  /** Lets several listeners share the port. */
+  reusePort: boolean;
+  /** What to secure the connections with, if they are to be TLS. */
+  tls?: TlsOptions | undefined;
+}
+
+/** Makes connections and listeners. */
+export interface Network {
+  /** Connects to `address`; rejects with the reason. */
+  connect(
+    address: Deno.Addr,
+    options: NetworkConnectOptions,
+  ): Promise<Channel>;
+  /** Listens on `address` at once, or throws the reason. */
+  listen(address: Deno.Addr, options: NetworkListenOptions): Acceptor;
+  /** Turns a plain connection that stands into a TLS one, whose handshake is to follow. */
+  startTls?(
+    channel: Channel,
+    hostname: string,
+    options: TlsOptions,
+  ): Promise<Channel>;
+}
+
+/** The network of this machine, through Deno. Needs `--allow-net`, and for Unix sockets `--allow-read --allow-write` as well. */
+export const denoNetwork: Network = {
+  async connect(address, { signal, tls }) {
+    if (address.transport === "tcp") {
+      const { hostname, port } = address;
+      if (tls) {
+        return await Deno.connectTls({ hostname, port, ...withKey(tls) });
+      }
+      return await Deno.connect({ transport: "tcp", hostname, port, signal });
+    }
+    if (address.transport === "unix") {
+      return await Deno.connect({ transport: "unix", path: address.path });
+    }
+    if (address.transport === "vsock") {
+      const { cid, port } = address;
+      return await Deno.connect({ transport: "vsock", cid, port });
+    }
+    throw new TypeError(`Cannot connect over ${address.transport}`);
+  },
+  listen(address, { backlog, reusePort, tls }) {
+    if (address.transport === "tcp") {
+      const { hostname, port } = address;
+      const options = { hostname, port, reusePort, tcpBacklog: backlog };
+      return tls
+        ? Deno.listenTls({ ...options, ...withKey(tls) })
+        : Deno.listen(options);
+    }
+    if (address.transport === "unix") {
+      return Deno.listen({ transport: "unix", path: address.path });
+    }
+    if (address.transport === "vsock") {
+      const { cid, port } = address;
+      return Deno.listen({ transport: "vsock", cid, port });
+    }
+    throw new TypeError(`Cannot listen over ${address.transport}`);
+  },
+  startTls(channel, hostname, tls) {
+    return Deno.startTls(channel as Deno.TcpConn, { hostname, ...tls });
+  },
+};
+
+/** Deno's types ask for both `cert` and `key`, which were checked to go together. */
+function withKey(tls: TlsOptions): TlsOptions & Deno.TlsCertifiedKeyPem {
+  return tls as TlsOptions & Deno.TlsCertifiedKeyPem;
+}
+
+/**
+ * Checks the options of a TLS socket.
+ *
+ * @throws {TypeError} If one has the wrong type, or `cert` lacks its `key`.
+ */
+export function checkTls(tls: TlsOptions): void {
+  checkOptions(tls);
+  const { unsafelyDisableHostnameVerification: unsafe = false } = tls;
+  checkBoolean("tls.unsafelyDisableHostnameVerification", unsafe);
+  for (const name of ["cert", "key"] as const) {
+    const value: unknown = tls[name];
+    if (value === undefined || typeof value === "string") continue;
+    throw new TypeError(
+      `tls.${name} must be text in PEM, got ${showValue(value)}`,
+    );
+  }
+  if ((tls.cert === undefined) !== (tls.key === undefined)) {
+    const missing = tls.cert === undefined ? "cert" : "key";
+    throw new TypeError(`tls.${missing} is missing: cert and key go together`);
+  }
+  for (const name of ["caCerts", "alpnProtocols"] as const) {
+    const value: unknown = tls[name];
+    if (value === undefined) continue;
+    if (Array.isArray(value) && value.every((v) => typeof v === "string")) {
+      continue;
+    }
+    throw new TypeError(
+      `tls.${name} must be an array of text, got ${showValue(value)}`,
+    );
+  }
+}
+
+const ADDRESS_KEYS = new Set(["hostname", "port", "path", "cid", "transport"]);
+
+/** A wrong address is the fault of the call that got it, so it says which. */
+export interface AddressPurpose {
+  /** The verb of the message. */
+  action: "bind" | "connect";
+  /** What the socket was created for. */
+  transport: Transport;
+}
+
+/**
+ * Turns what a caller gave into a whole address.
+ *
+ * @throws {TypeError} If the address does not fit the transport or a part of
+ * it has the wrong type.
+ * @throws {RangeError} If the port is out of range.
+ */
+export function parseAddress(
+  address: unknown,
+  { action, transport }: AddressPurpose,
+): Deno.Addr {
+  const wanted = ADDRESS_FORMS[transport];
+  const parts = (address ?? {}) as Record<string, unknown>;
+  const fits = typeof address === "object" && wanted.key in parts;
+  if (!fits) {
+    throw new TypeError(
+      `Cannot ${action}: the address of a ${transport} socket is ${wanted.form}, got ${
+        showValue(address)
+      }`,
+    );
+  }
+  const unknown = Object.keys(parts).find((key) => !ADDRESS_KEYS.has(key));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `Cannot ${action}: "${unknown}" is no part of an address: the address of ` +
+        `a ${transport} socket is ${wanted.form}, got ${showValue(address)}`,
+    );
+  }
+  if (transport === "unix") {
+    return {
+      transport,
+      path: checkText(`Cannot ${action}: path`, parts["path"]),
+    };
+  }
+  const least = action === "bind" ? 0 : 1;
+  const { port, cid } = parts;
+  if (transport === "vsock") {
+    return {
+      transport,
+      cid: checkInteger(`Cannot ${action}: cid`, cid, -1, 0xffffffff),
+      port: checkInteger(`Cannot ${action}: port`, port, 0, 0xffffffff),
+    };
+  }
+  const { hostname = action === "bind" ? "0.0.0.0" : "127.0.0.1" } = parts;
+  return {
+    transport: "tcp",
+    hostname: checkText(`Cannot ${action}: hostname`, hostname),
+    port: checkInteger(`Cannot ${action}: port`, port, least, 65_535),
+  };
+}
+
+/** What an address must have, by the transport. */
+const ADDRESS_FORMS: Record<Transport, { key: string; form: string }> = {
+  tcp: { key: "port", form: "{ hostname, port }" },
+  tls: { key: "port", form: "{ hostname, port }" },
+  unix: { key: "path", form: "{ path }" },
+  vsock: { key: "cid", form: "{ cid, port }" },
+};
+
+/** Puts what failed, and with which address, in front of a system's error. */
+export function explain(error: unknown, action: string, addr: Deno.Addr): void {
+  if (!(error instanceof Error)) return;
+  const message = `Cannot ${action} ${formatAddress(addr)}: ${error.message}`;
+  try {
+    error.message = message;
+  } catch {
+    // The message of a DOMException, say, cannot be changed.
+  }
+}
+
+/** An address as people write it: `127.0.0.1:80`, `[::1]:80`, `/run/socket`. */
+export function formatAddress(addr: Deno.Addr): string {
+  if ("path" in addr) return addr.path ?? "";
+  if ("cid" in addr) return `vsock:${addr.cid}:${addr.port}`;
+  const { hostname, port } = addr;
+  return hostname.includes(":")
+    ? `[${hostname}]:${port}`
+    : `${hostname}:${port}`;
+}

@@ -1,0 +1,145 @@
+/**
+ * What {@linkcode AsyncChat.pushWithProducer} takes: sources of bytes that are
+ * asked for more only as the peer takes what they gave.
+ *
+ * @module
+ */
+
+import { checkBytes, checkInteger } from "./arguments.ts";
+import { isPromise } from "./reactor.ts";
+
+/** A source of bytes, as in Python's `asynchat`. */
+export interface Producer {
+  /** The next bytes, or a promise of them; none when it has no more. */
+  more(): Uint8Array | string | Promise<Uint8Array | string>;
+}
+
+/** Everything that can be pushed as a source of bytes. */
+export type ProducerLike =
+  | Uint8Array
+  | string
+  | Producer
+  | Iterable<Uint8Array | string>
+  | AsyncIterable<Uint8Array | string>
+  | ReadableStream<Uint8Array>;
+
+/**
+ * Gives out bytes piece by piece.
+ *
+ * @example
+ * ```ts
+ * import { SimpleProducer } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const producer = new SimpleProducer(new Uint8Array(700));
+ * assertEquals(producer.more().length, 512);
+ * assertEquals(producer.more().length, 188);
+ * assertEquals(producer.more().length, 0);
+ * ```
+ */
+export class SimpleProducer implements Producer {
+  #data: Uint8Array;
+  readonly #bufferSize: number;
+
+  /**
+   * Makes a producer of bytes that are there already.
+   *
+   * @param data What to give out.
+   * @param bufferSize The most bytes of a piece.
+   * @throws {TypeError} If an argument has the wrong type.
+   * @throws {RangeError} If `bufferSize` is not a positive integer.
+   */
+  constructor(data: Uint8Array, bufferSize: number = 512) {
+    checkBytes("data", data);
+    this.#data = data;
+    this.#bufferSize = checkInteger("bufferSize", bufferSize, 1);
+  }
+
+  /** The next piece; empty when there are no more. */
+  more(): Uint8Array {
+    const piece = this.#data.subarray(0, this.#bufferSize);
+    this.#data = this.#data.subarray(piece.length);
+    return piece;
+  }
+}
+
+/** A source of any kind, asked for one piece after the other. */
+export interface Source {
+  /** The next piece; `null` when there is none. */
+  pull(): Piece | Promise<Piece>;
+  /** Releases what the source holds: nobody will ask again. */
+  cancel(): void;
+}
+
+/** What a source gives when it is asked. */
+export type Piece = Uint8Array | string | null;
+
+/**
+ * Makes one kind of source of every kind.
+ *
+ * @throws {TypeError} If it is none, or a stream that is locked.
+ */
+export function sourceOf(producer: unknown): Source {
+  if (producer instanceof ReadableStream) return streamSource(producer);
+  const source = producer as
+    | Partial<
+      & Producer
+      & Iterable<Piece>
+      & AsyncIterable<Piece>
+    >
+    | null;
+  if (typeof source?.more === "function") {
+    return {
+      pull: () => {
+        const piece = source.more!();
+        return isPromise(piece) ? piece.then(pieceOrEnd) : pieceOrEnd(piece);
+      },
+      cancel: () => {},
+    };
+  }
+  if (typeof source?.[Symbol.asyncIterator] === "function") {
+    const iterator = source[Symbol.asyncIterator]!();
+    return {
+      pull: async () => pieceOf(await iterator.next()),
+      cancel: () => ignore(iterator.return?.()),
+    };
+  }
+  if (typeof source?.[Symbol.iterator] === "function") {
+    const iterator = source[Symbol.iterator]!();
+    return {
+      pull: () => pieceOf(iterator.next()),
+      cancel: () => void iterator.return?.(),
+    };
+  }
+  throw new TypeError(
+    "producer must have a more() method, or be iterable, async iterable or a ReadableStream",
+  );
+}
+
+/** A stream's async iterator cannot be stopped while it waits; its reader can. */
+function streamSource(stream: ReadableStream<Piece>): Source {
+  const reader = stream.getReader();
+  return {
+    pull: async () => {
+      const { done, value } = await reader.read();
+      return done ? null : value;
+    },
+    cancel: () => ignore(reader.cancel()),
+  };
+}
+
+/** A source that fails to stop concerns nobody any more. */
+function ignore(result: unknown): void {
+  Promise.resolve(result).catch(() => {});
+}
+
+/** A producer that has no more gives nothing. */
+function pieceOrEnd(piece: Piece | undefined): Piece {
+  return piece === null || piece === undefined || piece.length === 0
+    ? null
+    : piece;
+}
+
+function pieceOf({ done, value }: IteratorResult<Piece>): Piece {
+  return done ? null : value;
+}

@@ -1,0 +1,401 @@
+/**
+ * The engine of a map: who is registered, who is ready, and the pass that asks,
+ * waits and dispatches. What a pass costs follows the ready entries, apart from
+ * the predicates that a class overrides, which are asked each time.
+ *
+ * No promise is raced: each pending operation has one callback, which puts its
+ * entry on the ready list and resumes the one promise that the pass waits on.
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import { type HeapTimer, TimerHeap } from "./timers.ts";
+
+/**
+ * Thrown from a hook, a predicate or a timer, it leaves the loop and reaches
+ * the caller of `loop()` or `poll()`. The other dispatchers stay as they are,
+ * so the loop can be entered again.
+ *
+ * @example Leave the loop from a hook
+ * ```ts
+ * import { Dispatcher, ExitNow, loop } from "@asyncore/asyncore";
+ * import { assertRejects } from "@std/assert";
+ *
+ * using server = new Dispatcher();
+ * server.createSocket();
+ * server.bind({ hostname: "127.0.0.1", port: 0 });
+ * server.listen();
+ * server.callLater(1, () => {
+ *   throw new ExitNow("enough");
+ * });
+ * await assertRejects(() => loop(), ExitNow, "enough");
+ * ```
+ */
+export class ExitNow extends Error {
+  /** The name of this class of errors: `"ExitNow"`. */
+  override name = "ExitNow";
+}
+
+/**
+ * What a {@linkcode SocketMap} holds: the part of a dispatcher that the loop
+ * calls. Every `Dispatcher` is one.
+ */
+export interface Pollable {
+  /** Whether the connection stands. */
+  readonly connected: boolean;
+  /** Whether it takes connections. */
+  readonly accepting: boolean;
+  /** Whether a connection is being made. */
+  readonly connecting: boolean;
+  /** Whether it is closed, with accepted bytes still on their way. */
+  readonly closing: boolean;
+  /** The peer's address, or the one listened on. */
+  readonly addr: Deno.Addr | null;
+  /** Whether it wants to read (or accept). */
+  readable(): boolean;
+  /** Whether it wants to write. */
+  writable(): boolean;
+  /** Something can be read or accepted. */
+  handleReadEvent(): void | Promise<void>;
+  /** Something can be written. */
+  handleWriteEvent(): void | Promise<void>;
+  /** The connection stands. */
+  handleConnectEvent(): void | Promise<void>;
+  /** The connection is over. */
+  handleClose(): void | Promise<void>;
+  /** A hook or a predicate threw, or an operation failed. */
+  handleError(error: unknown): void | Promise<void>;
+  /** Logs a hit. */
+  log(message: string): void;
+  /** Logs what happens. */
+  logInfo(message: string, type?: string): void;
+  /** Leaves the map; what was accepted still goes out. */
+  close(): void;
+  /** Leaves the map, dropping what was not sent. */
+  abort(): void;
+}
+
+/** What the engine knows of a dispatcher. */
+export interface Entry {
+  /** The dispatcher. */
+  readonly pollable: Pollable;
+  /** The engine it is registered with. */
+  readonly reactor: Reactor;
+  /** Registered, so events may be dispatched to it. */
+  joined: boolean;
+  /** Its predicates are asked in each pass. */
+  asks: boolean;
+  /** On the list of those to ask. */
+  listed: boolean;
+  /** On the ready list. */
+  queued: boolean;
+  /** On the list of those to be given a write event. */
+  writeQueued: boolean;
+  /** The first pass after joining has come. */
+  enter(): void;
+  /** Asks the predicates, and starts what they ask for. */
+  ask(): void;
+  /** Dispatches a connect, a read or an accept. */
+  read(): void;
+  /** Dispatches a write. */
+  write(): void;
+  /** Closes the dispatcher without asking it. */
+  abort(): void;
+}
+
+/** Tells a promise from what other hooks return. */
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null &&
+    typeof (value as PromiseLike<unknown>).then === "function";
+}
+
+/** Runs the passes of one map. */
+export class Reactor {
+  readonly clock: Clock;
+  readonly timers: TimerHeap;
+  /** The registered dispatchers, in the order in which they were added. */
+  readonly members = new Map<Pollable, Entry>();
+  /** Gets the errors that no dispatcher can handle. */
+  readonly report: (error: unknown) => void;
+  /** Changes whenever something happened that an idle dispatcher may care for. */
+  activity = 0;
+  /** How many closed connections still have bytes to send. */
+  lingering = 0;
+
+  #fresh: Entry[] = [];
+  #asked: Entry[] = [];
+  #someLeft = false;
+  #ready: Entry[] = [];
+  #writers: Entry[] = [];
+
+  #running = false;
+  #awake = false;
+  #exit: ExitNow | null = null;
+  #resume: (() => void) | null = null;
+  #deadline = 0;
+  #timerId: unknown = undefined;
+  #timerDue = NaN;
+
+  constructor(clock: Clock, report: (error: unknown) => void) {
+    this.clock = clock;
+    this.report = report;
+    this.timers = new TimerHeap(() => clock.now(), () => this.#resumeWait());
+  }
+
+  /** Nobody is registered, and closed connections have sent what they had. */
+  get idle(): boolean {
+    return this.members.size === 0 && this.lingering === 0;
+  }
+
+  join(entry: Entry): void {
+    if (entry.listed) {
+      // It left and comes back before the list was cleaned: to its end.
+      this.#asked = this.#asked.filter((other) => other !== entry);
+      entry.listed = false;
+    }
+    entry.joined = true;
+    this.members.set(entry.pollable, entry);
+    this.#fresh.push(entry);
+    this.activity++;
+    this.#resumeWait();
+  }
+
+  leave(entry: Entry): void {
+    if (!entry.joined) return;
+    entry.joined = false;
+    this.members.delete(entry.pollable);
+    if (entry.listed) this.#someLeft = true;
+    this.activity++;
+    this.#resumeWait();
+  }
+
+  /** Drops what the lists hold of an entry that moves to another map. */
+  forget(entry: Entry): void {
+    const isOther = (other: Entry) => other !== entry;
+    this.#fresh = this.#fresh.filter(isOther);
+    this.#asked = this.#asked.filter(isOther);
+    this.#ready = this.#ready.filter(isOther);
+    this.#writers = this.#writers.filter(isOther);
+    entry.listed = entry.queued = entry.writeQueued = false;
+  }
+
+  /** Gives `entry` its turn to read in this pass or the next. */
+  queue(entry: Entry): void {
+    if (!entry.queued) {
+      entry.queued = true;
+      this.#ready.push(entry);
+    }
+    this.#resumeWait();
+  }
+
+  /** Gives `entry` its turn to write in this pass or the next. */
+  queueWrite(entry: Entry): void {
+    if (!entry.writeQueued) {
+      entry.writeQueued = true;
+      this.#writers.push(entry);
+    }
+    this.#resumeWait();
+  }
+
+  /** Ends the current wait, or keeps the next pass from waiting. */
+  wake(): void {
+    this.activity++;
+    this.#awake = true;
+    this.#resumeWait();
+  }
+
+  /** Makes the running or the next pass throw `error`. */
+  #exitWith(error: ExitNow): void {
+    this.#exit ??= error;
+    this.wake();
+  }
+
+  /** Runs what no caller waits for: an ExitNow waits for a pass that can throw it. */
+  outside(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (error instanceof ExitNow) this.#exitWith(error);
+      else this.outside(() => this.report(error));
+    }
+  }
+
+  /** Takes the map for one caller of `loop()` or `poll()`. */
+  start(): void {
+    if (this.#running) {
+      throw new Error(
+        "Cannot start a loop: this map is being looped already. A hook runs " +
+          "inside the loop and should return; elsewhere, await the other " +
+          "loop, or use another map",
+      );
+    }
+    this.#running = true;
+    this.activity++;
+  }
+
+  /** Gives the map back. */
+  stop(): void {
+    this.#running = false;
+    this.#disarm();
+  }
+
+  /** Asks, waits for at most `timeout` ms, dispatches. */
+  async pass(timeout: number): Promise<void> {
+    this.#ask();
+    const work = this.#ready.length + this.#writers.length > 0;
+    if (work || this.#awake || timeout === 0) await this.turn();
+    else await this.#wait(timeout);
+    this.#awake = false;
+    this.throwExit();
+    this.#runTimers();
+    this.#dispatch();
+  }
+
+  /** Throws the ExitNow that came outside a pass, if one did. */
+  throwExit(): void {
+    if (this.#exit === null) return;
+    const exit = this.#exit;
+    this.#exit = null;
+    throw exit;
+  }
+
+  #ask(): void {
+    if (this.#fresh.length > 0) this.#enter();
+    if (this.#someLeft) {
+      this.#someLeft = false;
+      this.#asked = this.#asked.filter((entry) => entry.listed = entry.joined);
+    }
+    for (const entry of this.#asked) if (this.#has(entry)) entry.ask();
+  }
+
+  #enter(): void {
+    for (const entry of this.#fresh) {
+      if (!this.#has(entry)) continue;
+      entry.enter();
+      if (entry.asks && !entry.listed) {
+        entry.listed = true;
+        this.#asked.push(entry);
+      }
+    }
+    this.#fresh.length = 0;
+  }
+
+  /** Lists may still hold those that closed, left or moved to another map. */
+  #has(entry: Entry): boolean {
+    return entry.joined && entry.reactor === this;
+  }
+
+  /** One turn of the runtime: other sockets, timers and promises get theirs. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => this.clock.setImmediate(resolve));
+  }
+
+  #wait(timeout: number): Promise<void> {
+    const now = this.clock.now();
+    this.#deadline = Math.min(now + timeout, this.timers.nextDue);
+    if (this.#deadline <= now) return this.turn();
+    this.#arm(now);
+    return new Promise((resolve) => this.#resume = resolve);
+  }
+
+  #resumeWait(): void {
+    const resume = this.#resume;
+    if (resume === null) return;
+    this.#resume = null;
+    resume();
+  }
+
+  /** Setting and clearing a timeout costs more than a pass: one serves many. */
+  #arm(now: number): void {
+    if (this.#timerDue <= this.#deadline) return;
+    this.#disarm();
+    this.#timerDue = this.#deadline;
+    const delay = this.#deadline - now;
+    this.#timerId = this.clock.setTimeout(this.#onTimeout, delay);
+  }
+
+  #disarm(): void {
+    if (this.#timerId !== undefined) this.clock.clearTimeout(this.#timerId);
+    this.#timerId = undefined;
+    this.#timerDue = NaN;
+  }
+
+  readonly #onTimeout = (): void => {
+    this.#timerId = undefined;
+    this.#timerDue = NaN;
+    if (this.#resume === null) return;
+    const now = this.clock.now();
+    if (now >= this.#deadline) this.#resumeWait();
+    else this.#arm(now);
+  };
+
+  #runTimers(): void {
+    if (this.timers.nextDue === Infinity) return;
+    const now = this.clock.now();
+    // A timer that a callback starts waits for the next pass, even at 0 ms.
+    const { started } = this.timers;
+    for (;;) {
+      const timer = this.timers.takeDue(now, started);
+      if (timer === null) return;
+      if (!timer.busy || !timer.repeats) this.#runTimer(timer);
+    }
+  }
+
+  #runTimer(timer: HeapTimer): void {
+    this.activity++;
+    try {
+      const result = timer.callback();
+      if (!isPromise(result)) return;
+      timer.busy = true;
+      result.then(() => {
+        timer.busy = false;
+        this.wake();
+      }, (error) => {
+        timer.busy = false;
+        this.outside(() => {
+          throw error;
+        });
+      });
+    } catch (error) {
+      if (error instanceof ExitNow) throw error;
+      this.report(error);
+    }
+  }
+
+  #dispatch(): void {
+    if (this.#ready.length > 0) {
+      const entries = this.#ready;
+      this.#ready = [];
+      visitAll(entries, this.#ready, (entry) => {
+        if (entry.reactor !== this) return;
+        entry.queued = false;
+        if (entry.joined) entry.read();
+      });
+    }
+    // Who connected just now has joined the writers of this same pass.
+    if (this.#writers.length > 0) {
+      const entries = this.#writers;
+      this.#writers = [];
+      visitAll(entries, this.#writers, (entry) => {
+        if (entry.reactor !== this) return;
+        entry.writeQueued = false;
+        if (entry.joined) entry.write();
+      });
+    }
+  }
+}
+
+/** Visits all; those that an ExitNow cuts off have their turn in the next pass. */
+function visitAll(
+  entries: Entry[],
+  next: Entry[],
+  visit: (entry: Entry) => void,
+): void {
+  let at = 0;
+  try {
+    while (at < entries.length) visit(entries[at++]!);
+  } finally {
+    while (at < entries.length) next.push(entries[at++]!);
+  }
+}

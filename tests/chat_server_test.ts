@@ -1,0 +1,402 @@
+/**
+ * The chat room, with `nc` and plain connections as its guests.
+ */
+
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { ChatServer, Guest } from "../examples/chat_server.ts";
+import { type Channel, closeAll, loop, poll } from "../mod.ts";
+import { Caller, Child, hasCommand } from "./peers.ts";
+import { bytes } from "./support.ts";
+
+const WELCOME = "* Welcome. What is your name?\r\n";
+const isWindows = Deno.build.os === "windows";
+
+/** A running server. */
+class Room implements AsyncDisposable {
+  readonly child: Child;
+  readonly port: number;
+
+  private constructor(child: Child, port: number) {
+    this.child = child;
+    this.port = port;
+  }
+
+  static async open(): Promise<Room> {
+    const child = await Child.start(["--allow-net"], "chat_server");
+    const line = await child.until("listening on 127.0.0.1:");
+    return new Room(child, Number(line.split(":").at(-1)));
+  }
+
+  /** A connection that has given its name. */
+  async guest(name: string): Promise<Caller> {
+    const guest = await Caller.connect(this.port);
+    await guest.say(`${name}\n`);
+    await guest.until(`* ${name} has come\r\n`);
+    return guest;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.child[Symbol.asyncDispose]();
+  }
+}
+
+/** Starts `nc`, and gives it a name. */
+async function netcat(port: number, name: string): Promise<Child> {
+  const child = new Child("nc", ["127.0.0.1", `${port}`]);
+  await child.until("What is your name?");
+  await child.write(`${name}\n`);
+  await child.until(`* ${name} has come`);
+  return child;
+}
+
+const hasNetcat = hasCommand("nc", "-h");
+
+Deno.test({
+  name: "chat_server lets nc sessions talk (skipped where there is no nc)",
+  ignore: !hasNetcat,
+  async fn() {
+    await using room = await Room.open();
+    await using ann = await netcat(room.port, "Ann");
+    await using bob = await netcat(room.port, "bob");
+    await using eve = await netcat(room.port, "eve");
+    await ann.until("* eve has come");
+    await ann.write("spam, spam\n");
+    assertEquals(await bob.until("spam"), "<Ann> spam, spam");
+    assertEquals(await eve.until("spam"), "<Ann> spam, spam");
+
+    await bob.write("/msg ann just  eggs\n/who\n");
+    assertEquals(await ann.until("eggs"), "<bob, to you alone> just eggs");
+    assertEquals(await bob.until("*"), "* To Ann alone: just eggs");
+    assertEquals(await bob.until("*"), "* Ann, bob, eve");
+
+    await bob.write("/quit\n");
+    await ann.until("* bob has left");
+    eve.kill("SIGKILL");
+    await ann.until("* eve has left");
+    const { out } = await bob.end();
+    assert(out.endsWith("* Ann, bob, eve"), out);
+    assert(!(await eve.end()).out.includes("eggs"), "a secret");
+  },
+});
+
+Deno.test({
+  name:
+    "chat_server has ten nc sessions at once (skipped where there is no nc)",
+  ignore: !hasNetcat,
+  async fn() {
+    await using room = await Room.open();
+    await using all = new AsyncDisposableStack();
+    const guests: Child[] = [];
+    for (let i = 0; i < 10; i++) {
+      guests.push(all.use(await netcat(room.port, `guest-${i}`)));
+    }
+    await Promise.all(guests.map((guest) => guest.write("/msg nobody\nhi\n")));
+    for (const [i, guest] of guests.entries()) {
+      const others = guests.map((_, j) => `<guest-${j}> hi`);
+      others.splice(i, 1);
+      const heard: string[] = [];
+      while (heard.length < others.length) {
+        heard.push(await guest.until("> hi"));
+      }
+      assertEquals(heard.sort(), others);
+    }
+  },
+});
+
+Deno.test("chat_server has a hundred guests at once and mixes up nothing", async () => {
+  const COUNT = 100;
+  const LINES = 5;
+  await using room = await Room.open();
+  using all = new DisposableStack();
+  const guests: Caller[] = [];
+  for (let i = 0; i < COUNT; i++) {
+    guests.push(all.use(await room.guest(`g${i}`)));
+  }
+  const last = `* g${COUNT - 1} has come\r\n`;
+  for (const guest of guests.slice(0, -1)) await guest.until(last);
+
+  await Promise.all(guests.map(async (guest, i) => {
+    for (let n = 0; n < LINES; n++) await guest.say(`line ${n} of ${i}\n`);
+  }));
+  const expected = (self: number) =>
+    guests.flatMap((_, i) =>
+      Array.from({ length: LINES }, (_, n) => `<g${i}> line ${n} of ${i}`)
+    ).filter((line) => !line.startsWith(`<g${self}> `)).sort();
+  await Promise.all(guests.map(async (guest, self) => {
+    const heard: string[] = [];
+    while (heard.length < (COUNT - 1) * LINES) {
+      heard.push((await guest.until("\r\n")).trimEnd());
+    }
+    for (const [i, line] of heard.filter((l) => l.includes("<g7>")).entries()) {
+      assertEquals(line, `<g7> line ${i} of 7`, "in order");
+    }
+    assertEquals(heard.sort(), expected(self));
+  }));
+});
+
+Deno.test("chat_server asks for a name until it gets a good one that is free", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("Zoë");
+  using bob = await Caller.connect(room.port);
+  assertEquals(await bob.until("\r\n"), WELCOME);
+  const refusal = "* A name has 1 to 16 letters, digits, _ or -. Yours?\r\n";
+  const bad = [
+    "two words",
+    "a".repeat(17),
+    "<Zoë>",
+    "*",
+    "-bob",
+    "bob\x1b[2J",
+    "bob\u202e",
+    "bob\u200b",
+    "\u3164",
+    "\u0301bob",
+  ];
+  for (const name of bad) {
+    await bob.say(`${name}\n`);
+    assertEquals(await bob.until("\r\n"), refusal, JSON.stringify(name));
+  }
+  for (const name of ["Zoë", "zoë", "ZOË", "Zoe\u0308", "Ｚoë"]) {
+    await bob.say(`${name}\n`);
+    const shown = name.normalize("NFKC");
+    assertEquals(
+      await bob.until("\r\n"),
+      `* ${shown} is here already. Another name?\r\n`,
+    );
+  }
+  await bob.say("/who\n/msg Zoë boo\n\n  \n");
+  await bob.until("* First your name, please\r\n* First your name, please\r\n");
+  await bob.say(`${"b".repeat(16)}\r\n`);
+  assertEquals(await bob.until("\r\n"), `* ${"b".repeat(16)} has come\r\n`);
+  // Of all this the room has noticed nothing.
+  assertEquals(await ann.until("\r\n"), `* ${"b".repeat(16)} has come\r\n`);
+});
+
+Deno.test("chat_server gives a name away again when its owner is gone", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  const first = await room.guest("bob");
+  first[Symbol.dispose]();
+  await ann.until("* bob has left\r\n");
+  using _second = await room.guest("bob");
+  await ann.until("* bob has come\r\n");
+});
+
+Deno.test("chat_server refuses a line of more than 512 bytes, and its writer stays", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  using bob = await room.guest("bob");
+  await ann.until("* bob has come\r\n");
+  const refusal = "* That line is too long: at most 512 bytes\r\n";
+  const longest = "x".repeat(512);
+  await bob.say(`${longest}\n${longest}x\n`);
+  assertEquals(await ann.until("\r\n"), `<bob> ${longest}\r\n`);
+  assertEquals(await bob.until("\r\n"), refusal);
+  // One that does not end is refused once, before its end, and costs nothing.
+  await bob.say("y".repeat(5_000));
+  assertEquals(await bob.until("\r\n"), refusal);
+  await bob.say("/quit\nstill here\n");
+  assertEquals(await ann.until("\r\n"), "<bob> still here\r\n");
+});
+
+Deno.test("chat_server lets no control characters through", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  using bob = await room.guest("bob");
+  await ann.until("* bob has come\r\n");
+  await bob.say("a\x1b[2Jb\x07c\x00d\x7fe\u009bf\u202eg\u2028h\ti\rj\n");
+  assertEquals(
+    await ann.until("\r\n"),
+    "<bob> a�[2Jb�c�d�e�f�g�h i j\r\n",
+  );
+  const raw = [0x9b, 0x32, 0x4a, 0xff, 0xc3, 0x0a]; // not even UTF-8
+  await bob.say(Uint8Array.from(raw));
+  assertEquals(await ann.until("\r\n"), "<bob> �2J��\r\n");
+  await bob.say("/msg ann \x1b]0;title\x07\n/msg \x1b[2J x\n");
+  assertEquals(
+    await ann.until("\r\n"),
+    "<bob, to you alone> �]0;title�\r\n",
+  );
+  await bob.until("* There is no �[2J here\r\n");
+});
+
+Deno.test("chat_server takes lines however they are cut", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  using bob = await room.guest("bob");
+  await ann.until("* bob has come\r\n");
+  for (const byte of bytes("naïve 🦜\r\n")) await bob.say(Uint8Array.of(byte));
+  assertEquals(await ann.until("\r\n"), "<bob> naïve 🦜\r\n");
+  await bob.say("one\ntwo\r\n\nthree\nand what has no end is not said");
+  await bob.closeWrite();
+  assertEquals(
+    await ann.until("* bob has left\r\n"),
+    "<bob> one\r\n<bob> two\r\n<bob> three\r\n* bob has left\r\n",
+  );
+});
+
+Deno.test("chat_server says nothing for a guest after its /quit", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  using bob = await room.guest("bob");
+  await bob.say("bye\n/quit\nI am a ghost\n");
+  assertEquals(await bob.rest(), "");
+  using _eve = await room.guest("eve");
+  assertEquals(
+    await ann.until("* eve has come\r\n"),
+    "* bob has come\r\n<bob> bye\r\n* bob has left\r\n* eve has come\r\n",
+  );
+});
+
+Deno.test("chat_server explains its commands, and answers wrong ones", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  await ann.say("/help\n");
+  assertStringIncludes(await ann.until("leave\r\n"), "* /msg NAME TEXT");
+  await ann.say("/msg\n/msg bob\n/msg bob hi\n");
+  assertEquals(
+    await ann.until("here\r\n"),
+    "* /msg NAME TEXT\r\n* /msg NAME TEXT\r\n* There is no bob here\r\n",
+  );
+});
+
+/** A connection whose peer says `input`, then nothing, and reads nothing. */
+function stalledChannel(input: string): Channel {
+  const { promise, resolve } = Promise.withResolvers<null>();
+  let data = bytes(input);
+  return {
+    read: (target) => {
+      const length = data.length;
+      if (length === 0) return promise;
+      target.set(data);
+      data = data.subarray(length);
+      return Promise.resolve(length);
+    },
+    write: () => new Promise(() => {}),
+    close: () => resolve(null),
+  };
+}
+
+/** A room in this process, which logs nothing. */
+function openRoom(): { room: ChatServer; enter: (name: string) => Guest } {
+  const room = new ChatServer(0);
+  const hush = () => {};
+  const logger = { debug: hush, info: hush, warn: hush, error: hush };
+  Object.assign(room, { logger });
+  const enter = (name: string) => new Guest(stalledChannel(`${name}\n`), room);
+  return { room, enter };
+}
+
+/** Makes passes until `isDone()`, for at most ten seconds. */
+async function passes(isDone: () => boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!isDone() && performance.now() < deadline) await poll(10);
+  assert(isDone());
+}
+
+Deno.test("ChatServer keeps at most 256 KiB for a guest that does not read", async () => {
+  const { room, enter } = openRoom();
+  const slow = enter("slow");
+  await passes(() => slow.name !== "");
+  const line = "x".repeat(500);
+  let most = 0;
+  while (slow.connected) {
+    room.tell(line);
+    most = Math.max(most, slow.bufferedAmount);
+  }
+  assert(most >= 256 * 1024, "nobody is put out early");
+  assertLess(most, 256 * 1024 + `${line}\r\n`.length);
+  assertEquals(slow.bufferedAmount, 0);
+  assertEquals(room.names, []);
+  closeAll();
+  await loop();
+});
+
+Deno.test("ChatServer puts any number of guests out at once", async () => {
+  const { room, enter } = openRoom();
+  const guests = Array.from({ length: 1_000 }, (_, i) => enter(`guest-${i}`));
+  await passes(() => room.names.length === guests.length);
+  for (const guest of guests) guest.hear("x".repeat(256 * 1024));
+  room.tell("the last straw");
+  assertEquals(room.names, []);
+  assert(guests.every(({ connected }) => !connected));
+  closeAll();
+  await loop();
+});
+
+Deno.test("chat_server puts a slow reader out, and the others miss nothing", async () => {
+  await using room = await Room.open();
+  using slow = await room.guest("slow");
+  using fast = await room.guest("fast");
+  using crowd = new DisposableStack();
+  // The kernel holds some megabytes for the slow one: four letters of four
+  // bytes each, and lines of one, make much of little.
+  const names = ["𐌀", "𐌁", "𐌂", "𐌃", "𐌄", "𐌅"].map((s) => s.repeat(16));
+  const speakers: Caller[] = [];
+  for (const name of names) speakers.push(crowd.use(await room.guest(name)));
+  const silences = speakers.map((speaker) => speaker.ignore());
+
+  const speech = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n".repeat(20_000);
+  const speeches = speakers.map((speaker) => speaker.say(speech));
+  const text = await fast.until("* slow fell behind and was put out\r\n");
+  for (const name of names) {
+    const said = text.split("\r\n").filter((l) => l.startsWith(`<${name}>`))
+      .map((line) => Number(line.at(-1)));
+    assert(said.length > 1_000 && said.every((n, i) => n === i % 10));
+  }
+  await slow.ignore(); // it ends
+  await fast.say("/who\n");
+  await fast.until(`* ${["fast", ...names].join(", ")}\r\n`);
+  crowd.dispose();
+  await Promise.allSettled([...speeches, ...silences]);
+});
+
+Deno.test({
+  name: "chat_server ends with Ctrl-C when it has told everybody",
+  ignore: isWindows, // SIGINT cannot be sent there
+  async fn() {
+    await using room = await Room.open();
+    using ann = await room.guest("ann");
+    using bob = await room.guest("bob");
+    using _nameless = await Caller.connect(room.port);
+    await bob.say("last words\n");
+    await ann.until("last words\r\n");
+    room.child.kill("SIGINT");
+    await room.child.until("SIGINT: closing");
+    assertEquals(await bob.rest(), "* The room is closing\r\n");
+    assertEquals(await ann.rest(), "* The room is closing\r\n");
+    const { code, out, err } = await room.child.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+    assertMatch(out, /^listening on .*\nChatServer: ann came\n/);
+  },
+});
+
+Deno.test("chat_server refuses wrong arguments and a port that is taken", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const run = async (...args: string[]) => {
+    await using child = await Child.start(
+      ["--allow-net"],
+      "chat_server",
+      ...args,
+    );
+    return await child.end();
+  };
+  const usage = "Usage: chat_server.ts [--port PORT]\n";
+  for (const args of [["--spam"], ["--port"], ["--port", "0", "1"], ["8080"]]) {
+    assertEquals(await run(...args), { code: 2, out: "", err: usage });
+  }
+  for (const bad of ["", "-1", "65536", "1e3"]) {
+    const err = `PORT must be from 0 to 65535, got "${bad}"\n`;
+    assertEquals(await run("--port", bad), { code: 2, out: "", err });
+  }
+  const { code, err } = await run("--port", `${port}`);
+  assertEquals(code, 1);
+  assertMatch(err, new RegExp(`^Cannot listen on 127.0.0.1:${port}: .+\n$`));
+});

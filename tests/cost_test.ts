@@ -1,0 +1,325 @@
+import process from "node:process";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertGreater,
+  assertLess,
+} from "@std/assert";
+import { Dispatcher, loop, poll } from "../mod.ts";
+import { endpointOf } from "../dispatcher.ts";
+import {
+  Echo,
+  FakeChannel,
+  passes,
+  quietMap,
+  Recorder,
+  watch,
+} from "./fakes.ts";
+import { MockClock, turns } from "./mock_clock.ts";
+import {
+  bytes,
+  connectedPair,
+  loopUntil,
+  type TestMap,
+  TestServer,
+} from "./support.ts";
+
+const MIB = 1024 * 1024;
+
+Deno.test("poll() next to an idle connection does not grow the heap", async () => {
+  const map = quietMap();
+  const [ours, theirs] = await connectedPair();
+  const idle = new Recorder(map, ours);
+  await poll(0, map);
+  const before = Deno.memoryUsage().heapUsed;
+  let most = before;
+  for (let i = 0; i < 200_000; i++) {
+    map.wake();
+    await poll(0, map);
+    if (i % 10_000 === 0) most = Math.max(most, Deno.memoryUsage().heapUsed);
+  }
+  const growth = Deno.memoryUsage().heapUsed - before;
+  assertLess(growth, 25 * MIB);
+  assertLess(most - before, 25 * MIB);
+  idle.close();
+  theirs.close();
+});
+
+Deno.test("loop() over 100 idle connections uses next to no processor time", async () => {
+  const map = quietMap();
+  const pairs = await Promise.all(
+    Array.from({ length: 100 }, () => connectedPair()),
+  );
+  for (const [ours] of pairs) new Dispatcher(ours, { map });
+  await poll(10, map);
+  const controller = new AbortController();
+  const id = setTimeout(() => controller.abort(), 1_000);
+  const before = process.cpuUsage();
+  await loop({ map, signal: controller.signal });
+  const { user, system } = process.cpuUsage(before);
+  clearTimeout(id);
+  assertLess((user + system) / 1_000, 50, "ms of processor time in a second");
+  for (const member of [...map]) member.abort();
+  for (const [, theirs] of pairs) theirs.close();
+});
+
+/** A loop over dispatchers that a test says, and how often it waited. */
+async function countWaits(map: TestMap, clock: MockClock): Promise<number> {
+  watch(loop({ map, timeout: 100 }));
+  await turns();
+  const { timeoutsSet } = clock;
+  await clock.advance(1_000);
+  return clock.timeoutsSet - timeoutsSet;
+}
+
+Deno.test("loop() waits although a dispatcher leaves every predicate at true", async () => {
+  class Passive extends Dispatcher {}
+  class Writer extends Dispatcher {
+    writes = 0;
+    override handleWrite(): void {
+      this.writes++;
+    }
+  }
+  for (const Class of [Passive, Writer, Echo]) {
+    const clock = new MockClock();
+    const map = quietMap({ clock });
+    const channel = new FakeChannel();
+    const handler = new Class(channel, { map });
+    channel.push("nobody reads this");
+    assertEquals(await countWaits(map, clock), 10, Class.name);
+    if (handler instanceof Writer) assertLess(handler.writes, 20);
+    assert(handler.connected);
+  }
+});
+
+Deno.test("loop() does not spin over bytes that nobody takes", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Dispatcher(channel, { map });
+  const taken = new Recorder(map, new FakeChannel());
+  channel.push("spam", null);
+  assertEquals(await countWaits(map, clock), 10);
+  assertFalse(channel.closed);
+  assert(handler.connected && taken.connected);
+});
+
+Deno.test("loop() asks a dispatcher for more when something happened elsewhere", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  class Relay extends Dispatcher {
+    readonly waiting: string[] = [];
+    override handleWrite(): void {
+      const next = this.waiting.shift();
+      if (next !== undefined) this.send(bytes(next));
+    }
+  }
+  const target = new FakeChannel();
+  const relay = new Relay(target, { map });
+  class Source extends Recorder {
+    override handleRead(): void {
+      this.recv();
+      relay.waiting.push("one ", "two ", "three");
+    }
+  }
+  const source = new FakeChannel();
+  new Source(map, source);
+  watch(loop({ map }));
+  await turns();
+  assertEquals(target.sent, "");
+  source.push("go");
+  await turns();
+  await turns();
+  assertEquals(target.sent, "one two three");
+});
+
+/** Sends a byte, and another when that came back, `count` times. */
+async function measureRoundTrips(
+  map: TestMap,
+  client: Deno.Conn,
+  count: number,
+): Promise<number[]> {
+  const times: number[] = [];
+  const buffer = new Uint8Array(16);
+  const talking = (async () => {
+    for (let i = 0; i < count; i++) {
+      const started = performance.now();
+      await client.write(bytes("x"));
+      await client.read(buffer);
+      times.push(performance.now() - started);
+    }
+  })();
+  await loopUntil(map, () => times.length === count);
+  await talking;
+  return times.sort((a, b) => a - b);
+}
+
+Deno.test("Dispatcher that is always writable hardly slows its neighbour", async () => {
+  const map = quietMap();
+  class Restless extends Dispatcher {
+    writes = 0;
+    override writable(): boolean {
+      return true;
+    }
+    override handleWrite(): void {
+      this.writes++;
+    }
+  }
+  const [ours, theirs] = await connectedPair();
+  const server = new TestServer(map, (conn) => new Echo(conn, { map }));
+  const { port } = server.addr as Deno.NetAddr;
+  using client = await Deno.connect({ hostname: "127.0.0.1", port });
+  await measureRoundTrips(map, client, 5);
+  const restless = new Restless(ours, { map });
+  const times = await measureRoundTrips(map, client, 50);
+  assertGreater(restless.writes, 50);
+  assertLess(times[25]!, 20, "the median in ms");
+  for (const member of [...map]) member.close();
+  await loop({ map });
+  theirs.close();
+});
+
+const IDLE = 2_000;
+
+/** Many idle dispatchers, one that is busy, and a count of looks at the idle. */
+async function setUpCrowd() {
+  const map = quietMap();
+  const idle = Array.from({ length: IDLE }, () => {
+    const channel = new FakeChannel();
+    return { channel, handler: new Recorder(map, channel) };
+  });
+  const busy = new FakeChannel();
+  const handler = new Recorder(map, busy);
+  await passes(map, 3);
+  let looks = 0;
+  for (const { handler } of idle) {
+    const endpoint = endpointOf(handler)! as unknown as Record<string, unknown>;
+    for (const name of ["joined", "asks", "listed", "queued", "writeQueued"]) {
+      let value = endpoint[name];
+      Object.defineProperty(endpoint, name, {
+        get() {
+          looks++;
+          return value;
+        },
+        set(next) {
+          looks++;
+          value = next;
+        },
+      });
+    }
+  }
+  return { map, idle, busy, handler, looks: () => looks };
+}
+
+/** Counts the calls of a prototype's methods while `run` runs. */
+async function countCalls(
+  names: ("readable" | "writable")[],
+  run: () => Promise<void>,
+): Promise<number> {
+  const plain = Dispatcher.prototype;
+  const originals = names.map((name) => plain[name]);
+  let calls = 0;
+  for (const name of names) {
+    plain[name] = () => {
+      calls++;
+      return true;
+    };
+  }
+  try {
+    await run();
+  } finally {
+    names.forEach((name, i) => plain[name] = originals[i]!);
+  }
+  return calls;
+}
+
+Deno.test("poll() looks at no idle dispatcher", async () => {
+  const { map, idle, busy, handler, looks } = await setUpCrowd();
+  for (let i = 0; i < 20; i++) {
+    busy.push("x");
+    await passes(map, 2);
+  }
+  assertEquals(handler.received, "x".repeat(20));
+  assertEquals(looks(), 0);
+  for (const { channel } of idle) assertEquals(channel.reads, 1);
+  // The count counts: an event for one of them shows.
+  idle[7]!.channel.push("x");
+  await passes(map, 2);
+  assertGreater(looks(), 0);
+  assertLess(looks(), 50);
+});
+
+Deno.test("poll() asks no predicate that nobody overrides", async () => {
+  const map = quietMap();
+  const asked = await countCalls(["readable", "writable"], async () => {
+    const handlers = Array.from(
+      { length: 50 },
+      () => new Recorder(map, new FakeChannel()),
+    );
+    await passes(map, 10);
+    handlers[0]!.close();
+    await passes(map, 10);
+  });
+  assertEquals(asked, 0);
+});
+
+Deno.test("poll() costs the same with many idle dispatchers as with few", async () => {
+  const time = async (count: number) => {
+    const map = quietMap();
+    for (let i = 0; i < count; i++) new Recorder(map, new FakeChannel());
+    await passes(map, 100);
+    const started = performance.now();
+    await passes(map, 2_000);
+    return performance.now() - started;
+  };
+  await time(10);
+  const few = await time(10);
+  const many = await time(10_000);
+  // Looking at each of them costs a hundred times as much.
+  assertLess(many, 10 * few + 50);
+});
+
+Deno.test("Dispatcher that is idle holds a small read buffer", async () => {
+  const map = quietMap();
+  const sizes: number[] = [];
+  const channel = new FakeChannel();
+  const { read } = channel;
+  channel.read = (target) => {
+    sizes.push(target.length);
+    return read.call(channel, target);
+  };
+  new Recorder(map, channel);
+  await passes(map, 1);
+  assert(sizes[0]! <= 4 * 1024, `${sizes[0]} bytes while idle`);
+  for (let i = 0; i < 8; i++) {
+    channel.push(new Uint8Array(256 * 1024));
+    await passes(map, 8);
+  }
+  assertEquals(Math.max(...sizes), 64 * 1024);
+  await passes(map, 100);
+  for (let i = 0; i < 16; i++) {
+    channel.push("x");
+    await passes(map, 2);
+  }
+  assert(sizes.at(-1)! <= 4 * 1024, `${sizes.at(-1)} bytes when quiet again`);
+});
+
+Deno.test("recv() of a few bytes keeps no large buffer alive", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const kept: Uint8Array[] = [];
+  class Keeper extends Recorder {
+    override handleRead(): void {
+      kept.push(this.recv());
+    }
+  }
+  new Keeper(map, channel);
+  channel.push(new Uint8Array(512 * 1024));
+  await passes(map, 20);
+  channel.push("spam");
+  await passes(map, 2);
+  const [last] = kept.slice(-1);
+  assertEquals(last!.length, 4);
+  assertLess(last!.buffer.byteLength, 1_024);
+});

@@ -1,0 +1,988 @@
+/**
+ * UDP. What needs a real socket needs `--unstable-net` as well, so where the
+ * flag is missing a child process runs those tests.
+ */
+
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  type Address,
+  type Channel,
+  type Datagram,
+  DatagramDispatcher,
+  DatagramError,
+  type DatagramSocket,
+  type Dispatcher,
+  ExitNow,
+  type Logger,
+  loop,
+} from "../mod.ts";
+import { withStd } from "../tools/with_std.ts";
+import { FakeChannel, LogLines, loopToEnd, passes, pattern } from "./fakes.ts";
+import { bytes, loopUntil, ScopedMap, TestMap, text, turn } from "./support.ts";
+
+const hasDatagrams = typeof Deno.listenDatagram === "function";
+const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+const PEER: Deno.NetAddr = {
+  transport: "udp",
+  hostname: "192.0.2.1",
+  port: 7,
+};
+
+/** An address that nobody answers from. */
+function peer(port: number): Deno.NetAddr {
+  return { ...PEER, port };
+}
+
+type Received = [Uint8Array, Deno.Addr];
+
+/** A socket whose peers are the test. */
+class FakeSocket implements DatagramSocket {
+  readonly addr: Deno.Addr = { ...PEER, hostname: "127.0.0.1", port: 53 };
+  /** What was sent, as `port: text`. */
+  readonly sent: string[] = [];
+  /** How many times `receive()` was called. */
+  receives = 0;
+  closed = false;
+  /** Decides over a send: settles when it is done, or fails. */
+  onSend: (data: Uint8Array, addr: Deno.NetAddr) => Promise<void> | void =
+    () => {};
+
+  readonly #incoming: (Received | Error)[] = [];
+  #pending: PromiseWithResolvers<Received> | null = null;
+  #target: Uint8Array | null = null;
+  readonly #broken = Promise.withResolvers<never>();
+
+  constructor() {
+    this.#broken.promise.catch(() => {});
+  }
+
+  /** A datagram arrives, or receiving fails. */
+  push(item: string | Uint8Array | Error, port = PEER.port): void {
+    const data = typeof item === "string" ? bytes(item) : item;
+    this.#incoming.push(data instanceof Error ? data : [data, peer(port)]);
+    this.#deliver();
+  }
+
+  receive(target: Uint8Array): Promise<Received> {
+    this.receives++;
+    this.#target = target;
+    this.#pending = Promise.withResolvers();
+    const { promise } = this.#pending;
+    this.#deliver();
+    return promise;
+  }
+
+  #deliver(): void {
+    if (this.#pending === null || this.#incoming.length === 0) return;
+    const { resolve, reject } = this.#pending;
+    this.#pending = null;
+    const item = this.#incoming.shift()!;
+    if (item instanceof Error) return reject(item);
+    const [data, addr] = item;
+    this.#target!.set(data);
+    resolve([this.#target!.subarray(0, data.length), addr]);
+  }
+
+  async send(data: Uint8Array, addr: Deno.Addr): Promise<number> {
+    const { port } = addr as Deno.NetAddr;
+    await Promise.race([
+      this.onSend(data, addr as Deno.NetAddr),
+      this.#broken.promise,
+    ]);
+    this.sent.push(`${port}: ${text(data)}`);
+    return data.length;
+  }
+
+  close(): void {
+    this.closed = true;
+    this.breakDown(new Deno.errors.Interrupted("operation canceled"));
+  }
+
+  /** What a socket does that is closed by another hand. */
+  breakDown(error: Error): void {
+    this.#pending?.reject(error);
+    this.#pending = null;
+    this.#broken.reject(error);
+  }
+}
+
+/** Writes down what comes, and does what the default does. */
+class Recorder extends DatagramDispatcher {
+  readonly received: string[] = [];
+  readonly errors: unknown[] = [];
+  reads = 0;
+  closes = 0;
+
+  constructor(map: TestMap, socket: DatagramSocket | null = null) {
+    super(socket, { map });
+  }
+  override handleRead(): void | Promise<void> {
+    this.reads++;
+    this.keep(this.recvFrom());
+  }
+  protected keep({ data, addr }: Datagram): void {
+    this.received.push(`${addr.port}: ${text(data)}`);
+  }
+  override handleError(error: unknown): void | Promise<void> {
+    this.errors.push(error);
+    return super.handleError(error);
+  }
+  override handleClose(): void {
+    this.closes++;
+    this.close();
+  }
+}
+
+/** A map, a fake socket and who has it; nothing of the log reaches the console. */
+function setUp<T extends Recorder = Recorder>(
+  Kind: new (map: TestMap, socket: DatagramSocket) => T =
+    Recorder as unknown as new (map: TestMap, socket: DatagramSocket) => T,
+) {
+  const log = new LogLines();
+  const map = new ScopedMap({ logger: log });
+  const socket = new FakeSocket();
+  return { log, map, socket, dispatcher: new Kind(map, socket) };
+}
+
+/** A gate that sends wait at until it opens. */
+function gate(socket: FakeSocket): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket.onSend = () => promise;
+  return resolve;
+}
+
+// Receiving
+
+Deno.test("DatagramDispatcher takes one datagram in each handleRead()", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  for (let i = 1; i <= 20; i++) socket.push(`spam ${i}`, i);
+  await loopUntil(map, () => dispatcher.received.length === 20);
+  assertEquals(
+    dispatcher.received,
+    Array.from({ length: 20 }, (_, i) => `${i + 1}: spam ${i + 1}`),
+  );
+  assertEquals(dispatcher.reads, 20);
+});
+
+Deno.test("DatagramDispatcher receives a datagram without bytes", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  for (const item of ["", "spam", ""]) socket.push(item);
+  await loopUntil(map, () => dispatcher.reads === 3);
+  assertEquals(dispatcher.received, ["7: ", "7: spam", "7: "]);
+});
+
+Deno.test("DatagramDispatcher.recvFrom() gives bytes that nothing overwrites", async () => {
+  const kept: Uint8Array[] = [];
+  class Keeper extends Recorder {
+    override keep({ data }: Datagram) {
+      kept.push(data);
+    }
+  }
+  const { map, socket } = setUp(Keeper);
+  await using _ = map;
+  socket.push("spam");
+  socket.push("eggs");
+  await loopUntil(map, () => kept.length === 2);
+  assertEquals(kept.map(text), ["spam", "eggs"]);
+});
+
+Deno.test("DatagramDispatcher.recvFrom() would block when no datagram waits", async () => {
+  class Greedy extends Recorder {
+    override handleRead() {
+      super.handleRead();
+      assertThrows(
+        () => this.recvFrom(),
+        Deno.errors.WouldBlock,
+        "no datagram waits for <Greedy 127.0.0.1:53>: call recvFrom() once",
+      );
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Greedy);
+  await using _ = map;
+  assertThrows(() => dispatcher.recvFrom(), Deno.errors.WouldBlock);
+  socket.push("spam");
+  await loopUntil(map, () => dispatcher.reads === 1);
+  assertEquals(dispatcher.errors, []);
+  socket.push("eggs");
+  await turn(); // It is held, and dropped with the rest.
+  dispatcher.close();
+  assertThrows(() => dispatcher.recvFrom(), Deno.errors.WouldBlock);
+});
+
+Deno.test("DatagramDispatcher keeps a datagram while readable() is false", async () => {
+  class Patient extends Recorder {
+    patient = false;
+    override readable() {
+      return !this.patient;
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Patient);
+  await using _ = map;
+  await passes(map); // One receive() is under way.
+  dispatcher.patient = true;
+  socket.push("spam");
+  socket.push("eggs");
+  await passes(map, 5);
+  assertEquals([dispatcher.reads, socket.receives], [0, 1]);
+  dispatcher.patient = false;
+  await loopUntil(map, () => dispatcher.reads === 2);
+  assertEquals(dispatcher.received, ["7: spam", "7: eggs"]);
+});
+
+Deno.test("DatagramDispatcher without a handleRead() of its own is told once", async () => {
+  const log = new LogLines();
+  await using map = new ScopedMap({ logger: log });
+  const socket = new FakeSocket();
+  const dispatcher = new DatagramDispatcher(socket, { map });
+  dispatcher.ignoreLogTypes.clear();
+  socket.push("spam");
+  socket.push("eggs");
+  await passes(map, 10);
+  assertEquals(log.lines, ["warn: unhandled read event"]);
+});
+
+Deno.test("DatagramDispatcher waits for an async handleRead()", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  class Slow extends Recorder {
+    override async handleRead() {
+      await super.handleRead();
+      await promise;
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Slow);
+  await using _ = map;
+  socket.push("spam");
+  socket.push("eggs");
+  await passes(map, 5);
+  assertEquals(dispatcher.received, ["7: spam"]);
+  resolve();
+  await loopUntil(map, () => dispatcher.reads === 2);
+});
+
+Deno.test("DatagramDispatcher goes on when a peer has refused a datagram", async () => {
+  const { map, socket, dispatcher, log } = setUp();
+  await using _ = map;
+  socket.push(new Deno.errors.ConnectionReset("(os error 10054)"));
+  socket.push(new Deno.errors.ConnectionRefused("(os error 111)"));
+  socket.push("spam");
+  await loopUntil(map, () => dispatcher.reads + dispatcher.errors.length === 3);
+  assertEquals(dispatcher.received, ["7: spam"]);
+  for (const error of dispatcher.errors) assertInstanceOf(error, DatagramError);
+  const [first] = dispatcher.errors as DatagramError[];
+  assertEquals(first!.addr, null);
+  assertInstanceOf(first!.cause, Deno.errors.ConnectionReset);
+  assertEquals(
+    log.lines[0],
+    "error: <Recorder 127.0.0.1:53> lost a datagram " +
+      "(DatagramError: Cannot send a datagram: (os error 10054))",
+  );
+});
+
+for (
+  const [what, error] of [
+    ["another hand closes its socket", new Deno.errors.BadResource("closed")],
+    ["receiving fails for good", new Deno.errors.PermissionDenied("closed")],
+  ] as const
+) {
+  Deno.test(`DatagramDispatcher is closed after an error when ${what}`, async () => {
+    const { map, socket, dispatcher, log } = setUp();
+    await using _ = map;
+    await passes(map);
+    socket.breakDown(error);
+    await loopToEnd(map);
+    assertEquals(dispatcher.errors.length, 1);
+    assertStringIncludes((dispatcher.errors[0] as Error).message, "closed");
+    assertEquals(dispatcher.closes, 1);
+    assert(socket.closed);
+    assertMatch(log.lines.join("\n"), /^error: uncaught exception, closing/);
+  });
+}
+
+// Sending
+
+Deno.test("DatagramDispatcher.sendTo() copies, and sends in order", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  const open = gate(socket);
+  const data = bytes("spam");
+  const address = { hostname: "192.0.2.1", port: 1 };
+  for (let port = 1; port <= 5; port++) {
+    address.port = port;
+    data[3] = 48 + port;
+    assertEquals(dispatcher.sendTo(data, address), 4);
+  }
+  data.fill(0);
+  address.port = 9;
+  open();
+  await loopUntil(map, () => socket.sent.length === 5);
+  assertEquals(
+    socket.sent,
+    ["1: spa1", "2: spa2", "3: spa3", "4: spa4", "5: spa5"],
+  );
+});
+
+Deno.test("DatagramDispatcher.sendTo() sends datagrams without bytes", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  for (const data of ["", "spam", "", "", "eggs"]) {
+    assertEquals(dispatcher.sendTo(bytes(data), peer(1)), data.length);
+  }
+  await loopUntil(map, () => socket.sent.length === 5);
+  assertEquals(socket.sent, ["1: ", "1: spam", "1: ", "1: ", "1: eggs"]);
+});
+
+Deno.test("DatagramDispatcher.sendTo() keeps 200 datagrams of any length apart", async () => {
+  const sizes = [...pattern(200)];
+  class Sender extends Recorder {
+    next = 0;
+    override writable() {
+      return this.next < sizes.length;
+    }
+    override handleWrite() {
+      while (this.next < sizes.length) {
+        const size = sizes[this.next]! ** 2; // 0 to 65,025
+        const data = new Uint8Array(size).fill(this.next % 251);
+        if (this.sendTo(data, peer(this.next)) < size) return;
+        this.next++;
+      }
+    }
+  }
+  const { map, socket } = setUp(Sender);
+  await using _ = map;
+  const arrived: number[] = [];
+  socket.onSend = (data, { port }) => {
+    assertEquals(port, arrived.length);
+    assert(data.every((byte) => byte === port % 251));
+    arrived.push(data.length);
+  };
+  await loopUntil(map, () => arrived.length === 200);
+  assertEquals(arrived, sizes.map((size) => size ** 2));
+});
+
+Deno.test("DatagramDispatcher.sendTo() says not now while 64 KiB wait", async () => {
+  class Sender extends Recorder {
+    writes = 0;
+    wanted = true;
+    override writable() {
+      return this.wanted;
+    }
+    override handleWrite() {
+      this.writes++;
+      this.wanted = false;
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Sender);
+  await using _ = map;
+  const open = gate(socket);
+  const data = new Uint8Array(1024);
+  let accepted = 0;
+  while (dispatcher.sendTo(data, PEER) > 0) accepted++;
+  assertEquals(accepted, 64);
+  await passes(map, 5);
+  assertEquals(dispatcher.writes, 0);
+  assertEquals(dispatcher.sendTo(data, PEER), 0);
+  open();
+  await loopUntil(map, () => dispatcher.writes === 1);
+  assertEquals(dispatcher.sendTo(data, PEER), 1024);
+  await loopUntil(map, () => socket.sent.length === 65);
+});
+
+Deno.test("DatagramDispatcher tells of each datagram that fails, and sends the others", async () => {
+  const { map, socket, dispatcher, log } = setUp();
+  await using _ = map;
+  const tooLong = Object.assign(new Error("Message too long (os error 90)"), {
+    code: "EMSGSIZE",
+  });
+  socket.onSend = (data) => {
+    if (text(data) === "long") throw tooLong;
+    // deno-lint-ignore no-throw-literal
+    if (text(data) === "odd") throw "odd";
+  };
+  for (const data of ["spam", "long", "eggs", "odd", "ham"]) {
+    dispatcher.sendTo(bytes(data), peer(1));
+  }
+  await loopUntil(map, () => dispatcher.errors.length === 2);
+  await loopUntil(map, () => socket.sent.length === 3);
+  assertEquals(socket.sent, ["1: spam", "1: eggs", "1: ham"]);
+  const [error] = dispatcher.errors as DatagramError[];
+  assertInstanceOf(error, DatagramError);
+  assertEquals(error.name, "DatagramError");
+  assertEquals(
+    error.message,
+    "Cannot send 4 bytes to 192.0.2.1:1: Message too long (os error 90)",
+  );
+  assertEquals([error.addr, error.cause], [peer(1), tooLong]);
+  assertEquals(
+    log.lines[0],
+    "error: <Recorder 127.0.0.1:53> lost a datagram (DatagramError: " +
+      "Cannot send 4 bytes to 192.0.2.1:1: Message too long (os error 90))",
+  );
+  assertEquals([dispatcher.closes, dispatcher.closing], [0, false]);
+  // It still receives.
+  socket.push("spam");
+  await loopUntil(map, () => dispatcher.reads === 1);
+});
+
+Deno.test("DatagramDispatcher's handleError() gets a failed send only inside the loop", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  socket.onSend = () => Promise.reject(new Error("no route"));
+  dispatcher.sendTo(bytes("spam"), PEER);
+  for (let i = 0; i < 5; i++) await turn();
+  assertEquals(dispatcher.errors, []);
+  await passes(map, 2);
+  assertEquals(dispatcher.errors.length, 1);
+});
+
+Deno.test("DatagramDispatcher's handleError() waits for a hook's promise", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  class Slow extends Recorder {
+    override async handleRead() {
+      this.sendTo(bytes("spam"), this.recvFrom().addr);
+      await promise;
+      assertEquals(this.errors, []);
+      this.reads++;
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Slow);
+  await using _ = map;
+  socket.onSend = () => Promise.reject(new Error("no route"));
+  socket.push("spam");
+  await passes(map, 5);
+  assertEquals(dispatcher.errors, []);
+  resolve();
+  await loopUntil(map, () => dispatcher.errors.length === 1);
+  assertEquals(dispatcher.reads, 1);
+});
+
+Deno.test("DatagramDispatcher's handleError() may close, or leave the loop", async () => {
+  class Strict extends Recorder {
+    override handleError(error: unknown) {
+      this.errors.push(error);
+      if (this.errors.length === 1) throw new ExitNow("enough");
+      this.close();
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Strict);
+  await using _ = map;
+  socket.onSend = () => Promise.reject(new Error("no route"));
+  dispatcher.sendTo(bytes("spam"), PEER);
+  dispatcher.sendTo(bytes("spam"), PEER);
+  await assertRejects(() => loop({ map }), ExitNow, "enough");
+  await loopToEnd(map);
+  assertEquals(dispatcher.errors.length, 2);
+  assert(socket.closed);
+});
+
+Deno.test("DatagramDispatcher is closed by an error of its own hooks", async () => {
+  class Faulty extends Recorder {
+    override handleRead() {
+      throw new Error("spam");
+    }
+  }
+  const { map, socket, dispatcher, log } = setUp(Faulty);
+  await using _ = map;
+  socket.push("spam");
+  await loopToEnd(map);
+  assertEquals(dispatcher.closes, 1);
+  assertMatch(
+    log.lines[0]!,
+    /^error: uncaught exception, closing channel <Faulty 127.0.0.1:53> \(Error: spam/,
+  );
+});
+
+// The end
+
+Deno.test("DatagramDispatcher.close() still sends what was accepted", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  const open = gate(socket);
+  for (let i = 0; i < 10; i++) dispatcher.sendTo(bytes(`${i}`), peer(i));
+  dispatcher.close();
+  assertEquals([map.size, map.lingering], [0, 1]);
+  assertEquals(dispatcher.sendTo(bytes("late"), PEER), 0);
+  assertEquals(dispatcher.sendTo(bytes(""), PEER), 0);
+  open();
+  await loopToEnd(map);
+  assertEquals(
+    socket.sent,
+    Array.from({ length: 10 }, (_, i) => `${i}: ${i}`),
+  );
+  assert(socket.closed);
+});
+
+Deno.test("DatagramDispatcher.close() lets a failed datagram only be logged", async () => {
+  const { map, socket, dispatcher, log } = setUp();
+  await using _ = map;
+  socket.onSend = (data) => {
+    if (text(data) === "long") throw new Error("Message too long");
+  };
+  for (const data of ["spam", "long", "eggs"]) {
+    dispatcher.sendTo(bytes(data), peer(1));
+  }
+  dispatcher.close();
+  await loopToEnd(map);
+  assertEquals(socket.sent, ["1: spam", "1: eggs"]);
+  assertEquals(dispatcher.errors, []);
+  assertEquals(log.lines.length, 1);
+  assertMatch(log.lines[0]!, /^error: <Recorder.*lost.*Message too long/);
+});
+
+Deno.test("DatagramDispatcher out of every map has a failed datagram only logged", async () => {
+  const { map, socket, dispatcher, log } = setUp();
+  await using _ = map;
+  const other = new Recorder(map, new FakeSocket()); // Keeps the loop going.
+  dispatcher.delChannel();
+  socket.onSend = () => Promise.reject(new Error("no route"));
+  dispatcher.sendTo(bytes("spam"), PEER);
+  await loopUntil(map, () => log.lines.length === 1);
+  assertEquals(dispatcher.errors, []);
+  dispatcher.close();
+  other.close();
+});
+
+Deno.test("DatagramDispatcher.abort() drops what was not sent, without a word", async () => {
+  const { map, socket, dispatcher, log } = setUp();
+  await using _ = map;
+  gate(socket);
+  for (let i = 0; i < 10; i++) dispatcher.sendTo(bytes("spam"), PEER);
+  dispatcher.abort();
+  await loopToEnd(map);
+  await turn();
+  assertEquals([socket.sent, log.lines, dispatcher.errors], [[], [], []]);
+  assert(socket.closed);
+});
+
+Deno.test("DatagramDispatcher can have another socket after close()", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  const open = gate(socket);
+  dispatcher.sendTo(bytes("spam"), PEER);
+  dispatcher.close();
+  const next = new FakeSocket();
+  dispatcher.setSocket(next);
+  dispatcher.sendTo(bytes("eggs"), PEER);
+  next.push("ham");
+  await loopUntil(map, () => dispatcher.reads === 1);
+  assertEquals([socket.sent, next.sent], [[], ["7: eggs"]]);
+  open();
+  await loopUntil(map, () => socket.sent.length === 1);
+  assertEquals(dispatcher.received, ["7: ham"]);
+});
+
+Deno.test("DatagramDispatcher moves to another map with what it has", async () => {
+  const { map, socket, dispatcher } = setUp();
+  await using _ = map;
+  await using other = new ScopedMap();
+  await passes(map);
+  socket.push("spam");
+  dispatcher.addChannel(other);
+  assertEquals([map.size, other.size], [0, 1]);
+  await loopUntil(other, () => dispatcher.reads === 1);
+});
+
+Deno.test("DatagramDispatcher ends its timers with close()", async () => {
+  const { map, dispatcher } = setUp();
+  await using _ = map;
+  let beats = 0;
+  dispatcher.callEvery(1, () => {
+    if (++beats === 3) dispatcher.close();
+  });
+  await loopToEnd(map);
+  await passes(map, 3);
+  assertEquals(beats, 3);
+});
+
+Deno.test("DatagramDispatcher has the state of a socket without connections", () => {
+  const { dispatcher, socket } = setUp();
+  const { connected, connecting, accepting, closing } = dispatcher;
+  assertEquals(
+    { connected, connecting, accepting, closing },
+    { connected: false, connecting: false, accepting: false, closing: false },
+  );
+  assertEquals(dispatcher.addr, socket.addr);
+  assertEquals(`${dispatcher}`, "<Recorder 127.0.0.1:53>");
+  dispatcher.close();
+  assertEquals(dispatcher.socket, null);
+});
+
+// Misuse
+
+Deno.test("DatagramDispatcher says what to call instead of a connection's methods", async () => {
+  const { map, dispatcher } = setUp();
+  await using _ = map;
+  const plain: Dispatcher = dispatcher;
+  const cases: [() => unknown, string][] = [
+    [() => plain.connect(PEER), "Cannot connect: <Recorder 127.0.0.1:53> is a"],
+    [() => plain.connect(PEER), "sendTo() takes the address each time"],
+    [() => plain.listen(), "bind() is enough"],
+    [() => plain.accept(), "is not listening"],
+    [() => plain.recv(4), "call recvFrom()"],
+    [() => plain.recvInto(new Uint8Array(4)), "call recvFrom()"],
+    [() => plain.send(bytes("spam")), "call sendTo()"],
+    [() => plain.shutdownWrite(), "there is no stream to end"],
+    [() => plain.bind(PEER), "is bound already"],
+    [() => plain.createSocket(), "has one already"],
+  ];
+  for (const [misuse, message] of cases) {
+    assertThrows(misuse, Error, message);
+  }
+  await assertRejects(() => plain.startTls(), Error, "it needs a connection");
+});
+
+Deno.test("DatagramDispatcher refuses wrong arguments", () => {
+  const { dispatcher } = setUp();
+  const data = bytes("spam");
+  const send = (address: unknown) => () =>
+    dispatcher.sendTo(data, address as Address);
+  assertThrows(
+    () => dispatcher.sendTo("spam" as unknown as Uint8Array, PEER),
+    TypeError,
+    "data must be a Uint8Array",
+  );
+  const form = "the address of a datagram socket is { hostname, port }, got";
+  for (const address of [null, undefined, 7, "spam", {}, { path: "/spam" }]) {
+    assertThrows(send(address), TypeError, `Cannot send: ${form}`);
+  }
+  assertThrows(send({ cid: 1, port: 2 }), TypeError, form);
+  assertThrows(send({ hostname: "", port: 2 }), TypeError, "hostname must be");
+  assertThrows(send({ hostname: 7, port: 2 }), TypeError, "hostname must be");
+  assertThrows(send({ port: "2" }), TypeError, "Cannot send: port must be");
+  assertThrows(send({ port: 65_536 }), RangeError, "from 0 to 65535");
+  assertThrows(send({ port: -1 }), RangeError, "from 0 to 65535");
+  assertEquals(dispatcher.sendTo(data, { port: 2 }), 4);
+  dispatcher.abort();
+});
+
+Deno.test("DatagramDispatcher refuses what is no datagram socket", () => {
+  const map = new TestMap();
+  const refused = (value: unknown, message: string) =>
+    assertThrows(
+      () => new DatagramDispatcher(value as DatagramSocket, { map }),
+      TypeError,
+      message,
+    );
+  refused("spam", 'socket must be an object, got "spam"');
+  refused(new FakeChannel() as Channel, "socket has no receive() method");
+  assertEquals(map.size, 0);
+});
+
+Deno.test("DatagramDispatcher takes options of createSocket() for misuse", () => {
+  const dispatcher = new DatagramDispatcher(null, { map: new TestMap() });
+  assertThrows(
+    () => dispatcher.createSocket({ transport: "tcp" }),
+    TypeError,
+    '"transport" is no option of a datagram socket',
+  );
+  assertThrows(() => dispatcher.createSocket(null!), TypeError);
+});
+
+Deno.test("DatagramDispatcher needs createSocket() and bind() first", () => {
+  const dispatcher = new DatagramDispatcher(null, { map: new TestMap() });
+  const unbound = () => {
+    const message = "<DatagramDispatcher> is not bound: call bind() first";
+    assertThrows(
+      () => dispatcher.sendTo(bytes("spam"), PEER),
+      Error,
+      `Cannot send: ${message}`,
+    );
+    assertThrows(
+      () => dispatcher.recvFrom(),
+      Error,
+      `Cannot receive: ${message}`,
+    );
+  };
+  unbound();
+  const homeless = "Cannot bind: <DatagramDispatcher> has no socket: call";
+  assertThrows(() => dispatcher.bind(LOOPBACK), Error, homeless);
+  dispatcher.createSocket();
+  unbound();
+  for (const address of [{ path: "/spam" }, null]) {
+    assertThrows(
+      () => dispatcher.bind(address as Address),
+      TypeError,
+      "Cannot bind: the address of a datagram socket is { hostname, port }",
+    );
+  }
+  dispatcher.close();
+  assertThrows(() => dispatcher.bind(LOOPBACK), Error, homeless);
+});
+
+Deno.test({
+  name: "DatagramDispatcher.bind() says what to do without --unstable-net",
+  ignore: hasDatagrams,
+  fn() {
+    const dispatcher = new DatagramDispatcher(null, { map: new TestMap() });
+    dispatcher.createSocket();
+    assertThrows(
+      () => dispatcher.bind(LOOPBACK),
+      Deno.errors.NotSupported,
+      "Cannot bind: this Deno runs without datagrams: start it with " +
+        '--unstable-net, or put "unstable": ["net"] into deno.json',
+    );
+    dispatcher.close();
+  },
+});
+
+// Real sockets
+
+const REAL = "over UDP";
+
+function testReal(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `${name} ${REAL}`, ignore: !hasDatagrams, fn });
+}
+
+Deno.test({
+  name: `DatagramDispatcher ${REAL}, in a process with --unstable-net`,
+  ignore: hasDatagrams,
+  async fn() {
+    const { success, stdout, stderr } = await new Deno.Command(
+      Deno.execPath(),
+      {
+        args: await withStd([
+          ...["test", "-A", "--unstable-net", "--no-check"],
+          ...[`--filter=${REAL}`, import.meta.filename!],
+        ]),
+        env: { NO_COLOR: "1" },
+        signal: AbortSignal.timeout(60_000),
+      },
+    ).output();
+    const report = text(stdout) + text(stderr);
+    assert(success, report);
+    assertMatch(report, /ok \| [1-9]\d* passed \| 0 failed/);
+  },
+});
+
+/** Sends back what it receives. */
+class Echo extends DatagramDispatcher {
+  readonly errors: unknown[] = [];
+
+  constructor(map: TestMap, address: Address = LOOPBACK) {
+    super(null, { map });
+    this.createSocket();
+    this.bind(address);
+  }
+  get port(): number {
+    return (this.addr as Deno.NetAddr).port;
+  }
+  override handleRead(): void {
+    const { data, addr } = this.recvFrom();
+    this.sendTo(data, addr);
+  }
+  override handleError(error: unknown): void | Promise<void> {
+    this.errors.push(error);
+    return super.handleError(error);
+  }
+}
+
+/** Keeps what it receives. */
+class Client extends Echo {
+  readonly received: Uint8Array[] = [];
+  readonly senders: Deno.NetAddr[] = [];
+
+  override handleRead(): void {
+    const { data, addr } = this.recvFrom();
+    this.received.push(data);
+    this.senders.push(addr);
+  }
+}
+
+/** Whether this machine has no IPv6. */
+function lacksIpv6(): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+for (const hostname of ["127.0.0.1", "::1"]) {
+  Deno.test({
+    name: `DatagramDispatcher echoes from ${hostname} ${REAL}`,
+    ignore: !hasDatagrams || (hostname === "::1" && lacksIpv6()),
+    async fn() {
+      await using map = new ScopedMap();
+      const server = new Echo(map, { hostname, port: 0 });
+      const client = new Client(map, { hostname, port: 0 });
+      assert(server.port > 0 && server.port !== client.port);
+      // Windows and macOS have a smaller limit by default.
+      const length = Deno.build.os === "linux" ? 65_507 : 8_192;
+      const sent = [bytes("spam"), bytes(""), pattern(length), bytes("eggs")];
+      for (const [i, data] of sent.entries()) {
+        // One after the other, as UDP promises no order.
+        assertEquals(client.sendTo(data, server.addr!), data.length);
+        await loopUntil(map, () => client.received.length > i);
+      }
+      assertEquals(client.received, sent);
+      for (const { hostname: host, port } of client.senders) {
+        assertEquals([host, port], [hostname, server.port]);
+      }
+    },
+  });
+}
+
+testReal("DatagramDispatcher.bind() says which address is taken", async () => {
+  await using map = new ScopedMap();
+  const { port } = new Echo(map);
+  const second = new DatagramDispatcher(null, { map });
+  second.createSocket();
+  assertThrows(
+    () => second.bind({ hostname: "127.0.0.1", port }),
+    Deno.errors.AddrInUse,
+    `Cannot bind 127.0.0.1:${port}: `,
+  );
+  second.bind(LOOPBACK); // It can try another.
+  assert((second.addr as Deno.NetAddr).port > 0);
+});
+
+testReal("DatagramDispatcher.setReuseAddr() shares an address", async () => {
+  await using map = new ScopedMap();
+  const share = (port: number) => {
+    const dispatcher = new DatagramDispatcher(null, { map });
+    dispatcher.createSocket();
+    dispatcher.setReuseAddr();
+    dispatcher.bind({ hostname: "127.0.0.1", port });
+    return (dispatcher.addr as Deno.NetAddr).port;
+  };
+  const port = share(0);
+  assertEquals(share(port), port);
+});
+
+testReal(
+  "DatagramDispatcher reports a datagram too long, and goes on",
+  async () => {
+    await using map = new ScopedMap({ logger: new LogLines() });
+    const server = new Echo(map);
+    const client = new Client(map);
+    client.sendTo(new Uint8Array(70_000), server.addr!);
+    await loopUntil(map, () => client.errors.length === 1);
+    const [error] = client.errors as DatagramError[];
+    assertInstanceOf(error, DatagramError);
+    assertMatch(error.message, /^Cannot send 70000 bytes to 127.0.0.1:\d+: /);
+    client.sendTo(bytes("spam"), server.addr!);
+    await loopUntil(map, () => client.received.length === 1);
+  },
+);
+
+testReal(
+  "DatagramDispatcher survives a sender that cannot be answered",
+  async () => {
+    await using map = new ScopedMap({ logger: new LogLines() });
+    const client = new Client(map);
+    const nobody = { hostname: "127.0.0.1", port: 0 };
+    client.sendTo(bytes("spam"), nobody);
+    client.sendTo(bytes("eggs"), client.addr!);
+    await loopUntil(map, () => client.received.length === 1);
+    await loopUntil(map, () => client.errors.length > 0);
+    for (const error of client.errors) assertInstanceOf(error, DatagramError);
+  },
+);
+
+testReal("DatagramDispatcher.close() sends all that was accepted", async () => {
+  await using map = new ScopedMap();
+  const peer = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
+  const id = setTimeout(() => peer.close(), 5_000); // Then receive() fails.
+  try {
+    const client = new Client(map);
+    for (let i = 0; i < 50; i++) {
+      assertEquals(
+        client.sendTo(bytes(`spam ${i}`), peer.addr as Address),
+        i < 10 ? 6 : 7,
+      );
+    }
+    client.close();
+    await loopToEnd(map);
+    const received: string[] = [];
+    while (received.length < 50) {
+      const [data] = await peer.receive();
+      received.push(text(data));
+    }
+    assertEquals(received, received.map((_, i) => `spam ${i}`));
+    peer.close();
+  } finally {
+    clearTimeout(id);
+  }
+});
+
+testReal("DatagramDispatcher takes over a socket that is open", async () => {
+  await using map = new ScopedMap();
+  const opened = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
+  const dispatcher = new Recorder(map, opened);
+  assertEquals(dispatcher.addr, opened.addr);
+  dispatcher.sendTo(bytes("spam"), dispatcher.addr as Address);
+  await loopUntil(map, () => dispatcher.reads === 1);
+  dispatcher.close();
+  await assertRejects(() => opened.receive());
+});
+
+testReal(
+  "DatagramDispatcher ends when its socket is closed elsewhere",
+  async () => {
+    const log: Logger = new LogLines();
+    await using map = new ScopedMap({ logger: log });
+    const opened = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
+    const dispatcher = new Recorder(map, opened);
+    await passes(map);
+    opened.close();
+    await loopToEnd(map);
+    assertEquals([dispatcher.errors.length, dispatcher.closes], [1, 1]);
+  },
+);
+
+const PYTHON_CLIENT = `
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+for data in [b"spam", b"", bytes(range(256)) * 32]:
+    s.sendto(data, ("127.0.0.1", int(sys.argv[1])))
+    answer, addr = s.recvfrom(65536)
+    assert answer == data and addr[1] == int(sys.argv[1])
+print("done")
+`;
+
+/** The first Python here. */
+async function findPython(): Promise<string | null> {
+  for (const name of ["python3", "python"]) {
+    try {
+      const args = ["-c", ""];
+      if ((await new Deno.Command(name, { args }).output()).success) {
+        return name;
+      }
+    } catch {
+      // There is no program of this name.
+    }
+  }
+  return null;
+}
+
+const python = hasDatagrams ? await findPython() : null;
+
+Deno.test({
+  name: `DatagramDispatcher answers a Python socket ${REAL}`,
+  ignore: python === null,
+  async fn() {
+    await using map = new ScopedMap();
+    const server = new Echo(map);
+    const client = new Deno.Command(python!, {
+      args: ["-c", PYTHON_CLIENT, `${server.port}`],
+      signal: AbortSignal.timeout(10_000),
+    }).output();
+    const ended = client.then(() => server.close());
+    await loopToEnd(map, 15_000);
+    await ended;
+    const { success, stdout, stderr } = await client;
+    assert(success, text(stderr));
+    assertEquals(text(stdout).trim(), "done");
+  },
+});

@@ -1,0 +1,438 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertSpyCalls, spy } from "@std/testing/mock";
+import { Dispatcher, poll, SocketMap } from "../mod.ts";
+import { FakeChannel, LogLines } from "./fakes.ts";
+import {
+  captureConsole,
+  type Family,
+  loopUntil,
+  ScopedMap,
+  StrictDispatcher,
+  testFamilies,
+  TestServer,
+} from "./support.ts";
+
+/** How a listener's address is written. */
+function written(family: Family, addr: Deno.Addr | null): string {
+  if (addr?.transport === "unix") return addr.path!;
+  const { hostname, port } = addr as Deno.NetAddr;
+  return family.name === "IPv6" ? `[${hostname}]:${port}` : `127.0.0.1:${port}`;
+}
+
+// The text form
+
+class EchoClient extends StrictDispatcher {
+  override handleConnect(): void {}
+}
+
+Deno.test("Dispatcher.toString() of a bare dispatcher is its class", async () => {
+  await using map = new ScopedMap();
+  assertEquals(`${new Dispatcher()}`, "<Dispatcher>");
+  const client = new EchoClient(map);
+  assertEquals(`${client}`, "<EchoClient>");
+  client.createSocket();
+  assertEquals(`${client}`, "<EchoClient>");
+  const nameless = new (class extends Dispatcher {})();
+  assertEquals(`${nameless}`, "<Dispatcher>");
+  assertEquals(Deno.inspect(client), "<EchoClient>");
+  assertEquals(Deno.inspect([client]), "[ <EchoClient> ]");
+});
+
+testFamilies(
+  "Dispatcher.toString() tells the state and the address",
+  async (family) => {
+    await using map = new ScopedMap();
+    const handlers: Dispatcher[] = [];
+    const server = new TestServer(map, (conn) => {
+      handlers.push(new StrictDispatcher(map, conn));
+    }, family);
+    const address = written(family, server.addr);
+    assertEquals(`${server}`, `<TestServer listening ${address}>`);
+
+    const client = new EchoClient(map);
+    client.createSocket(family.options);
+    client.connect(server.addr!);
+    assertEquals(`${client}`, `<EchoClient connecting ${address}>`);
+    await loopUntil(map, () => client.connected && handlers.length === 1);
+    assertEquals(`${client}`, `<EchoClient connected ${address}>`);
+
+    const handler = handlers[0]!;
+    // A client over a Unix socket has no address.
+    const peer = family.name === "Unix"
+      ? ""
+      : ` ${written(family, handler.addr)}`;
+    assertEquals(`${handler}`, `<StrictDispatcher connected${peer}>`);
+    if (family.name !== "Unix") {
+      assertEquals(
+        handler.addr,
+        (client.socket as unknown as Deno.Conn).localAddr,
+      );
+    }
+    handler.abort();
+    client.close();
+    server.close();
+    assertEquals(`${client}`, `<EchoClient ${address}>`);
+    assertEquals(`${server}`, `<TestServer ${address}>`);
+  },
+);
+
+Deno.test("Dispatcher.toString() makes the peer's text harmless", async () => {
+  await using map = new ScopedMap();
+  const hostname = "evil\n\r\t\u001b[31m\u0085\u2028\\host";
+  const remoteAddr: Deno.Addr = { transport: "tcp", hostname, port: 7 };
+  const channel = Object.assign(new FakeChannel(), { remoteAddr });
+  const dispatcher = new Dispatcher(channel, { map });
+  assertEquals(
+    `${dispatcher}`,
+    "<Dispatcher connected evil\\n\\r\\t\\x1b[31m\\x85\\u2028\\\\host:7>",
+  );
+});
+
+// log() and logInfo()
+
+Deno.test("Dispatcher.log() writes to standard error", () => {
+  using console = captureConsole();
+  const dispatcher = new Dispatcher();
+  dispatcher.log("Lovely spam!");
+  dispatcher.log("More of it");
+  assertEquals(console.err, ["log: Lovely spam!", "log: More of it"]);
+  assertEquals(console.out, []);
+});
+
+Deno.test("Dispatcher.logInfo() writes its type and message to the console", () => {
+  using console = captureConsole();
+  const dispatcher = new Dispatcher();
+  dispatcher.logInfo("without spam?", "EGGS");
+  dispatcher.logInfo("egg and spam");
+  dispatcher.logInfo("nothing but spam", "error");
+  assertEquals(console.out, [
+    "EGGS: without spam?",
+    "info: egg and spam",
+    "error: nothing but spam",
+  ]);
+  assertEquals(console.err, []);
+});
+
+Deno.test("Dispatcher.logInfo() leaves out the types in ignoreLogTypes", () => {
+  using console = captureConsole();
+  const dispatcher = new Dispatcher();
+  const other = new Dispatcher();
+  dispatcher.logInfo("ignored from the start", "warning");
+  dispatcher.ignoreLogTypes.add("EGGS");
+  dispatcher.logInfo("ignored now", "EGGS");
+  dispatcher.ignoreLogTypes.delete("warning");
+  dispatcher.logInfo("wanted now", "warning");
+  other.logInfo("each has a set of its own", "EGGS");
+  assertEquals(console.out, [
+    "warning: wanted now",
+    "EGGS: each has a set of its own",
+  ]);
+});
+
+/** Calls every hook that a program may leave out. */
+function callAllHooks(dispatcher: Dispatcher): void {
+  dispatcher.handleExpt();
+  dispatcher.handleRead();
+  dispatcher.handleWrite();
+  dispatcher.handleConnect();
+  dispatcher.handleAccepted(new FakeChannel(), {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: 7,
+  });
+  dispatcher.handleClose();
+}
+
+Deno.test("Dispatcher warns of the events that nobody handles", () => {
+  using console = captureConsole();
+  const dispatcher = new Dispatcher();
+  dispatcher.ignoreLogTypes = new Set();
+  callAllHooks(dispatcher);
+  assertEquals(console.out, [
+    "warning: unhandled incoming priority event",
+    "warning: unhandled read event",
+    "warning: unhandled write event",
+    "warning: unhandled connect event",
+    "warning: unhandled accepted event",
+    "warning: unhandled close event",
+  ]);
+  assertEquals(console.err, []);
+});
+
+Deno.test("Dispatcher is silent about unhandled events by default", () => {
+  using console = captureConsole();
+  callAllHooks(new Dispatcher());
+  assertEquals([...console.out, ...console.err], []);
+});
+
+Deno.test("Dispatcher.handleAccepted() closes the connection by default", () => {
+  const channel = new FakeChannel();
+  using close = spy(channel, "close");
+  const addr: Deno.Addr = { transport: "tcp", hostname: "::1", port: 7 };
+  new Dispatcher().handleAccepted(channel, addr);
+  assertSpyCalls(close, 1);
+});
+
+Deno.test("Dispatcher.handleClose() closes the dispatcher by default", async () => {
+  await using map = new ScopedMap();
+  const dispatcher = new Dispatcher(new FakeChannel(), { map });
+  dispatcher.handleClose();
+  assertEquals(map.size, 0);
+});
+
+// Loggers
+
+/** Logs once in every way. */
+function logAll(dispatcher: Dispatcher): void {
+  dispatcher.log("a hit");
+  dispatcher.logInfo("plain");
+  dispatcher.logInfo("detail", "debug");
+  dispatcher.logInfo("ignored", "warning");
+  dispatcher.ignoreLogTypes.delete("warning");
+  dispatcher.logInfo("strange", "warning");
+  dispatcher.logInfo("broken", "error");
+  dispatcher.logInfo("own type", "EGGS");
+}
+
+const ALL_LOGGED = [
+  "info: a hit",
+  "info: plain",
+  "debug: detail",
+  "warn: strange",
+  "error: broken",
+  "info: EGGS: own type",
+];
+
+Deno.test("Dispatcher.logger gets the dispatcher's log by level", () => {
+  using console = captureConsole();
+  const dispatcher = new Dispatcher();
+  const logger = new LogLines();
+  dispatcher.logger = logger;
+  logAll(dispatcher);
+  assertEquals(logger.lines, ALL_LOGGED);
+  assertEquals([...console.out, ...console.err], []);
+});
+
+Deno.test("SocketMap.logger gets the log of each dispatcher that has none", async () => {
+  const shared = new LogLines();
+  await using map = new ScopedMap({ logger: shared });
+  logAll(new Dispatcher(null, { map }));
+  assertEquals(shared.lines, ALL_LOGGED);
+
+  const own = new LogLines();
+  const dispatcher = new Dispatcher(null, { map });
+  dispatcher.logger = own;
+  logAll(dispatcher);
+  assertEquals(own.lines, ALL_LOGGED);
+  assertEquals(shared.lines, ALL_LOGGED, "and no more than before");
+});
+
+Deno.test("Dispatcher.logger may be a console", () => {
+  using output = captureConsole();
+  const dispatcher = new Dispatcher();
+  dispatcher.logger = console;
+  dispatcher.logInfo("broken", "error");
+  assertEquals(output.err, ["broken"]);
+});
+
+Deno.test("Dispatcher.logInfo() can be overridden", () => {
+  const lines: string[] = [];
+  class Quiet extends Dispatcher {
+    override logInfo(message: string, type = "info") {
+      lines.push(`${type}/${message}`);
+    }
+  }
+  new Quiet().handleRead();
+  assertEquals(lines, ["warning/unhandled read event"]);
+});
+
+// The default handleError()
+
+function throwSpam(): never {
+  throw new TypeError("I don't like spam!");
+}
+
+testFamilies(
+  "Dispatcher.handleError() logs the channel, the error and its stack, then closes",
+  async (family) => {
+    const logger = new LogLines();
+    await using map = new ScopedMap({ logger });
+    let closes = 0;
+    class Failing extends Dispatcher {
+      override handleConnect() {}
+      override handleWrite() {
+        throwSpam();
+      }
+      override handleClose() {
+        closes++;
+        this.close();
+      }
+    }
+    const server = new TestServer(
+      map,
+      (conn) => new Dispatcher(conn, { map }),
+      family,
+    );
+    const client = new Failing(null, { map });
+    client.createSocket(family.options);
+    client.connect(server.addr!);
+    await loopUntil(map, () => closes > 0);
+
+    assertEquals(logger.lines.length, 1);
+    const start = `uncaught exception, closing channel <Failing connected ${
+      written(family, server.addr)
+    }> (TypeError: I don't like spam!`;
+    const message = logger.lines[0]!;
+    assert(message.startsWith(`error: ${start} [`), message);
+    assertMatch(
+      message,
+      /(\[[^|\]]+\|[^|\]]+\|\d+\] ?)+ \[[^|\]]*dispatcher_log_test\.ts\|Failing\.handleWrite\|\d+\] \[[^|\]]*dispatcher_log_test\.ts\|throwSpam\|\d+\]\)$/,
+    );
+    assertEquals(client.connected, false);
+  },
+);
+
+Deno.test("Dispatcher.handleError() writes to the console without a logger", () => {
+  using console = captureConsole();
+  new Dispatcher().handleError(new RangeError("spam"));
+  assertEquals(console.out.length, 1);
+  assertMatch(
+    console.out[0]!,
+    /^error: uncaught exception, closing channel <Dispatcher> \(RangeError: spam \[.+\|.+\|\d+\]\)$/,
+  );
+});
+
+Deno.test("Dispatcher.handleError() calls handleClose() also without a socket", () => {
+  let closes = 0;
+  class Bare extends Dispatcher {
+    override handleClose() {
+      closes++;
+    }
+  }
+  const bare = new Bare();
+  bare.logger = new LogLines();
+  bare.handleError(new Error("spam"));
+  assertEquals(closes, 1);
+});
+
+Deno.test("Dispatcher.handleError() keeps an error's text in one harmless line", () => {
+  const logger = new LogLines();
+  const dispatcher = new Dispatcher();
+  dispatcher.logger = logger;
+  dispatcher.handleError(
+    new Error("\u001b]0;title\u0007 got\r\nerror: forged\u2028\u009b\\n"),
+  );
+  dispatcher.handleError(new Error("x".repeat(100_000)));
+  dispatcher.handleError("not an Error:\n" + "y".repeat(100_000));
+
+  const [first, second, third] = logger.lines as [string, string, string];
+  assert(
+    first.includes(
+      "(Error: \\x1b]0;title\\x07 got\\r\\nerror: forged\\u2028\\x9b\\\\n [",
+    ),
+    first,
+  );
+  for (const line of logger.lines) {
+    // deno-lint-ignore no-control-regex
+    assertEquals(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/.exec(line), null);
+  }
+  assertMatch(second, /\(Error: x{100,1000}… \[/);
+  assertMatch(third, /\(string: not an Error:\\ny{100,1000}…\)$/);
+});
+
+Deno.test("Dispatcher.handleError() takes whatever was thrown", () => {
+  const logger = new LogLines();
+  const dispatcher = new Dispatcher();
+  dispatcher.logger = logger;
+  const broken = { toString: throwSpam };
+  for (const thrown of [undefined, null, 7, "spam", Symbol("s"), broken]) {
+    dispatcher.handleError(thrown);
+  }
+  const start = "error: uncaught exception, closing channel <Dispatcher> ";
+  assertEquals(logger.lines.map((line) => line.replace(start, "")), [
+    "(undefined: undefined)",
+    "(object: null)",
+    "(number: 7)",
+    "(string: spam)",
+    "(symbol: Symbol(s))",
+    "(object)",
+  ]);
+});
+
+/** An `Error` whose property `name` throws when it is looked at. */
+function withTrap(name: string): Error {
+  return Object.defineProperty(new Error("spam"), name, { get: throwSpam });
+}
+
+/** Errors as no library would make them, and what the log shows of them. */
+const ODD_ERRORS: [string, unknown, RegExp][] = [
+  [
+    "a message that is a number",
+    Object.assign(new Error(), { message: 42 }),
+    /\(Error: 42\)$/,
+  ],
+  [
+    "a message that is a symbol",
+    Object.assign(new Error(), { message: Symbol("spam") }),
+    /\(object\)$/,
+  ],
+  [
+    "no message",
+    Object.assign(new Error("spam"), { message: undefined }),
+    /\(Error( \[.*\])?\)$/,
+  ],
+  [
+    "a stack that is a list",
+    Object.assign(new Error("spam"), { stack: ["at home"] }),
+    /\(Error: spam\)$/,
+  ],
+  [
+    "a name that is a symbol",
+    Object.assign(new Error("spam"), { name: Symbol("n") }),
+    /\(Symbol\(n\): spam( \[.*\])?\)$/,
+  ],
+  ["a message that throws", withTrap("message"), /\(object\)$/],
+  ["a name that throws", withTrap("name"), /\(object( \[.*\])?\)$/],
+  ["a stack that throws", withTrap("stack"), /\(Error: spam\)$/],
+  ["no prototype", Object.create(null), /\(object\)$/],
+];
+
+for (const [what, error, line] of ODD_ERRORS) {
+  Deno.test(`Dispatcher.handleError() logs an error with ${what}, and closes`, async () => {
+    const logger = new LogLines();
+    await using map = new ScopedMap({ logger });
+    let closes = 0;
+    class Failing extends Dispatcher {
+      override handleRead(): void {
+        throw error;
+      }
+      override handleClose(): void {
+        closes++;
+        this.close();
+      }
+    }
+    const channel = new FakeChannel();
+    new Failing(channel, { map });
+    channel.push("x");
+    await loopUntil(map, () => map.size === 0);
+    assertEquals(closes, 1);
+    assert(channel.closed);
+    assertEquals(logger.lines.length, 1);
+    assertMatch(
+      logger.lines[0]!,
+      /^error: uncaught exception, closing channel/,
+    );
+    assertMatch(logger.lines[0]!, line);
+  });
+
+  Deno.test(`SocketMap logs an error of a timer with ${what}`, async () => {
+    const logger = new LogLines();
+    const map = new SocketMap({ logger });
+    map.callLater(0, () => {
+      throw error;
+    });
+    await poll(0, map);
+    assertEquals(logger.lines.length, 1);
+    assertMatch(logger.lines[0]!, line);
+  });
+}

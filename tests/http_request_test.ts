@@ -1,0 +1,459 @@
+/**
+ * The HTTP server's parts that need no socket: what is a request, what is
+ * answered to it, and which file it names.
+ */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { answerTo, parseRange } from "../examples/http_answer.ts";
+import {
+  HttpError,
+  type HttpRequest,
+  LONGEST_LINE,
+  RequestParser,
+} from "../examples/http_request.ts";
+import { pathOf, typeOf } from "../examples/static_files.ts";
+
+/** The requests in `input`, and the status that ends them if one does. */
+function parse(input: string): { requests: HttpRequest[]; status?: number } {
+  const parser = new RequestParser();
+  const requests: HttpRequest[] = [];
+  try {
+    for (let at = 0; at < input.length;) {
+      const { terminator } = parser;
+      assert(terminator === "\n" || Number(terminator) > 0);
+      let end = input.indexOf("\n", at);
+      if (typeof terminator === "number") end = at + terminator;
+      else if ((end < 0 ? input.length : end) - at > LONGEST_LINE) {
+        throw parser.overflow();
+      }
+      if (end < 0 || end > input.length) break;
+      const isLine = parser.wantsLine;
+      const request = parser.take(isLine ? input.slice(at, end) : "");
+      if (request) requests.push(request);
+      at = end + (isLine ? 1 : 0);
+    }
+  } catch (error) {
+    if (!(error instanceof HttpError)) throw error;
+    return { requests, status: error.status };
+  }
+  return { requests };
+}
+
+const HOST = "Host: h\r\n";
+
+/** A request with these headers, and a second one that must not be touched. */
+function withHeaders(headers: string, body = ""): string {
+  return `POST / HTTP/1.1\r\n${HOST}${headers}\r\n${body}GET /next HTTP/1.1\r\n${HOST}\r\n`;
+}
+
+Deno.test("RequestParser takes requests apart, one after the other", () => {
+  const { requests, status } = parse(
+    "GET /a?b HTTP/1.1\r\nHOST:\t h:80 \r\nX: 1\r\nx:2\r\n\r\n" +
+      "\r\nHEAD http://h/ HTTP/1.0\r\n\r\n",
+  );
+  assertEquals(status, undefined);
+  const [first, second] = requests;
+  assertEquals(first, {
+    method: "GET",
+    target: "/a?b",
+    headers: new Map([["host", "h:80"], ["x", "1, 2"]]),
+    isOld: false,
+    keepAlive: true,
+  });
+  assertEquals(second, {
+    method: "HEAD",
+    target: "http://h/",
+    headers: new Map(),
+    isOld: true,
+    keepAlive: false,
+  });
+});
+
+Deno.test("RequestParser knows whether the connection stays open", () => {
+  const keepAlive = (version: string, header: string) =>
+    parse(`GET / HTTP/${version}\r\n${HOST}${header}\r\n\r\n`)
+      .requests[0]!.keepAlive;
+  assertEquals(keepAlive("1.1", "X: y"), true);
+  assertEquals(keepAlive("1.1", "Connection: spam, CLOSE"), false);
+  assertEquals(keepAlive("1.0", "X: y"), false);
+  assertEquals(keepAlive("1.0", "Connection: Keep-Alive"), true);
+  assertEquals(keepAlive("1.0", "Connection: keep-alive, close"), false);
+  assertEquals(keepAlive("1.9", "X: y"), true);
+});
+
+type BadInputs = Record<string, [status: number, input: string]>;
+
+const BAD_HEADS: BadInputs = {
+  "a bare line feed": [400, "GET / HTTP/1.1\nHost: h\n\n"],
+  "a bare carriage return": [400, `GET / HTTP/1.1\r\nX: a\rb\r\n${HOST}\r\n`],
+  "no version": [400, "GET /\r\n"],
+  "two blanks": [400, "GET  / HTTP/1.1\r\n"],
+  "a blank at the end": [400, "GET / HTTP/1.1 \r\n"],
+  "a blank in the target": [400, "GET /a b HTTP/1.1\r\n"],
+  "a letter beyond ASCII in the target": [400, "GET /\xe9 HTTP/1.1\r\n"],
+  "a method that is none": [400, "G(T / HTTP/1.1\r\n"],
+  "a version in small letters": [400, "GET / http/1.1\r\n"],
+  "HTTP/2": [505, "PRI * HTTP/2.0\r\n"],
+  "HTTP/0.9": [505, "GET / HTTP/0.9\r\n"],
+  "no host": [400, "GET / HTTP/1.1\r\n\r\n"],
+  "two hosts": [400, `GET / HTTP/1.1\r\n${HOST}${HOST}\r\n`],
+  "a host with a blank": [400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"],
+  "a host with a path": [400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"],
+  "a blank before the colon": [400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"],
+  "a header without a name": [400, "GET / HTTP/1.1\r\n: h\r\n\r\n"],
+  "a header without a colon": [400, "GET / HTTP/1.1\r\nspam\r\n\r\n"],
+  "a folded header": [400, `GET / HTTP/1.1\r\nX: a\r\n b\r\n${HOST}\r\n`],
+  "a blank before the first header": [400, `GET / HTTP/1.1\r\n ${HOST}\r\n`],
+  "a zero byte": [400, `GET / HTTP/1.1\r\nX: \0\r\n${HOST}\r\n`],
+  "a long target": [414, `GET /${"a".repeat(LONGEST_LINE)}`],
+  "a long header": [431, `GET / HTTP/1.1\r\nX: ${"a".repeat(LONGEST_LINE)}`],
+  "many headers": [431, `GET / HTTP/1.1\r\n${"X: y\r\n".repeat(10_000)}`],
+  "many empty lines": [431, "\r\n".repeat(100_000)],
+};
+
+const BAD_BODIES: BadInputs = {
+  "two lengths": [
+    400,
+    withHeaders("Content-Length: 5\r\nContent-Length: 6\r\n"),
+  ],
+  "a length twice": [
+    400,
+    withHeaders("Content-Length: 5\r\nContent-Length: 5\r\n"),
+  ],
+  "a list of lengths": [400, withHeaders("Content-Length: 5, 5\r\n")],
+  "a length with a sign": [400, withHeaders("Content-Length: +5\r\n")],
+  "a negative length": [400, withHeaders("Content-Length: -5\r\n")],
+  "a hexadecimal length": [400, withHeaders("Content-Length: 0x5\r\n")],
+  "an empty length": [400, withHeaders("Content-Length:\r\n")],
+  "a length behind a hard blank": [
+    400,
+    withHeaders("Content-Length: \xa05\r\n"),
+  ],
+  "a large body": [413, withHeaders("Content-Length: 65537\r\n")],
+  "an enormous body": [
+    413,
+    withHeaders(`Content-Length: ${"9".repeat(400)}\r\n`),
+  ],
+  "a length and a coding": [
+    400,
+    withHeaders(
+      "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+      "0\r\n\r\n",
+    ),
+  ],
+  "a coding of HTTP/1.0": [
+    400,
+    "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+  ],
+  "a coding twice": [
+    400,
+    withHeaders("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+  ],
+  "another coding": [501, withHeaders("Transfer-Encoding: gzip, chunked\r\n")],
+  "a coding that is nearly right": [
+    501,
+    withHeaders("Transfer-Encoding: xchunked\r\n"),
+  ],
+  "an unknown expectation": [417, withHeaders("Expect: spam\r\n")],
+};
+
+for (
+  const [name, [status, input]] of Object.entries({
+    ...BAD_HEADS,
+    ...BAD_BODIES,
+  })
+) {
+  Deno.test(`RequestParser refuses ${name}: ${status}`, () => {
+    assertEquals(parse(input), { requests: [], status });
+  });
+}
+
+/** The targets of the requests that come after a body. */
+function targetsAfter(headers: string, body: string) {
+  const { requests, status } = parse(withHeaders(headers, body));
+  return status ?? requests.map(({ target }) => target);
+}
+
+Deno.test("RequestParser skips a body of known length", () => {
+  const body = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+  const length = `Content-Length: ${body.length}\r\n`;
+  assertEquals(targetsAfter(length, body), ["/", "/next"]);
+  assertEquals(targetsAfter("Content-Length: 0\r\n", ""), ["/", "/next"]);
+});
+
+Deno.test("RequestParser skips a body in chunks", () => {
+  const coding = "Transfer-Encoding: Chunked\r\n";
+  for (
+    const body of [
+      "0\r\n\r\n",
+      '5\r\nspam\n\r\n000A;x="y"\r\n0123456789\r\n0\r\n\r\n',
+      "1\r\na\r\n0\r\nX: trailer\r\nY: z\r\n\r\n",
+    ]
+  ) assertEquals(targetsAfter(coding, body), ["/", "/next"]);
+});
+
+Deno.test("RequestParser refuses chunks that are not clear", () => {
+  const coding = "Transfer-Encoding: chunked\r\n";
+  const bad: [number, string][] = [
+    [400, "\r\n"],
+    [400, "-1\r\n"],
+    [400, "0x1\r\n"],
+    [400, " 1\r\na\r\n"],
+    [400, "1 \r\na\r\n"],
+    [400, "g\r\n"],
+    [400, "1\na\r\n"],
+    [400, "1\r\nab\r\n0\r\n\r\n"],
+    [400, "1\r\na\n"],
+    [400, `1;${"x".repeat(1_000)}\r\n`],
+    [400, "1".repeat(LONGEST_LINE + 1)],
+    [400, "0\r\nX : y\r\n"],
+    [413, "10001\r\n"],
+    [413, `${"f".repeat(200)}\r\n`],
+    [413, "1\r\na\r\n".repeat(70_000)],
+    [413, `0\r\n${"X: y\r\n".repeat(10_000)}`],
+  ];
+  for (const [status, body] of bad) {
+    assertEquals(targetsAfter(coding, body), status, body.slice(0, 40));
+  }
+});
+
+Deno.test("RequestParser does not wait for a body that the client holds back", () => {
+  const { requests } = parse(
+    withHeaders("Content-Length: 5\r\nExpect: 100-Continue\r\n"),
+  );
+  assertEquals(requests[0]!.keepAlive, false);
+});
+
+/** Random numbers that can be had again. */
+function randomFrom(seed: number) {
+  return (below: number) => {
+    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor(seed / 2 ** 32 * below);
+  };
+}
+
+Deno.test("RequestParser answers noise with a status, and never loses count", () => {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const random = randomFrom(seed);
+  const pieces = [
+    ...["GET", "POST", " ", "/", "*", "HTTP/1.1", "HTTP/1.0", "\r\n", "\r\n"],
+    ...[
+      "\r\n\r\n",
+      "\n",
+      "\r",
+      ":",
+      "Host: h\r\n",
+      "Content-Length: ",
+      "5",
+      "0",
+    ],
+    ...[
+      "Transfer-Encoding: chunked\r\n",
+      "Expect: 100-continue\r\n",
+      "ff",
+      "\0",
+    ],
+    ...["GET / HTTP/1.1\r\nHost: h\r\n\r\n", ";", "%2e", "\xff", "\t", "a b"],
+  ];
+  for (let round = 0; round < 20_000; round++) {
+    let input = "";
+    for (let count = random(20); count >= 0; count--) {
+      input += pieces[random(pieces.length)]!;
+    }
+    const show = `seed ${seed}, ${JSON.stringify(input)}`;
+    const { requests, status } = parse(input);
+    assert(status === undefined || (status >= 400 && status <= 505), show);
+    for (const { isOld, headers } of requests) {
+      assert(isOld || headers.has("host"), show);
+      const both = headers.has("content-length") &&
+        headers.has("transfer-encoding");
+      assert(!both, show);
+    }
+  }
+});
+
+Deno.test("RequestParser takes time in proportion to what it is fed", () => {
+  const start = performance.now();
+  const line = `X: a${" ".repeat(8_000)}b${"\t".repeat(100)}\r\n`;
+  for (let round = 0; round < 300; round++) {
+    parse(`GET / HTTP/1.1\r\n${line.repeat(3)}${HOST}\r\n`);
+  }
+  assert(performance.now() - start < 2_000);
+});
+
+Deno.test("parseRange() finds a single range", () => {
+  const cases: [string | undefined, number, [number, number] | null | 416][] = [
+    [undefined, 10, null],
+    ["bytes=0-0", 10, [0, 1]],
+    ["BYTES=2-5", 10, [2, 6]],
+    ["bytes=5-", 10, [5, 10]],
+    ["bytes=5-99", 10, [5, 10]],
+    ["bytes=-3", 10, [7, 10]],
+    ["bytes=-99", 10, [0, 10]],
+    [`bytes=0-${"9".repeat(400)}`, 10, [0, 10]],
+    ["bytes=10-", 10, 416],
+    [`bytes=${"9".repeat(400)}-`, 10, 416],
+    ["bytes=-0", 10, 416],
+    ["bytes=0-", 0, 416],
+    ["bytes=-5", 0, null],
+    ["bytes=5-2", 10, null],
+    ["bytes=-", 10, null],
+    ["bytes=1-2,4-5", 10, null],
+    ["bytes= 1-2", 10, null],
+    ["lines=1-2", 10, null],
+    ["bytes=0x1-2", 10, null],
+  ];
+  for (const [text, size, expected] of cases) {
+    if (expected !== 416) assertEquals(parseRange(text, size), expected, text);
+    else assertThrows(() => parseRange(text, size), HttpError, "416");
+  }
+});
+
+const FACTS = {
+  size: 10,
+  changed: Date.UTC(2024, 1, 29, 12, 0, 0, 500),
+  type: "text/css",
+};
+const DATE = "Thu, 29 Feb 2024 12:00:00 GMT";
+const EARLIER = "Thu, 29 Feb 2024 11:59:59 GMT";
+
+/** The status for a request with these headers, and how many bytes come. */
+function answer(headers: Record<string, string>, method = "GET") {
+  const request = { method, target: "/", isOld: false, keepAlive: true };
+  const map = new Map(Object.entries(headers));
+  try {
+    const { status, start, end } = answerTo(
+      { ...request, headers: map },
+      FACTS,
+    );
+    return [status, end - start];
+  } catch (error) {
+    assert(error instanceof HttpError);
+    return [error.status];
+  }
+}
+
+Deno.test("answerTo() weighs conditions in the order of RFC 9110", () => {
+  const tag = answerTo(
+    {
+      method: "GET",
+      target: "/",
+      isOld: false,
+      keepAlive: true,
+      headers: new Map(),
+    },
+    FACTS,
+  ).headers["ETag"] as string;
+  const other = '"other"';
+  const cases: [Record<string, string>, number[]][] = [
+    [{}, [200, 10]],
+    [{ "if-none-match": tag }, [304, 0]],
+    [{ "if-none-match": `W/${tag}` }, [304, 0]],
+    [{ "if-none-match": `${other}, ${tag}` }, [304, 0]],
+    [{ "if-none-match": "*" }, [304, 0]],
+    [{ "if-none-match": other }, [200, 10]],
+    [{ "if-none-match": other, "if-modified-since": DATE }, [200, 10]],
+    [{ "if-modified-since": DATE }, [304, 0]],
+    [{ "if-modified-since": EARLIER }, [200, 10]],
+    [{ "if-modified-since": "yesterday" }, [200, 10]],
+    [{ "if-match": tag }, [200, 10]],
+    [{ "if-match": "*" }, [200, 10]],
+    [{ "if-match": other }, [412]],
+    [{ "if-match": `W/${tag}` }, [412]],
+    [{ "if-match": other, "if-none-match": tag }, [412]],
+    [{ "if-unmodified-since": DATE }, [200, 10]],
+    [{ "if-unmodified-since": EARLIER }, [412]],
+    [{ "range": "bytes=1-2" }, [206, 2]],
+    [{ "range": "bytes=1-2", "if-none-match": tag }, [304, 0]],
+    [{ "range": "bytes=1-2", "if-range": tag }, [206, 2]],
+    [{ "range": "bytes=1-2", "if-range": DATE }, [206, 2]],
+    [{ "range": "bytes=1-2", "if-range": `W/${tag}` }, [200, 10]],
+    [{ "range": "bytes=1-2", "if-range": EARLIER }, [200, 10]],
+    [{ "range": "bytes=10-", "if-range": other }, [200, 10]],
+    [{ "range": "bytes=10-" }, [416]],
+  ];
+  for (const [headers, expected] of cases) {
+    assertEquals(answer(headers), expected, JSON.stringify(headers));
+  }
+  assertEquals(answer({ "range": "bytes=1-2" }, "HEAD"), [200, 10]);
+});
+
+Deno.test("pathOf() finds the path that a target names", () => {
+  const cases: Record<string, string | number> = {
+    "/": "",
+    "/?a/../b": "",
+    "/a/b.txt": "a/b.txt",
+    "/a/": "a/",
+    "/a%20b%C3%A9": "a bé",
+    "/a?b#c": "a",
+    "/a:b": Deno.build.os === "windows" ? 404 : "a:b",
+    "http://h:80/a": "a",
+    "HTTPS://h": "",
+    "http://h?x": "",
+    "*": 400,
+    "a": 400,
+    "h:443": 400,
+    "http:///a": 400,
+    "/%": 400,
+    "/%zz": 400,
+    "/%ff": 400,
+    "/%c0%ae%c0%ae/": 400,
+    "/a#b": 400,
+    "//h/a": 404,
+    "/a//b": 404,
+    "/..": 404,
+    "/a/../b": 404,
+    "/%2e%2E/a": 404,
+    "/.%2e": 404,
+    "/./a": 404,
+    "/.git/config": 404,
+    "/a%2fb": 404,
+    "/..%2fa": 404,
+    "/..%5ca": 404,
+    "/a%5Cb": 404,
+    "/a\\..\\b": 404,
+    "/a%00": 404,
+    "/%252e%252e/a": "%2e%2e/a",
+    "http://h/../a": 404,
+  };
+  for (const [target, expected] of Object.entries(cases)) {
+    let found: string | number;
+    try {
+      found = pathOf(target);
+    } catch (error) {
+      assert(error instanceof HttpError);
+      found = error.status;
+    }
+    assertEquals(found, expected, target);
+  }
+});
+
+Deno.test("pathOf() never names what is not below the root", () => {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const random = randomFrom(seed);
+  const pieces = "/ . .. %2e %2E %2f %5c \\ %00 a % %25 ? # : http://h ~ %c0%af"
+    .split(" ");
+  for (let round = 0; round < 50_000; round++) {
+    let target = "/";
+    for (let count = random(10); count > 0; count--) {
+      target += pieces[random(pieces.length)]!;
+    }
+    try {
+      const names = pathOf(target).split("/");
+      const isBelow = names.every((name, at) =>
+        !/^\.|[\0\\/]/.test(name) && (name !== "" || at === names.length - 1)
+      );
+      assert(isBelow, `seed ${seed}, ${target}`);
+    } catch (error) {
+      assert(error instanceof HttpError, `seed ${seed}, ${target}: ${error}`);
+    }
+  }
+});
+
+Deno.test("typeOf() goes by the last extension", () => {
+  assertEquals(typeOf("a/b.HTML"), "text/html; charset=utf-8");
+  assertEquals(typeOf("a.html.png"), "image/png");
+  assertEquals(typeOf("a.html/b"), "application/octet-stream");
+  assertEquals(typeOf("constructor"), "application/octet-stream");
+  assertEquals(typeOf("a.constructor"), "application/octet-stream");
+});

@@ -1,0 +1,914 @@
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertGreater,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { type Channel, Dispatcher, ExitNow, loop, poll } from "../mod.ts";
+import {
+  Echo,
+  FakeAcceptor,
+  FakeChannel,
+  FakeNetwork,
+  loopToEnd,
+  passes,
+  quietMap,
+  Recorder,
+  watch,
+} from "./fakes.ts";
+import { MockClock, turns } from "./mock_clock.ts";
+import { bytes, loopUntil, type TestMap, TestServer, text } from "./support.ts";
+
+/** A recorder whose predicates are written down too, and can do things. */
+class Asked extends Recorder {
+  wantsRead = true;
+  wantsWrite = true;
+  whenAskedToRead: () => void = () => {};
+  whenAskedToWrite: () => void = () => {};
+  onRead: () => void = () => {};
+  onWrite: () => void = () => {};
+
+  override readable(): boolean {
+    this.note("readable");
+    this.whenAskedToRead();
+    return this.wantsRead;
+  }
+  override writable(): boolean {
+    this.note("writable");
+    this.whenAskedToWrite();
+    return this.wantsWrite;
+  }
+  override handleRead(): void {
+    super.handleRead();
+    this.onRead();
+  }
+  override handleWrite(): void {
+    this.note("handleWrite");
+    this.onWrite();
+  }
+}
+
+/** Three dispatchers in the order a, b, c, with one trace. */
+function makeThree(map: TestMap) {
+  const trace: string[] = [];
+  const make = (label: string) => {
+    const channel = new FakeChannel();
+    return { channel, handler: new Asked(map, channel, { label, trace }) };
+  };
+  return { trace, a: make("a"), b: make("b"), c: make("c") };
+}
+
+Deno.test("poll() sleeps for its timeout when the map is empty", async () => {
+  const clock = new MockClock();
+  const pass = watch(poll(50, quietMap({ clock })));
+  await clock.advance(49.9);
+  assertFalse(pass.settled);
+  await clock.advance(0.1);
+  assert(pass.settled);
+});
+
+Deno.test("poll() waits no longer than its timeout", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  new Recorder(map, new FakeChannel());
+  const pass = watch(poll(50, map));
+  await clock.advance(49);
+  assertFalse(pass.settled);
+  await clock.advance(1);
+  assert(pass.settled);
+});
+
+Deno.test("poll() does not wait by default", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  new Recorder(map, new FakeChannel());
+  const pass = watch(poll(undefined, map));
+  await turns();
+  assert(pass.settled);
+  assertEquals(clock.timeoutsSet, 0);
+});
+
+Deno.test("loop() ends at once when its map is empty", async () => {
+  const clock = new MockClock();
+  const done = watch(loop({ map: quietMap({ clock }) }));
+  await turns();
+  assert(done.settled);
+  assertEquals(clock.timeoutsSet, 0);
+});
+
+Deno.test("loop() ends when its last dispatcher has closed", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const first = new Recorder(map, new FakeChannel());
+  const channel = new FakeChannel();
+  new Recorder(map, channel);
+  const done = watch(loop({ map }));
+  first.close();
+  await turns();
+  assertFalse(done.settled);
+  channel.push(null);
+  await turns();
+  assert(done.settled);
+  assertEquals(map.size, 0);
+});
+
+Deno.test("loop({ count }) makes so many passes", async () => {
+  const map = quietMap();
+  const handler = new Asked(map, new FakeChannel());
+  for (const count of [0, 1, 3]) {
+    handler.trace.length = 0;
+    await loop({ map, count, timeout: 0 });
+    assertEquals(handler.count("readable"), count);
+  }
+  handler.close();
+});
+
+Deno.test("loop({ timeout }) bounds the wait of each pass, not the loop", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const handler = new Asked(map, new FakeChannel());
+  handler.wantsWrite = false;
+  const done = watch(loop({ map, timeout: 100, count: 5 }));
+  await clock.advance(350);
+  assertEquals(handler.count("readable"), 4);
+  assertFalse(done.settled);
+  await clock.advance(150);
+  assertEquals(handler.count("readable"), 5);
+  assert(done.settled);
+});
+
+Deno.test("loop() waits for up to 30 s a pass by default", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  new Recorder(map, new FakeChannel());
+  const done = watch(loop({ map, count: 1 }));
+  await clock.advance(29_999);
+  assertFalse(done.settled);
+  await clock.advance(1);
+  assert(done.settled);
+});
+
+Deno.test("loop() leaves no timeout behind", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  new Recorder(map, channel);
+  const done = watch(loop({ map, count: 1 }));
+  await turns();
+  assertEquals(clock.armed, 1);
+  channel.push("spam");
+  await turns();
+  assert(done.settled);
+  assertEquals(clock.armed, 0);
+});
+
+Deno.test("loop() sets one timeout for many waits", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  const done = watch(loop({ map, count: 100 }));
+  for (let i = 0; i < 100; i++) {
+    await turns();
+    clock.skip(1);
+    channel.push("x");
+  }
+  await turns();
+  assert(done.settled);
+  assertEquals(handler.received.length, 100);
+  assertEquals(clock.timeoutsSet, 1);
+});
+
+Deno.test("loop({ signal }) makes no pass when the signal has aborted", async () => {
+  const map = quietMap();
+  const handler = new Asked(map, new FakeChannel());
+  await loop({ map, signal: AbortSignal.abort() });
+  assertEquals(handler.trace, []);
+  assertEquals(map.size, 1);
+  handler.close();
+});
+
+Deno.test("loop({ signal }) returns from a wait and closes nothing", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  const controller = new AbortController();
+  const done = watch(loop({ map, signal: controller.signal }));
+  await turns();
+  assertFalse(done.settled);
+  controller.abort();
+  await turns();
+  assert(done.settled);
+  assertEquals(done.error, undefined);
+  assert(handler.connected);
+  assertEquals([...map], [handler]);
+  assertFalse(channel.closed);
+  channel.push("spam");
+  await passes(map, 3);
+  assertEquals(handler.received, "spam");
+});
+
+Deno.test("loop({ signal }) leaves no listener on the signal", async () => {
+  const map = quietMap();
+  const handler = new Recorder(map, new FakeChannel());
+  const { signal } = new AbortController();
+  const listeners = new Set<unknown>();
+  const add = signal.addEventListener.bind(signal);
+  signal.addEventListener = (type: string, listener: unknown) => {
+    listeners.add(listener);
+    add(type, listener as EventListener);
+  };
+  signal.removeEventListener = (_type: string, listener: unknown) =>
+    void listeners.delete(listener);
+  await loop({ map, count: 1, timeout: 0, signal });
+  handler.callLater(0, () => {
+    throw new ExitNow("enough");
+  });
+  await assertRejects(() => loop({ map, signal }), ExitNow);
+  assertEquals(listeners.size, 0);
+  handler.close();
+});
+
+Deno.test("SocketMap.wake() ends a wait", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const handler = new Asked(map, new FakeChannel());
+  handler.wantsWrite = false;
+  const done = watch(loop({ map, count: 2 }));
+  await turns();
+  assertEquals(handler.count("writable"), 1);
+  map.wake();
+  await turns();
+  assertEquals(handler.count("writable"), 2);
+  assertFalse(done.settled);
+});
+
+Deno.test("SocketMap.wake() makes the loop ask again", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Asked(map, channel);
+  handler.wantsWrite = false;
+  handler.onWrite = () => {
+    handler.send(bytes("spam"));
+    handler.wantsWrite = false;
+  };
+  watch(loop({ map }));
+  await turns();
+  assertEquals(handler.count("handleWrite"), 0);
+  handler.wantsWrite = true;
+  map.wake();
+  await turns();
+  assertEquals(channel.sent, "spam");
+  assertEquals(handler.count("handleWrite"), 1);
+});
+
+Deno.test("SocketMap.wake() before a wait is not lost, and counts once", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  new Recorder(map, new FakeChannel());
+  map.wake();
+  map.wake();
+  const first = watch(poll(1_000, map));
+  await turns();
+  assert(first.settled);
+  const second = watch(poll(1_000, map));
+  await turns();
+  assertFalse(second.settled);
+});
+
+Deno.test("SocketMap.wake() from a hook keeps the next pass from waiting", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Asked(map, channel);
+  handler.wantsWrite = false;
+  handler.onRead = () => map.wake();
+  channel.push("spam");
+  watch(loop({ map }));
+  await turns();
+  // One to start the read, one to dispatch it, one for the wake, one waiting.
+  assertEquals(handler.count("handleRead"), 1);
+  const trace = handler.trace.slice(handler.trace.indexOf("handleRead"));
+  assertEquals(trace.filter((entry) => entry === "readable").length, 2);
+});
+
+Deno.test("SocketMap keeps the order in which dispatchers were added", () => {
+  const map = quietMap();
+  const { a, b, c } = makeThree(map);
+  assertEquals([...map], [a.handler, b.handler, c.handler]);
+  assertEquals(map.size, 3);
+  a.handler.delChannel();
+  assertEquals([...map], [b.handler, c.handler]);
+  a.handler.addChannel();
+  assertEquals([...map], [b.handler, c.handler, a.handler]);
+});
+
+Deno.test("poll() asks each predicate once, readable first, in the order added", async () => {
+  const map = quietMap();
+  const { trace, a, b, c } = makeThree(map);
+  for (const { handler } of [a, b, c]) handler.wantsWrite = false;
+  await poll(0, map);
+  const once = ["a", "b", "c"].flatMap((label) => [
+    `${label}.readable`,
+    `${label}.writable`,
+  ]);
+  assertEquals(trace, once);
+  await poll(0, map);
+  assertEquals(trace, [...once, ...once]);
+});
+
+Deno.test("poll() asks in the new order after a dispatcher left and came back", async () => {
+  const map = quietMap();
+  const { trace, a } = makeThree(map);
+  await poll(0, map);
+  a.handler.delChannel();
+  a.handler.addChannel();
+  trace.length = 0;
+  await poll(0, map);
+  const asked = trace.filter((entry) => entry.endsWith("readable"));
+  assertEquals(asked, ["b.readable", "c.readable", "a.readable"]);
+});
+
+Deno.test("poll() asks once who left and came back", async () => {
+  const map = quietMap();
+  const handler = new Asked(map, new FakeChannel());
+  handler.delChannel();
+  handler.addChannel();
+  await poll(0, map);
+  assertEquals(handler.count("readable"), 1);
+  handler.whenAskedToRead = () => {
+    handler.delChannel();
+    handler.addChannel();
+  };
+  await poll(0, map);
+  handler.whenAskedToRead = () => {};
+  handler.trace.length = 0;
+  await poll(0, map);
+  assertEquals(handler.count("readable"), 1);
+});
+
+Deno.test("poll() dispatches reads before writes", async () => {
+  const map = quietMap();
+  const { trace, a, b } = makeThree(map);
+  await passes(map, 1); // The reads are on their way.
+  trace.length = 0;
+  a.channel.push("spam");
+  b.channel.push("eggs");
+  await passes(map, 1);
+  const events = trace.filter((entry) => entry.includes("handle"));
+  assertEquals(events, [
+    "a.handleRead",
+    "b.handleRead",
+    "a.handleWrite",
+    "b.handleWrite",
+    "c.handleWrite",
+  ]);
+});
+
+Deno.test("poll() dispatches connects before writes", async () => {
+  const network = new FakeNetwork();
+  const map = quietMap({ network });
+  const trace: string[] = [];
+  const client = new Asked(map, null, { label: "client", trace });
+  new Asked(map, new FakeChannel(), { label: "other", trace });
+  client.createSocket();
+  client.connect({ port: 7 });
+  await passes(map, 2);
+  assertEquals(client.count("handleWrite"), 0);
+  trace.length = 0;
+  network.succeed(new FakeChannel());
+  await passes(map, 1);
+  const events = trace.filter((entry) => entry.includes("handle"));
+  assertEquals(events, [
+    "client.handleConnect",
+    "other.handleWrite",
+    "client.handleWrite",
+  ]);
+});
+
+Deno.test("poll() gives at most one read and one write to a dispatcher", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const handler = new Asked(map, channel);
+  handler.onWrite = () => handler.send(bytes("x"));
+  channel.push(..."spam".split(""));
+  for (let pass = 0; pass < 8; pass++) {
+    handler.trace.length = 0;
+    await passes(map, 1);
+    assertEquals(handler.count("handleWrite"), 1);
+    assert(handler.count("handleRead") <= 1);
+  }
+  assertEquals(handler.received, "spam");
+});
+
+Deno.test("poll() gives one read for what a partial recv() left", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  class Sipper extends Recorder {
+    override handleRead(): void {
+      this.note("handleRead");
+      this.recv(1);
+    }
+  }
+  const handler = new Sipper(map, channel);
+  channel.push("spam");
+  for (let pass = 1; pass <= 4; pass++) {
+    await passes(map, 1);
+    assertEquals(handler.count("handleRead"), pass);
+  }
+});
+
+Deno.test("Dispatcher gets handleConnect() and the first handleWrite() in one pass", async () => {
+  const map = quietMap();
+  const server = new TestServer(map, (conn) => new Echo(conn, { map }));
+  let pass = 0;
+  const seen: string[] = [];
+  class Client extends Dispatcher {
+    override handleConnect(): void {
+      seen.push(`connect ${pass} ${this.connected}`);
+    }
+    override handleWrite(): void {
+      seen.push(`write ${pass} ${this.connected}`);
+      this.close();
+    }
+  }
+  const client = new Client(null, { map });
+  client.createSocket();
+  client.connect(server.addr as Deno.NetAddr);
+  await loopUntil(map, () => {
+    pass++;
+    return map.size === 1;
+  });
+  assertEquals(seen.length, 2);
+  assertMatch(seen.join(), /^connect (\d+) false,write \1 true$/);
+  server.close();
+});
+
+Deno.test("Dispatcher that listens never gets write events", async () => {
+  const map = quietMap();
+  const acceptor = new FakeAcceptor();
+  const server = new Asked(map, acceptor);
+  await passes(map, 2);
+  acceptor.push(new FakeChannel());
+  await passes(map, 3);
+  assertEquals(server.count("handleAccepted"), 1);
+  assertGreater(server.count("writable"), 0);
+  assertEquals(server.count("handleWrite"), 0);
+});
+
+Deno.test("Dispatcher accepts one connection in a pass", async () => {
+  const map = quietMap();
+  const acceptor = new FakeAcceptor();
+  const server = new Recorder(map, acceptor);
+  acceptor.push(...Array.from({ length: 5 }, () => new FakeChannel()));
+  let before = 0;
+  for (let pass = 0; pass < 8; pass++) {
+    await passes(map, 1);
+    const count = server.count("handleAccepted");
+    assert(count - before <= 1);
+    before = count;
+  }
+  assertEquals(before, 5);
+});
+
+Deno.test("Dispatcher closed by another's hook gets nothing in that pass", async () => {
+  const map = quietMap();
+  const { trace, a, b, c } = makeThree(map);
+  await passes(map, 1);
+  a.handler.onRead = () => b.handler.close();
+  c.handler.onWrite = () => a.handler.close();
+  for (const { channel } of [a, b, c]) channel.push("spam");
+  trace.length = 0;
+  await passes(map, 2);
+  assertEquals(a.handler.received, "spam");
+  assertEquals(c.handler.received, "spam");
+  const ofB = trace.filter((entry) => entry.startsWith("b.handle"));
+  assertEquals(ofB, []);
+  assertEquals(trace.at(-1), "c.handleWrite");
+});
+
+Deno.test("Dispatcher that closes itself in handleRead() gets no handleWrite()", async () => {
+  const map = quietMap();
+  const { a } = makeThree(map);
+  a.handler.onRead = () => a.handler.close();
+  await passes(map, 1);
+  a.channel.push("spam");
+  a.handler.trace.length = 0;
+  await passes(map, 2);
+  assertEquals(a.handler.count("handleRead"), 1);
+  assertEquals(a.handler.count("handleWrite"), 0);
+});
+
+Deno.test("Dispatcher closed by another's predicate gets nothing in that pass", async () => {
+  const map = quietMap();
+  const { trace, a, b, c } = makeThree(map);
+  await passes(map, 1);
+  for (const { channel } of [a, b, c]) channel.push("spam");
+  await turns();
+  b.handler.whenAskedToRead = () => {
+    a.handler.close();
+    c.handler.close();
+  };
+  trace.length = 0;
+  await passes(map, 1);
+  assertEquals(trace.filter((entry) => !entry.startsWith("b.")), [
+    "a.readable",
+    "a.writable",
+  ]);
+  assertEquals(b.handler.received, "spam");
+});
+
+Deno.test("Dispatcher that closes itself in readable() is not asked writable()", async () => {
+  const map = quietMap();
+  const handler = new Asked(map, new FakeChannel());
+  handler.whenAskedToRead = () => handler.close();
+  await passes(map, 2);
+  assertEquals(handler.trace, ["readable"]);
+});
+
+Deno.test("Dispatcher that closes itself in writable() gets no event", async () => {
+  const map = quietMap();
+  const handler = new Asked(map, new FakeChannel());
+  handler.whenAskedToWrite = () => handler.close();
+  await passes(map, 2);
+  assertEquals(handler.trace, ["readable", "writable"]);
+});
+
+Deno.test("Dispatcher added by a hook is served from the next pass on", async () => {
+  const map = quietMap();
+  const { trace, a } = makeThree(map);
+  const channel = new FakeChannel();
+  channel.push("eggs");
+  let added: Asked | null = null;
+  a.handler.onRead = () => {
+    added = new Asked(map, channel, { label: "new", trace });
+  };
+  await passes(map, 1);
+  a.channel.push("spam");
+  await passes(map, 1);
+  assertEquals(map.size, 4);
+  assertEquals(trace.filter((entry) => entry.startsWith("new")), []);
+  await passes(map, 2);
+  assertEquals(added!.received, "eggs");
+  assertEquals([...map].at(-1), added!);
+});
+
+Deno.test("Dispatcher added by a predicate is served too", async () => {
+  const map = quietMap();
+  const { trace, b } = makeThree(map);
+  const channel = new FakeChannel();
+  channel.push("eggs");
+  let added: Asked | null = null;
+  b.handler.whenAskedToRead = () => {
+    added ??= new Asked(map, channel, { label: "new", trace });
+  };
+  await passes(map, 4);
+  assertEquals(added!.received, "eggs");
+  assertEquals(map.size, 4);
+});
+
+Deno.test("Dispatcher added during a wait is served at once", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  new Recorder(map, new FakeChannel());
+  const done = watch(loop({ map }));
+  await turns();
+  const channel = new FakeChannel();
+  channel.push("spam");
+  const late = new Recorder(map, channel);
+  await turns();
+  assertEquals(late.received, "spam");
+  assertFalse(done.settled);
+});
+
+Deno.test("Dispatcher.delChannel() keeps events back, addChannel() brings them", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  await passes(map, 1);
+  handler.delChannel();
+  assertEquals(map.size, 0);
+  channel.push("spam");
+  await poll(0, map);
+  await poll(0, map);
+  assertEquals(handler.trace.filter((entry) => entry === "handleRead"), []);
+  handler.addChannel();
+  await passes(map, 2);
+  assertEquals(handler.received, "spam");
+});
+
+Deno.test("Dispatcher.delChannel() of another map does nothing", () => {
+  const map = quietMap();
+  const handler = new Recorder(map, new FakeChannel());
+  handler.delChannel(quietMap());
+  assertEquals(map.size, 1);
+});
+
+Deno.test("Dispatcher outside its map still sends what it accepted", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  handler.delChannel();
+  assertEquals(handler.send(bytes("spam")), 4);
+  await turns();
+  assertEquals(channel.sent, "spam");
+});
+
+Deno.test("Dispatcher.addChannel() moves a dispatcher to another map", async () => {
+  const map = quietMap();
+  const other = quietMap();
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  await passes(map, 1);
+  handler.addChannel(other);
+  assertEquals([map.size, other.size], [0, 1]);
+  assertStrictEquals(handler.map, other);
+  channel.push("spam");
+  await poll(0, map);
+  assertEquals(handler.received, "");
+  await passes(other, 2);
+  assertEquals(handler.received, "spam");
+  channel.push(null);
+  await passes(other, 2);
+  assertEquals(other.size, 0);
+});
+
+Deno.test("Dispatcher that moves to another map in a hook gets no more here", async () => {
+  const map = quietMap();
+  const other = quietMap();
+  const { a } = makeThree(map);
+  a.handler.onRead = () => a.handler.addChannel(other);
+  await passes(map, 1);
+  a.channel.push("spam");
+  a.handler.trace.length = 0;
+  await passes(map, 3);
+  assertEquals(a.handler.count("handleRead"), 1);
+  assertEquals(a.handler.count("handleWrite"), 0);
+  await passes(other, 1);
+  assertEquals(a.handler.count("handleWrite"), 1);
+});
+
+Deno.test("Dispatcher that another's hook takes out of the map gets nothing in that pass", async () => {
+  const map = quietMap();
+  const { a, b } = makeThree(map);
+  await passes(map, 1);
+  a.handler.onRead = () => b.handler.delChannel();
+  a.channel.push("spam");
+  b.channel.push("eggs");
+  await turns();
+  b.handler.trace.length = 0;
+  await passes(map, 2);
+  assertEquals(a.handler.received, "spam");
+  assertEquals(b.handler.count("handleRead"), 0);
+  assertEquals(b.handler.count("handleWrite"), 0);
+  b.handler.addChannel();
+  await passes(map, 2);
+  assertEquals(b.handler.received, "eggs");
+});
+
+/** Sends a number to and fro until it is `goal`. */
+class PingPong extends Dispatcher {
+  count = 0;
+  goal = 50;
+  override handleConnect(): void {
+    this.send(new Uint8Array([0]));
+  }
+  override handleRead(): void {
+    const [value] = this.recv();
+    if (value === undefined) return;
+    this.count = value;
+    if (value === this.goal) this.close();
+    else this.send(new Uint8Array([value + 1]));
+  }
+  override handleClose(): void {
+    this.close();
+  }
+}
+
+function startPingPong(map: TestMap): PingPong {
+  const server = new TestServer(map, (conn) => {
+    server.close();
+    return new PingPong(conn, { map });
+  });
+  const client = new PingPong(null, { map });
+  client.createSocket();
+  client.connect(server.addr as Deno.NetAddr);
+  return client;
+}
+
+Deno.test("loop() drives two maps side by side", async () => {
+  const maps = [quietMap(), quietMap()];
+  const clients = maps.map(startPingPong);
+  await Promise.all(maps.map((map) => loopToEnd(map)));
+  for (const client of clients) assertGreater(client.count, 48);
+});
+
+Deno.test("loop() of one map is not woken or ended by another", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const other = quietMap({ clock });
+  const handler = new Asked(map, new FakeChannel());
+  handler.wantsWrite = false;
+  const channel = new FakeChannel();
+  new Recorder(other, channel);
+  const done = watch(loop({ map }));
+  const otherDone = watch(loop({ map: other }));
+  await turns();
+  const asked = handler.count("readable");
+  other.wake();
+  channel.push(new Error("spam"));
+  await turns();
+  assert(otherDone.settled);
+  assertFalse(done.settled);
+  assertEquals(handler.count("readable"), asked);
+  handler.close();
+  await turns();
+  assert(done.settled);
+});
+
+Deno.test("loop() refuses a map that is being looped", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  const done = watch(loop({ map }));
+  await turns();
+  for (let i = 0; i < 2; i++) {
+    await assertRejects(() => loop({ map }), Error, "being looped already");
+    await assertRejects(() => poll(0, map), Error, "being looped already");
+  }
+  channel.push("spam");
+  await turns();
+  assertEquals(handler.received, "spam");
+  assertFalse(done.settled);
+  channel.push(null);
+  await turns();
+  assert(done.settled);
+  await loop({ map });
+});
+
+Deno.test("loop() from a hook is refused and leaves the outer loop unharmed", async () => {
+  const map = quietMap();
+  const refusals: unknown[] = [];
+  class Nester extends Recorder {
+    override async handleRead(): Promise<void> {
+      this.note("handleRead");
+      this.received += text(this.recv());
+      if (!this.connected) return;
+      await loop({ map }).catch((error) => refusals.push(error));
+      await poll(0, map).catch((error) => refusals.push(error));
+    }
+  }
+  const channel = new FakeChannel();
+  const handler = new Nester(map, channel);
+  const neighbour = new FakeChannel();
+  new Echo(neighbour, { map });
+  channel.push("spam", "eggs", null);
+  neighbour.push("hello", null);
+  await loopToEnd(map);
+  assertEquals(refusals.length, 4);
+  for (const error of refusals) {
+    assertInstanceOf(error, Error);
+    assertStringIncludes(error.message, "hook");
+  }
+  assertEquals(handler.received, "spameggs");
+  assertEquals(neighbour.sent, "hello");
+});
+
+Deno.test("loop() from a hook rejects rather than throws", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const handler = new Asked(map, channel);
+  let inner: Promise<void> | null = null;
+  handler.onRead = () => {
+    inner = loop({ map });
+    inner.catch(() => {});
+  };
+  channel.push("spam");
+  await passes(map, 2);
+  assertEquals(handler.errors, []);
+  await assertRejects(() => inner!, Error, "being looped already");
+});
+
+Deno.test("loop() can run inside a hook when it has a map of its own", async () => {
+  const map = quietMap();
+  const inner = quietMap();
+  const client = startPingPong(inner);
+  const channel = new FakeChannel();
+  class Nester extends Recorder {
+    override async handleRead(): Promise<void> {
+      this.recv();
+      await loop({ map: inner });
+      this.close();
+    }
+  }
+  new Nester(map, channel);
+  channel.push("spam");
+  await loopToEnd(map);
+  assertGreater(client.count, 48);
+});
+
+Deno.test("loop() passes an ExitNow of a hook on and can be entered again", async () => {
+  const map = quietMap();
+  const { a, b, c } = makeThree(map);
+  const exit = new ExitNow("enough");
+  a.handler.onRead = () => {
+    throw exit;
+  };
+  await passes(map, 1);
+  for (const { channel } of [a, b, c]) channel.push("spam");
+  await turns();
+  const error = await assertRejects(() => loop({ map }), ExitNow);
+  assertStrictEquals(error, exit);
+  assertEquals(error.name, "ExitNow");
+  assertEquals(map.size, 3);
+  assertEquals(a.handler.errors, []);
+  await passes(map, 2);
+  assertEquals(b.handler.received, "spam");
+  assertEquals(c.handler.received, "spam");
+});
+
+Deno.test("loop() passes an ExitNow of a predicate on", async () => {
+  for (const which of ["whenAskedToRead", "whenAskedToWrite"] as const) {
+    const map = quietMap();
+    const { a, b } = makeThree(map);
+    b.handler[which] = () => {
+      throw new ExitNow(which);
+    };
+    await assertRejects(() => loop({ map, count: 1 }), ExitNow, which);
+    assertEquals(map.size, 3);
+    b.handler[which] = () => {};
+    a.channel.push("spam");
+    await passes(map, 2);
+    assertEquals(a.handler.received, "spam");
+  }
+});
+
+Deno.test("poll() passes an ExitNow on", async () => {
+  const map = quietMap();
+  const { a } = makeThree(map);
+  a.handler.onWrite = () => {
+    throw new ExitNow("enough");
+  };
+  await assertRejects(() => poll(0, map), ExitNow, "enough");
+  await assertRejects(() => poll(0, map), ExitNow, "enough");
+});
+
+/** Never lets the loop wait. */
+class Restless extends Dispatcher {
+  writes = 0;
+  override readable(): boolean {
+    return true;
+  }
+  override writable(): boolean {
+    return true;
+  }
+  override handleWrite(): void {
+    this.writes++;
+  }
+}
+
+Deno.test("loop() runs its timers while a dispatcher is always writable", async () => {
+  const map = quietMap();
+  const restless = new Restless(new FakeChannel(), { map });
+  let fired = 0;
+  map.callEvery(1, () => {
+    if (++fired === 5) restless.close();
+  });
+  await loopToEnd(map);
+  assertEquals(fired, 5);
+  assertGreater(restless.writes, 5);
+});
+
+Deno.test("loop() that never waits does not starve the timeouts of the process", async () => {
+  const map = quietMap();
+  const restless = new Restless(new FakeChannel(), { map });
+  const controller = new AbortController();
+  const { signal } = controller;
+  const id = setTimeout(() => controller.abort(), 20);
+  await loop({ map, signal, count: 1_000_000 });
+  clearTimeout(id);
+  assert(signal.aborted);
+  assertGreater(restless.writes, 20);
+  restless.close();
+});
+
+Deno.test("poll() in a loop of its own does not starve other sockets", async () => {
+  const map = quietMap();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const restless = new Restless(new FakeChannel(), { map });
+  let accepted: Channel | null = null;
+  const accepting = listener.accept().then((conn) => accepted = conn);
+  using _client = await Deno.connect({ port: listener.addr.port });
+  for (let i = 0; i < 100_000 && accepted === null; i++) await poll(0, map);
+  assert(accepted !== null);
+  (await accepting).close();
+  restless.close();
+});

@@ -1,0 +1,214 @@
+/**
+ * Whom a program is tested with: child processes and plain connections, both
+ * of which end with their test, and neither of which waits for ever.
+ */
+
+import { TextLineStream, toText } from "@std/streams";
+import { withStd } from "../tools/with_std.ts";
+import { bytes, text } from "./support.ts";
+
+const root = `${import.meta.dirname}/..`;
+/** How many ms a peer may take in all. */
+const LIMIT = 20_000;
+
+/** What a child has printed, and its exit code. */
+export interface Result {
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** A child process that never outlives its test. */
+export class Child implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #err: Promise<string>;
+  readonly #deadline: ReturnType<typeof setTimeout>;
+  readonly #seen: string[] = [];
+
+  constructor(command: string, args: string[]) {
+    this.#process = new Deno.Command(command, {
+      args,
+      cwd: root,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#stdin = this.#process.stdin.getWriter();
+    this.#lines = this.#process.stdout
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(new TextLineStream())
+      .getReader();
+    this.#err = toText(this.#process.stderr);
+    this.#deadline = setTimeout(() => this.kill("SIGKILL"), LIMIT);
+  }
+
+  /** Starts an example with these permissions. */
+  static async start(
+    permissions: string[],
+    name: string,
+    ...args: string[]
+  ): Promise<Child> {
+    const file = `examples/${name}.ts`;
+    const command = ["run", "--quiet", ...permissions, file, ...args];
+    return new Child(Deno.execPath(), await withStd(command));
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  async write(input: string): Promise<void> {
+    await this.#stdin.write(bytes(input));
+  }
+
+  /** The next line that contains `part`. */
+  async until(part: string): Promise<string> {
+    for (;;) {
+      const { value } = await this.#lines.read();
+      if (value === undefined) {
+        throw new Error(`No ${part}: ${this.#seen.join("\n")}`);
+      }
+      this.#seen.push(value);
+      if (value.includes(part)) return value;
+    }
+  }
+
+  kill(signal: Deno.Signal): void {
+    try {
+      this.#process.kill(signal);
+    } catch {
+      // It has ended.
+    }
+  }
+
+  /** Ends the input and waits for the child. */
+  async end(): Promise<Result> {
+    await this.#stdin.close().catch(() => {});
+    for (;;) {
+      const { value } = await this.#lines.read();
+      if (value === undefined) break;
+      this.#seen.push(value);
+    }
+    const { code } = await this.#process.status;
+    return { code, out: this.#seen.join("\n"), err: await this.#err };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill("SIGKILL");
+    await this.end();
+    clearTimeout(this.#deadline);
+  }
+}
+
+/** A plain connection that says what it is told to, and looks for answers. */
+export class Caller implements Disposable {
+  readonly #conn: Deno.TcpConn;
+  readonly #deadline: ReturnType<typeof setTimeout>;
+  readonly #buffer = new Uint8Array(64 * 1024);
+  readonly #decoder = new TextDecoder();
+  #unread = "";
+
+  constructor(conn: Deno.TcpConn) {
+    this.#conn = conn;
+    conn.setNoDelay();
+    this.#deadline = setTimeout(() => this.#close(), LIMIT);
+  }
+
+  static async connect(port: number): Promise<Caller> {
+    return new Caller(await Deno.connect({ hostname: "127.0.0.1", port }));
+  }
+
+  async say(input: string | Uint8Array): Promise<void> {
+    let data = typeof input === "string" ? bytes(input) : input;
+    while (data.length > 0) {
+      data = data.subarray(await this.#conn.write(data));
+    }
+  }
+
+  /** What has come up to `part`, and `part`. */
+  async until(part: string): Promise<string> {
+    let from = 0;
+    let recent = this.#unread;
+    for (;;) {
+      const at = recent.indexOf(part);
+      if (at >= 0) {
+        const end = from + at + part.length;
+        const found = this.#unread.slice(0, end);
+        this.#unread = this.#unread.slice(end);
+        return found;
+      }
+      // Looking at all of it again and again would take for ever.
+      recent = recent.slice(-part.length);
+      from = this.#unread.length - recent.length;
+      const more = await this.#read();
+      if (more === null) {
+        throw new Error(`No ${part}: …${this.#unread.slice(-1_000)}`);
+      }
+      this.#unread += more;
+      recent += more;
+    }
+  }
+
+  /** All that comes until the end. */
+  async rest(): Promise<string> {
+    let rest = this.#unread;
+    this.#unread = "";
+    for (let more; (more = await this.#read()) !== null;) rest += more;
+    return rest;
+  }
+
+  /** Reads and forgets, until the end. */
+  async ignore(): Promise<void> {
+    this.#unread = "";
+    while (await this.#read() !== null);
+  }
+
+  async closeWrite(): Promise<void> {
+    await this.#conn.closeWrite();
+  }
+
+  async #read(): Promise<string | null> {
+    const length = await this.#conn.read(this.#buffer).catch(() => null);
+    if (length === null) return null;
+    const data = this.#buffer.subarray(0, length);
+    return this.#decoder.decode(data, { stream: true });
+  }
+
+  #close(): void {
+    try {
+      this.#conn.close();
+    } catch {
+      // It is closed.
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#deadline);
+    this.#close();
+  }
+}
+
+/** Whether a command is to be found on this machine. */
+export function hasCommand(command: string, ...args: string[]): boolean {
+  try {
+    const { stderr, stdout } = new Deno.Command(command, { args }).outputSync();
+    return stderr.length + stdout.length > 0;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs a command to its end. */
+export async function runCommand(
+  command: string,
+  args: string[],
+): Promise<Result> {
+  const output = await new Deno.Command(command, {
+    args,
+    signal: AbortSignal.timeout(LIMIT),
+  }).output();
+  const { code, stdout, stderr } = output;
+  return { code, out: text(stdout), err: text(stderr) };
+}

@@ -1,0 +1,298 @@
+/**
+ * The grammar of SMTP and the folder for messages, which the mail server is
+ * made of.
+ */
+
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { MessageFile } from "../examples/mail_folder.ts";
+import {
+  DataLines,
+  parseClient,
+  parseCommand,
+  parseRecipient,
+  parseSender,
+  Refusal,
+  traceHeaders,
+} from "../examples/smtp.ts";
+import { bytes, text } from "./support.ts";
+
+/** What a parser returns, or the reply of its refusal. */
+function outcome<T>(parse: () => T): T | string {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof Refusal) return error.message;
+    throw error;
+  }
+}
+
+Deno.test("parseCommand() takes a line apart", () => {
+  assertEquals(parseCommand("NOOP"), ["NOOP", ""]);
+  assertEquals(parseCommand("mail FROM:<a@b> X"), ["MAIL", "FROM:<a@b> X"]);
+  assertEquals(parseCommand("quit  "), ["QUIT", ""]);
+  assertEquals(parseCommand("EHLO   x y"), ["EHLO", "x y"]);
+});
+
+Deno.test("parseCommand() refuses what is no command", () => {
+  const bad = ["", " ", " NOOP", "NO-OP", "NOOP\0", "NOOP\nQUIT", "NOOP\rQUIT"];
+  for (const line of [...bad, "NOOP \x80", "NOOP \x7f", "\xff", "4 2"]) {
+    assertThrows(() => parseCommand(line), Refusal, "500 ");
+  }
+});
+
+Deno.test("parseClient() accepts names and addresses, and nothing else", () => {
+  const good = ["localhost", "mail.example.org", "my_pc", "[127.0.0.1]"];
+  for (const name of [...good, "[IPv6:::1]"]) {
+    assertEquals(parseClient(name), name);
+  }
+  const bad = ["", "two words", "a(b)", "[", "[]", "<x>", "x".repeat(256)];
+  for (const name of bad) {
+    assertThrows(() => parseClient(name), Refusal, "501 ");
+  }
+});
+
+const OPTIONS = { maxSize: 1_000, isExtended: true };
+
+Deno.test("parseSender() finds the mailbox in each form of a path", () => {
+  const cases = {
+    "FROM:<>": "",
+    "FROM:<a@b>": "a@b",
+    "from:<a.b+c@mail.example.org>": "a.b+c@mail.example.org",
+    "FROM:<a@[127.0.0.1]>": "a@[127.0.0.1]",
+    "FROM:<@x.org,@y.org:a@b>": "a@b",
+    'FROM:<"a b>\\"c"@d>': '"a b>\\"c"@d',
+    "FROM:<a@b> SIZE=1000": "a@b",
+    "FROM:<a@b> size=0 BODY=8bitmime": "a@b",
+    "FROM:<a@b>  BODY=7BIT ": "a@b",
+  };
+  for (const [argument, path] of Object.entries(cases)) {
+    assertEquals(outcome(() => parseSender(argument, OPTIONS)), path, argument);
+  }
+});
+
+Deno.test("parseSender() refuses wrong syntax, unknown parameters and too much", () => {
+  const cases = {
+    "501": [
+      "",
+      "FROM:",
+      "FROM:a@b",
+      "FROM: <a@b>",
+      "FROM <a@b>",
+      "TO:<a@b>",
+      "FROM:<a>",
+      "FROM:<@b>",
+      "FROM:<a@>",
+      "FROM:<a@b",
+      "FROM:<a@b>SIZE=1",
+      "FROM:<a@b>>",
+      "FROM:<a..b@c>",
+      "FROM:<a b@c>",
+      "FROM:<a@-b>",
+      "FROM:<a@b.>",
+      "FROM:<a@b@c>",
+      'FROM:<"a@b>',
+      `FROM:<${"a".repeat(65)}@b>`,
+      `FROM:<a@${"b".repeat(256)}>`,
+      "FROM:<a@b> SIZE=",
+      "FROM:<a@b> SIZE",
+      "FROM:<a@b> SIZE=-1",
+      "FROM:<a@b> SIZE=1e3",
+      "FROM:<a@b> SIZE=1 SIZE=1",
+      "FROM:<a@b> BODY=9BIT",
+      "FROM:<a@b> =1",
+      "FROM:<a@b> SIZE==1",
+    ],
+    "552": ["FROM:<a@b> SIZE=1001", `FROM:<a@b> SIZE=${"9".repeat(20)}`],
+    "555": ["FROM:<a@b> SMTPUTF8", "FROM:<> AUTH=<>", "FROM:<a@b> toString=1"],
+  };
+  for (const [code, list] of Object.entries(cases)) {
+    for (const argument of list) {
+      assertEquals(
+        outcome(() => parseSender(argument, OPTIONS)).slice(0, 3),
+        code,
+        argument,
+      );
+    }
+  }
+  // Who said HELO knows of no parameters.
+  const plain = { ...OPTIONS, isExtended: false };
+  assertThrows(() => parseSender("FROM:<a@b> SIZE=1", plain), Refusal, "555 ");
+});
+
+Deno.test("parseRecipient() accepts mailboxes and the postmaster", () => {
+  assertEquals(parseRecipient("TO:<a@b>"), "a@b");
+  assertEquals(parseRecipient("to:<PostMaster>"), "PostMaster");
+  for (const bad of ["TO:<>", "TO:<a>", "FROM:<a@b>", "TO:<a@b> =", "TO:"]) {
+    assertThrows(() => parseRecipient(bad), Refusal, "501 ");
+  }
+  assertThrows(() => parseRecipient("TO:<a@b> NOTIFY=NEVER"), Refusal, "555 ");
+});
+
+/** Numbers that are the same in each run (Mulberry32). */
+function randomNumbers(seed: number): (below: number) => number {
+  return (below) => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+Deno.test("The parsers answer anything, at once", () => {
+  const random = randomNumbers(1);
+  const parts = ["FROM:", "TO:", "<", ">", "@", "a", ".", "-", '"', "\\", " "];
+  parts.push("SIZE=", "1", "=", ":", ",", "[", "]", "\0", "\x80", "MAIL", "\n");
+  const start = performance.now();
+  for (let n = 0; n < 20_000; n++) {
+    const line = Array.from(
+      { length: random(40) },
+      () => parts[random(parts.length)],
+    ).join("");
+    outcome(() => parseCommand(line));
+    outcome(() => parseClient(line));
+    outcome(() => parseSender(`FROM:<${line}`, OPTIONS));
+    outcome(() => parseRecipient(`TO:<${line}`));
+  }
+  // As long as a command may be, and made to be tried again and again.
+  for (const unit of [...parts, "a.", "a-", "@a,", "\\\\", '""', "a@a", "-a"]) {
+    const long = unit.repeat(600);
+    for (
+      const path of [long, `@${long}`, `"${long}`, `@a,@${long}`, `a@${long}`]
+    ) {
+      outcome(() => parseSender(`FROM:<${path}`, OPTIONS));
+      outcome(() => parseSender(`FROM:<${path}>`, OPTIONS));
+      outcome(() => parseClient(path));
+    }
+  }
+  assert(performance.now() - start < 5_000);
+});
+
+/** What `DataLines` makes of lines that come in pieces, up to the end. */
+function receive(stuffed: string, cut: (line: string) => string[]): string {
+  const lines = new DataLines();
+  let message = "";
+  for (const line of stuffed.split("\r\n")) {
+    for (const piece of cut(line)) message += text(lines.add(bytes(piece)));
+    if (lines.end()) return message;
+    message += "\r\n";
+  }
+  throw new Error(`No end: ${JSON.stringify(stuffed)}`);
+}
+
+function stuff(message: string): string {
+  return `${message.replace(/(^|\r\n)\./g, "$1..")}.\r\n`;
+}
+
+Deno.test("DataLines undoes dot-stuffing, however lines are cut", () => {
+  const message = ".\r\n..\r\n.a\r\nb.\r\n\r\n \r\n...\r\n\n.\n\r.\r\nend\r\n";
+  for (let at = 0; at < 8; at++) {
+    const cut = (line: string) => [line.slice(0, at), line.slice(at)];
+    const received = receive(
+      stuff(message),
+      (line) => cut(line).filter(Boolean),
+    );
+    assertEquals(received, message);
+  }
+  assertEquals(receive(".\r\n", (line) => [line]), "");
+});
+
+Deno.test("DataLines gives back any message that was stuffed", () => {
+  const random = randomNumbers(2);
+  const parts = ["\r\n", ".", "a", "\r", "\n", "\r\n."];
+  for (let n = 0; n < 10_000; n++) {
+    const body = Array.from({ length: random(12) }, () =>
+      parts[random(parts.length)]).join("") + "x\r\n";
+    const cut = (line: string) => {
+      const pieces: string[] = [];
+      while (line !== "") {
+        const length = 1 + random(4);
+        pieces.push(line.slice(0, length));
+        line = line.slice(length);
+      }
+      return pieces;
+    };
+    assertEquals(receive(stuff(body), cut), body);
+  }
+});
+
+Deno.test("traceHeaders() names the sender, the recipients and the client", () => {
+  const headers = traceHeaders({
+    id: "42",
+    client: "mail.example.org",
+    address: "127.0.0.1",
+    isExtended: true,
+    sender: "",
+    recipients: ["a@b", "c@d"],
+    date: new Date(0),
+  });
+  assertEquals(headers.split("\r\n"), [
+    "Return-Path: <>",
+    "Delivered-To: <a@b>",
+    "Delivered-To: <c@d>",
+    "Received: from mail.example.org ([127.0.0.1])",
+    "\tby localhost with ESMTP id 42;",
+    "\tThu, 01 Jan 1970 00:00:00 +0000",
+    "",
+  ]);
+});
+
+/** Runs a test with a folder of its own. */
+async function withFolder(test: (folder: string) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const namesIn = (folder: string) =>
+  Array.from(Deno.readDirSync(folder), ({ name }) => name).sort();
+
+Deno.test("MessageFile shows its name only when the message is complete", () =>
+  withFolder(async (folder) => {
+    const file = new MessageFile(folder);
+    const piece = bytes("0123456789".repeat(3_333));
+    for (let n = 0; n < 10; n++) await file.add(piece);
+    assertEquals(namesIn(folder), [`${file.id}.part`]);
+    await file.save();
+    assertEquals(namesIn(folder), [`${file.id}.eml`]);
+    assertEquals(await Deno.readTextFile(file.path), text(piece).repeat(10));
+    assertMatch(file.id, /^\d{17}-[0-9a-f-]{36}$/);
+  }));
+
+Deno.test("MessageFile leaves nothing of a message that is discarded", () =>
+  withFolder(async (folder) => {
+    const file = new MessageFile(folder);
+    const pending = file.add(new Uint8Array(100_000));
+    const discarded = file.discard(); // while the disk is at work
+    file.add(new Uint8Array(100_000));
+    await Promise.all([pending, discarded]);
+    assertEquals(namesIn(folder), []);
+    await assertRejects(() => file.save(), Error, "discarded");
+    assertEquals(namesIn(folder), []);
+    await new MessageFile(folder).discard();
+  }));
+
+Deno.test("MessageFile overwrites nothing", () =>
+  withFolder(async (folder) => {
+    const file = new MessageFile(folder);
+    await Deno.writeTextFile(file.path, "precious");
+    file.add(bytes("spam"));
+    await assertRejects(() => file.save(), Deno.errors.AlreadyExists);
+    assertEquals(await Deno.readTextFile(file.path), "precious");
+    assertEquals(namesIn(folder), [`${file.id}.eml`]);
+  }));
+
+Deno.test("MessageFile.save() tells what went wrong with the disk", async () => {
+  const file = new MessageFile("/no/such/folder");
+  await file.add(new Uint8Array(100_000));
+  await file.add(new Uint8Array(100_000));
+  await assertRejects(() => file.save(), Deno.errors.NotFound);
+});

@@ -1,0 +1,280 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { DispatcherWithSend, type StartTlsOptions } from "../mod.ts";
+import { certificates, hasCommand, testTls } from "./certificates.ts";
+import { FakeChannel, LogLines, loopToEnd, quietMap } from "./fakes.ts";
+import { Child } from "./peers.ts";
+import { turns } from "./mock_clock.ts";
+import {
+  bytes,
+  connectedPair,
+  loopUntil,
+  ScopedMap,
+  type TestMap,
+  text,
+} from "./support.ts";
+
+const hasPython = hasCommand("python3", "-c", "import ssl");
+
+/** Says READY, waits for STARTTLS, says GO, and then echoes over TLS. */
+const PEER = `
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+conn, _ = listener.accept()
+assert conn.recv(100) == b"STARTTLS\\n"
+conn.sendall(b"GO\\n")
+try:
+    conn = context.wrap_socket(conn, server_side=True)
+    while data := conn.recv(65536):
+        print("secure", data.decode(), flush=True)
+        conn.sendall(data.upper())
+except OSError as error:
+    print("failed", error, flush=True)
+`;
+
+const quiet = () => new ScopedMap({ logger: new LogLines() });
+
+/** Asks for TLS, and writes down what happens. */
+class Client extends DispatcherWithSend {
+  readonly trace: string[] = [];
+  readonly errors: unknown[] = [];
+  received = "";
+  /** What to do when the peer says that it is ready for TLS. */
+  upgrade: () => void | Promise<void> = () => {};
+
+  constructor(map: TestMap, channel: Deno.Conn | FakeChannel | null = null) {
+    super(channel, { map });
+  }
+  override handleConnect(): void {
+    this.send(bytes("STARTTLS\n"));
+  }
+  override handleRead(): void | Promise<void> {
+    const data = text(this.recv());
+    if (data === "GO\n") return this.upgrade();
+    this.received += data;
+  }
+  override handleError(error: unknown): void {
+    this.trace.push("handleError");
+    this.errors.push(error);
+    this.handleClose();
+  }
+  override handleClose(): void {
+    this.trace.push("handleClose");
+    this.close();
+  }
+}
+
+/** The Python peer, and the port that it listens on. */
+async function startPeer() {
+  const directory = await Deno.makeTempDir();
+  const { good } = certificates();
+  await Deno.writeTextFile(`${directory}/cert`, good.cert);
+  await Deno.writeTextFile(`${directory}/key`, good.key);
+  const args = ["-c", PEER, `${directory}/cert`, `${directory}/key`];
+  const child = new Child("python3", args);
+  const port = Number(await child.until(""));
+  await Deno.remove(directory, { recursive: true }); // It was loaded.
+  return { child, port };
+}
+
+/** Connects to the peer, and returns the client when `done()` says so. */
+async function converse(
+  upgrade: (client: Client) => void | Promise<void>,
+  done: (client: Client) => boolean,
+): Promise<{ client: Client; line: string }> {
+  await using map = quiet();
+  const { child, port } = await startPeer();
+  await using _peer = child;
+  const client = new Client(map);
+  client.upgrade = () => upgrade(client);
+  client.createSocket();
+  client.connect({ hostname: "127.0.0.1", port });
+  await loopUntil(map, () => done(client));
+  client.close();
+  await loopToEnd(map);
+  return { client, line: await child.until("") };
+}
+
+const trusted = (): StartTlsOptions => ({ caCerts: [certificates().ca] });
+const ignore = { ignore: !hasPython };
+
+testTls("startTls() in an async hook secures the connection", async () => {
+  const { client, line } = await converse(async (client) => {
+    await client.startTls(trusted());
+    client.send(bytes("spam"));
+  }, ({ received }) => received === "SPAM");
+  assertEquals(line, "secure spam");
+  assertEquals(client.trace, []);
+}, ignore);
+
+testTls(
+  "startTls() that is not awaited sends what follows encrypted",
+  async () => {
+    const { client, line } = await converse((client) => {
+      client.startTls(trusted());
+      client.send(bytes("at once"));
+    }, ({ received }) => received === "AT ONCE");
+    assertEquals(line, "secure at once");
+    assertEquals(client.trace, []);
+  },
+  ignore,
+);
+
+testTls("startTls() checks the name that it is given", async () => {
+  const { client, line } = await converse(
+    (client) => client.startTls({ ...trusted(), hostname: "elsewhere.test" }),
+    ({ trace }) => trace.includes("handleClose"),
+  );
+  assertEquals(client.trace, ["handleError", "handleClose"]);
+  assertStringIncludes(String(client.errors[0]), "not valid for name");
+  assertStringIncludes(line, "failed");
+}, ignore);
+
+testTls("startTls() that fails unawaited is told once, too", async () => {
+  const { client } = await converse((client) => {
+    client.startTls({}).catch(() => {});
+    client.send(bytes("secret"));
+  }, ({ trace }) => trace.includes("handleClose"));
+  assertEquals(client.trace, ["handleError", "handleClose"]);
+  assertStringIncludes(String(client.errors[0]), "UnknownIssuer");
+}, ignore);
+
+/** Says GO to a client over loopback, and returns both ends. */
+async function pair(map: TestMap): Promise<[Client, Deno.Conn]> {
+  const [conn, peer] = await connectedPair();
+  const client = new Client(map, conn);
+  await peer.write(bytes("GO\n"));
+  return [client, peer];
+}
+
+/** Expects a refusal for this reason. */
+function assertRefused(client: Client, reason: string): Promise<Error> {
+  return assertRejects(() => client.startTls(), Error, reason);
+}
+
+/** Has both ends say something in plain text. */
+async function assertUsable(map: TestMap, client: Client, peer: Deno.Conn) {
+  client.send(bytes("plain"));
+  const buffer = new Uint8Array(100);
+  const length = await peer.read(buffer);
+  assertEquals(text(buffer.subarray(0, length!)), "plain");
+  await peer.write(bytes("too"));
+  await loopUntil(map, () => client.received.endsWith("too"));
+  assertEquals(client.trace, []);
+  peer.close();
+}
+
+Deno.test("startTls() outside of a hook is refused: a read is in flight", async () => {
+  await using map = quiet();
+  const [client, peer] = await pair(map);
+  let told = false;
+  client.upgrade = () => void (told = true);
+  await loopUntil(map, () => told);
+  await loopUntil(map, () => true);
+  await turns();
+  const { message } = await assertRefused(client, "a read is in flight");
+  assertStringIncludes(message, "Cannot start TLS");
+  await assertUsable(map, client, peer);
+});
+
+Deno.test("startTls() is refused while unencrypted bytes wait", async () => {
+  await using map = quiet();
+  const [client, peer] = await pair(map);
+  let refused: Promise<unknown> | null = null;
+  const read = client.handleRead;
+  client.handleRead = () => {
+    client.handleRead = read;
+    client.recv(1);
+    refused = assertRefused(client, "unencrypted bytes wait to be read");
+  };
+  await loopUntil(map, () => refused !== null);
+  await refused;
+  await assertUsable(map, client, peer);
+});
+
+Deno.test("startTls() is refused while bytes are being sent", async () => {
+  await using map = quiet();
+  const [client, peer] = await pair(map);
+  let refused: Promise<unknown> | null = null;
+  client.upgrade = () => {
+    client.send(bytes("x"));
+    refused = assertRefused(client, "unencrypted bytes are being sent");
+  };
+  await loopUntil(map, () => refused !== null);
+  await refused;
+  assertEquals(await peer.read(new Uint8Array(1)), 1);
+  await assertUsable(map, client, peer);
+});
+
+Deno.test("startTls() of what is not connected is refused", async () => {
+  const map = quietMap();
+  const client = new Client(map);
+  await assertRefused(client, "call connect() first");
+  client.createSocket();
+  await assertRefused(client, "call connect() first");
+  client.close();
+});
+
+Deno.test("startTls() after close() is refused", async () => {
+  const client = new Client(quietMap(), new FakeChannel());
+  client.close();
+  await assertRefused(client, "Cannot start TLS");
+});
+
+Deno.test("startTls() is refused while an earlier one is under way", async () => {
+  await using map = quiet();
+  const [client, peer] = await pair(map);
+  const errors: unknown[] = [];
+  client.upgrade = () => {
+    client.startTls().catch(() => {});
+    client.startTls().catch((error) => errors.push(error));
+  };
+  await loopUntil(map, () => errors.length > 0);
+  assertStringIncludes(String(errors[0]), "Cannot start TLS");
+  peer.close();
+});
+
+for (
+  const options of [{ hostname: 5 }, { cert: "x" }, { caCerts: "x" }, null, {
+    unsafelyDisableHostnameVerification: "no",
+  }]
+) {
+  Deno.test(`startTls(${Deno.inspect(options)}) leaves the plain connection`, async () => {
+    await using map = quiet();
+    const [client, peer] = await pair(map);
+    let error: unknown;
+    client.upgrade = async () => {
+      const wrong = options as unknown as StartTlsOptions;
+      error = await client.startTls(wrong).catch((error) => error);
+    };
+    await loopUntil(map, () => error !== undefined);
+    assertInstanceOf(error, TypeError);
+    await assertUsable(map, client, peer);
+  });
+}
+
+testTls("close() during startTls() runs no hook", async () => {
+  await using map = quiet();
+  const [client, peer] = await pair(map);
+  let begun = false;
+  let done = false;
+  client.upgrade = () => {
+    begun = true;
+    client.startTls(trusted()).catch(() => {}).finally(() => done = true);
+  };
+  await loopUntil(map, () => map.size === 1 && client.received === "");
+  await loopUntil(map, () => begun);
+  client.close();
+  peer.close();
+  await loopUntil(map, () => done);
+  assertEquals(client.trace, []);
+  assert(!client.connected);
+});

@@ -1,0 +1,198 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+
+const ROOT = new URL("../", import.meta.url);
+/** The folders whose code the promises about functions hold for. */
+const FOLDERS = [
+  "",
+  "examples/",
+  "tests/",
+  "tools/",
+  "tools/offline/",
+  "bench/",
+];
+const LONGEST_FUNCTION = 60;
+
+/** The TypeScript files of a folder, as paths from the root. */
+function filesOf(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(new URL(folder, ROOT))]
+      .filter(({ isFile, name }) => isFile && name.endsWith(".ts"))
+      .map(({ name }) => `${folder}${name}`).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+function read(path: string): string {
+  return Deno.readTextFileSync(new URL(path, ROOT));
+}
+
+/** Source without its comments; good enough for code that is formatted. */
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+}
+
+/** What a module imports and re-exports, types too. */
+function importsOf(source: string): string[] {
+  const code = withoutComments(source);
+  const statements = code.matchAll(
+    /^(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gm,
+  );
+  return [...statements].map((match) => match[1] ?? match[2] ?? match[3]!);
+}
+
+/** A circle among modules, as the path that leads back; empty if there is none. */
+function findCircle(graph: Map<string, string[]>): string[] {
+  const done = new Set<string>();
+  const visit = (module: string, path: string[]): string[] => {
+    if (path.includes(module)) {
+      return [...path.slice(path.indexOf(module)), module];
+    }
+    if (done.has(module)) return [];
+    done.add(module);
+    for (const next of graph.get(module) ?? []) {
+      const circle = visit(next, [...path, module]);
+      if (circle.length > 0) return circle;
+    }
+    return [];
+  };
+  for (const module of graph.keys()) {
+    const circle = visit(module, []);
+    if (circle.length > 0) return circle;
+  }
+  return [];
+}
+
+interface Span {
+  line: number;
+  lines: number;
+}
+
+/** What opens a block that is no function, or that lies within one. */
+const NO_FUNCTION =
+  /^(?:export |default |declare |abstract )*(?:class|interface|type|import|for|if|while|switch|try)\b/;
+
+/**
+ * Every block that stands alone in formatted code, from the line that opens it
+ * to the line of the same indentation that closes it: each function is one.
+ */
+function blocksOf(source: string): Span[] {
+  const lines = source.replace(
+    /\/\*[^]*?\*\//g,
+    (comment) => comment.replace(/[^\n]/g, ""),
+  ).split("\n");
+  const indentOf = (line: string) => line.length - line.trimStart().length;
+  const blocks: Span[] = [];
+  for (const [at, line] of lines.entries()) {
+    if (!/[{(]$/.test(line)) continue;
+    const indent = indentOf(line);
+    const text = line.trim();
+    // `): void {` closes a signature that began further up.
+    let start = at;
+    if (/^[)}\]]/.test(text)) {
+      do start--; while (
+        start > 0 && (lines[start] === "" || indentOf(lines[start]!) > indent)
+      );
+    }
+    if (NO_FUNCTION.test(lines[start]!.trim())) continue;
+    const closes = (candidate: string) =>
+      candidate !== "" && indentOf(candidate) <= indent;
+    const end = lines.findIndex((candidate, i) => i > at && closes(candidate));
+    if (end > 0) blocks.push({ line: start + 1, lines: end - start + 1 });
+  }
+  return blocks;
+}
+
+const LIBRARY = filesOf("");
+
+Deno.test("Library modules import one another in one direction", () => {
+  const graph = new Map(LIBRARY.map((path) => [
+    path,
+    importsOf(read(path)).map((name) => name.replace(/^\.\//, "")),
+  ]));
+  assertGreater([...graph.values()].flat().length, LIBRARY.length);
+  assertEquals(findCircle(graph), []);
+});
+
+Deno.test("Library modules import nothing but one another", () => {
+  for (const path of LIBRARY) {
+    for (const name of importsOf(read(path))) {
+      assert(name.startsWith("./"), `${path} imports ${name}`);
+      assert(LIBRARY.includes(name.slice(2)), `${path} imports ${name}`);
+    }
+  }
+});
+
+Deno.test("Library module mod.ts holds nothing but re-exports", () => {
+  const rest = withoutComments(read("mod.ts"))
+    .replace(/^export (?:type )?(?:\{[^}]*\}|\*) from "[^"]+";$/gm, "");
+  assertEquals(rest.trim(), "");
+});
+
+Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
+  const long: string[] = [];
+  let blocks = 0;
+  for (const path of FOLDERS.flatMap(filesOf)) {
+    for (const { line, lines } of blocksOf(read(path))) {
+      blocks++;
+      if (lines > LONGEST_FUNCTION) long.push(`${path}:${line}: ${lines}`);
+    }
+  }
+  assertGreater(blocks, 500);
+  assertEquals(long, []);
+});
+
+// What is checked above must be able to fail.
+
+Deno.test("findCircle() finds a circle that starts elsewhere", () => {
+  const graph = (text: string) =>
+    new Map(
+      text.split(" ").map((edge) => {
+        const [from, to = ""] = edge.split(">");
+        return [from!, to.split(",").filter(Boolean)];
+      }),
+    );
+  assertEquals(findCircle(graph("a>b,c b>c c>")), []);
+  assertEquals(findCircle(graph("a>b b>c,d c> d>b")), ["b", "d", "b"]);
+  assertEquals(findCircle(graph("a>a")), ["a", "a"]);
+});
+
+Deno.test("importsOf() finds each kind of import", () => {
+  const source = [
+    'import { a } from "./a.ts";',
+    'import {\n  b,\n} from "./b.ts";',
+    'export type { C } from "./c.ts";',
+    'import "./d.ts";',
+    'await import("./e.ts");',
+    '/** import { x } from "./x.ts"; */',
+    '// import { y } from "./y.ts";',
+  ].join("\n");
+  assertEquals(importsOf(source), [
+    "./a.ts",
+    "./b.ts",
+    "./c.ts",
+    "./d.ts",
+    "./e.ts",
+  ]);
+});
+
+Deno.test("blocksOf() measures functions, methods and callbacks, not classes", () => {
+  const body = (count: number) => Array(count).fill("    work();").join("\n");
+  const source = [
+    `class Long {\n  method(): void {\n${body(3)}\n  }\n}`,
+    `function signature(\n  a: number,\n): void {\n${body(3)}\n}`,
+    `const arrow = () => {\n${body(4)}\n};`,
+    `Deno.test("callback", () => {\n${body(5)}\n});`,
+  ].join("\n");
+  assertEquals(
+    blocksOf(source).map(({ lines }) => lines).sort(),
+    [
+      3, // The parameters of signature().
+      5,
+      6,
+      7,
+      7,
+    ].sort(),
+  );
+});

@@ -1,0 +1,238 @@
+/**
+ * What the tests share: a map that fails the test on an error nobody handled,
+ * the three families of sockets, and a handler that accepts no surprise.
+ */
+
+import {
+  type Acceptor,
+  type Address,
+  type Channel,
+  Dispatcher,
+  loop,
+  SocketMap,
+  type SocketMapOptions,
+  type SocketOptions,
+} from "../mod.ts";
+
+/** A map that keeps the errors which no dispatcher handled. */
+export class TestMap extends SocketMap {
+  readonly errors: unknown[] = [];
+
+  constructor(options: SocketMapOptions = {}) {
+    super(options);
+    this.onError = (error) => void this.errors.push(error);
+  }
+
+  /** Throws the first error that nobody handled. */
+  check(): void {
+    if (this.errors.length > 0) throw this.errors[0];
+  }
+}
+
+/**
+ * Makes passes until `done()` is true.
+ *
+ * @throws If that takes longer than `limit` ms, or an error went unhandled.
+ */
+export async function loopUntil(
+  map: TestMap,
+  done: () => boolean,
+  limit = 5_000,
+): Promise<void> {
+  const deadline = performance.now() + limit;
+  while (!done()) {
+    map.check();
+    if (performance.now() > deadline) {
+      throw new Error(`Not done within ${limit} ms: ${done}`);
+    }
+    await loop({ map, timeout: 10, count: 1 });
+    // An empty map ends the loop at once; timers and sockets need their turn.
+    if (map.size === 0) await turn();
+  }
+  map.check();
+}
+
+/** One turn of the runtime. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A kind of socket that a test is repeated for. */
+export interface Family {
+  name: string;
+  options: SocketOptions;
+  /** A fresh address to listen on. */
+  address(): Address;
+}
+
+const directories: string[] = [];
+
+/** A directory that is there until the test file has run. */
+function temporaryDirectory(): string {
+  const path = Deno.makeTempDirSync();
+  directories.push(path);
+  return path;
+}
+
+addEventListener("unload", () => {
+  for (const path of directories) Deno.removeSync(path, { recursive: true });
+});
+
+export const families: Family[] = [
+  {
+    name: "IPv4",
+    options: { transport: "tcp" },
+    address: () => ({ hostname: "127.0.0.1", port: 0 }),
+  },
+  {
+    name: "IPv6",
+    options: { transport: "tcp" },
+    address: () => ({ hostname: "::1", port: 0 }),
+  },
+  {
+    name: "Unix",
+    options: { transport: "unix" },
+    address: () => ({ path: `${temporaryDirectory()}/socket` }),
+  },
+];
+
+/** Why a family cannot be tested here, or nothing. */
+export function isMissing(family: Family): boolean {
+  if (family.name === "Unix") return Deno.build.os === "windows";
+  if (family.name === "IPv4") return false;
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** Runs a test once for each family of sockets. */
+export function testFamilies(
+  name: string,
+  test: (family: Family) => Promise<void>,
+): void {
+  for (const family of families) {
+    Deno.test({
+      name: `${name} (${family.name})`,
+      ignore: isMissing(family),
+      fn: () => test(family),
+    });
+  }
+}
+
+/** Fails on every hook that a test did not override: nothing comes unexpected. */
+export class StrictDispatcher extends Dispatcher {
+  constructor(map: TestMap, channel: Channel | Acceptor | null = null) {
+    super(channel, { map });
+  }
+  override handleAccept(): void {
+    throw new Error("handleAccept() was not expected");
+  }
+  override handleConnect(): void {
+    throw new Error("handleConnect() was not expected");
+  }
+  override handleRead(): void {
+    throw new Error("handleRead() was not expected");
+  }
+  override handleExpt(): void {
+    throw new Error("handleExpt() was not expected");
+  }
+  override handleClose(): void {
+    throw new Error("handleClose() was not expected");
+  }
+  /** What is thrown here reaches the map, and so the test. */
+  override handleError(error: unknown): void {
+    throw error;
+  }
+}
+
+/** Listens, and makes a handler of each connection. */
+export class TestServer extends Dispatcher {
+  readonly #handler: (conn: Channel) => unknown;
+
+  constructor(
+    map: TestMap,
+    handler: (conn: Channel) => unknown,
+    { options, address }: Family = families[0]!,
+  ) {
+    super(null, { map });
+    this.#handler = handler;
+    this.createSocket(options);
+    this.bind(address());
+    this.listen();
+  }
+
+  override handleAccepted(conn: Channel): void {
+    this.#handler(conn);
+  }
+  override handleError(error: unknown): void {
+    throw error;
+  }
+}
+
+/** `text` as bytes. */
+export function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+/** Bytes as text. */
+export function text(data: Uint8Array): string {
+  return new TextDecoder().decode(data);
+}
+
+/** Two connected `Deno` connections over loopback. */
+export async function connectedPair(): Promise<[Deno.Conn, Deno.Conn]> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  return await Promise.all([
+    Deno.connect({ hostname: "127.0.0.1", port }),
+    listener.accept(),
+  ]);
+}
+
+/** A map for one test: what is left in it is closed when the test ends. */
+export class ScopedMap extends TestMap implements AsyncDisposable {
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const member of [...this]) member.abort();
+    // Closed connections send the rest, for as long as they linger.
+    const controller = new AbortController();
+    const id = setTimeout(() => controller.abort(), 6_000);
+    await loop({ map: this, signal: controller.signal });
+    clearTimeout(id);
+    await turn();
+    this.check();
+  }
+}
+
+/** Connects without a dispatcher, to test one from outside. */
+export function rawConnect(addr: Deno.Addr | null): Promise<Deno.Conn> {
+  if (addr?.transport === "tcp") {
+    const { hostname, port } = addr;
+    return Deno.connect({ hostname, port });
+  }
+  if (addr?.transport === "unix" && addr.path) {
+    return Deno.connect({ transport: "unix", path: addr.path });
+  }
+  throw new TypeError(`Cannot connect to ${Deno.inspect(addr)}`);
+}
+
+/** What a test wrote to the console, kept out of the report. */
+export interface ConsoleOutput extends Disposable {
+  /** The lines of `console.log()`. */
+  readonly out: string[];
+  /** The lines of `console.error()`. */
+  readonly err: string[];
+}
+
+/** Takes the console's lines until it is disposed of. */
+export function captureConsole(): ConsoleOutput {
+  const { log, error } = console;
+  const out: string[] = [];
+  const err: string[] = [];
+  console.log = (line) => void out.push(line);
+  console.error = (line) => void err.push(line);
+  const restore = () => void Object.assign(console, { log, error });
+  return { out, err, [Symbol.dispose]: restore };
+}

@@ -1,0 +1,502 @@
+/**
+ * The TCP proxy as a person would run it, between plain connections of this
+ * process and, with TLS, for curl; what needs a program is left out by name
+ * where that is missing.
+ *
+ * `PROXY_BYTES` sets how many bytes the large transfer carries (1 GiB without
+ * it), and with `PROXY_FIGURES` it says how fast that was and what it took.
+ */
+
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import net from "node:net";
+import { Child, hasCommand, runCommand } from "./peers.ts";
+import { bytes, text } from "./support.ts";
+
+const MEGABYTE = 1024 * 1024;
+const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 1024 * MEGABYTE);
+/** A write that takes longer than this, in ms, waits for a reader. */
+const STALLED = 500;
+/** More than the kernel's buffers hold on the way through the proxy. */
+const KERNEL = 64 * MEGABYTE;
+const isWindows = Deno.build.os === "windows";
+const isLinux = Deno.build.os === "linux";
+const hostname = "127.0.0.1";
+
+/** A proxy's process, and the listener of this process that is its target. */
+class Proxied implements AsyncDisposable {
+  readonly #conns: Deno.TcpConn[] = [];
+  readonly listener: Deno.TcpListener;
+  child!: Child;
+  port = 0;
+
+  private constructor() {
+    this.listener = Deno.listen({ hostname, port: 0 });
+  }
+
+  static async start(scheme = ""): Promise<Proxied> {
+    const proxied = new Proxied();
+    const { port } = proxied.listener.addr;
+    proxied.child = await startProxy(`${hostname}:0`, target(port, scheme));
+    proxied.port = await portOf(proxied.child);
+    return proxied;
+  }
+
+  /** A client, and what the target gets of it. */
+  async pair(): Promise<[Deno.TcpConn, Deno.TcpConn]> {
+    return await Promise.all([this.connect(), this.accept()]);
+  }
+
+  async connect(): Promise<Deno.TcpConn> {
+    const conn = await Deno.connect({ hostname, port: this.port });
+    this.#conns.push(conn);
+    return conn;
+  }
+
+  async accept(): Promise<Deno.TcpConn> {
+    const conn = await this.listener.accept();
+    this.#conns.push(conn);
+    return conn;
+  }
+
+  /** The bytes of memory that the proxy takes. */
+  get memory(): number {
+    const status = Deno.readTextFileSync(`/proc/${this.child.pid}/status`);
+    return Number(/VmRSS:\s*(\d+) kB/.exec(status)![1]) * 1024;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const conn of [this.listener, ...this.#conns]) closeQuietly(conn);
+    await this.child[Symbol.asyncDispose]();
+  }
+}
+
+function target(port: number, scheme = ""): string {
+  return `${scheme}${hostname}:${port}`;
+}
+
+function startProxy(...args: string[]): Promise<Child> {
+  return Child.start(["--allow-net", "--allow-read"], "tcp_proxy", ...args);
+}
+
+async function portOf(child: Child): Promise<number> {
+  return Number(/:(\d+)$/.exec(await child.until("listening on"))![1]);
+}
+
+function closeQuietly(conn: { close(): void }): void {
+  try {
+    conn.close();
+  } catch {
+    // The test has closed it.
+  }
+}
+
+/** Ends a proxy by Ctrl-C; what it said after it had begun to listen. */
+async function interrupt(child: Child): Promise<string> {
+  child.kill("SIGINT");
+  const { code, out, err } = await child.end();
+  assertEquals({ code, err }, { code: 0, err: "" });
+  return out;
+}
+
+async function say(conn: Deno.Conn, data: Uint8Array): Promise<void> {
+  for (let rest = data; rest.length > 0;) {
+    rest = rest.subarray(await conn.write(rest));
+  }
+}
+
+/** All that comes until the end. */
+async function hear(conn: Deno.Conn): Promise<string> {
+  return text(new Uint8Array(await new Response(conn.readable).arrayBuffer()));
+}
+
+/** Reads one piece; `null` at the end, and when the connection broke. */
+async function hearSome(conn: Deno.Conn, size = 1024): Promise<string | null> {
+  const piece = new Uint8Array(size);
+  const length = await conn.read(piece).catch(() => null);
+  return length === null ? null : text(piece.subarray(0, length));
+}
+
+/** Bytes that repeat too seldom for a lost or doubled piece to go unseen. */
+const noise = new Uint8Array(1_000_003);
+for (let at = 0; at < noise.length; at += 65_536) {
+  crypto.getRandomValues(noise.subarray(at, at + 65_536));
+}
+
+/** Sends `size` bytes of noise, and ends. */
+async function sendNoise(conn: Deno.TcpConn, size: number): Promise<void> {
+  for (let sent = 0; sent < size;) {
+    const from = sent % noise.length;
+    const to = Math.min(noise.length, from + size - sent);
+    sent += await conn.write(noise.subarray(from, to));
+  }
+  await conn.closeWrite();
+}
+
+/** Compares noise until its end; how much it was. */
+async function checkNoise(
+  conn: Deno.TcpConn,
+  onProgress = (_total: number) => {},
+): Promise<number> {
+  const expected = Buffer.from(noise.buffer);
+  const piece = Buffer.alloc(256 * 1024);
+  let total = 0;
+  for (;;) {
+    const from = total % noise.length;
+    const most = Math.min(piece.length, noise.length - from);
+    const length = await conn.read(piece.subarray(0, most));
+    if (length === null) return total;
+    const part = expected.subarray(from, from + length);
+    if (!part.equals(piece.subarray(0, length))) {
+      throw new Error(`Harmed between bytes ${total} and ${total + length}`);
+    }
+    total += length;
+    onProgress(total);
+  }
+}
+
+/** Writes until nothing is taken any more; how much was, and the last write. */
+async function fill(conn: Deno.TcpConn) {
+  for (let sent = 0; sent < KERNEL;) {
+    const last = conn.write(noise.subarray(sent % noise.length));
+    let id: ReturnType<typeof setTimeout> | undefined;
+    const stall = new Promise<null>((resolve) => {
+      id = setTimeout(() => resolve(null), STALLED);
+    });
+    const length = await Promise.race([last, stall]);
+    clearTimeout(id);
+    if (length === null) return { sent, last };
+    sent += length;
+  }
+  throw new Error("Nothing stopped the writer");
+}
+
+Deno.test({
+  name: `tcp_proxy carries ${LARGE / MEGABYTE} MiB unharmed in little memory`,
+  ignore: !isLinux,
+  async fn() {
+    await using proxied = await Proxied.start();
+    const [client, server] = await proxied.pair();
+    // What the first bytes cost is the price of the program, not of the data.
+    await say(client, bytes("spam"));
+    assertEquals(await hearSome(server), "spam");
+    const before = proxied.memory;
+    const start = performance.now();
+    let peak = 0;
+    let next = 0;
+    const checking = checkNoise(server, (total) => {
+      if (total < next) return;
+      next += 4 * MEGABYTE;
+      peak = Math.max(peak, proxied.memory);
+    });
+    const [total] = await Promise.all([checking, sendNoise(client, LARGE)]);
+    assertEquals(total, LARGE);
+    const seconds = (performance.now() - start) / 1_000;
+    const grown = (Math.max(peak, proxied.memory) - before) / MEGABYTE;
+    if (Deno.env.has("PROXY_FIGURES")) {
+      const rate = LARGE / MEGABYTE / seconds;
+      console.log(`${rate.toFixed()} MiB/s, grew ${grown.toFixed(1)} MiB`);
+    }
+    assertLess(grown, 32);
+  },
+});
+
+for (const stalled of ["target", "client"]) {
+  Deno.test(`tcp_proxy stops who writes to a ${stalled} that does not read, and goes on when it does`, async () => {
+    await using proxied = await Proxied.start();
+    const [client, server] = await proxied.pair();
+    const [writer, reader] = stalled === "target"
+      ? [client, server]
+      : [server, client];
+    const { sent, last } = await fill(writer);
+    const reading = checkNoise(reader);
+    const total = sent + await last;
+    await writer.closeWrite();
+    assertEquals(await reading, total);
+  });
+}
+
+Deno.test("tcp_proxy keeps little of what comes before the target is connected", async () => {
+  // A target that never answers the handshake.
+  await using proxied = await Proxied.start("tls://");
+  const [client, server] = await proxied.pair();
+  const { last } = await fill(client);
+  server.close();
+  await last.catch(() => {});
+  assertEquals(await hearSome(client), null);
+  await proxied.child.until("target of");
+});
+
+Deno.test("tcp_proxy hands over what came before the target was connected", async () => {
+  await using proxied = await Proxied.start();
+  const client = await proxied.connect();
+  await say(client, bytes("early"));
+  await client.closeWrite();
+  const server = await proxied.accept();
+  assertEquals(await hear(server), "early");
+});
+
+Deno.test("tcp_proxy lets the target answer after the client's end", async () => {
+  await using proxied = await Proxied.start();
+  const [client, server] = await proxied.pair();
+  await say(client, bytes("question"));
+  await client.closeWrite();
+  assertEquals(await hearSome(server), "question");
+  assertEquals(await hearSome(server), null);
+  await say(server, bytes("answer"));
+  await server.closeWrite();
+  assertEquals(await hear(client), "answer");
+});
+
+Deno.test("tcp_proxy lets the client go on after the target's end", async () => {
+  await using proxied = await Proxied.start();
+  const [client, server] = await proxied.pair();
+  await say(server, bytes("greeting"));
+  await server.closeWrite();
+  assertEquals(await hearSome(client), "greeting");
+  assertEquals(await hearSome(client), null);
+  await say(client, bytes("farewell"));
+  await client.closeWrite();
+  assertEquals(await hear(server), "farewell");
+});
+
+/** Interrupts a proxy that has lost one connection, and said why in one line. */
+async function assertOneLoss(child: Child, loss: RegExp): Promise<void> {
+  const [, line, ...rest] = (await interrupt(child)).split("\n");
+  assertMatch(line!, loss);
+  assertEquals(rest, ["tcp_proxy: SIGINT: closing"]);
+}
+
+Deno.test({
+  name:
+    "tcp_proxy closes the target's connection when the client resets its own",
+  ignore: isWindows, // Ctrl-C cannot be sent there.
+  async fn() {
+    await using proxied = await Proxied.start();
+    const client = net.connect(proxied.port, hostname);
+    const [server] = await Promise.all([
+      proxied.accept(),
+      once(client, "connect"),
+    ]);
+    client.resetAndDestroy();
+    assertEquals(await hearSome(server), null);
+    await assertOneLoss(proxied.child, /client 127\.0\.0\.1:\d+: .*reset/i);
+  },
+});
+
+Deno.test({
+  name:
+    "tcp_proxy closes the client's connection when the target resets its own",
+  ignore: isWindows, // Ctrl-C cannot be sent there.
+  async fn() {
+    const server = net.createServer((conn) => conn.resetAndDestroy());
+    await once(server.listen(0, hostname), "listening");
+    const { port } = server.address() as net.AddressInfo;
+    await using child = await startProxy(`${hostname}:0`, target(port));
+    using client = await Deno.connect({ hostname, port: await portOf(child) });
+    assertEquals(await hearSome(client), null);
+    await assertOneLoss(child, /target of 127\.0\.0\.1:\d+: .*reset/i);
+    await once(server.close(), "close");
+  },
+});
+
+for (const gone of ["client", "target"]) {
+  Deno.test({
+    name: `tcp_proxy tells who goes on sending that the ${gone} has gone`,
+    ignore: isWindows, // Ctrl-C cannot be sent there.
+    async fn() {
+      await using proxied = await Proxied.start();
+      const [client, server] = await proxied.pair();
+      const [goner, other] = gone === "client"
+        ? [client, server]
+        : [server, client];
+      goner.close();
+      assertEquals(await hearSome(other), null);
+      await assertRejects(() => sendNoise(other, KERNEL));
+      await assertOneLoss(proxied.child, /127\.0\.0\.1:\d+: .*(pipe|reset)/i);
+    },
+  });
+}
+
+Deno.test({
+  name: "tcp_proxy closes its client with one line when the target refuses",
+  ignore: isWindows, // Ctrl-C cannot be sent there.
+  async fn() {
+    await using proxied = await Proxied.start();
+    const { port } = proxied.listener.addr;
+    proxied.listener.close();
+    const client = await proxied.connect();
+    assertEquals(await hearSome(client), null);
+    await proxied.child.until("refused");
+    const [, line, closing, ...rest] = (await interrupt(proxied.child))
+      .split("\n");
+    assertStringIncludes(line!, `Cannot connect to ${hostname}:${port}: `);
+    assertEquals([closing, ...rest], ["tcp_proxy: SIGINT: closing"]);
+  },
+});
+
+Deno.test({
+  name: "tcp_proxy lets its clients finish after Ctrl-C",
+  ignore: isWindows, // Ctrl-C cannot be sent there.
+  async fn() {
+    await using proxied = await Proxied.start();
+    const [client, server] = await proxied.pair();
+    proxied.child.kill("SIGINT");
+    await proxied.child.until("SIGINT: closing");
+    await say(client, bytes("spam"));
+    assertEquals(await hearSome(server), "spam");
+    await Promise.all([client.closeWrite(), server.closeWrite()]);
+    const { code, err } = await proxied.child.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+  },
+});
+
+Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
+  await using proxied = await Proxied.start();
+  const serving = (async () => {
+    for (let clients = 0; clients < 300; clients++) {
+      const conn = await proxied.accept();
+      conn.readable.pipeTo(conn.writable).catch(() => {});
+    }
+  })();
+  const clients = await Promise.all(
+    Array.from({ length: 300 }, () => proxied.connect()),
+  );
+  await serving;
+  await Promise.all(clients.map(async (client, number) => {
+    const own = `${number} `.repeat(2_000);
+    await say(client, bytes(own));
+    await client.closeWrite();
+    assertEquals(await hear(client), own);
+  }));
+});
+
+Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
+  const calls: [string[], number, string][] = [
+    [[], 2, "Usage: "],
+    [["127.0.0.1:0"], 2, "Usage: "],
+    [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
+    [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
+    [["tls://127.0.0.1:0", "a:1"], 2, "needs tls.cert and tls.key"],
+    [["--spam", "127.0.0.1:0", "a:1"], 2, "Unknown option '--spam'"],
+    [["--ca=no-such-file", "127.0.0.1:0", "a:1"], 1, "os error 2"],
+  ];
+  await Promise.all(calls.map(async ([args, code, part]) => {
+    await using child = await startProxy(...args);
+    const result = await child.end();
+    assertStringIncludes(result.err, part);
+    assertEquals({ ...result, err: "" }, { code, out: "", err: "" });
+  }));
+});
+
+/** A certificate for this machine, in files that go with the test. */
+class Certificate implements Disposable {
+  readonly #folder = Deno.makeTempDirSync();
+  readonly cert = `${this.#folder}/cert.pem`;
+  readonly key = `${this.#folder}/key.pem`;
+
+  static async make(): Promise<Certificate> {
+    const made = new Certificate();
+    const { code, err } = await runCommand("openssl", [
+      ...["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"],
+      ...["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+      ...["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+      ...["-addext", "basicConstraints=critical,CA:FALSE"],
+      ...["-keyout", made.key, "-out", made.cert],
+    ]);
+    assertEquals(code, 0, err);
+    return made;
+  }
+
+  get pem(): { cert: string; key: string } {
+    const cert = Deno.readTextFileSync(this.cert);
+    return { cert, key: Deno.readTextFileSync(this.key) };
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.#folder, { recursive: true });
+  }
+}
+
+/** Downloads 4 MB by curl through a proxy, and sends them back. */
+async function testCurl(front: string, back: string): Promise<void> {
+  using certificate = await Certificate.make();
+  const { cert, key } = certificate;
+  await using server = Deno.serve({
+    ...(back && certificate.pem),
+    ...{ hostname, port: 0, onListen: () => {} },
+  }, async (request) => {
+    const sent = new Uint8Array(await request.arrayBuffer());
+    return new Response(request.method === "GET" ? noise : sent);
+  });
+  const files = ["--cert", cert, "--key", key, "--ca", cert];
+  const to = target(server.addr.port, back);
+  await using child = await startProxy(...files, `${front}${hostname}:0`, to);
+  const url = `${front ? "https" : "http"}://${hostname}:${await portOf(
+    child,
+  )}/`;
+  const copy = `${cert}.copy`;
+  for (const upload of [[], ["--data-binary", `@${copy}`]]) {
+    const own = ["-sS", "--cacert", cert, "-o", `${copy}.new`];
+    const { code, err } = await runCommand("curl", [...own, ...upload, url]);
+    assertEquals({ code, err }, { code: 0, err: "" });
+    assert(Buffer.from(noise).equals(Deno.readFileSync(`${copy}.new`)));
+    Deno.renameSync(`${copy}.new`, copy);
+  }
+}
+
+/** Listens by TLS, and answers the first client when it has heard its end. */
+async function answerAfterEnd(listener: Deno.TlsListener): Promise<string> {
+  using conn = await listener.accept();
+  const question = await hearSome(conn);
+  assertEquals(await hearSome(conn), null);
+  await say(conn, bytes("answer"));
+  await conn.closeWrite();
+  return question!;
+}
+
+Deno.test({
+  name:
+    "tcp_proxy lets a TLS target answer after a TLS client's end (skipped where there is no openssl)",
+  ignore: !hasCommand("openssl", "version"),
+  async fn() {
+    using certificate = await Certificate.make();
+    const { cert, key } = certificate;
+    using listener = Deno.listenTls({ hostname, port: 0, ...certificate.pem });
+    const answering = answerAfterEnd(listener);
+    const files = ["--cert", cert, "--key", key, "--ca", cert];
+    const to = target((listener.addr as Deno.NetAddr).port, "tls://");
+    await using child = await startProxy(...files, `tls://${hostname}:0`, to);
+    const port = await portOf(child);
+    const caCerts = [certificate.pem.cert];
+    using client = await Deno.connectTls({ hostname, port, caCerts });
+    await say(client, bytes("question"));
+    await client.closeWrite();
+    assertEquals(await hearSome(client), "answer");
+    assertEquals(await hearSome(client), null);
+    assertEquals(await answering, "question");
+  },
+});
+
+const isComplete = hasCommand("curl", "--version") &&
+  hasCommand("openssl", "version");
+for (const front of ["", "tls://"]) {
+  for (const back of ["", "tls://"]) {
+    const from = front ? "TLS" : "plain";
+    Deno.test({
+      name: `tcp_proxy carries curl from ${from} to ${
+        back ? "TLS" : "plain"
+      } (skipped where there is no curl or openssl)`,
+      ignore: !isComplete,
+      fn: () => testCurl(front, back),
+    });
+  }
+}

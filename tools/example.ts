@@ -1,0 +1,39 @@
+/**
+ * Runs an example by its name: `deno task example echo_server --serve 8080`.
+ *
+ * @module
+ */
+
+import { runWithStd } from "./with_std.ts";
+
+const folder = `${import.meta.dirname}/../examples`;
+const names = Array.from(Deno.readDirSync(folder), (entry) => entry.name)
+  .filter((name) => name.endsWith(".ts") && isProgram(`${folder}/${name}`))
+  .map((name) => name.slice(0, -".ts".length))
+  .sort();
+
+/** What the examples share lies beside them. */
+function isProgram(path: string): boolean {
+  return Deno.readTextFileSync(path).includes("import.meta.main");
+}
+
+const [given, ...args] = Deno.args;
+const name = given?.replace(/\.ts$/, "") ?? "";
+if (!names.includes(name)) {
+  if (given) console.error(`There is no example "${given}".`);
+  console.error("Usage: deno task example NAME [ARGS]");
+  console.error(`NAME is one of: ${names.join(", ")}`);
+  Deno.exit(2);
+}
+
+// A task starts at the repo's root; a path in ARGS is meant from where the user is.
+Deno.chdir(Deno.env.get("INIT_CWD") ?? ".");
+// What an example may do stands in the command that it opens with.
+const [, flags = ""] = / deno run ((?:--allow-\S+ )*)/
+  .exec(Deno.readTextFileSync(`${folder}/${name}.ts`)) ?? [];
+// A name in capitals, as in --allow-read=ROOT, stands for one of ARGS.
+const permissions = flags.split(" ").filter(Boolean)
+  .map((flag) => flag.replace(/=[A-Z]+$/, ""));
+Deno.exit(
+  await runWithStd(["run", ...permissions, `${folder}/${name}.ts`, ...args]),
+);
