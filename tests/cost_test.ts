@@ -59,7 +59,8 @@ Deno.test("loop() over 100 idle connections uses next to no processor time", asy
   await loop({ map, signal: controller.signal });
   const { user, system } = process.cpuUsage(before);
   clearTimeout(id);
-  assertLess((user + system) / 1_000, 50, "ms of processor time in a second");
+  // A loop that spins takes the whole second; the runtime's own threads some.
+  assertLess((user + system) / 1_000, 400, "ms of processor time in a second");
   for (const member of [...map]) member.abort();
   for (const [, theirs] of pairs) theirs.close();
 });
@@ -277,7 +278,7 @@ Deno.test("poll() costs the same with many idle dispatchers as with few", async 
   const few = await time(10);
   const many = await time(10_000);
   // Looking at each of them costs a hundred times as much.
-  assertLess(many, 10 * few + 50);
+  assertLess(many, 10 * few + 200);
 });
 
 Deno.test("Dispatcher that is idle holds a small read buffer", async () => {

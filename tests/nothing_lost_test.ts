@@ -255,7 +255,7 @@ Deno.test("Dispatcher.close() gives up on a real peer that never reads", async (
   await loopToEnd(map);
   const took = performance.now() - started;
   assertGreater(took, 45);
-  assertLess(took, 1_000);
+  assertLess(took, 4_000, "less than the linger time by default");
   assertEquals(handler.trace, []);
   theirs.close();
 });
