@@ -95,6 +95,8 @@ export class AsyncChat extends Dispatcher {
   /** A counted block is complete, which has not been told. */
   #isDue = false;
   #data: Uint8Array = NO_BYTES;
+  /** The length of `#data`, which has none when its buffer was transferred. */
+  #size = 0;
   #at = 0;
   /** Up to here, `#data` is known to hold no terminator. */
   #plainTo = 0;
@@ -175,8 +177,9 @@ export class AsyncChat extends Dispatcher {
    * Bytes have arrived, none of them part of a terminator. Override it.
    *
    * @param _data The bytes, to keep or to change: they will not be looked at
-   * again. Other pieces may lie in the same `data.buffer`, so copy what is to
-   * be kept for long, or transferred.
+   * again. Other pieces lie in the same `data.buffer`, so copy what is to be
+   * kept for long. Transferring that buffer is an error if more bytes lie in
+   * it; transfer `data.slice()`.
    */
   collectIncomingData(_data: Uint8Array): void | Promise<void> {
     throw new Error("collectIncomingData() must be overridden");
@@ -206,11 +209,10 @@ export class AsyncChat extends Dispatcher {
    */
   override handleRead(): void | Promise<void> {
     const endpoint = this.#begin();
-    if (!this.#isDue && this.#at >= this.#data.length) {
+    if (!this.#isDue && this.#at >= this.#size) {
       const data = this.#receive();
       if (data.length === 0) return;
-      this.#data = data;
-      this.#at = this.#plainTo = 0;
+      this.#hold(data);
     }
     return this.#parse(endpoint!);
   }
@@ -237,10 +239,17 @@ export class AsyncChat extends Dispatcher {
   }
 
   #forgetInput(): void {
-    this.#data = NO_BYTES;
-    this.#at = this.#plainTo = this.#collected = 0;
+    this.#hold(NO_BYTES);
+    this.#collected = 0;
     this.#isDue = false;
     if (this.#search) this.#search.matched = 0;
+  }
+
+  /** Has `data` looked at next. */
+  #hold(data: Uint8Array): void {
+    this.#data = data;
+    this.#size = data.length;
+    this.#at = this.#plainTo = 0;
   }
 
   /** Puts what is held back before what is still to be looked at. */
@@ -248,8 +257,7 @@ export class AsyncChat extends Dispatcher {
     const search = this.#search!;
     const held = search.bytes.subarray(from, search.matched);
     search.matched = 0;
-    this.#data = concat(held, this.#data.subarray(this.#at));
-    this.#at = this.#plainTo = 0;
+    this.#hold(concat(held, this.#data.subarray(this.#at)));
   }
 
   /** Calls one hook after the other until nothing is left, or one is async. */
@@ -261,12 +269,12 @@ export class AsyncChat extends Dispatcher {
           this.#isDue = false;
           this.#collected = 0;
           result = this.foundTerminator();
-        } else if (this.#at >= this.#data.length) {
+        } else if (this.#at >= this.#size) {
           // An idle connection is not to hold on to a large buffer.
-          this.#data = NO_BYTES;
-          this.#at = this.#plainTo = 0;
+          this.#hold(NO_BYTES);
           return;
-        } else if (this.#search === null) result = this.#count();
+        } else if (this.#data.length < this.#size) this.#refuseTransfer();
+        else if (this.#search === null) result = this.#count();
         else result = this.#cut(endpoint, this.#search);
         if (isPromise(result)) return this.#parseAfter(endpoint, result);
       }
@@ -287,6 +295,16 @@ export class AsyncChat extends Dispatcher {
       throw error;
     }
     return this.#parse(endpoint);
+  }
+
+  /** What follows a piece whose buffer was transferred went with it. */
+  #refuseTransfer(): never {
+    const lost = this.#size - this.#at;
+    this.#forgetInput();
+    throw new TypeError(
+      `${this}: ${lost} bytes that had arrived went with the buffer of what ` +
+        "collectIncomingData() was given: transfer data.slice() instead",
+    );
   }
 
   /** Collects all, or what belongs to a counted block. */

@@ -269,6 +269,9 @@ export interface ToStreamsOptions {
 /** A large chunk is sent in pieces of this size, in bytes. */
 const PIECE = 64 * 1024;
 
+/** The connections that have their streams. */
+const taken = new WeakSet<Endpoint>();
+
 /** What {@linkcode toStreams} puts in the place of a dispatcher's own. */
 type Overrides = Pick<
   Dispatcher,
@@ -365,6 +368,9 @@ export function toStreams(
   if (endpoint.closed) {
     throw new Error(`Cannot make streams: ${dispatcher} is closed`);
   }
+  if (taken.has(endpoint)) {
+    throw new TypeError(`Cannot make streams: ${dispatcher} has its streams`);
+  }
   for (const name of ["readable", "handleRead", "handleReadEvent"] as const) {
     if (dispatcher[name] === Dispatcher.prototype[name]) continue;
     throw new TypeError(
@@ -372,6 +378,7 @@ export function toStreams(
         "but the streams take all that arrives",
     );
   }
+  taken.add(endpoint);
   const { readable, writable } = new Conversation(
     dispatcher,
     endpoint,

@@ -340,3 +340,34 @@ Deno.test("AsyncChat connects again over real sockets", async () => {
   assertEquals(served, ["visit 1|", "visit 2|", "visit 3|"]);
   assertEquals(client.taken, "welcome|welcome|welcome|");
 });
+
+/** Takes each line's bytes over, as `postMessage()` with a transfer would. */
+class Mover extends Talker {
+  override collectIncomingData(data: Uint8Array): void {
+    super.collectIncomingData(structuredClone(data, {
+      transfer: [data.buffer as ArrayBuffer],
+    }));
+  }
+}
+
+Deno.test("collectIncomingData() that transfers what more bytes lie in is an error", async () => {
+  await using map = new ScopedMap({ logger: new LogLines() });
+  const channel = new FakeChannel();
+  const chat = new Mover(map, channel);
+  chat.strict = false;
+  chat.setTerminator("\n");
+  channel.push("alone\n");
+  await passes(map, 3);
+  assertEquals([chat.taken, chat.errors], ["alone|", []]);
+  channel.push("spam\neggs\nham\n");
+  await passes(map, 3);
+  assertEquals(chat.taken, "alone|spam|");
+  assertEquals(chat.errors.map(String), [
+    "TypeError: <Mover connected>: 9 bytes that had arrived went with the " +
+    "buffer of what collectIncomingData() was given: transfer data.slice() " +
+    "instead",
+  ]);
+  channel.push("more\n");
+  await passes(map, 3);
+  assertEquals(chat.taken, "alone|spam|more|");
+});

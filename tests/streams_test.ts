@@ -1403,7 +1403,7 @@ Deno.test("toStreams() refuses what it cannot take over", async () => {
     );
   }
   const { writable } = toStreams(dispatcher);
-  assertThrows(() => toStreams(dispatcher), TypeError, "has its own");
+  assertThrows(() => toStreams(dispatcher), TypeError, "has its streams");
   await writable.abort();
   assertThrows(() => toStreams(dispatcher), Error, "is closed");
   for (const member of [...map]) member.abort();
