@@ -1,10 +1,12 @@
 /**
  * The accepting side of a listener: at most one accept in flight, at most one
- * connection held, and a pause when descriptors run out.
+ * connection held, no more of them than it may have, and a pause when
+ * descriptors run out.
  *
  * @module
  */
 
+import { Alarm } from "./alarm.ts";
 import {
   type Acceptor,
   type Channel,
@@ -12,7 +14,7 @@ import {
   isClientGone,
   isExhaustion,
 } from "./channel.ts";
-
+import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
 
 /** How long accepting pauses at first when descriptors ran out, in ms. */
@@ -20,21 +22,31 @@ const SHORTEST_PAUSE = 50;
 /** What that pause grows to while they stay out. */
 const LONGEST_PAUSE = 1_000;
 
-/** How many clients may be at their handshake at the same time. */
+/** With more clients at their handshake, the oldest has to make room … */
 const MOST_HANDSHAKES = 256;
+/** … when it has had this long, in ms. Until then the next ones wait. */
+const FAIR_SHARE = 1_000;
 
-/** What the owner of a listener is told. */
+/** What the owner of a listener is told, and what it lends. */
 export interface AcceptEvents {
-  /** An accept has ended. */
+  /** An accept has ended, or another may begin. */
   ready(): void;
-  /** Runs `resume` after `delay` ms. */
-  pause(delay: number, resume: () => void): void;
-  /** Accepting has begun to fail for want of descriptors or memory. */
-  exhausted(error: unknown): void;
-  /** Accepting works again. */
-  recovered(): void;
+  now(): number;
+  startTimer: StartTimer;
+  /** Accepting has begun to fail for want of descriptors or memory, or works again. */
+  exhausted(isExhausted: boolean, error: unknown): void;
+  /** There are as many connections as there may be, or fewer again. */
+  full(isFull: boolean): void;
   /** Waits for the handshake of a connection that has one. */
   secure(channel: Channel): Promise<Channel>;
+}
+
+/** Connections that a listener of this library took. */
+const accepted = new WeakSet<Channel>();
+
+/** Tells whether a connection was accepted, rather than made from this side. */
+export function wasAccepted(channel: Channel): boolean {
+  return accepted.has(channel);
 }
 
 /** Accepts ahead of its owner by one connection. */
@@ -49,15 +61,32 @@ export class Accepting {
 
   readonly #acceptor: Acceptor;
   readonly #events: AcceptEvents;
+  readonly #maxConnections: number;
+  /** How many connections were taken and are not closed. */
+  #open = 0;
   /** Connections for the owner: one, or those whose handshakes have ended. */
   #waiting: Channel[] = [];
-  readonly #handshakes = new Set<Channel>();
+  /** Those at their handshake, and since when; the oldest comes first. */
+  readonly #handshakes = new Map<Channel, number>();
   #closed = false;
   #pause = 0;
+  #failure: unknown = undefined;
+  readonly #exhausted: Alarm;
+  readonly #full: Alarm;
 
-  constructor(acceptor: Acceptor, events: AcceptEvents) {
+  constructor(
+    acceptor: Acceptor,
+    maxConnections: number,
+    events: AcceptEvents,
+  ) {
     this.#acceptor = acceptor;
+    this.#maxConnections = maxConnections;
     this.#events = events;
+    this.#exhausted = new Alarm({
+      ...events,
+      tell: (isOn) => events.exhausted(isOn, this.#failure),
+    });
+    this.#full = new Alarm({ ...events, tell: events.full });
   }
 
   /** A connection or an error waits for the owner. */
@@ -67,8 +96,8 @@ export class Accepting {
 
   /** Starts an accept, unless one is in flight or something waits already. */
   arm(): void {
-    if (this.busy || this.ready || this.#closed) return;
-    if (this.#handshakes.size >= MOST_HANDSHAKES) return;
+    if (this.busy || this.ready || this.#closed || this.#isFull) return;
+    if (this.#handshakes.size > MOST_HANDSHAKES) return;
     this.busy = true;
     try {
       this.#acceptor.accept().then(this.#onAccept, this.#onError);
@@ -79,7 +108,17 @@ export class Accepting {
 
   /** Takes the connection that waits. */
   take(): Channel | null {
-    return this.#waiting.shift() ?? null;
+    const channel = this.#waiting.shift();
+    if (channel === undefined) return null;
+    accepted.add(channel);
+    if (this.#maxConnections < Infinity) {
+      this.#open++;
+      onClose(channel, () => {
+        this.#open--;
+        this.#lookAtRoom();
+      });
+    }
+    return channel;
   }
 
   close(): void {
@@ -88,8 +127,20 @@ export class Accepting {
     this.#endPause();
     closeQuietly(this.#acceptor);
     for (const channel of this.#waiting) closeQuietly(channel);
-    for (const channel of this.#handshakes) closeQuietly(channel);
+    for (const channel of this.#handshakes.keys()) closeQuietly(channel);
     this.#waiting = [];
+  }
+
+  get #isFull(): boolean {
+    const { size } = this.#handshakes;
+    return this.#open + this.#waiting.length + size >= this.#maxConnections;
+  }
+
+  /** A connection has come or gone. */
+  #lookAtRoom(): void {
+    if (this.#closed) return;
+    this.#full.set(this.#isFull);
+    this.#events.ready();
   }
 
   #endPause(): void {
@@ -103,25 +154,34 @@ export class Accepting {
       closeQuietly(channel);
       return;
     }
-    if (this.#pause > 0) {
-      this.#endPause();
-      this.#events.recovered();
-    }
+    this.#endPause();
+    this.#exhausted.set(false);
     if (channel.handshake) this.#secure(channel);
     else this.#waiting.push(channel);
-    this.#events.ready();
+    this.#lookAtRoom();
   };
 
   /** A silent client must not keep others waiting, so handshakes run side by side. */
   #secure(channel: Channel): void {
-    this.#handshakes.add(channel);
+    this.#handshakes.set(channel, this.#events.now());
+    this.#makeRoom();
     this.#events.secure(channel).then(() => {
       if (this.#closed) closeQuietly(channel);
       else this.#waiting.push(channel);
     }, () => this.clientsGone++).finally(() => {
       this.#handshakes.delete(channel);
-      if (!this.#closed) this.#events.ready();
+      this.#lookAtRoom();
     });
+  }
+
+  /** Silent clients must not hold up the others for their whole time. */
+  #makeRoom(): void {
+    if (this.#handshakes.size <= MOST_HANDSHAKES || this.#closed) return;
+    const { now, startTimer } = this.#events;
+    const [oldest, since] = this.#handshakes.entries().next().value!;
+    const rest = since + FAIR_SHARE - now();
+    if (rest > 0) startTimer(rest, () => this.#makeRoom());
+    else closeQuietly(oldest); // Its handshake fails with it.
   }
 
   readonly #onError = (error: unknown): void => {
@@ -132,24 +192,46 @@ export class Accepting {
       // not keep everyone else from theirs.
       this.clientsGone++;
       this.#events.ready();
-    } else if (isExhaustion(error)) {
-      if (this.#pause === 0) {
-        exhaustion.listeners++;
-        this.#events.exhausted(error);
-      }
-      this.#pause = Math.min(
-        Math.max(2 * this.#pause, SHORTEST_PAUSE),
-        LONGEST_PAUSE,
-      );
-      this.busy = true;
-      this.#events.pause(this.#pause, () => {
-        this.busy = false;
-        this.arm();
-      });
-    } else {
+    } else if (isExhaustion(error)) this.#pauseFor(error);
+    else {
       this.error = error;
       this.ended = true;
       this.#events.ready();
     }
+  };
+
+  #pauseFor(error: unknown): void {
+    if (this.#pause === 0) exhaustion.listeners++;
+    this.#failure = error;
+    this.#exhausted.set(true);
+    this.#pause = Math.min(
+      Math.max(2 * this.#pause, SHORTEST_PAUSE),
+      LONGEST_PAUSE,
+    );
+    this.busy = true;
+    this.#events.startTimer(this.#pause, () => {
+      this.busy = false;
+      this.arm();
+    });
+  }
+}
+
+/** Has `then` run once, when `channel` is closed, whoever closes it. */
+function onClose(channel: Channel, then: () => void): void {
+  let isOpen = true;
+  const told = () => {
+    if (isOpen) then();
+    isOpen = false;
+  };
+  const disposable = channel as Channel & Partial<Disposable>;
+  const { close, [Symbol.dispose]: dispose } = disposable;
+  disposable.close = () => {
+    told();
+    return close.call(channel);
+  };
+  if (!dispose) return;
+  disposable[Symbol.dispose] = () => {
+    told();
+    return dispose.call(channel);
   };
 }

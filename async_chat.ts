@@ -9,10 +9,14 @@ import { checkBytes, checkInteger, showValue } from "./arguments.ts";
 import {
   connectionOf,
   Dispatcher,
+  type DispatcherWithSendOptions,
   endpointOf,
-  selfSending,
+  keepsUp,
+  markOf,
+  selfDriven,
   type StartTlsOptions,
 } from "./dispatcher.ts";
+import type { Acceptor, Channel } from "./channel.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Hook } from "./hooks.ts";
 import {
@@ -29,6 +33,16 @@ const NO_BYTES = new Uint8Array(0);
 
 const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
 let woken: (chat: AsyncChat) => unknown;
+
+/** Options of an {@linkcode AsyncChat}. */
+export interface AsyncChatOptions extends DispatcherWithSendOptions {
+  /**
+   * How many bytes may arrive without a terminator that is looked for.
+   *
+   * @default {65_536}
+   */
+  maxLength?: number;
+}
 
 /**
  * A dispatcher for protocols that talk in lines, or in blocks of known length,
@@ -77,8 +91,8 @@ export class AsyncChat extends Dispatcher {
   /** While so many bytes are on their way, producers are not asked for more. */
   acOutBufferSize = 65_536;
 
-  #maxLength = 64 * 1024;
-  #highWaterMark = 64 * 1024;
+  #maxLength: number;
+  #highWaterMark: number;
 
   /** The connection that what follows belongs to. */
   #life: Endpoint | null = null;
@@ -110,7 +124,26 @@ export class AsyncChat extends Dispatcher {
   #pulling = false;
   #failure: { error: unknown } | null = null;
   #closesWhenDone = false;
+  #endsWhenDone = false;
   #wasFull = false;
+
+  /**
+   * Makes a chat; with a channel it joins the map at once.
+   *
+   * @param channel As for {@linkcode Dispatcher}.
+   * @param options As for {@linkcode Dispatcher}, and the limits.
+   * @throws {TypeError} If the channel lacks a method or an option is wrong.
+   * @throws {RangeError} If a number is out of range.
+   */
+  constructor(
+    channel: Channel | Acceptor | null = null,
+    options: AsyncChatOptions = {},
+  ) {
+    super(channel, options);
+    const { maxLength = 64 * 1024 } = options;
+    this.#maxLength = checkInteger("maxLength", maxLength, 1);
+    this.#highWaterMark = markOf(options);
+  }
 
   // What arrives
 
@@ -192,15 +225,14 @@ export class AsyncChat extends Dispatcher {
 
   /**
    * {@linkcode AsyncChat.maxLength} bytes were collected, and more follow. By
-   * default it is logged, and the connection is closed. An override that does
-   * not close gets the rest as if it were a message of its own.
+   * default that is logged, and the connection is over: `handleClose()` runs.
+   * An override that does not close gets the rest as if it were a message of
+   * its own.
    */
   handleOverflow(): void | Promise<void> {
-    this.logInfo(
-      `closing ${this}: more than ${this.#maxLength} bytes without a terminator`,
-      "error",
-    );
-    this.close();
+    const reason = `more than ${this.#maxLength} bytes without a terminator`;
+    this.logInfo(`closing ${this}: ${reason}`, "error");
+    endpointOf(this)?.giveUp(new RangeError(reason));
   }
 
   /**
@@ -233,7 +265,7 @@ export class AsyncChat extends Dispatcher {
     this.#life = endpoint;
     this.#forgetInput();
     if (typeof this.#terminator === "number") this.#left = this.#terminator;
-    this.#closesWhenDone = this.#wasFull = false;
+    this.#closesWhenDone = this.#endsWhenDone = this.#wasFull = false;
     this.#failure = null;
     return endpoint;
   }
@@ -243,6 +275,11 @@ export class AsyncChat extends Dispatcher {
     this.#collected = 0;
     this.#isDue = false;
     if (this.#search) this.#search.matched = 0;
+  }
+
+  /** Something that has arrived is not yet handed out. */
+  get #hasInput(): boolean {
+    return this.#isDue || this.#at < this.#data.length;
   }
 
   /** Has `data` looked at next. */
@@ -264,6 +301,11 @@ export class AsyncChat extends Dispatcher {
   #parse(endpoint: Endpoint): void | Promise<void> {
     try {
       while (!endpoint.closed) {
+        if (this.#closesWhenDone) this.#forgetInput();
+        if (endpoint.isFull && this.#hasInput) {
+          this.#watch(endpoint); // To go on when there is room for answers.
+          return;
+        }
         let result: unknown;
         if (this.#isDue) {
           this.#isDue = false;
@@ -433,14 +475,21 @@ export class AsyncChat extends Dispatcher {
       return;
     }
     this.#queue.push(source);
-    endpoint.onEnd = () => this.#cancelSources();
+    endpoint.onEnd = () => {
+      if (this.#queuedBytes > 0) {
+        endpoint.warn(
+          `was closed and lost ${this.#queuedBytes} bytes that waited for a producer`,
+        );
+      }
+      this.#cancelSources();
+    };
     this.#pump(endpoint);
   }
 
   /**
    * Closes, by `handleClose()`, when all that was pushed is sent, however long
    * that takes, and not before the connection stands. Nothing can be pushed
-   * after it.
+   * after it, and nothing that arrives is handed out: the conversation is over.
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
@@ -449,6 +498,20 @@ export class AsyncChat extends Dispatcher {
     this.#begin();
     this.#closesWhenDone = true;
     this.#watch(endpoint);
+  }
+
+  /**
+   * Ends the writing direction when all that was pushed is sent, the producers
+   * to their ends: the peer reads the end of the stream, and can still send.
+   * Nothing can be pushed after it.
+   *
+   * @throws {Error} If there was no `connect()` and no connection.
+   */
+  override shutdownWrite(): void {
+    connectionOf(this, "shut down writing");
+    this.#begin();
+    if (this.#queue.length === 0) super.shutdownWrite();
+    else this.#endsWhenDone = true;
   }
 
   /**
@@ -463,6 +526,7 @@ export class AsyncChat extends Dispatcher {
     this.#closesWhenDone = false;
     if (endpoint === null) return;
     endpoint.outbound.discard();
+    endpoint.lookAgain();
     this.#watch(endpoint);
   }
 
@@ -490,6 +554,16 @@ export class AsyncChat extends Dispatcher {
    * {@linkcode AsyncChat.closeWhenDone}.
    */
   handleDrain(): void | Promise<void> {}
+
+  /**
+   * Whether to read: of a client that was accepted, not while as many bytes as
+   * {@linkcode AsyncChat.highWaterMark} wait to be sent to it. What has arrived
+   * already is not handed out either: one that asks and never takes the answers
+   * costs no more memory than that.
+   */
+  override readable(): boolean {
+    return keepsUp(this);
+  }
 
   /** Goes on sending. */
   override handleWrite(): void | Promise<void> {
@@ -536,6 +610,9 @@ export class AsyncChat extends Dispatcher {
     if (this.#closesWhenDone) {
       throw new Error(`Cannot push: ${this} closes when done`);
     }
+    if (this.#endsWhenDone) {
+      throw new Error(`Cannot push: ${this} ends its writing when done`);
+    }
     return endpoint;
   }
 
@@ -547,8 +624,10 @@ export class AsyncChat extends Dispatcher {
     let mark: number;
     if (this.#failure !== null) mark = Infinity;
     else if (this.#queue.length > 0) {
-      if (this.#pulling) return; // What comes next depends on the source.
-      mark = Math.floor(this.acOutBufferSize / 2);
+      // What comes next depends on the source; what has arrived does not.
+      if (!this.#pulling) mark = Math.floor(this.acOutBufferSize / 2);
+      else if (this.#hasInput) mark = Math.floor(this.#highWaterMark / 2);
+      else return;
     } else if (this.#closesWhenDone) {
       if (endpoint.channel === null) return;
       mark = 0;
@@ -560,7 +639,7 @@ export class AsyncChat extends Dispatcher {
   /** Does what is to be done, of which there may be nothing. */
   #woken(): void | Promise<void> {
     const endpoint = this.#begin()!;
-    if (this.#isDue || this.#at < this.#data.length) {
+    if (this.#hasInput && !endpoint.isFull) {
       this.#watch(endpoint);
       return this.#parse(endpoint);
     }
@@ -596,6 +675,10 @@ export class AsyncChat extends Dispatcher {
       } else if (outbound.pending >= this.acOutBufferSize) break;
       else this.#pull(endpoint, first);
       outbound.start();
+    }
+    if (this.#endsWhenDone && this.#queue.length === 0) {
+      this.#endsWhenDone = false;
+      super.shutdownWrite();
     }
     this.#watch(endpoint);
   }
@@ -662,7 +745,8 @@ export class AsyncChat extends Dispatcher {
   }
 }
 
-selfSending.add(AsyncChat.prototype.handleWrite);
+selfDriven.add(AsyncChat.prototype.handleWrite);
+selfDriven.add(AsyncChat.prototype.readable);
 
 /**
  * Prepares the search for a terminator.

@@ -16,9 +16,10 @@ import {
   showValue,
 } from "./arguments.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
+import type { TimeoutKind } from "./deadlines.ts";
 import { Endpoint, type Interest } from "./endpoint.ts";
 import type { Hook } from "./hooks.ts";
-import { errorLine, type Logger, printable } from "./log.ts";
+import { errorLine, type Logger, logLine, printable } from "./log.ts";
 import {
   checkMap,
   type Pollable,
@@ -41,6 +42,7 @@ import { isPromise } from "./reactor.ts";
 import { TimerGroup } from "./timers.ts";
 
 export { compactTraceback } from "./log.ts";
+export type { TimeoutKind } from "./deadlines.ts";
 
 /** Options of a {@linkcode Dispatcher}. */
 export interface DispatcherOptions {
@@ -67,16 +69,43 @@ export interface DispatcherOptions {
    * @default {false}
    */
   allowHalfOpen?: boolean;
+  /**
+   * How long, in milliseconds, a connection may stand without anything being
+   * read or written, before {@linkcode Dispatcher.handleTimeout} runs. The time
+   * in which a hook's promise is pending does not count.
+   *
+   * @default {Infinity}
+   */
+  idleTimeout?: number;
+  /**
+   * How long, in milliseconds, a connection may last in all, before
+   * {@linkcode Dispatcher.handleTimeout} runs: against a peer that sends or
+   * takes a byte now and then. When it is over, a closed connection lingers
+   * for at most one more {@linkcode DispatcherOptions.linger}.
+   *
+   * @default {Infinity}
+   */
+  lifetime?: number;
 }
 
 /** Options of {@linkcode Dispatcher.startTls}. */
-export interface StartTlsOptions extends TlsOptions {
+export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
   /**
    * The name that the peer's certificate must be for.
    *
    * @default {the host that `connect()` was given}
    */
   hostname?: string;
+}
+
+/** Options of a {@linkcode DispatcherWithSend}. */
+export interface DispatcherWithSendOptions extends DispatcherOptions {
+  /**
+   * How many bytes that were accepted and wait to be sent are many.
+   *
+   * @default {65_536}
+   */
+  highWaterMark?: number;
 }
 
 /** A connection that {@linkcode Dispatcher.accept} took. */
@@ -88,6 +117,8 @@ export interface Accepted {
 }
 
 const DEFAULT_BACKLOG = 511;
+/** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
+const SHORTEST_TIMEOUT = 1;
 
 /** The socket of a dispatcher, for the classes that build on it. */
 export let endpointOf: (dispatcher: Dispatcher) => Endpoint | null;
@@ -164,8 +195,7 @@ export class Dispatcher implements Pollable, Disposable {
   /** Gets this dispatcher's log; without one, that of the map does, or the console. */
   logger: Logger | null = null;
 
-  readonly #linger: number;
-  readonly #allowHalfOpen: boolean;
+  readonly #life: Required<Omit<DispatcherOptions, "map">>;
   #hostname = "";
   #map: SocketMap;
   #endpoint: Endpoint | null = null;
@@ -179,9 +209,9 @@ export class Dispatcher implements Pollable, Disposable {
    * @param channel A connection (then {@linkcode Dispatcher.connected} is
    * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
    * nothing: {@linkcode Dispatcher.createSocket} makes one later.
-   * @param options The map, and how long to linger.
+   * @param options The map, and how long things may take.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
-   * @throws {RangeError} If `linger` is NaN or negative.
+   * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
    */
   constructor(
     channel: Channel | Acceptor | null = null,
@@ -191,13 +221,10 @@ export class Dispatcher implements Pollable, Disposable {
     if (options instanceof SocketMap) {
       throw new TypeError("options must be { map }, got the map itself");
     }
-    const { map = socketMap, linger = 5_000 } = options;
+    const { map = socketMap } = options;
     checkMap(map);
     this.#map = map;
-    this.#linger = checkMilliseconds("linger", linger);
-    const { allowHalfOpen = false } = options;
-    checkBoolean("allowHalfOpen", allowHalfOpen);
-    this.#allowHalfOpen = allowHalfOpen;
+    this.#life = lifeOf(options);
     if (channel !== null) this.setSocket(channel);
   }
 
@@ -326,6 +353,12 @@ export class Dispatcher implements Pollable, Disposable {
     if (tls && !tls.cert) {
       throw new TypeError(
         `Cannot bind: ${this.#name} needs tls.cert and tls.key to listen`,
+      );
+    }
+    if (tls?.caCerts || tls?.unsafelyDisableHostnameVerification) {
+      throw new TypeError(
+        "Cannot bind: tls.caCerts and tls.unsafelyDisableHostnameVerification " +
+          "are for clients: a server asks for no certificate",
       );
     }
     const options = { backlog, reusePort, tls };
@@ -476,6 +509,11 @@ export class Dispatcher implements Pollable, Disposable {
   startTls(options: StartTlsOptions = {}): Promise<void> {
     try {
       checkTls(options);
+      if ((options as TlsOptions).cert !== undefined) {
+        throw new TypeError(
+          'Cannot start TLS with a certificate: Deno shows one only on a socket of transport "tls"',
+        );
+      }
       const { hostname = this.#peerName, ...tls } = options;
       const endpoint = this.#conversing("start TLS");
       if (!endpoint.closed) checkText("hostname", hostname);
@@ -628,6 +666,34 @@ export class Dispatcher implements Pollable, Disposable {
     this.shutdownWrite();
   }
 
+  /**
+   * The connection was idle for {@linkcode DispatcherOptions.idleTimeout}, or
+   * has lasted for {@linkcode DispatcherOptions.lifetime}. By default that is
+   * logged as a warning, and the connection is over: `handleClose()` runs, and
+   * {@linkcode Dispatcher.closeReason} is a `Deno.errors.TimedOut`. An override
+   * that does not close is called again after another idle time; the lifetime
+   * ends once, also while the promise of another hook is pending.
+   *
+   * @param kind Which of the two.
+   */
+  handleTimeout(kind: TimeoutKind): void | Promise<void> {
+    const reason = kind === "idle"
+      ? `nothing read or written for ${this.#life.idleTimeout} ms`
+      : `the lifetime of ${this.#life.lifetime} ms is over`;
+    this.logInfo(`closing ${this.#describe()}: ${reason}`, "warning");
+    this.#endpoint?.giveUp(new Deno.errors.TimedOut(reason));
+  }
+
+  /**
+   * The program ends, by {@linkcode shutdown}: say what is to be said, and
+   * close. By default the connection is over: `handleClose()` runs, and what
+   * was accepted goes out. A listener is closed without it. An override that
+   * does not close has the time until the deadline to do so.
+   */
+  handleShutdown(): void | Promise<void> {
+    this.#endpoint?.hooks.close();
+  }
+
   /** Urgent data has arrived. Deno does not tell, so the loop never calls it. */
   handleExpt(): void | Promise<void> {
     this.logInfo("unhandled incoming priority event", "warning");
@@ -684,12 +750,14 @@ export class Dispatcher implements Pollable, Disposable {
   /**
    * Logs a hit: by default to standard error, as `log: message`.
    *
-   * @param message One line.
+   * @param message One line: control characters in it are written as escapes,
+   * and what is longer than 4,000 characters is cut, as it may come from a peer.
    */
   log(message: string): void {
     const logger = this.logger ?? this.#map.logger;
-    if (logger) logger.info(message);
-    else console.error(`log: ${message}`);
+    const line = logLine(message);
+    if (logger) logger.info(line);
+    else console.error(`log: ${line}`);
   }
 
   /**
@@ -697,17 +765,18 @@ export class Dispatcher implements Pollable, Disposable {
    * gets `debug`, `warning` and `error` by the methods of these names and
    * everything else as `info`.
    *
-   * @param message One line.
+   * @param message One line, as in {@linkcode Dispatcher.log}.
    * @param type Left out if it is among the `ignoreLogTypes`.
    */
   logInfo(message: string, type: string = "info"): void {
     if (this.ignoreLogTypes.has(type) && !this.#loud) return;
     const logger = this.logger ?? this.#map.logger;
-    if (logger === null) console.log(`${type}: ${message}`);
-    else if (type === "debug") logger.debug(message);
-    else if (type === "warning") logger.warn(message);
-    else if (type === "error") logger.error(message);
-    else logger.info(type === "info" ? message : `${type}: ${message}`);
+    const line = logLine(message);
+    if (logger === null) console.log(`${logLine(type)}: ${line}`);
+    else if (type === "debug") logger.debug(line);
+    else if (type === "warning") logger.warn(line);
+    else if (type === "error") logger.error(line);
+    else logger.info(type === "info" ? line : `${logLine(type)}: ${line}`);
   }
 
   /** A warning that an operator must see, whatever types are ignored. */
@@ -799,15 +868,18 @@ export class Dispatcher implements Pollable, Disposable {
       interest: () => interestOf(this),
       warn: (message: string) => this.#warn(message),
       handleEnd: () => this.handleEnd(),
+      handleTimeout: (kind: TimeoutKind) => this.handleTimeout(kind),
+      handleShutdown: () => this.handleShutdown(),
     };
     this.#options = options;
     const { connectTimeout = Infinity, handshakeTimeout = 10_000 } = options;
+    const { maxConnections = Infinity } = options;
     const reactor = reactorOf(this.#map);
     this.#endpoint = new Endpoint(owner, reactor, this.#timers, {
-      linger: this.#linger,
+      ...this.#life,
       connectTimeout,
       handshakeTimeout,
-      allowHalfOpen: this.#allowHalfOpen,
+      maxConnections,
     });
     return this.#endpoint;
   }
@@ -837,7 +909,23 @@ export class Dispatcher implements Pollable, Disposable {
  * ```
  */
 export class DispatcherWithSend extends Dispatcher {
-  #highWaterMark = 64 * 1024;
+  #highWaterMark: number;
+
+  /**
+   * Makes a dispatcher; with a channel it joins the map at once.
+   *
+   * @param channel As for {@linkcode Dispatcher}.
+   * @param options As for {@linkcode Dispatcher}, and the high water mark.
+   * @throws {TypeError} If the channel lacks a method or an option is wrong.
+   * @throws {RangeError} If a number is out of range.
+   */
+  constructor(
+    channel: Channel | Acceptor | null = null,
+    options: DispatcherWithSendOptions = {},
+  ) {
+    super(channel, options);
+    this.#highWaterMark = markOf(options);
+  }
 
   /** Bytes that were accepted and have not yet left for the peer. */
   get bufferedAmount(): number {
@@ -884,6 +972,15 @@ export class DispatcherWithSend extends Dispatcher {
     endpointOf(this)?.outbound.start();
   }
 
+  /**
+   * Whether to read: of a client that was accepted, not while as many bytes as
+   * {@linkcode DispatcherWithSend.highWaterMark} wait to be sent to it. One that
+   * asks and never takes the answers costs no more memory than that.
+   */
+  override readable(): boolean {
+    return keepsUp(this);
+  }
+
   /** Whether there is something to send, or a connection to wait for. */
   override writable(): boolean {
     return !this.connected || this.bufferedAmount > 0;
@@ -904,11 +1001,26 @@ export class DispatcherWithSend extends Dispatcher {
 const DRAIN: Hook = (pollable) =>
   (pollable as DispatcherWithSend).handleDrain();
 
+/** Whether a peer takes what it is sent, so that more may be taken from it. */
+export function keepsUp(
+  dispatcher: Dispatcher & { bufferedAmount: number; highWaterMark: number },
+): boolean {
+  const { bufferedAmount, highWaterMark } = dispatcher;
+  return bufferedAmount < highWaterMark || !endpointOf(dispatcher)?.isAccepted;
+}
+
+/** Checks the high water mark among the options. */
+export function markOf(options: DispatcherWithSendOptions): number {
+  const { highWaterMark = 64 * 1024 } = options;
+  return checkInteger("highWaterMark", highWaterMark, 1);
+}
+
 /**
  * Overrides of the library's own that need not be asked or called in each pass:
- * their classes send by themselves.
+ * their classes send by themselves, and tell when they would read again.
  */
-export const selfSending: WeakSet<object> = new WeakSet([
+export const selfDriven: WeakSet<object> = new WeakSet([
+  DispatcherWithSend.prototype.readable,
   DispatcherWithSend.prototype.writable,
   DispatcherWithSend.prototype.handleWrite,
 ]);
@@ -919,15 +1031,30 @@ function interestOf(dispatcher: Dispatcher): Interest {
   const plain = Dispatcher.prototype;
   const writes = handleWrite !== plain.handleWrite ||
     dispatcher.handleWriteEvent !== plain.handleWriteEvent;
-  const sendsItself = selfSending.has(handleWrite);
+  const sendsItself = selfDriven.has(handleWrite);
+  const pacesItself = selfDriven.has(readable);
   return {
-    asksReadable: readable !== plain.readable,
+    asksReadable: readable !== plain.readable && !pacesItself,
     asksWritable: writable !== plain.writable &&
-      !(sendsItself && selfSending.has(writable)),
+      !(sendsItself && selfDriven.has(writable)),
     reads: dispatcher.handleRead !== plain.handleRead ||
       dispatcher.handleReadEvent !== plain.handleReadEvent,
     writes: writes && !sendsItself,
+    isFull: pacesItself ? () => !dispatcher.readable() : null,
   };
+}
+
+/** Checks the options that every connection of a dispatcher begins with. */
+function lifeOf(
+  options: DispatcherOptions,
+): Required<Omit<DispatcherOptions, "map">> {
+  const { linger = 5_000, allowHalfOpen = false } = options;
+  const { idleTimeout = Infinity, lifetime = Infinity } = options;
+  checkMilliseconds("linger", linger);
+  checkBoolean("allowHalfOpen", allowHalfOpen);
+  checkMilliseconds("idleTimeout", idleTimeout, { min: SHORTEST_TIMEOUT });
+  checkMilliseconds("lifetime", lifetime, { min: SHORTEST_TIMEOUT });
+  return { linger, allowHalfOpen, idleTimeout, lifetime };
 }
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
@@ -949,6 +1076,7 @@ function checkSocketOptions(options: SocketOptions): void {
     }
   }
   checkInteger("backlog", backlog, 1, 0x7fffffff);
+  checkInteger("maxConnections", options.maxConnections ?? Infinity, 1);
   const { reusePort = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
   checkBoolean("reusePort", reusePort);

@@ -6,13 +6,14 @@
  * @module
  */
 
-import { type AcceptEvents, Accepting } from "./accepting.ts";
+import { type AcceptEvents, Accepting, wasAccepted } from "./accepting.ts";
 import {
   type Acceptor,
   type Channel,
   closeQuietly,
   isDisconnect,
 } from "./channel.ts";
+import { Deadlines, type TimeoutKind } from "./deadlines.ts";
 import { describeError } from "./log.ts";
 import { secure } from "./handshake.ts";
 import { type Hook, Hooks, type HookTarget } from "./hooks.ts";
@@ -53,6 +54,8 @@ export interface Interest {
   reads: boolean;
   /** It has something to do in a write event. */
   writes: boolean;
+  /** What waits to be sent keeps it from reading; `null` if nothing does. */
+  isFull: (() => boolean) | null;
 }
 
 /** How a connect ended. */
@@ -68,6 +71,12 @@ export interface EndpointOptions {
   handshakeTimeout: number;
   /** Writing goes on after the peer's end of the stream. */
   allowHalfOpen: boolean;
+  /** How long nothing may be read or written, in ms. */
+  idleTimeout: number;
+  /** How long the connection may last, in ms. */
+  lifetime: number;
+  /** How many connections a listener may have at the same time. */
+  maxConnections: number;
 }
 
 /** What an endpoint needs of its dispatcher. */
@@ -79,6 +88,10 @@ export interface Owner {
   warn(message: string): void;
   /** The peer has ended its side, and ours stays open. */
   handleEnd(): unknown;
+  /** The connection was silent for too long, or lasted too long. */
+  handleTimeout(kind: TimeoutKind): unknown;
+  /** The program ends. */
+  handleShutdown(): unknown;
 }
 
 /** One socket of a dispatcher. */
@@ -101,6 +114,12 @@ export class Endpoint implements Entry, HookTarget {
   channel: Channel | null = null;
   acceptor: Acceptor | null = null;
   accepting: Accepting | null = null;
+  /** The connection was accepted: its peer came by itself. */
+  isAccepted = false;
+  /** Why this side gave the connection up, if it did. */
+  givenUp: Error | null = null;
+  /** A broken write is no news while what the peer sent waits for a reader. */
+  waitsForReader = false;
   /** Runs when this life ends, however it does. */
   onEnd: (() => void) | null = null;
 
@@ -134,6 +153,8 @@ export class Endpoint implements Entry, HookTarget {
   #drainDue = false;
   #onDrain: Hook = () => {};
   #lingerTimer: unknown = undefined;
+  #deadlines: Deadlines | null = null;
+  #isShutDown = false;
   /** The end of the peer's stream was told, and writing goes on. */
   #endTold = false;
   #writeEnded = false;
@@ -159,7 +180,8 @@ export class Endpoint implements Entry, HookTarget {
   /** The error that ended the connection, if one did. */
   get closeReason(): Error | null {
     const { error } = this.outbound;
-    return this.#inbound?.reason ?? (error instanceof Error ? error : null);
+    return this.givenUp ?? this.#inbound?.reason ??
+      (error instanceof Error ? error : null);
   }
 
   /** Registers with `reactor`, leaving the one before. */
@@ -180,7 +202,9 @@ export class Endpoint implements Entry, HookTarget {
   adopt(channel: Channel): void {
     this.phase = "connected";
     this.addr = channel.remoteAddr ?? null;
+    this.isAccepted = wasAccepted(channel);
     this.#attach(channel);
+    this.#startDeadlines();
   }
 
   /** Takes over a listener. */
@@ -193,22 +217,27 @@ export class Endpoint implements Entry, HookTarget {
   /** Starts to take connections. */
   listen(): void {
     this.phase = "listening";
+    const { maxConnections } = this.#options;
+    const warn = (isPaused: boolean, reason: string) =>
+      this.warn(
+        isPaused
+          ? `accepting paused (${reason}): existing connections go on, new ones wait`
+          : "accepting resumed",
+      );
     const events: AcceptEvents = {
       ready: () => this.reactor.queue(this),
-      pause: (delay, resume) => this.#startTimer(delay, resume),
-      exhausted: (error) =>
-        this.#warn(
-          `accepting paused (${describeError(error)}): ` +
-            "existing connections go on, new ones wait",
-        ),
-      recovered: () => this.#warn("accepting resumed"),
+      now: this.#now,
+      startTimer: this.#startTimer,
+      exhausted: (isOn, error) => warn(isOn, describeError(error)),
+      full: (isOn) => warn(isOn, `maxConnections, ${maxConnections}, reached`),
       secure: (channel) => this.#secure(channel),
     };
-    this.accepting = new Accepting(this.acceptor!, events);
+    this.accepting = new Accepting(this.acceptor!, maxConnections, events);
     if (this.joined) this.reactor.queue(this);
   }
 
-  #warn(message: string): void {
+  /** Says what an operator must see. */
+  warn(message: string): void {
     this.reactor.outside(() => this.#owner.warn(message));
   }
 
@@ -291,8 +320,9 @@ export class Endpoint implements Entry, HookTarget {
     if (obstacle !== null) {
       throw new Error(`Cannot start TLS: ${this.pollable}: ${obstacle}`);
     }
+    const tlsChannel = network.startTls!(this.channel!, hostname, tls);
     outbound.detach();
-    const upgrade = this.#upgrade(network, hostname, tls);
+    const upgrade = this.#upgrade(tlsChannel);
     upgrade.catch((error) => {
       outbound.fail(error);
       if (this.joined) this.reactor.queue(this);
@@ -314,12 +344,8 @@ export class Endpoint implements Entry, HookTarget {
     return null;
   }
 
-  async #upgrade(
-    network: Network,
-    hostname: string,
-    tls: TlsOptions,
-  ): Promise<void> {
-    this.channel = await network.startTls!(this.channel!, hostname, tls);
+  async #upgrade(tlsChannel: Promise<Channel>): Promise<void> {
+    this.channel = await tlsChannel;
     if (this.closed) closeQuietly(this.channel);
     this.#attach(await this.#secure(this.channel));
   }
@@ -330,9 +356,47 @@ export class Endpoint implements Entry, HookTarget {
     this.outbound.attach(channel);
   }
 
+  #startDeadlines(): void {
+    const { idleTimeout, lifetime } = this.#options;
+    if (idleTimeout === Infinity && lifetime === Infinity) return;
+    this.#deadlines = new Deadlines(this.#options, {
+      now: this.#now,
+      startTimer: this.#startTimer,
+      expired: (kind) => this.#onExpired(kind),
+    });
+  }
+
+  #onExpired(kind: TimeoutKind): void {
+    // While a hook's promise is pending, the silence is on our side; but no
+    // hook makes a life longer.
+    if (kind === "idle" && this.hooks.pending) return;
+    this.reactor.activity++;
+    this.hooks.run(() => this.#owner.handleTimeout(kind));
+  }
+
+  /** Has the connection end, by `handleClose()`, with a reason of our own. */
+  giveUp(reason: Error): void {
+    this.givenUp ??= reason;
+    this.hooks.close();
+  }
+
+  /** Runs `handleShutdown()`, once, when no hook's promise is pending. */
+  shutdown(): void {
+    if (this.#isShutDown) return;
+    this.#isShutDown = true;
+    this.hooks.whenSettled(() => {
+      if (!this.closed) this.hooks.run(() => this.#owner.handleShutdown());
+    });
+  }
+
   readonly #onRead = (): void => {
+    this.#deadlines?.touch();
+    this.#lastWords?.cancel();
+    this.#lastWords = null;
     if (this.joined) this.reactor.queue(this);
   };
+
+  readonly #now = (): number => this.reactor.clock.now();
 
   readonly #startTimer = (delay: number, callback: () => void): HeapTimer => {
     const { timers } = this.reactor;
@@ -361,7 +425,7 @@ export class Endpoint implements Entry, HookTarget {
     this.#writeDue = false;
     const { asksReadable, asksWritable, writes } = this.#interest!;
     try {
-      this.#wantsRead = asksReadable ? this.pollable.readable() : true;
+      this.#wantsRead = asksReadable ? this.pollable.readable() : !this.isFull;
       if (!this.joined) return;
       this.#wantsWrite = asksWritable
         ? this.pollable.writable()
@@ -373,6 +437,11 @@ export class Endpoint implements Entry, HookTarget {
     if (!this.joined) return;
     if (this.#wantsRead) this.#armRead();
     if (this.#wantsWrite && this.phase === "connected") this.#offerWrite();
+  }
+
+  /** The peer takes nothing of what it is sent, so nothing is taken from it. */
+  get isFull(): boolean {
+    return this.#interest?.isFull?.() ?? false;
   }
 
   #armRead(): void {
@@ -412,6 +481,7 @@ export class Endpoint implements Entry, HookTarget {
     else if (this.accepting?.ended) this.#dispatchAcceptFailure();
     else if (this.#mustTellFailure()) this.#dispatchWriteFailure();
     else if (this.accepting?.ready || this.#inbound?.ready) {
+      if (!this.asks) this.#wantsRead = !this.isFull;
       if (this.#wantsRead) this.#dispatchRead();
     } else if (!this.asks && this.#interest) this.#armRead();
   }
@@ -481,6 +551,7 @@ export class Endpoint implements Entry, HookTarget {
   #connected(): void {
     if (this.closed) return;
     this.phase = "connected";
+    this.#startDeadlines();
     if (!this.joined) return;
     // Python's select() reports the connect as a write event, so the first
     // handleWrite() follows at once.
@@ -506,6 +577,7 @@ export class Endpoint implements Entry, HookTarget {
     if (!this.outbound.failed || this.#failureTold) return false;
     const inbound = this.#inbound;
     if (inbound === null) return false;
+    if (this.waitsForReader && !this.#wantsRead && !inbound.ended) return false;
     return !(inbound.available > 0 && this.#wantsRead && !this.#tookNothing);
   }
 
@@ -531,17 +603,26 @@ export class Endpoint implements Entry, HookTarget {
     const { outbound, reactor } = this;
     if (this.closed) return;
     if (outbound.failed) {
+      this.#wantsRead ||= !this.asks;
       if (this.joined) reactor.queue(this);
       return;
     }
+    this.#deadlines?.touch();
     if (outbound.pending <= this.#drainAt) this.#drained();
-    // A predicate may have said no because of what was pending.
-    const isPaused = this.asks && !this.#wantsRead;
-    if (this.#awaitsRoom || isPaused) reactor.wake();
+    // What was pending may have kept it from reading.
+    if (!this.#wantsRead) this.lookAgain();
+    if (this.#awaitsRoom) reactor.wake();
     this.#awaitsRoom = false;
   }
 
+  /** Less is pending than before: has the loop ask again whether to read. */
+  lookAgain(): void {
+    if (this.asks) this.reactor.wake();
+    else if (this.joined) this.reactor.queue(this);
+  }
+
   settled(): void {
+    this.#deadlines?.touch();
     if (this.#event === "write") this.#afterWrite();
     else this.reactor.activity++;
     if (this.#event === "read" && this.joined) this.#afterRead();
@@ -715,19 +796,20 @@ export class Endpoint implements Entry, HookTarget {
   async #finish(): Promise<void> {
     const { reactor, outbound } = this;
     this.closing = true;
-    reactor.lingering++;
+    reactor.lingering.add(this);
     this.#watchLinger(outbound.written);
     const outcome = this.#outcome;
     if (outcome && "channel" in outcome) this.#attach(outcome.channel);
     else if (outcome) outbound.fail(outcome.error);
     outbound.start();
+    const inbound = this.#inbound;
+    const mayGoOn = inbound !== null && inbound.hasSpoken && !inbound.reading;
     if (this.channel?.closeWrite) discardInput(this.#inbound!, reactor.clock);
     await outbound.done();
-    if (outbound.failed) this.#finished();
-    else {
-      await drain(this.channel!, this.#inbound!, reactor.clock);
-      this.#finished();
+    if (!outbound.failed) {
+      await drain(this.channel!, this.#inbound!, reactor.clock, mayGoOn);
     }
+    this.#finished();
   }
 
   /** Gives up when a whole linger time has brought no progress. */
@@ -735,14 +817,18 @@ export class Endpoint implements Entry, HookTarget {
     const { outbound, reactor } = this;
     const { linger } = this.#options;
     this.#lingerTimer = reactor.clock.setTimeout(() => {
-      if (outbound.written > written) this.#watchLinger(outbound.written);
-      else if (outbound.pending === 0) this.#finished();
-      else {
-        outbound.fail(
-          new Error(`its peer took nothing for ${linger} ms`),
-        );
-        this.#finished();
+      const isGoingOn = outbound.written > written;
+      if (isGoingOn && !this.#deadlines?.isOver) {
+        this.#watchLinger(outbound.written);
+        return;
       }
+      if (outbound.pending > 0) {
+        const reason = isGoingOn
+          ? "its lifetime is over"
+          : `its peer took nothing for ${linger} ms`;
+        outbound.fail(new Error(reason));
+      }
+      this.#finished();
     }, linger);
   }
 
@@ -752,10 +838,10 @@ export class Endpoint implements Entry, HookTarget {
     this.closing = false;
     reactor.clock.clearTimeout(this.#lingerTimer);
     this.#release();
-    reactor.lingering--;
+    reactor.lingering.delete(this);
     reactor.wake();
     if (outbound.lost > 0 && outbound.error !== null) {
-      this.#warn(
+      this.warn(
         `was closed and lost ${outbound.lost} accepted bytes (${
           describeError(outbound.error)
         })`,

@@ -6,8 +6,18 @@
  */
 
 import { checkMethods, showValue } from "./arguments.ts";
+import {
+  giveThread,
+  mayBlock,
+  MOST_BLOCKING_READS,
+  takeThread,
+} from "./blocking_reads.ts";
 import type { Channel } from "./channel.ts";
-import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
+import {
+  Dispatcher,
+  type DispatcherOptions,
+  endpointOf,
+} from "./dispatcher.ts";
 import { isPromise } from "./reactor.ts";
 
 /**
@@ -28,6 +38,9 @@ export interface FileLike {
 const FIRST_READ = 16 * 1024;
 /** What is read ahead of a reader who takes all of it: files like large reads. */
 const LARGEST_READ = 256 * 1024;
+
+/** Has `onWait` run when a read of the wrapper must wait for a thread. */
+let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
 
 /**
  * Makes a file look like a socket. It reads ahead, so that a small `read()`
@@ -54,7 +67,13 @@ const LARGEST_READ = 256 * 1024;
  * ```
  */
 export class FileWrapper implements Channel, Disposable {
+  static {
+    watchWaits = (wrapper, onWait) => void (wrapper.#onWait = onWait);
+  }
+
   readonly #file: FileLike;
+  readonly #mayBlock: boolean;
+  #onWait = () => {};
   #closed = false;
   /** What was read and not yet delivered, a part of one of the two buffers. */
   #held: Uint8Array = new Uint8Array(0);
@@ -86,6 +105,7 @@ export class FileWrapper implements Channel, Disposable {
       throw new TypeError("file has neither a read() nor a write() method");
     }
     this.#file = file;
+    this.#mayBlock = mayBlock(file);
   }
 
   /**
@@ -165,15 +185,34 @@ export class FileWrapper implements Channel, Disposable {
   async #readAhead(): Promise<Outcome> {
     try {
       if (!this.#file.read) throw new Deno.errors.NotSupported(UNREADABLE);
-      return { length: await this.#file.read(this.#buffer) };
+      if (this.#mayBlock) await takeThread(this.#onWait);
+      return { length: await this.#readFile() };
     } catch (error) {
       if (!isWrongDirection(error)) return { error };
       return { error: new Deno.errors.NotSupported(UNREADABLE) };
     }
   }
+
+  async #readFile(): Promise<number | null> {
+    if (!this.#mayBlock) return await this.#file.read!(this.#buffer);
+    let isLost = false;
+    try {
+      this.#checkOpen("read");
+      isLost = true; // if it is closed meanwhile
+      const length = await this.#file.read!(this.#buffer);
+      isLost = false;
+      return length;
+    } finally {
+      if (!(isLost && this.#closed)) giveThread();
+    }
+  }
 }
 
 const UNREADABLE = "The file is not open for reading";
+const TOO_MANY =
+  `waits to be read: ${MOST_BLOCKING_READS} FIFOs, terminals and devices are being ` +
+  "read already, and each holds one of Deno's 32 threads. Close some, or have " +
+  "their data come over sockets";
 
 /** How a read of a file ended. */
 type Outcome = { length: number | null } | { error: unknown };
@@ -189,6 +228,11 @@ function isWrongDirection(error: unknown): boolean {
  * A file, a FIFO or a standard stream as a dispatcher: `handleRead()` and
  * `recv()` read it, `send()` writes it. It is connected from the start. Reading
  * a file that is not open for reading brings no event.
+ *
+ * A read of a FIFO, a terminal or a device holds one of Deno's 32 threads until
+ * there is something, even when it is closed. At most 24 of them are read at
+ * the same time, so that files and the lookup of names go on; further ones wait
+ * for their turn, which is said in a warning.
  *
  * @example Read a file to its end
  * ```ts
@@ -231,6 +275,8 @@ export class FileDispatcher extends Dispatcher {
    * @throws {Error} If there is an open one already.
    */
   setFile(file: FileLike): void {
-    this.setSocket(file instanceof FileWrapper ? file : new FileWrapper(file));
+    const wrapper = file instanceof FileWrapper ? file : new FileWrapper(file);
+    this.setSocket(wrapper);
+    watchWaits(wrapper, () => endpointOf(this)?.warn(TOO_MANY));
   }
 }

@@ -22,6 +22,8 @@ export class Inbound {
   error: unknown = undefined;
   /** Why reading ended, when it was not the end nor our own close. */
   reason: Error | null = null;
+  /** The peer has sent something. */
+  hasSpoken = false;
   /** How many bytes were thrown away. */
   discarded = 0;
   /** The channel is being closed from this side. */
@@ -112,6 +114,7 @@ export class Inbound {
       return;
     } else {
       this.#end = length;
+      this.hasSpoken ||= length > 0;
       this.#adapt(length);
     }
     this.onReady();

@@ -9,8 +9,10 @@ import type { Channel } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Inbound } from "./inbound.ts";
 
-/** A peer that was still sending has stopped when it is quiet for this long, in ms. */
-const QUIET = 200;
+/** One that has spoken, and was not listened to since, may go on within this time, in ms. */
+const FIRST_QUIET = 250;
+/** One that was still sending has stopped when it is quiet for this long, in ms. */
+const QUIET = 1_000;
 
 /**
  * Reads and drops what the peer sends while it is to take what it is sent: a
@@ -32,14 +34,15 @@ export function discardInput(inbound: Inbound, clock: Clock): void {
 
 /**
  * Ends the writing direction, then reads and drops what the peer still sends,
- * until it ends or falls quiet. The kernel answers a close with a reset when
- * there are bytes that nobody has read, and a reset throws away what the peer
- * has not yet received (RFC 1122, section 4.2.2.13).
+ * until it ends or falls quiet. The kernel answers bytes that nobody has read or
+ * will read with a reset, and a reset throws away what the peer has not yet
+ * taken (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6).
  */
 export async function drain(
   channel: Channel,
   inbound: Inbound,
   clock: Clock,
+  mayGoOn: boolean,
 ): Promise<void> {
   if (!channel.closeWrite) return; // A file, say: closing it loses nothing.
   try {
@@ -53,13 +56,14 @@ export async function drain(
     if (inbound.ended || inbound.unsupported || inbound.closing) return;
     inbound.arm();
     const silent = await new Promise<boolean>((resolve) => {
-      // What lies in the kernel is read within a turn; only a peer known to be
+      // What lies in the kernel is read within a turn; only a peer that may be
       // talking is worth a real wait.
-      const timeout = heard
-        ? clock.setTimeout(() => resolve(true), QUIET)
+      const isWaiting = heard || mayGoOn;
+      const timeout = isWaiting
+        ? clock.setTimeout(() => resolve(true), heard ? QUIET : FIRST_QUIET)
         : clock.setImmediate(() => clock.setImmediate(() => resolve(true)));
       inbound.onReady = () => {
-        if (heard) clock.clearTimeout(timeout);
+        if (isWaiting) clock.clearTimeout(timeout);
         resolve(false);
       };
     });

@@ -26,26 +26,50 @@ export interface Logger {
 const LONGEST_TEXT = 500;
 /** The most characters of a traceback; the calls nearest to the error count. */
 const LONGEST_TRACEBACK = 2_000;
+/** The most characters of a line. */
+const LONGEST_LINE = 4_000;
 
 /**
- * Makes text that came from a peer fit for a log: control characters (C0, DEL,
- * C1), line and paragraph separators and backslashes are written as escapes,
- * and what is longer than `limit` characters is cut.
+ * What could draw on a terminal, begin a line of its own or turn the writing
+ * around: control characters (C0, DEL, C1), line and paragraph separators,
+ * bidirectional controls.
+ */
+const HARMFUL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+
+/**
+ * Makes text that came from a peer fit for a log: what is harmful is written
+ * as an escape, backslashes too, and what is longer than `limit` characters is
+ * cut.
  */
 export function printable(text: string, limit: number = LONGEST_TEXT): string {
-  const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
-  return cut.replace(
-    // deno-lint-ignore no-control-regex
-    /[\\\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
-    (char) => {
-      if (char === "\\") return "\\\\";
-      if (char === "\n") return "\\n";
-      if (char === "\r") return "\\r";
-      if (char === "\t") return "\\t";
-      const code = char.charCodeAt(0).toString(16);
-      return code.length > 2 ? `\\u${code}` : `\\x${code.padStart(2, "0")}`;
-    },
-  );
+  return cut(text, limit).replaceAll("\\", "\\\\").replace(HARMFUL, escape);
+}
+
+/**
+ * Makes a whole message fit for a log, whatever a program has put into it: one
+ * line of bounded length. Backslashes stay, as parts of it may be escaped
+ * already.
+ */
+export function logLine(message: unknown): string {
+  return cut(`${message}`, LONGEST_LINE).replace(HARMFUL, escape);
+}
+
+function cut(text: string, limit: number): string {
+  return text.length > limit ? `${text.slice(0, limit)}…` : text;
+}
+
+const SHORT_ESCAPES: Record<string, string> = {
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+};
+
+function escape(char: string): string {
+  const code = char.charCodeAt(0).toString(16);
+  return SHORT_ESCAPES[char] ??
+    (code.length > 2
+      ? `\\u${code.padStart(4, "0")}`
+      : `\\x${code.padStart(2, "0")}`);
 }
 
 /** An error as `Name: message`, whatever was thrown. */

@@ -127,7 +127,7 @@ export class SocketMap implements Iterable<Pollable> {
    * program that owns the loop goes on until this is 0 as well.
    */
   get lingering(): number {
-    return this.#reactor.lingering;
+    return this.#reactor.lingering.size;
   }
 
   /** The dispatchers, in the order in which they were added. */
@@ -245,7 +245,8 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
   }
   const reactor = reactorOf(map);
   const wake = () => reactor.wake();
-  reactor.start();
+  const guest = reactor.start();
+  if (guest) await guest;
   try {
     signal?.addEventListener("abort", wake);
     // Also a loop that is called again and again on an empty map must not keep
@@ -291,7 +292,8 @@ export async function poll(
   checkMilliseconds("timeout", timeout);
   checkMap(map);
   const reactor = reactorOf(map);
-  reactor.start();
+  const guest = reactor.start();
+  if (guest) await guest;
   try {
     await reactor.pass(timeout);
   } finally {

@@ -35,7 +35,7 @@
  * @module
  */
 
-export { AsyncChat } from "./async_chat.ts";
+export { AsyncChat, type AsyncChatOptions } from "./async_chat.ts";
 export type { Acceptor, Channel } from "./channel.ts";
 export {
   type Datagram,
@@ -49,7 +49,9 @@ export {
   Dispatcher,
   type DispatcherOptions,
   DispatcherWithSend,
+  type DispatcherWithSendOptions,
   type StartTlsOptions,
+  type TimeoutKind,
 } from "./dispatcher.ts";
 export {
   FileDispatcher,
@@ -84,6 +86,11 @@ export type {
   TlsOptions,
   Transport,
 } from "./network.ts";
+export {
+  shutdown,
+  type ShutdownOptions,
+  type ShutdownResult,
+} from "./shutdown.ts";
 export {
   channelFrom,
   type ChannelStreams,

@@ -15,13 +15,17 @@ import {
 } from "./arguments.ts";
 import type { Acceptor, Channel } from "./channel.ts";
 
-/** The kinds of socket that `createSocket()` makes. */
+/**
+ * The kinds of socket that `createSocket()` makes. Deno ends the process at the
+ * first `"vsock"` unless it was started with `--unstable-vsock`.
+ */
 export type Transport = "tcp" | "tls" | "unix" | "vsock";
 
 /** What a TLS connection is secured with. All certificates and keys are PEM. */
 export interface TlsOptions {
   /**
-   * Certificate authorities to trust besides those of the system.
+   * Certificate authorities that a client trusts besides those of the system. A
+   * server asks for no certificate.
    *
    * @default {none}
    */
@@ -63,6 +67,15 @@ export interface SocketOptions {
    */
   backlog?: number;
   /**
+   * How many connections a listener may have at the same time, those at their
+   * handshake among them. With so many it stops accepting, and goes on when one
+   * of them is closed by its `close()`; further clients wait in the backlog.
+   * Each of the two is said in a warning. Only its own connections count.
+   *
+   * @default {Infinity}
+   */
+  maxConnections?: number;
+  /**
    * Lets several processes listen on the same TCP port (SO_REUSEPORT).
    *
    * @default {false}
@@ -70,14 +83,18 @@ export interface SocketOptions {
   reusePort?: boolean;
   /**
    * How long, in milliseconds, `connect()` may take without the handshake,
-   * before it fails with `Deno.errors.TimedOut`.
+   * before it fails with `Deno.errors.TimedOut`. Deno cannot give up an attempt
+   * that shows a certificate of our own, or one to a Unix socket: it then holds
+   * the process until the system gives up.
    *
    * @default {Infinity, that is until the system gives up}
    */
   connectTimeout?: number;
   /**
    * How long, in milliseconds, a TLS handshake may take: a peer that is silent
-   * or speaks something else costs only its own connection.
+   * or speaks something else costs only its own connection. While more than 256
+   * clients of a listener are at their handshake, the oldest of them has only
+   * one second, so that the others need not wait.
    *
    * @default {10_000}
    */
@@ -121,7 +138,11 @@ export interface Network {
   ): Promise<Channel>;
   /** Listens on `address` at once, or throws the reason. */
   listen(address: Deno.Addr, options: NetworkListenOptions): Acceptor;
-  /** Turns a plain connection that stands into a TLS one, whose handshake is to follow. */
+  /**
+   * Turns a plain connection that stands into a TLS one, whose handshake is to
+   * follow. What it throws at once, rather than rejects with, leaves the plain
+   * connection as it was.
+   */
   startTls?(
     channel: Channel,
     hostname: string,
@@ -134,10 +155,18 @@ export const denoNetwork: Network = {
   async connect(address, { signal, tls }) {
     if (address.transport === "tcp") {
       const { hostname, port } = address;
-      if (tls) {
+      // Only connectTls() can show a certificate, and only connect() can be
+      // given up.
+      if (tls?.cert) {
         return await Deno.connectTls({ hostname, port, ...withKey(tls) });
       }
-      return await Deno.connect({ transport: "tcp", hostname, port, signal });
+      const conn = await Deno.connect({
+        transport: "tcp",
+        hostname,
+        port,
+        signal,
+      });
+      return tls ? await Deno.startTls(conn, { hostname, ...tls }) : conn;
     }
     if (address.transport === "unix") {
       return await Deno.connect({ transport: "unix", path: address.path });
@@ -166,6 +195,14 @@ export const denoNetwork: Network = {
     throw new TypeError(`Cannot listen over ${address.transport}`);
   },
   startTls(channel, hostname, tls) {
+    const transport = channel.remoteAddr?.transport;
+    if (transport !== "tcp") {
+      throw new Error(
+        `Deno starts TLS over a TCP connection only, not over ${
+          transport ?? "a channel of another kind"
+        }`,
+      );
+    }
     return Deno.startTls(channel as Deno.TcpConn, { hostname, ...tls });
   },
 };

@@ -108,7 +108,14 @@ export function sourceOf(producer: unknown): Source {
     const iterator = source[Symbol.iterator]!();
     return {
       pull: () => pieceOf(iterator.next()),
-      cancel: () => void iterator.return?.(),
+      cancel: () => {
+        try {
+          iterator.return?.();
+        } catch {
+          // A generator that closes its own chat is running: when it is not.
+          Promise.resolve().then(() => iterator.return?.()).catch(() => {});
+        }
+      },
     };
   }
   throw new TypeError(

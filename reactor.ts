@@ -100,6 +100,8 @@ export interface Entry {
   read(): void;
   /** Dispatches a write. */
   write(): void;
+  /** Tells the dispatcher that the program ends. */
+  shutdown(): void;
   /** Closes the dispatcher without asking it. */
   abort(): void;
 }
@@ -120,8 +122,10 @@ export class Reactor {
   readonly report: (error: unknown) => void;
   /** Changes whenever something happened that an idle dispatcher may care for. */
   activity = 0;
-  /** How many closed connections still have bytes to send. */
-  lingering = 0;
+  /** The closed connections that still have bytes to send. */
+  readonly lingering = new Set<Entry>();
+  /** Each of them gets every dispatcher in its first pass. */
+  readonly onEnter = new Set<(entry: Entry) => void>();
 
   #fresh: Entry[] = [];
   #asked: Entry[] = [];
@@ -129,7 +133,12 @@ export class Reactor {
   #ready: Entry[] = [];
   #writers: Entry[] = [];
 
-  #running = false;
+  /** Who runs the passes; a guest makes way for whoever comes. */
+  #driver: "nobody" | "guest" | "owner" = "nobody";
+  /** Those who wait until nobody does. */
+  #whenFree: (() => void)[] = [];
+  /** Tells who came that the guest's pass is over. */
+  #guestGone: (() => void) | null = null;
   #awake = false;
   #exit: ExitNow | null = null;
   #resume: (() => void) | null = null;
@@ -145,7 +154,7 @@ export class Reactor {
 
   /** Nobody is registered, and closed connections have sent what they had. */
   get idle(): boolean {
-    return this.members.size === 0 && this.lingering === 0;
+    return this.members.size === 0 && this.lingering.size === 0;
   }
 
   join(entry: Entry): void {
@@ -221,23 +230,55 @@ export class Reactor {
     }
   }
 
-  /** Takes the map for one caller of `loop()` or `poll()`. */
-  start(): void {
-    if (this.#running) {
+  /** Somebody runs the passes. */
+  get isRunning(): boolean {
+    return this.#driver !== "nobody";
+  }
+
+  /**
+   * Takes the map for one caller of `loop()` or `poll()`, after the pass of a
+   * guest if one is under way.
+   *
+   * @throws {Error} If another caller has it.
+   */
+  start(): void | Promise<void> {
+    if (this.#driver === "owner") {
       throw new Error(
         "Cannot start a loop: this map is being looped already. A hook runs " +
           "inside the loop and should return; elsewhere, await the other " +
           "loop, or use another map",
       );
     }
-    this.#running = true;
+    const isGuest = this.#driver === "guest";
+    this.#driver = "owner";
     this.activity++;
+    if (!isGuest) return;
+    this.wake();
+    return new Promise((resolve) => this.#guestGone = resolve);
   }
 
   /** Gives the map back. */
   stop(): void {
-    this.#running = false;
+    this.#driver = "nobody";
     this.#disarm();
+    for (const resolve of this.#whenFree.splice(0)) resolve();
+  }
+
+  /** Makes a pass where nobody else does, and makes way for whoever comes. */
+  async passAsGuest(timeout: number): Promise<void> {
+    this.#driver = "guest";
+    try {
+      await this.pass(timeout);
+    } finally {
+      if (this.#guestGone === null) this.stop();
+      else this.#guestGone();
+      this.#guestGone = null;
+    }
+  }
+
+  /** Calls `then` when nobody runs the passes any more. */
+  whenFree(then: () => void): void {
+    this.#whenFree.push(then);
   }
 
   /** Asks, waits for at most `timeout` ms, dispatches. */
@@ -271,6 +312,8 @@ export class Reactor {
 
   #enter(): void {
     for (const entry of this.#fresh) {
+      if (!this.#has(entry)) continue;
+      for (const tell of this.onEnter) tell(entry);
       if (!this.#has(entry)) continue;
       entry.enter();
       if (entry.asks && !entry.listed) {

@@ -13,7 +13,7 @@ import {
   showValue,
 } from "./arguments.ts";
 import type { Channel } from "./channel.ts";
-import { connectionOf, Dispatcher } from "./dispatcher.ts";
+import { connectionOf, Dispatcher, selfDriven } from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 const NO_BYTES = new Uint8Array(0);
@@ -372,7 +372,10 @@ export function toStreams(
     throw new TypeError(`Cannot make streams: ${dispatcher} has its streams`);
   }
   for (const name of ["readable", "handleRead", "handleReadEvent"] as const) {
-    if (dispatcher[name] === Dispatcher.prototype[name]) continue;
+    const method = dispatcher[name];
+    if (method === Dispatcher.prototype[name] || selfDriven.has(method)) {
+      continue;
+    }
     throw new TypeError(
       `Cannot make streams: ${dispatcher} has its own ${name}(), ` +
         "but the streams take all that arrives",
@@ -418,7 +421,8 @@ class Conversation implements StreamPair {
     this.#dispatcher = dispatcher;
     this.#endpoint = endpoint;
     this.#highWaterMark = mark;
-    if (dispatcher.connected) this.#connected.resolve();
+    // In handleConnect() the connection stands, though `connected` is false.
+    if (endpoint.channel !== null) this.#connected.resolve();
     this.readable = new ReadableStream({
       type: "bytes",
       start: (controller) => void (this.#source = controller),
@@ -461,6 +465,7 @@ class Conversation implements StreamPair {
       restore();
       this.#onEnd();
     };
+    endpoint.waitsForReader = true;
     if (!endpoint.joined) return;
     // What the class cares for is looked at when it joins.
     endpoint.reactor.leave(endpoint);

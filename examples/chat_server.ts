@@ -11,13 +11,8 @@
  * @module
  */
 
-import {
-  AsyncChat,
-  type Channel,
-  closeAll,
-  Dispatcher,
-  loop,
-} from "@asyncore/asyncore";
+import { AsyncChat, type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 
 const USAGE = "Usage: chat_server.ts [--port PORT]";
@@ -156,6 +151,11 @@ export class Guest extends AsyncChat {
     this.#leave();
   }
 
+  override handleShutdown() {
+    this.hear("* The room is closing");
+    this.close(); // what it was told still goes out, if it reads within 5 s
+  }
+
   /** Sends a line; a guest that is too far behind is put out, without the rest. */
   hear(line: string) {
     if (this.bufferedAmount < FURTHEST_BEHIND) this.push(`${line}\r\n`);
@@ -217,16 +217,11 @@ async function serve(port: number): Promise<number> {
     console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
     return 1;
   }
-  const stop = () => {
-    if (room.socket === null) return; // Ctrl-C again
-    room.logger.info("SIGINT: closing");
-    room.tell("* The room is closing");
-    closeAll(); // what was said still goes out, to whoever reads within 5 s
-  };
-  Deno.addSignalListener("SIGINT", stop);
-  console.log(`listening on 127.0.0.1:${(room.addr as Deno.NetAddr).port}`);
+  using _ = shutdownAtCtrlC(room.logger);
+  const { port: actual } = room.addr as Deno.NetAddr;
+  console.log(`listening on 127.0.0.1:${actual}`);
+  console.log(`come in with "nc 127.0.0.1 ${actual}"`);
   await loop();
-  Deno.removeSignalListener("SIGINT", stop);
   return 0;
 }
 

@@ -20,13 +20,19 @@ import {
   LONGEST_LINE,
   RequestParser,
 } from "./http_request.ts";
-import { quote } from "./logging.ts";
+import { addressText, quote } from "./logging.ts";
 import type { StaticFiles } from "./static_files.ts";
 
 /** How many bytes to take at a time: so many may be requests that wait. */
 const IN_BUFFER = 4_096;
 /** How many bytes of a file to read at a time. */
 const PIECE = 32_768;
+/**
+ * How many times the patience a client may take for a part of an answer. That
+ * it reads shows only in the steps in which the system takes bytes, up to
+ * megabytes each: a slow line must not look like a dead one.
+ */
+const SLOWNESS = 12;
 
 const UNSUPPORTED = /^(CONNECT|DELETE|OPTIONS|PATCH|POST|PUT|TRACE)$/;
 
@@ -54,11 +60,10 @@ export class HttpConnection extends AsyncChat {
   #isOver = false;
 
   readonly #silence: Timer;
-  #produced = 0;
-  #takenBefore = 0;
 
   constructor(conn: Channel, options: HttpOptions) {
-    super(conn, { map: options.map });
+    const idleTimeout = SLOWNESS * options.patience;
+    super(conn, { map: options.map, idleTimeout });
     this.logger = options.logger;
     this.#files = options.files;
     this.#silence = this.callLater(options.patience, () => this.#onSilence());
@@ -97,8 +102,13 @@ export class HttpConnection extends AsyncChat {
     this.#refuse(this.#parser.overflow());
   }
 
+  /** It has taken nothing of its answer. */
+  override handleTimeout() {
+    this.abort();
+  }
+
   /** Lets the client have the answers that it waits for, and closes. */
-  finish() {
+  override handleShutdown() {
     if (this.#waiting === 0 && this.bufferedAmount === 0) this.close();
     else this.#end();
   }
@@ -127,10 +137,7 @@ export class HttpConnection extends AsyncChat {
       const head = this.#head(request, status, headers);
       if (request.method === "HEAD") yield head;
       else {
-        for await (const piece of piecesOf(open.file, start, end, head)) {
-          this.#produced += piece.length;
-          yield piece;
-        }
+        yield* piecesOf(open.file, start, end, head);
       }
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;
@@ -148,7 +155,7 @@ export class HttpConnection extends AsyncChat {
     const asked = request
       ? `${quote(method!)} ${quote(target!)}`
       : "bad request";
-    this.logger.debug(`${this} ${asked} -> ${status}`);
+    this.logger.debug(`${addressText(this.addr)} ${asked} -> ${status}`);
     const all: Headers = { "Date": new Date().toUTCString(), ...headers };
     if (!keepAlive) all["Connection"] = "close";
     else if (isOld) all["Connection"] = "keep-alive";
@@ -181,12 +188,8 @@ export class HttpConnection extends AsyncChat {
   }
 
   #onSilence() {
-    const taken = this.#produced - this.bufferedAmount;
-    if (this.#waiting > 0 || this.bufferedAmount > 0) {
-      if (taken === this.#takenBefore) return this.abort();
-      this.#takenBefore = taken;
-      this.#silence.reset();
-    } else if (this.#inRequest) this.#refuse(new HttpError(408));
+    if (this.#waiting > 0 || this.bufferedAmount > 0) this.#silence.reset();
+    else if (this.#inRequest) this.#refuse(new HttpError(408));
     else this.close();
   }
 }

@@ -16,20 +16,18 @@
 
 import {
   type Channel,
-  closeAll,
   Dispatcher,
   type Logger,
   loop,
   type SocketMap,
   socketMap,
 } from "@asyncore/asyncore";
+import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { HttpConnection } from "./http_connection.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import { StaticFiles } from "./static_files.ts";
 
 const USAGE = "Usage: http_server.ts ROOT [--port PORT] [--quiet]";
-/** How many ms the clients get to finish after Ctrl-C. */
-const GRACE = 5_000;
 
 /** Options of an {@linkcode HttpServer}. */
 export interface HttpServerOptions {
@@ -83,15 +81,6 @@ export class HttpServer extends Dispatcher {
       patience: this.#patience,
     });
   }
-
-  /** Takes no more clients, and lets each finish, for at most `grace` ms. */
-  stop(grace = GRACE) {
-    this.close();
-    for (const member of this.map) {
-      if (member instanceof HttpConnection) member.finish();
-    }
-    this.map.callLater(grace, () => closeAll(this.map));
-  }
 }
 
 /** Serves until Ctrl-C. */
@@ -103,14 +92,9 @@ async function serve(options: HttpServerOptions): Promise<number> {
     console.error(`Cannot serve ${quote(options.root)}: ${reasonOf(error)}`);
     return 1;
   }
-  const stop = () => {
-    console.log("SIGINT: closing");
-    server.stop();
-  };
-  Deno.addSignalListener("SIGINT", stop);
+  using _ = shutdownAtCtrlC(server.logger);
   console.log(`serving ${quote(options.root, Infinity)} at ${server.url}`);
   await loop();
-  Deno.removeSignalListener("SIGINT", stop);
   return 0;
 }
 

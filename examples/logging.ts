@@ -31,6 +31,12 @@ export function quote(text: string, longest = 40): string {
   return escape(JSON.stringify(cut));
 }
 
+/** An address as people write it. */
+export function addressText(addr: Deno.Addr | null): string {
+  const { hostname, port } = addr as Deno.NetAddr;
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
 /** An error in a few words, on one line. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return escape(String(error));

@@ -16,7 +16,8 @@
  * @module
  */
 
-import { type Channel, Dispatcher, loop, socketMap } from "@asyncore/asyncore";
+import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import { SmtpSession } from "./smtp_session.ts";
 
@@ -52,18 +53,9 @@ async function serve(port: number, folder: string): Promise<number> {
     console.error(`Cannot ${task}: ${reasonOf(error)}`);
     return 1;
   }
-  const stop = () => {
-    if (server.socket === null) return; // Ctrl-C again
-    server.logger.info("SIGINT: closing");
-    server.close();
-    for (const member of socketMap) {
-      if (member instanceof SmtpSession) member.stop();
-    }
-  };
-  Deno.addSignalListener("SIGINT", stop);
+  using _ = shutdownAtCtrlC(server.logger);
   console.log(`listening on 127.0.0.1:${(server.addr as Deno.NetAddr).port}`);
   await loop();
-  Deno.removeSignalListener("SIGINT", stop);
   return 0;
 }
 

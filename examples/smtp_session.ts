@@ -52,8 +52,6 @@ export class SmtpSession extends AsyncChat {
   #sender: string | null = null;
   #recipients: string[] = [];
   #message: Incoming | null = null;
-  #isSaving = false;
-  #isStopping = false;
 
   constructor(conn: Channel, address: string, folder: string) {
     super(conn);
@@ -104,10 +102,9 @@ export class SmtpSession extends AsyncChat {
     this.#message = null;
   }
 
-  /** Ends; a message that is complete gets its answer first. */
-  stop() {
-    if (this.#isSaving) this.#isStopping = true;
-    else this.#hangUp("421 The server is closing");
+  /** Comes when no promise is pending: a message that is complete has its answer. */
+  override handleShutdown() {
+    this.#hangUp("421 The server is closing");
   }
 
   #hangUp(reply: string) {
@@ -238,7 +235,6 @@ export class SmtpSession extends AsyncChat {
     if (size > LARGEST_MESSAGE) {
       return this.#reply(`552 More than ${LARGEST_MESSAGE} bytes`);
     }
-    this.#isSaving = true;
     try {
       await file.save();
       this.logger.info(`${file.path}: ${size} bytes from ${envelope}`);
@@ -246,8 +242,6 @@ export class SmtpSession extends AsyncChat {
     } catch (error) {
       this.#reply("451 It could not be stored", `${reasonOf(error)} `);
     }
-    this.#isSaving = false;
-    if (this.#isStopping) this.stop();
   }
 
   #reset() {

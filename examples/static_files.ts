@@ -42,6 +42,8 @@ export function typeOf(path: string): string {
 }
 
 const isWindows = Deno.build.os === "windows";
+/** Names that begin with a dot are private, apart from this one (RFC 8615). */
+const PUBLIC_NAME = ".well-known";
 /** What no name of a file may contain: on Windows, many things mean something. */
 // deno-lint-ignore no-control-regex
 const NO_NAME = isWindows ? /[\x00-\x1f"*/:<>?\\|~]|[ .]$/ : /[\0/\\]/;
@@ -51,7 +53,8 @@ const NO_NAME = isWindows ? /[\x00-\x1f"*/:<>?\\|~]|[ .]$/ : /[\0/\\]/;
  * `a/` for a directory.
  *
  * @throws {HttpError} 400, if the target is malformed; 404, if no file can have
- * the name, or a part of it begins with a dot, as `..` and `.git` do.
+ * the name, or a part of it begins with a dot, as `..` and `.git` do, and is not
+ * `.well-known`.
  */
 export function pathOf(target: string): string {
   // A proxy's form: http://host/path
@@ -63,9 +66,8 @@ export function pathOf(target: string): string {
   const names = path.slice(1).split("/").map(decode);
   for (const [at, name] of names.entries()) {
     const isLast = at === names.length - 1;
-    if (
-      (name === "" && !isLast) || name.startsWith(".") || NO_NAME.test(name)
-    ) {
+    const isHidden = name.startsWith(".") && name !== PUBLIC_NAME;
+    if ((name === "" && !isLast) || isHidden || NO_NAME.test(name)) {
       throw new HttpError(404);
     }
   }
@@ -123,28 +125,20 @@ export class StaticFiles {
     const isFolder = path === "" || path.endsWith("/");
     const wanted = isFolder ? `${path}index.html` : path;
     const real = await this.#resolve(wanted);
-    const { isFile, isDirectory } = await Deno.stat(real);
+    const { isFile, isDirectory, size, mtime } = await Deno.stat(real);
     if (isDirectory && !isFolder) {
       throw new HttpError(301, { "Location": slashed(target) });
     }
     // Opening a pipe would wait for somebody to write to it.
     if (!isFile) throw new HttpError(404);
     const file = await Deno.open(real);
-    try {
-      const { size, mtime } = await file.stat();
-      const changed = mtime?.getTime() ?? 0;
-      const close = () => file.close();
-      return {
-        file,
-        size,
-        changed,
-        type: typeOf(wanted),
-        [Symbol.dispose]: close,
-      };
-    } catch (error) {
-      file.close();
-      throw error;
-    }
+    return {
+      file,
+      size,
+      changed: mtime?.getTime() ?? 0,
+      type: typeOf(wanted),
+      [Symbol.dispose]: () => file.close(),
+    };
   }
 
   /**

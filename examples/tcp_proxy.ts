@@ -17,22 +17,19 @@
 import { parseArgs } from "node:util";
 import {
   type Channel,
-  closeAll,
   Dispatcher,
   DispatcherWithSend,
   loop,
-  socketMap,
   type SocketOptions,
   type TlsOptions,
 } from "@asyncore/asyncore";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtCtrlC } from "./ctrl_c.ts";
+import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
 
 const USAGE = "Usage: tcp_proxy.ts [--cert FILE --key FILE] [--ca FILE] " +
   "[tls://]HOST:PORT [tls://]HOST:PORT";
 /** How many ms a target may take to answer a connect. */
 const CONNECT_TIMEOUT = 10_000;
-/** How many ms the clients get to finish after Ctrl-C. */
-const GRACE = 5_000;
 
 const logger = createLogger("tcp_proxy");
 
@@ -80,12 +77,22 @@ class Side extends DispatcherWithSend {
     else this.partner.shutdownWrite();
   }
 
-  /** Half of a pair is of no use: neither peer may take this for an end. */
+  /**
+   * Half of a pair is of no use. Deno cannot reset a connection, so over plain
+   * TCP the partner's peer sees an end; over TLS it sees that the last word
+   * (close_notify) is missing.
+   */
   override handleError(error: unknown) {
-    logger.warn(`${this.#name}: ${reasonOf(error)}`);
+    const reason = error instanceof Deno.errors.UnexpectedEof
+      ? "ended without the last word of TLS"
+      : reasonOf(error);
+    logger.warn(`${this.#name}: ${reason}`);
     this.partner.abort();
     this.abort();
   }
+
+  /** Goes on to its end, or to the deadline. */
+  override handleShutdown() {}
 }
 
 /** Makes a pair of each client and a connection to the target. */
@@ -109,11 +116,11 @@ class Proxy extends Dispatcher {
     target.createSocket(this.#target.options);
     target.connect(this.#target.address);
   }
-}
 
-function addressText(addr: Deno.Addr | null): string {
-  const { hostname, port } = addr as Deno.NetAddr;
-  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  /** One client's trouble is not the others'. */
+  override handleError(error: unknown) {
+    logger.error(`cannot serve a client: ${reasonOf(error)}`);
+  }
 }
 
 function parsePlace(text: string, tls: TlsOptions): Place {
@@ -130,19 +137,9 @@ function parsePlace(text: string, tls: TlsOptions): Place {
 
 /** Serves until Ctrl-C. */
 async function serve(proxy: Proxy): Promise<void> {
-  const stop = () => {
-    if (proxy.socket === null) { // Ctrl-C again
-      for (const member of [...socketMap]) member.abort();
-      return;
-    }
-    logger.info("SIGINT: closing");
-    proxy.close();
-    socketMap.callLater(GRACE, () => closeAll());
-  };
-  Deno.addSignalListener("SIGINT", stop);
+  using _ = shutdownAtCtrlC(logger);
   console.log(`listening on ${addressText(proxy.addr)}`);
   await loop();
-  Deno.removeSignalListener("SIGINT", stop);
 }
 
 /** Listens as the arguments say. */
@@ -159,9 +156,16 @@ function start(args: string[]): Proxy {
   const { cert, key, ca } = values;
   const own = { ...cert && { cert: read(cert) }, ...key && { key: read(key) } };
   const trust = ca ? { caCerts: [read(ca)] } : {};
+  const here = parsePlace(listen, own);
+  if (here.options.tls && !own.cert) {
+    throw new TypeError("To listen on tls://, --cert and --key are needed");
+  }
   const there = parsePlace(target, trust);
+  if (there.address.port === 0) {
+    throw new TypeError(`Nobody can be reached at port 0: ${quote(target)}`);
+  }
   there.options.connectTimeout = CONNECT_TIMEOUT;
-  return new Proxy(parsePlace(listen, own), there);
+  return new Proxy(here, there);
 }
 
 if (import.meta.main) {

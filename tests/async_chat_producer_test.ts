@@ -4,19 +4,21 @@ import {
   assertFalse,
   assertGreater,
   assertLess,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import {
   AsyncChat,
+  type Channel,
   loop,
   type Producer,
   type ProducerLike,
   SimpleProducer,
 } from "../mod.ts";
 import { talk, Talker, Valve } from "./chats.ts";
-import { FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
+import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
 import { turns } from "./mock_clock.ts";
-import { bytes, connectedPair, TestMap } from "./support.ts";
+import { bytes, connectedPair, loopUntil, TestMap, turn } from "./support.ts";
 
 /** A source that a test can look at. */
 interface Observed {
@@ -527,4 +529,74 @@ Deno.test("AsyncChat.pushWithProducer() sends async pieces larger than its buffe
   await loop({ map, signal: AbortSignal.timeout(5_000) });
   assertEquals((await received).length, 5 * 3 * 65_536);
   map.check();
+});
+
+// The end of writing
+
+for (const kind of ["sync", "async"]) {
+  Deno.test(`AsyncChat.shutdownWrite() sends producers that are ${kind} to their ends, and what follows them`, async () => {
+    const { chat, channel, map } = talk();
+    chat.pushWithProducer(
+      kind === "sync"
+        ? Array(100).fill("x".repeat(5_000))
+        : (async function* () {
+          for (const piece of Array(100).fill("x".repeat(5_000))) yield piece;
+        })(),
+    );
+    chat.push("tail");
+    chat.shutdownWrite();
+    assertThrows(() => chat.push("more"), Error, "ends its writing when done");
+    await loopUntil(map, () => channel.writeEnded);
+    assertEquals(channel.sent.length, 500_004);
+    assertEquals(channel.sent.slice(-6), "xxtail");
+    assertThrows(() => chat.push("more"), Error, "ended its writing direction");
+    chat.abort();
+  });
+}
+
+Deno.test("AsyncChat with allowHalfOpen ends its answer before it ends writing", async () => {
+  class Answering extends Talker {
+    constructor(map: TestMap, channel: Channel | null) {
+      super(map, channel, { allowHalfOpen: true });
+    }
+    override foundTerminator(): void {
+      this.pushWithProducer((async function* () {
+        yield "one ";
+        await turn();
+        yield "two";
+      })());
+    }
+  }
+  const { chat, channel, map } = talk(Answering);
+  chat.setTerminator("\n");
+  channel.push("GET\n", null);
+  await loopToEnd(map);
+  assertEquals(channel.sent, "one two");
+  assertEquals(chat.events, ["close"]);
+});
+
+Deno.test("AsyncChat releases a generator that closes it", async () => {
+  const { chat, map } = talk();
+  let isReleased = false;
+  chat.pushWithProducer((function* () {
+    try {
+      chat.close();
+      yield "never sent";
+    } finally {
+      isReleased = true;
+    }
+  })());
+  await passes(map, 2);
+  assert(isReleased);
+});
+
+Deno.test("AsyncChat.close() warns of what is lost behind a producer", () => {
+  const logger = new LogLines();
+  const { chat } = talk();
+  chat.logger = logger;
+  chat.pushWithProducer({ more: () => new Promise<never>(() => {}) });
+  chat.push("12345");
+  chat.close();
+  assertEquals(logger.lines.length, 1);
+  assertStringIncludes(logger.lines[0]!, "lost 5 bytes");
 });

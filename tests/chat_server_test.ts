@@ -373,7 +373,10 @@ Deno.test({
     assertEquals(await ann.rest(), "* The room is closing\r\n");
     const { code, out, err } = await room.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
-    assertMatch(out, /^listening on .*\nChatServer: ann came\n/);
+    assertMatch(
+      out,
+      /^listening on .*\ncome in with .*\nChatServer: ann came\n/,
+    );
   },
 });
 

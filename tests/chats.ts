@@ -1,6 +1,6 @@
 /** Conversations that write down what happens to them, for the tests of AsyncChat. */
 
-import { AsyncChat, type Channel } from "../mod.ts";
+import { AsyncChat, type AsyncChatOptions, type Channel } from "../mod.ts";
 import { FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
 import { bytes, type TestMap, text } from "./support.ts";
 
@@ -23,8 +23,12 @@ export class Talker extends AsyncChat {
   strict = true;
   #turn = 0;
 
-  constructor(map: TestMap, channel: Channel | null = null, linger = 5_000) {
-    super(channel, { map, linger });
+  constructor(
+    map: TestMap,
+    channel: Channel | null = null,
+    options: AsyncChatOptions = {},
+  ) {
+    super(channel, { ...options, map });
   }
 
   /** The complete messages. */

@@ -10,11 +10,13 @@ import { parseAddress } from "../network.ts";
 import {
   FakeChannel,
   FakeNetwork,
+  loopToEnd,
   passes,
   quietMap,
   Recorder,
 } from "./fakes.ts";
 import { MockClock, turns } from "./mock_clock.ts";
+import { ScopedMap } from "./support.ts";
 
 /** A dispatcher that connects to a network which does not answer. */
 function connecting(connectTimeout?: number) {
@@ -202,5 +204,55 @@ for (const [address, type, message] of BAD_VSOCK) {
     assertEquals(dispatcher.connecting, false);
     dispatcher.close();
     assertEquals(map.size, 0);
+  });
+}
+
+/** A listener whose queue is full, and what fills it. */
+async function fullListener() {
+  const listener = Deno.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    tcpBacklog: 1,
+  });
+  const { port } = listener.addr;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const waiting: Promise<Deno.Conn | null>[] = [];
+  for (let isFull = false; !isFull;) {
+    const conn = Deno.connect({ hostname: "127.0.0.1", port, signal })
+      .catch(() => null);
+    waiting.push(conn);
+    let id: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise((resolve) => {
+      id = setTimeout(() => resolve("late"), 100);
+    });
+    isFull = await Promise.race([conn, late]) === "late";
+    clearTimeout(id);
+  }
+  return {
+    port,
+    async [Symbol.asyncDispose](): Promise<void> {
+      controller.abort();
+      for (const conn of await Promise.all(waiting)) conn?.close();
+      listener.close();
+    },
+  };
+}
+
+for (const transport of ["tcp", "tls"] as const) {
+  Deno.test({
+    name:
+      `connectTimeout leaves nothing of a real attempt over ${transport} behind`,
+    ignore: Deno.build.os !== "linux",
+    async fn() { // The sanitizers see what is left.
+      await using listener = await fullListener();
+      await using map = new ScopedMap();
+      const dispatcher = new Recorder(map);
+      dispatcher.createSocket({ transport, connectTimeout: 50 });
+      dispatcher.connect({ hostname: "127.0.0.1", port: listener.port });
+      await loopToEnd(map);
+      assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
+      assertInstanceOf(dispatcher.errors[0], Deno.errors.TimedOut);
+    },
   });
 }

@@ -541,17 +541,36 @@ for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]) {
   });
 }
 
-Deno.test("Dispatcher begins with a short pause and a warning each time descriptors run out", async () => {
+Deno.test("Dispatcher begins with a short pause each time descriptors run out, and warns of it when it has been quiet", async () => {
   const { clock, logger, map, acceptor, server } = listenOnFake();
   watch(loop({ map }));
-  for (let time = 0; time < 2; time++) {
+  const runOut = async () => {
+    const before = server.count("handleAccepted");
     acceptor.push(codedError("EMFILE"), codedError("EMFILE"));
     acceptor.push(new FakeChannel());
     await clock.advance(50);
     await clock.advance(100);
-    assertEquals(server.count("handleAccepted"), time + 1);
-  }
+    assertEquals(server.count("handleAccepted"), before + 1);
+  };
+  await runOut();
+  assertEquals(logger.lines.length, 2);
+  for (let time = 0; time < 20; time++) await runOut(); // 3 s in all
+  assertEquals(logger.lines.length, 2);
+  await clock.advance(10_000);
+  await runOut();
   assertEquals(logger.lines.length, 4);
+});
+
+Deno.test("Dispatcher warns later of descriptors that ran out again at once, if they are still out", async () => {
+  const { clock, logger, map, acceptor } = listenOnFake();
+  watch(loop({ map }));
+  acceptor.push(codedError("EMFILE"), new FakeChannel());
+  acceptor.otherwise = () => Promise.reject(codedError("EMFILE"));
+  await clock.advance(9_000);
+  assertEquals(logger.lines.length, 2);
+  await clock.advance(2_000);
+  assertEquals(logger.lines.length, 3);
+  assertStringIncludes(logger.lines[2]!, "accepting paused");
 });
 
 Deno.test("Dispatcher.close() while accepting pauses ends the pause", async () => {

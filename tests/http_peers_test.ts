@@ -229,11 +229,30 @@ Deno.test({
     await busy.until("\r\n\r\n");
     served.child.kill("SIGINT");
     assertEquals(await idle.rest(), "");
-    served.child.kill("SIGINT"); // Ctrl-C again changes nothing.
     assertEquals((await busy.rest()).length, size);
     const { code, out, err } = await served.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
-    assertMatch(out, /^serving ".*" at http:.*\nSIGINT: closing/);
+    assertMatch(out, /^serving ".*" at http:.*\n.*SIGINT: closing$/);
+  },
+});
+
+Deno.test({
+  name: "http_server waits for nobody after a second Ctrl-C",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using served = await Served.start({ "large": "" });
+    const size = 64 * MEGABYTE;
+    Deno.truncateSync(`${served.folder}/large`, size);
+    using busy = await Caller.connect(served.port);
+    await busy.say("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    await busy.until("\r\n\r\n");
+    served.child.kill("SIGINT");
+    await served.child.until("SIGINT: closing");
+    served.child.kill("SIGINT");
+    const { code, out } = await served.child.end();
+    assertEquals(code, 0);
+    assertMatch(out, /1 connection was cut$/);
+    assertLess((await busy.rest()).length, size);
   },
 });
 

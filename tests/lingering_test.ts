@@ -1,6 +1,7 @@
 /** What becomes of a closed connection's last bytes, and what is said of it. */
 
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
+import { toText } from "@std/streams";
 import {
   type DispatcherOptions,
   DispatcherWithSend,
@@ -19,7 +20,15 @@ import {
   watch,
 } from "./fakes.ts";
 import { MockClock, turns } from "./mock_clock.ts";
-import { bytes, connectedPair, type TestMap } from "./support.ts";
+import {
+  bytes,
+  connectedPair,
+  loopUntil,
+  rawConnect,
+  ScopedMap,
+  type TestMap,
+  TestServer,
+} from "./support.ts";
 
 /** A map on a clock of its own, and what is logged in it. */
 function setUp() {
@@ -118,6 +127,30 @@ Deno.test("Dispatcher.close() gives up on a reader that stops in the middle", as
   assert(done.settled);
   assertEquals(logger.lines.length, 1);
   assertMatch(logger.lines[0]!, /lost 1 accepted bytes/);
+});
+
+Deno.test("Dispatcher.close() in a hook lets a peer that goes on talking have the answer", async () => {
+  await using map = new ScopedMap();
+  class Refusing extends DispatcherWithSend {
+    override handleRead(): void {
+      this.recv();
+      this.send(bytes("No, thanks"));
+      this.close();
+    }
+  }
+  const server = new TestServer(map, (conn) => new Refusing(conn, { map }));
+  using peer = await rawConnect(server.addr);
+  const client = (async () => {
+    await peer.write(bytes("May I send you a lot?"));
+    for (let i = 0; i < 5; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await peer.write(new Uint8Array(1_000));
+    }
+    return await toText(peer.readable);
+  })();
+  const told = watch(client);
+  await loopUntil(map, () => told.settled);
+  assertEquals(await client, "No, thanks");
 });
 
 // Peers that talk before they listen

@@ -5,7 +5,13 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { DispatcherWithSend, type StartTlsOptions } from "../mod.ts";
+import {
+  AsyncChat,
+  type Channel,
+  channelFrom,
+  DispatcherWithSend,
+  type StartTlsOptions,
+} from "../mod.ts";
 import { certificates, hasCommand, testTls } from "./certificates.ts";
 import { FakeChannel, LogLines, loopToEnd, quietMap } from "./fakes.ts";
 import { Child } from "./peers.ts";
@@ -50,7 +56,7 @@ class Client extends DispatcherWithSend {
   /** What to do when the peer says that it is ready for TLS. */
   upgrade: () => void | Promise<void> = () => {};
 
-  constructor(map: TestMap, channel: Deno.Conn | FakeChannel | null = null) {
+  constructor(map: TestMap, channel: Channel | null = null) {
     super(channel, { map });
   }
   override handleConnect(): void {
@@ -242,11 +248,16 @@ Deno.test("startTls() is refused while an earlier one is under way", async () =>
   peer.close();
 });
 
-for (
-  const options of [{ hostname: 5 }, { cert: "x" }, { caCerts: "x" }, null, {
-    unsafelyDisableHostnameVerification: "no",
-  }]
-) {
+const WRONG_OPTIONS = [
+  { hostname: 5 },
+  { cert: "x" },
+  { cert: "x", key: "y" }, // Deno would not show it.
+  { caCerts: "x" },
+  { unsafelyDisableHostnameVerification: "no" },
+  null,
+];
+
+for (const options of WRONG_OPTIONS) {
   Deno.test(`startTls(${Deno.inspect(options)}) leaves the plain connection`, async () => {
     await using map = quiet();
     const [client, peer] = await pair(map);
@@ -278,3 +289,105 @@ testTls("close() during startTls() runs no hook", async () => {
   assertEquals(client.trace, []);
   assert(!client.connected);
 });
+
+Deno.test("startTls() over what is no TCP connection is refused, and leaves it usable", async () => {
+  await using map = quiet();
+  const wires = [new TransformStream(), new TransformStream()] as const;
+  const ours = { readable: wires[0].readable, writable: wires[1].writable };
+  const theirs = wires[0].writable.getWriter();
+  const client = new Client(map, channelFrom(ours));
+  let refused: Promise<unknown> | null = null;
+  client.upgrade = () => {
+    const options = { hostname: "localhost" };
+    const reason = "over a TCP connection only";
+    refused = assertRejects(() => client.startTls(options), Error, reason);
+  };
+  theirs.write(bytes("GO\n"));
+  await loopUntil(map, () => refused !== null);
+  await refused;
+  client.send(bytes("plain"));
+  const { value } = await wires[1].readable.getReader().read();
+  assertEquals(text(value), "plain");
+  theirs.write(bytes("too"));
+  await loopUntil(map, () => client.received === "too");
+});
+
+// A mail server that is not ours
+
+/** Debian's package python3-aiosmtpd brings one for its own Python. */
+const smtpPython = ["/usr/bin/python3", "python3"].find((name) =>
+  hasCommand(name, "-c", "import aiosmtpd")
+);
+
+const SMTP_SERVER = `
+import asyncio, ssl, sys
+from aiosmtpd.smtp import SMTP
+class Handler:
+    async def handle_DATA(self, server, session, envelope):
+        how = "secure" if session.ssl else "plain"
+        print(how, envelope.content.decode().strip(), flush=True)
+        return "250 stored"
+async def main():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
+    make = lambda: SMTP(Handler(), tls_context=context, require_starttls=True)
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+`;
+
+/** Sends a mail by STARTTLS: says the next line at each answer. */
+class Mailer extends AsyncChat {
+  readonly replies: string[] = [];
+  #line = "";
+  #lines = [
+    ...["EHLO me", "STARTTLS", "EHLO me", "MAIL FROM:<a@example.org>"],
+    ...["RCPT TO:<b@example.org>", "DATA", "spam\r\n.", "QUIT"],
+  ];
+
+  constructor(map: TestMap) {
+    super(null, { map });
+    this.setTerminator("\r\n");
+  }
+  override collectIncomingData(data: Uint8Array): void {
+    this.#line += text(data);
+  }
+  override async foundTerminator(): Promise<void> {
+    const line = this.#line;
+    this.#line = "";
+    if (line[3] === "-") return; // An answer of several lines goes on.
+    this.replies.push(line.slice(0, 3));
+    if (this.replies.length === 3) await this.startTls(trusted());
+    const next = this.#lines.shift();
+    if (next !== undefined) this.push(`${next}\r\n`);
+  }
+  override handleError(error: unknown): void {
+    throw error;
+  }
+}
+
+testTls(
+  "startTls() sends a mail to a server that takes none unencrypted (skipped where there is no aiosmtpd)",
+  async () => {
+    await using map = quiet();
+    const directory = await Deno.makeTempDir();
+    const files = [`${directory}/cert`, `${directory}/key`] as const;
+    const { good } = certificates();
+    await Deno.writeTextFile(files[0], good.cert);
+    await Deno.writeTextFile(files[1], good.key);
+    await using server = new Child(smtpPython!, ["-c", SMTP_SERVER, ...files]);
+    const port = Number(await server.until(""));
+    await Deno.remove(directory, { recursive: true }); // It was loaded.
+    const mailer = new Mailer(map);
+    mailer.createSocket();
+    mailer.connect({ hostname: "127.0.0.1", port });
+    await loopToEnd(map);
+    assertEquals(await server.until(""), "secure spam");
+    assertEquals(
+      mailer.replies,
+      ["220", "250", "220", "250", "250", "250", "354", "250", "221"],
+    );
+  },
+  { ignore: smtpPython === undefined },
+);

@@ -45,6 +45,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
+import { turns } from "./mock_clock.ts";
 
 const MIB = 1024 * 1024;
 const MARK = 64 * 1024;
@@ -1364,6 +1365,57 @@ Deno.test("toStreams() fails when the peer is reset", async () => {
   }
   assertEquals(map.size, 1, "only the server is left");
 });
+
+Deno.test("toStreams() lets a slow reader have all that came before a write broke", async () => {
+  await using map = new ScopedMap();
+  const [ours, peer] = await connectedPair();
+  const dispatcher = new Dispatcher(ours, { map });
+  const options = { highWaterMark: 1_000 };
+  const { readable, writable } = toStreams(dispatcher, options);
+  const sent = pattern(50_000);
+  const writer = writable.getWriter();
+  writer.closed.catch(() => {});
+  await drive(map, Promise.all([peer.write(sent), writer.write(bytes("x"))]));
+  peer.close(); // with a byte unread: the kernel resets
+  const broken = async () => {
+    for (;;) await writer.write(new Uint8Array(100_000));
+  };
+  await assertRejects(() => drive(map, broken()));
+  const received: Uint8Array[] = [];
+  const read = async () => {
+    for await (const chunk of readable) {
+      received.push(chunk);
+      await turns();
+    }
+  };
+  await assertRejects(
+    () => drive(map, read()),
+    "a broken connection is no end",
+  );
+  assertEquals(await new Blob(received as BlobPart[]).bytes(), sent);
+});
+
+for (const kind of ["sync", "async"]) {
+  Deno.test(`toStreams() in a handleConnect() that is ${kind} lets bytes flow`, async () => {
+    await using map = new ScopedMap();
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let streams: StreamPair | undefined;
+    class Client extends Dispatcher {
+      override handleConnect(): void | Promise<void> {
+        streams = toStreams(this);
+        const writer = streams.writable.getWriter();
+        const written = writer.write(bytes("spam")).then(() => writer.close());
+        if (kind === "async") return written;
+      }
+    }
+    const client = new Client(null, { map });
+    client.createSocket();
+    client.connect(listener.addr);
+    const peer = await drive(map, listener.accept());
+    assertEquals(await drive(map, toText(peer.readable)), "spam");
+    await drive(map, toText(streams!.readable));
+  });
+}
 
 // toStreams(): misuse
 

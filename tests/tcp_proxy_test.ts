@@ -385,7 +385,8 @@ Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
     [["127.0.0.1:0"], 2, "Usage: "],
     [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
     [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
-    [["tls://127.0.0.1:0", "a:1"], 2, "needs tls.cert and tls.key"],
+    [["127.0.0.1:0", "127.0.0.1:0"], 2, "Nobody can be reached at port 0"],
+    [["tls://127.0.0.1:0", "a:1"], 2, "--cert and --key are needed"],
     [["--spam", "127.0.0.1:0", "a:1"], 2, "Unknown option '--spam'"],
     [["--ca=no-such-file", "127.0.0.1:0", "a:1"], 1, "os error 2"],
   ];

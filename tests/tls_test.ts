@@ -11,10 +11,16 @@ import {
   type Channel,
   type DispatcherOptions,
   DispatcherWithSend,
+  loop,
   type SocketOptions,
   type TlsOptions,
 } from "../mod.ts";
-import { certificates, type Certified, testTls } from "./certificates.ts";
+import {
+  certificates,
+  type Certified,
+  hasCommand,
+  testTls,
+} from "./certificates.ts";
 import {
   FakeAcceptor,
   FakeChannel,
@@ -25,8 +31,10 @@ import {
   pattern,
   quietMap,
   Recorder,
+  watch,
 } from "./fakes.ts";
 import { MockClock, turns } from "./mock_clock.ts";
+import { Child } from "./peers.ts";
 import {
   bytes,
   families,
@@ -385,12 +393,58 @@ testTls(
   },
 );
 
-testTls("a client may have a certificate", async () => {
-  await using map = quiet();
-  const server = listen(map);
-  const dispatcher = client(map, { tls: certificates().stranger });
-  dispatcher.connect(named(server));
-  await loopUntil(map, () => dispatcher.connected);
+/** Asks its client for a certificate, and says what it got. */
+const DEMANDING_SERVER = `
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+context.load_verify_locations(sys.argv[3])
+context.verify_mode = ssl.CERT_REQUIRED
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+conn = context.wrap_socket(listener.accept()[0], server_side=True)
+print(conn.getpeercert()["subjectAltName"], flush=True)
+`;
+
+testTls(
+  "a client shows its certificate to a server that asks for it",
+  async () => {
+    await using map = quiet();
+    const { good, ca, stranger } = certificates();
+    const directory = await Deno.makeTempDir();
+    const files = ["cert", "key", "ca"].map((name) => `${directory}/${name}`);
+    for (const [i, pem] of [good.cert, good.key, ca].entries()) {
+      await Deno.writeTextFile(files[i]!, pem);
+    }
+    const args = ["-c", DEMANDING_SERVER, ...files];
+    await using server = new Child("python3", args);
+    const port = Number(await server.until(""));
+    await Deno.remove(directory, { recursive: true }); // It was loaded.
+    const dispatcher = client(map, { tls: stranger });
+    dispatcher.connect({ hostname: "localhost", port });
+    await loopUntil(map, () => dispatcher.connected);
+    const seen = server.until("");
+    await loopToEnd(map);
+    assertStringIncludes(await seen, "elsewhere.test");
+  },
+  { ignore: !hasCommand("python3", "-c", "import ssl") },
+);
+
+Deno.test("a server that is told whom to trust is refused: it asks nobody", () => {
+  const map = quietMap();
+  const server = new Recorder(map);
+  const tls = { cert: "x", key: "y" };
+  for (
+    const wrong of [
+      { caCerts: ["z"] },
+      { unsafelyDisableHostnameVerification: true },
+    ]
+  ) {
+    server.createSocket({ transport: "tls", tls: { ...tls, ...wrong } });
+    const bind = () => server.bind({ port: 0 });
+    assertThrows(bind, TypeError, "a server asks for no certificate");
+    server.close();
+  }
 });
 
 for (
@@ -599,8 +653,8 @@ Deno.test("a handshake that throws at once is an error like any other", async ()
   assert(channel.closed);
 });
 
-Deno.test("256 silent clients are all that a listener holds at once", async () => {
-  const { map, network } = faked();
+Deno.test("Silent clients beyond 256 cost the others no more than a second", async () => {
+  const { map, network, clock } = faked();
   const server = new Recorder(map);
   server.createSocket();
   server.bind({ port: 0 });
@@ -608,15 +662,25 @@ Deno.test("256 silent clients are all that a listener holds at once", async () =
   const channels = Array.from({ length: 300 }, () => new HandshakeChannel());
   network.acceptor.push(...channels);
   assertInstanceOf(network.acceptor, FakeAcceptor);
-  await passes(map, 400);
+  const looping = watch(loop({ map }));
+  for (let i = 0; i < 60; i++) await turns();
   const started = () => channels.filter((c) => c.handshakes > 0).length;
-  assertEquals(started(), 256);
+  assertEquals(started(), 257);
+  await clock.advance(500);
   channels[0]!.fail(new Error("garbage"));
   await turns();
-  await passes(map, 3);
-  assertEquals(started(), 257);
+  assertEquals(started(), 258, "one has made room by itself");
   assertEquals(server.clientsGone, 1);
+  await clock.advance(499);
+  assertEquals(started(), 258);
+  await clock.advance(1);
+  for (let i = 0; i < 60; i++) await turns();
+  assertEquals(started(), 300, "each of the rest has pushed out the oldest");
+  assertEquals(server.clientsGone, 300 - 256);
+  assert(channels.slice(1, 44).every(({ closed }) => closed));
+  assert(channels.slice(44).every(({ closed }) => !closed));
   server.close();
   await turns();
-  assert(channels.slice(1, 257).every(({ closed }) => closed));
+  assert(channels.every(({ closed }) => closed));
+  assert(looping.settled);
 });

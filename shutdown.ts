@@ -1,0 +1,161 @@
+/**
+ * The end of a program that serves: {@linkcode shutdown}.
+ *
+ * @module
+ */
+
+import { checkMilliseconds, checkOptions } from "./arguments.ts";
+import { checkMap, reactorOf, type SocketMap, socketMap } from "./loop.ts";
+import type { Entry, Reactor } from "./reactor.ts";
+
+/** Options of {@linkcode shutdown}. */
+export interface ShutdownOptions {
+  /**
+   * The map to empty.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+  /**
+   * How long, in milliseconds from now, the connections may take to end. What
+   * is left then is aborted.
+   *
+   * @default {10_000}
+   */
+  deadline?: number;
+}
+
+/** What became of the dispatchers of a map. */
+export interface ShutdownResult {
+  /** How many listeners were closed. */
+  listeners: number;
+  /** How many connections ended by themselves, with all that they had to send. */
+  closed: number;
+  /** How many were aborted at the deadline. */
+  aborted: number;
+}
+
+/**
+ * Ends what a map holds, in good order. Listeners close at once, so that the
+ * next process can listen on their ports. Every other dispatcher's
+ * `handleShutdown()` runs, in which it finishes what it is at; one that joins
+ * later is told as well. What is not over at the deadline is aborted, closed
+ * connections that still have bytes to send too.
+ *
+ * A loop that runs goes on, and ends when the map is empty. Where none runs,
+ * `shutdown()` makes the passes itself, and makes way when one comes. A hook
+ * should call it without waiting for it, as it waits for the hook.
+ *
+ * @param options The map and the deadline.
+ * @returns How many were closed, and how.
+ * @throws {TypeError | RangeError} If an option is wrong.
+ * @throws {ExitNow} What a hook threw, in a pass that `shutdown()` made.
+ *
+ * @example Serve, and end in good order, at Ctrl-C for example
+ * ```ts
+ * import { Dispatcher, loop, shutdown } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = new Dispatcher();
+ * server.createSocket();
+ * server.bind({ hostname: "127.0.0.1", port: 0 });
+ * server.listen();
+ * const serving = loop();
+ *
+ * // Deno.addSignalListener("SIGINT", async () => {
+ * const ended = await shutdown({ deadline: 5_000 });
+ * // });
+ * assertEquals(ended, { listeners: 1, closed: 0, aborted: 0 });
+ * await serving;
+ * ```
+ */
+export async function shutdown(
+  options: ShutdownOptions = {},
+): Promise<ShutdownResult> {
+  checkOptions(options);
+  const { map = socketMap, deadline = 10_000 } = options;
+  checkMap(map);
+  checkMilliseconds("deadline", deadline);
+  return await new Shutdown(reactorOf(map)).run(deadline);
+}
+
+/** One shutdown of one map. */
+class Shutdown {
+  readonly #reactor: Reactor;
+  /** The connections that were there, or came since. */
+  readonly #told: Set<Entry>;
+  #listeners = 0;
+  #isLate = false;
+  #stopWaiting = () => {};
+
+  constructor(reactor: Reactor) {
+    this.#reactor = reactor;
+    this.#told = new Set(reactor.lingering);
+  }
+
+  async run(deadline: number): Promise<ShutdownResult> {
+    const reactor = this.#reactor;
+    const { clock } = reactor;
+    const tell = (entry: Entry) => this.#tell(entry);
+    reactor.onEnter.add(tell);
+    const timer = deadline === Infinity
+      ? null
+      : clock.setTimeout(() => this.#onDeadline(), deadline);
+    try {
+      const members = [...reactor.members.values()];
+      members.filter(isListener).forEach(tell);
+      members.forEach(tell);
+      while (!reactor.idle && !this.#isLate) await this.#pass();
+      return this.#result(this.#abortRest());
+    } finally {
+      if (timer !== null) clock.clearTimeout(timer);
+      reactor.onEnter.delete(tell);
+    }
+  }
+
+  #tell(entry: Entry): void {
+    if (this.#told.has(entry) || !entry.joined) return;
+    if (isListener(entry)) {
+      this.#listeners++;
+      this.#reactor.outside(() => entry.pollable.close());
+    } else {
+      this.#told.add(entry);
+      this.#reactor.outside(() => entry.shutdown());
+    }
+  }
+
+  #onDeadline(): void {
+    this.#isLate = true;
+    this.#reactor.wake();
+    this.#stopWaiting();
+  }
+
+  /** Makes a pass, or waits until somebody else makes none any more. */
+  #pass(): Promise<void> {
+    const reactor = this.#reactor;
+    if (!reactor.isRunning) return reactor.passAsGuest(Infinity);
+    return new Promise((resolve) => {
+      this.#stopWaiting = resolve;
+      reactor.whenFree(resolve);
+    });
+  }
+
+  #abortRest(): number {
+    const reactor = this.#reactor;
+    const rest = [...reactor.members.values(), ...reactor.lingering];
+    for (const entry of rest) {
+      this.#told.add(entry);
+      entry.abort();
+    }
+    return rest.length;
+  }
+
+  #result(aborted: number): ShutdownResult {
+    const closed = this.#told.size - aborted;
+    return { listeners: this.#listeners, closed, aborted };
+  }
+}
+
+function isListener({ pollable }: Entry): boolean {
+  return pollable.accepting;
+}
