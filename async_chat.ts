@@ -599,6 +599,12 @@ export class AsyncChat extends Dispatcher {
     return Promise.reject(new Error(`Cannot start TLS: ${this}: ${obstacle}`));
   }
 
+  /** The program ends: {@linkcode AsyncChat.closeWhenDone}. */
+  override handleShutdown(): void | Promise<void> {
+    if (this.connected || this.connecting) this.closeWhenDone();
+    else return super.handleShutdown();
+  }
+
   /** The connection is over: closes. */
   override handleClose(): void | Promise<void> {
     this.close();

@@ -9,6 +9,8 @@
 export const MOST_BLOCKING_READS = 24;
 
 let taken = 0;
+/** It was said that somebody waits. */
+let isTold = false;
 const waiting: (() => void)[] = [];
 
 /**
@@ -24,19 +26,20 @@ export function mayBlock(file: object): boolean {
     seekSync.call(file, 0, Deno.SeekMode.Current);
     return false;
   } catch (error) {
-    return (error as { code?: unknown }).code === "ESPIPE";
+    return !(error instanceof Deno.errors.BadResource); // It is closed.
   }
 }
 
 /**
  * Waits for a thread.
  *
- * @param onWait Runs if there is none, and nobody waits yet.
+ * @param onWait Runs if there is none, and that has not been said yet.
  */
 export function takeThread(onWait: () => void): Promise<void> | void {
   if (taken < MOST_BLOCKING_READS) taken++;
   else {
-    if (waiting.length === 0) onWait();
+    if (!isTold) onWait();
+    isTold = true;
     return new Promise((resolve) => void waiting.push(resolve));
   }
 }
@@ -49,4 +52,5 @@ export function giveThread(): void {
   const next = waiting.shift();
   if (next) next();
   else taken--;
+  if (taken < MOST_BLOCKING_READS / 2) isTold = false;
 }

@@ -118,6 +118,7 @@ class Shutdown {
     if (isListener(entry)) {
       this.#listeners++;
       this.#reactor.outside(() => entry.pollable.close());
+      if (entry.joined) entry.abort(); // An override that does not close.
     } else {
       this.#told.add(entry);
       this.#reactor.outside(() => entry.shutdown());
