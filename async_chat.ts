@@ -607,7 +607,7 @@ export class AsyncChat extends Dispatcher {
 
   /** The connection is over: closes. */
   override handleClose(): void | Promise<void> {
-    this.close();
+    return this.close();
   }
 
   #pushable(): Endpoint {

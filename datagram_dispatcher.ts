@@ -396,10 +396,10 @@ export class DatagramDispatcher extends Dispatcher {
     const { hooks, reactor } = endpoint;
     const tell = () => {
       if (endpoint.closed || !endpoint.joined) this.#logLoss(error);
-      else hooks.whenSettled(() => hooks.fail(error));
+      else hooks.fail(error);
     };
     if (endpoint.closed) reactor.outside(tell);
-    else this.map.callLater(0, tell);
+    else this.map.callLater(0, () => hooks.whenSettled(tell));
   }
 
   #logLoss(error: DatagramError): void {

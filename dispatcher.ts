@@ -22,10 +22,10 @@ import type { Hook } from "./hooks.ts";
 import { errorLine, type Logger, logLine, printable } from "./log.ts";
 import {
   checkMap,
+  defaultMap,
   type Pollable,
   reactorOf,
   SocketMap,
-  socketMap,
   startTimer,
   type Timer,
 } from "./loop.ts";
@@ -221,7 +221,7 @@ export class Dispatcher implements Pollable, Disposable {
     if (options instanceof SocketMap) {
       throw new TypeError("options must be { map }, got the map itself");
     }
-    const { map = socketMap } = options;
+    const { map = defaultMap() } = options;
     checkMap(map);
     this.#map = map;
     this.#life = lifeOf(options);
@@ -702,7 +702,7 @@ export class Dispatcher implements Pollable, Disposable {
   /** The connection is over. Runs once; the dispatcher is closed after it. */
   handleClose(): void | Promise<void> {
     this.logInfo("unhandled close event", "warning");
-    this.close();
+    return this.close();
   }
 
   /**
@@ -756,7 +756,7 @@ export class Dispatcher implements Pollable, Disposable {
   log(message: string): void {
     const logger = this.logger ?? this.#map.logger;
     const line = logLine(message);
-    if (logger) logger.info(line);
+    if (logger) this.#follow(logger.info(line));
     else console.error(`log: ${line}`);
   }
 
@@ -773,10 +773,18 @@ export class Dispatcher implements Pollable, Disposable {
     const logger = this.logger ?? this.#map.logger;
     const line = logLine(message);
     if (logger === null) console.log(`${logLine(type)}: ${line}`);
-    else if (type === "debug") logger.debug(line);
-    else if (type === "warning") logger.warn(line);
-    else if (type === "error") logger.error(line);
-    else logger.info(type === "info" ? line : `${logLine(type)}: ${line}`);
+    else if (type === "debug") this.#follow(logger.debug(line));
+    else if (type === "warning") this.#follow(logger.warn(line));
+    else if (type === "error") this.#follow(logger.error(line));
+    else {
+      const text = type === "info" ? line : `${logLine(type)}: ${line}`;
+      this.#follow(logger.info(text));
+    }
+  }
+
+  /** A logger may be async; that it failed is for the map to tell. */
+  #follow(logged: unknown): void {
+    if (isPromise(logged)) reactorOf(this.#map).follow(logged);
   }
 
   /** A warning that an operator must see, whatever types are ignored. */
@@ -1025,9 +1033,20 @@ export const selfDriven: WeakSet<object> = new WeakSet([
   DispatcherWithSend.prototype.handleWrite,
 ]);
 
+/** For a function that takes the place of a hook and calls it: which one. */
+export const standsFor: WeakMap<object, object> = new WeakMap();
+
+/** A hook or predicate of a dispatcher's class. */
+function methodOf(dispatcher: Dispatcher, name: keyof Dispatcher): object {
+  const method = dispatcher[name] as object;
+  return standsFor.get(method) ?? method;
+}
+
 /** Looks at what a dispatcher's class overrides. */
 function interestOf(dispatcher: Dispatcher): Interest {
-  const { readable, writable, handleWrite } = dispatcher;
+  const readable = methodOf(dispatcher, "readable");
+  const writable = methodOf(dispatcher, "writable");
+  const handleWrite = methodOf(dispatcher, "handleWrite");
   const plain = Dispatcher.prototype;
   const writes = handleWrite !== plain.handleWrite ||
     dispatcher.handleWriteEvent !== plain.handleWriteEvent;
@@ -1037,7 +1056,7 @@ function interestOf(dispatcher: Dispatcher): Interest {
     asksReadable: readable !== plain.readable && !pacesItself,
     asksWritable: writable !== plain.writable &&
       !(sendsItself && selfDriven.has(writable)),
-    reads: dispatcher.handleRead !== plain.handleRead ||
+    reads: methodOf(dispatcher, "handleRead") !== plain.handleRead ||
       dispatcher.handleReadEvent !== plain.handleReadEvent,
     writes: writes && !sendsItself,
     isFull: pacesItself ? () => !dispatcher.readable() : null,

@@ -21,7 +21,12 @@ import { Inbound } from "./inbound.ts";
 import { discardInput, drain } from "./linger.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
 import { Outbound } from "./outbound.ts";
-import type { Entry, Pollable, Reactor } from "./reactor.ts";
+import {
+  type Entry,
+  isPromise,
+  type Pollable,
+  type Reactor,
+} from "./reactor.ts";
 import { HeapTimer, type TimerGroup } from "./timers.ts";
 
 /** A sender that has this many bytes on their way is not writable. */
@@ -92,6 +97,13 @@ export interface Owner {
   handleTimeout(kind: TimeoutKind): unknown;
   /** The program ends. */
   handleShutdown(): unknown;
+}
+
+/** The answer of a predicate, which cannot be async. */
+function atOnce(predicate: string, answer: boolean): boolean {
+  if (!isPromise(answer)) return answer;
+  (answer as PromiseLike<unknown>).then(undefined, () => {});
+  throw new TypeError(`${predicate}() must answer at once, and gave a promise`);
 }
 
 /** One socket of a dispatcher. */
@@ -425,14 +437,17 @@ export class Endpoint implements Entry, HookTarget {
     this.#writeDue = false;
     const { asksReadable, asksWritable, writes } = this.#interest!;
     try {
-      this.#wantsRead = asksReadable ? this.pollable.readable() : !this.isFull;
+      this.#wantsRead = asksReadable
+        ? atOnce("readable", this.pollable.readable())
+        : !this.isFull;
       if (!this.joined) return;
       this.#wantsWrite = asksWritable
-        ? this.pollable.writable()
+        ? atOnce("writable", this.pollable.writable())
         : writes && this.#seen !== this.reactor.activity;
     } catch (error) {
       this.hooks.fail(error);
-      return;
+      // Whoever stays open is asked again, and goes on with what has arrived.
+      this.#wantsWrite = false;
     }
     if (!this.joined) return;
     if (this.#wantsRead) this.#armRead();
@@ -491,8 +506,14 @@ export class Endpoint implements Entry, HookTarget {
     this.reactor.activity++;
     this.#waitedBefore = inbound?.available ?? 0;
     this.#event = "read";
-    this.hooks.run(READ);
-    if (this.hooks.pending || !this.joined) return;
+    try {
+      this.hooks.run(READ);
+    } finally { // An ExitNow must not leave a deaf dispatcher behind.
+      if (!this.hooks.pending && this.joined) this.#goOnReading();
+    }
+  }
+
+  #goOnReading(): void {
     this.#afterRead();
     if (!this.joined) return;
     if (this.#mustTellFailure()) this.reactor.queue(this);

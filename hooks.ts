@@ -112,29 +112,38 @@ export class Hooks {
       try {
         const result = target.pollable.handleClose();
         if (isPromise(result)) {
-          this.#follow(result, () => this.#finishClose(), (error) => {
-            this.#close = "done";
-            this.fail(error);
-            this.whenSettled(() => this.#finishClose());
-          });
+          this.#follow(
+            result,
+            () => this.#finishClose(),
+            (error) => this.#failClosing(error),
+          );
           return;
         }
       } catch (error) {
-        this.#close = "done";
-        throw error;
+        this.#failClosing(error);
+        return;
       }
     }
     this.#finishClose();
   }
 
+  /** However handleClose() ended, the socket is closed after it. */
+  #failClosing(error: unknown): void {
+    this.#close = "done";
+    this.fail(error);
+    this.whenSettled(() => this.#finishClose());
+  }
+
   #finishClose(): void {
     this.#close = "done";
     const target = this.#target;
-    if (!target.closed) {
+    try {
+      if (target.closed) return;
       const result: unknown = target.pollable.close();
       if (isPromise(result)) this.#follow(result);
+    } finally {
+      target.close(); // For an override that throws, or forgets super.close().
     }
-    target.close(); // For an override that does not end in super.close().
   }
 
   /** {@linkcode close} at the loop's initiative; nothing stays open after it. */

@@ -6,6 +6,7 @@
  */
 
 import { isExhaustion } from "./channel.ts";
+import { isPromise } from "./reactor.ts";
 
 /**
  * Anything with these four methods: `console`, a logger of `@std/log`, one's
@@ -155,5 +156,8 @@ export function errorLine(error: unknown): string {
  */
 export function reportError(logger: Logger | null, error: unknown): void {
   const message = `uncaught exception in the loop ${errorLine(error)}`;
-  (logger ?? console).error(message);
+  const logged: unknown = (logger ?? console).error(message);
+  if (isPromise(logged)) {
+    logged.then(undefined, (second) => reportError(null, second));
+  }
 }

@@ -106,12 +106,20 @@ export class SocketMap implements Iterable<Pollable> {
     this.logger = options.logger ?? null;
     this.onError = options.onError ??
       ((error) => reportError(this.logger, error));
+    const failed = (second: unknown) => {
+      if (second instanceof ExitNow) throw second;
+      reportError(null, second);
+    };
     const report = (error: unknown) => {
       try {
-        this.onError(error);
+        const told: unknown = this.onError(error);
+        if (!isPromise(told)) return;
+        told.then(
+          undefined,
+          (second) => this.#reactor.outside(() => failed(second)),
+        );
       } catch (second) {
-        if (second instanceof ExitNow) throw second;
-        reportError(null, second);
+        failed(second);
       }
     };
     this.#reactor = new Reactor(clock, report);
@@ -188,6 +196,18 @@ export class SocketMap implements Iterable<Pollable> {
 /** The default map: that of every dispatcher and loop which names no other. */
 export const socketMap: SocketMap = new SocketMap();
 
+let findDefaultMap = (): SocketMap => socketMap;
+
+/** The map of a dispatcher or loop that names none. */
+export function defaultMap(): SocketMap {
+  return findDefaultMap();
+}
+
+/** Has another map be the default: a simulation does so for each of its hosts. */
+export function setDefaultMap(find: () => SocketMap): void {
+  findDefaultMap = find;
+}
+
 /** Options of {@linkcode loop}. */
 export interface LoopOptions {
   /**
@@ -236,7 +256,7 @@ export interface LoopOptions {
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
   checkOptions(options);
-  const { timeout = 30_000, map = socketMap, signal } = options;
+  const { timeout = 30_000, map = defaultMap(), signal } = options;
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
   checkMap(map);
@@ -287,7 +307,7 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
  */
 export async function poll(
   timeout: number = 0,
-  map: SocketMap = socketMap,
+  map: SocketMap = defaultMap(),
 ): Promise<void> {
   checkMilliseconds("timeout", timeout);
   checkMap(map);
@@ -312,17 +332,17 @@ export async function poll(
  * @throws The first error of a `close()`, after all are closed.
  */
 export function closeAll(
-  map: SocketMap = socketMap,
+  map: SocketMap = defaultMap(),
   ignoreAll: boolean = false,
 ): void {
   checkMap(map);
-  const { report } = reactorOf(map);
+  const reactor = reactorOf(map);
   const errors: unknown[] = [];
   for (const member of [...map]) {
     try {
       const result: unknown = member.close();
       // An override may be async, though nothing waits for it.
-      if (isPromise(result)) result.then(undefined, (error) => report(error));
+      if (isPromise(result)) reactor.follow(result);
     } catch (error) {
       if (!ignoreAll || error instanceof ExitNow) errors.push(error);
     }

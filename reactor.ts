@@ -112,6 +112,9 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
     typeof (value as PromiseLike<unknown>).then === "function";
 }
 
+/** How many waits in a row may do without a turn of the runtime. */
+const WAITS_PER_TURN = 32;
+
 /** Runs the passes of one map. */
 export class Reactor {
   readonly clock: Clock;
@@ -140,6 +143,8 @@ export class Reactor {
   /** Tells who came that the guest's pass is over. */
   #guestGone: (() => void) | null = null;
   #awake = false;
+  /** How many passes have waited so far. */
+  #waits = 0;
   #exit: ExitNow | null = null;
   #resume: (() => void) | null = null;
   #deadline = 0;
@@ -230,6 +235,14 @@ export class Reactor {
     }
   }
 
+  /** Has what nobody waits for tell of its failure. */
+  follow(promise: PromiseLike<unknown>): void {
+    promise.then(undefined, (error) =>
+      this.outside(() => {
+        throw error;
+      }));
+  }
+
   /** Somebody runs the passes. */
   get isRunning(): boolean {
     return this.#driver !== "nobody";
@@ -286,7 +299,11 @@ export class Reactor {
     this.#ask();
     const work = this.#ready.length + this.#writers.length > 0;
     if (work || this.#awake || timeout === 0) await this.turn();
-    else await this.#wait(timeout);
+    else {
+      await this.#wait(timeout);
+      // What it waits for may come by promises alone, again and again.
+      if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();
+    }
     this.#awake = false;
     this.throwExit();
     this.#runTimers();
@@ -338,8 +355,10 @@ export class Reactor {
     const now = this.clock.now();
     this.#deadline = Math.min(now + timeout, this.timers.nextDue);
     if (this.#deadline <= now) return this.turn();
+    // A clock may run other things meanwhile: none of them goes unnoticed.
+    const waiting = new Promise<void>((resolve) => this.#resume = resolve);
     this.#arm(now);
-    return new Promise((resolve) => this.#resume = resolve);
+    return waiting;
   }
 
   #resumeWait(): void {

@@ -5,8 +5,8 @@
  */
 
 import { checkMilliseconds, checkOptions } from "./arguments.ts";
-import { checkMap, reactorOf, type SocketMap, socketMap } from "./loop.ts";
-import type { Entry, Reactor } from "./reactor.ts";
+import { checkMap, defaultMap, reactorOf, type SocketMap } from "./loop.ts";
+import { type Entry, isPromise, type Reactor } from "./reactor.ts";
 
 /** Options of {@linkcode shutdown}. */
 export interface ShutdownOptions {
@@ -73,7 +73,7 @@ export async function shutdown(
   options: ShutdownOptions = {},
 ): Promise<ShutdownResult> {
   checkOptions(options);
-  const { map = socketMap, deadline = 10_000 } = options;
+  const { map = defaultMap(), deadline = 10_000 } = options;
   checkMap(map);
   checkMilliseconds("deadline", deadline);
   return await new Shutdown(reactorOf(map)).run(deadline);
@@ -117,7 +117,10 @@ class Shutdown {
     if (this.#told.has(entry) || !entry.joined) return;
     if (isListener(entry)) {
       this.#listeners++;
-      this.#reactor.outside(() => entry.pollable.close());
+      this.#reactor.outside(() => {
+        const result: unknown = entry.pollable.close();
+        if (isPromise(result)) this.#reactor.follow(result);
+      });
       if (entry.joined) entry.abort(); // An override that does not close.
     } else {
       this.#told.add(entry);

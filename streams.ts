@@ -15,6 +15,7 @@ import {
 import type { Channel } from "./channel.ts";
 import { connectionOf, Dispatcher, selfDriven } from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { ExitNow, isPromise } from "./reactor.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -410,6 +411,8 @@ class Conversation implements StreamPair {
   #dropping = false;
   /** Nothing will be put into the readable any more. */
   #readEnded = false;
+  /** The writable is closed, or about to be. */
+  #writeEnding = false;
   /** Nothing more will be written. */
   #writeEnded = false;
   /** The peer has ended: what follows is up to the writable. */
@@ -450,13 +453,20 @@ class Conversation implements StreamPair {
     const restore = override(dispatcher, {
       readable: () => this.#wanted || this.#dropping,
       handleConnectEvent: async () => {
-        await handleConnectEvent.call(dispatcher);
+        try {
+          await handleConnectEvent.call(dispatcher);
+        } catch (error) {
+          // It is connected nevertheless; what else is thrown fails the streams.
+          if (error instanceof ExitNow) this.#connected.resolve();
+          throw error;
+        }
         this.#connected.resolve();
       },
       handleRead: () => this.#receive(),
       handleEnd: () => this.#onPeerEnd(),
       handleClose: () => this.#onClose(() => handleClose.call(dispatcher)),
       handleError: (error) => {
+        if (!this.#canTell(error)) endpoint.reactor.report(error);
         this.#fail(error);
         endpoint.hooks.close();
       },
@@ -551,6 +561,7 @@ class Conversation implements StreamPair {
 
   async #close(): Promise<void> {
     const endpoint = this.#endpoint;
+    this.#writeEnding = true;
     try {
       await this.#sent();
       this.#checkSending();
@@ -577,7 +588,7 @@ class Conversation implements StreamPair {
   }
 
   #endWritable(): void {
-    this.#writeEnded = true;
+    this.#writeEnding = this.#writeEnded = true;
     this.#writingDone.resolve();
     this.#endIfDone();
   }
@@ -591,7 +602,8 @@ class Conversation implements StreamPair {
 
   #endIfDone(): void {
     if (!this.#readEnded || !this.#writeEnded || this.#halfOpen) return;
-    this.#dispatcher.close();
+    const result: unknown = this.#dispatcher.close();
+    if (isPromise(result)) this.#endpoint.reactor.follow(result);
   }
 
   /** The peer has ended, or the connection is broken. */
@@ -615,6 +627,14 @@ class Conversation implements StreamPair {
     }
     this.#writingDone.resolve();
     this.#stopWaiting();
+  }
+
+  /** Whether one of the streams tells of the error, or has told. */
+  #canTell(error: unknown): boolean {
+    if (this.#failure) return this.#failure.error === error;
+    if (!this.#readEnded || !this.#writeEnding) return true;
+    const { outbound } = this.#endpoint;
+    return outbound.failed && error === outbound.error;
   }
 
   #fail(error: unknown): void {

@@ -24,7 +24,6 @@ import {
   FakeChannel,
   FakeNetwork,
   LogLines,
-  loopToEnd,
   passes,
   quietMap,
   Recorder,

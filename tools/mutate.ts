@@ -5,12 +5,13 @@
  *     deno task mutate [WORD…]
  *
  * With words, only the mutations whose promise or file contains all of them.
- * The protections are listed in `tests/mutations.ts`.
+ * The protections are listed in `tests/mutations`.
  *
  * @module
  */
 
-import { type Mutation, MUTATIONS } from "../tests/mutations.ts";
+import { MUTATIONS } from "../tests/mutations/all.ts";
+import type { Mutation } from "../tests/mutations/mutation.ts";
 import { withStd } from "./with_std.ts";
 
 const root = new URL("..", import.meta.url).pathname;

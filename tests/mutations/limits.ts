@@ -1,28 +1,12 @@
 /**
- * What the tests must notice: each entry takes one protection out of the
- * library, and the test that stands for it has to fail. `deno task mutate`
- * tries them all.
+ * Limits of time, number and memory.
  *
  * @module
  */
 
-/** One protection, and how to take it out. */
-export interface Mutation {
-  /** What is promised. */
-  promise: string;
-  /** The file that keeps the promise. */
-  file: string;
-  /** A text that stands in the file once … */
-  from: string;
-  /** … and what it becomes without the protection. */
-  to: string;
-  /** The test file that notices. */
-  test: string;
-  /** A part of the test's name; by default all tests of the file are run. */
-  filter?: string;
-}
+import type { Mutation } from "./mutation.ts";
 
-const LIMITS: Mutation[] = [
+export const LIMITS: Mutation[] = [
   {
     promise: "a silent peer is cut at its idleTimeout",
     file: "deadlines.ts",
@@ -177,140 +161,4 @@ const LIMITS: Mutation[] = [
     test: "tests/connect_timeout_test.ts",
     filter: "real attempt over tls",
   },
-];
-
-const ENDINGS: Mutation[] = [
-  {
-    promise: "shutdown() aborts at its deadline",
-    file: "shutdown.ts",
-    from: ": clock.setTimeout(() => this.#onDeadline(), deadline);",
-    to: ": clock.setTimeout(() => {}, deadline);",
-    test: "tests/shutdown_test.ts",
-    filter: "aborts at the deadline",
-  },
-  {
-    promise: "shutdown() aborts connections that linger, too",
-    file: "shutdown.ts",
-    from: "[...reactor.members.values(), ...reactor.lingering]",
-    to: "[...reactor.members.values()]",
-    test: "tests/shutdown_test.ts",
-    filter: "aborts at the deadline",
-  },
-  {
-    promise: "shutdown() lets a hook finish what it is at",
-    file: "endpoint.ts",
-    from:
-      "    this.hooks.whenSettled(() => {\n      if (!this.closed) this.hooks.run(",
-    to: "    [0].forEach(() => {\n      if (!this.closed) this.hooks.run(",
-    test: "tests/shutdown_test.ts",
-    filter: "waits for the promise of a hook",
-  },
-  {
-    promise: "shutdown() makes way for another loop",
-    file: "reactor.ts",
-    from: 'if (this.#driver === "owner") {',
-    to: 'if (this.#driver !== "nobody") {',
-    test: "tests/shutdown_test.ts",
-    filter: "makes way",
-  },
-  {
-    promise: "a peer that goes on talking has the last answer",
-    file: "linger.ts",
-    from: "const isWaiting = heard || mayGoOn;",
-    to: "const isWaiting = heard;",
-    test: "tests/lingering_test.ts",
-    filter: "goes on talking",
-  },
-  {
-    promise: "close() sends what was accepted",
-    file: "endpoint.ts",
-    from: "if (this.#options.linger > 0 && (unsent || this.#mayBeReset())) {",
-    to: "if (this.#options.linger > 0 && this.#mayBeReset()) {",
-    test: "tests/nothing_lost_test.ts",
-  },
-  {
-    promise: "AsyncChat ends writing after its producers",
-    file: "async_chat.ts",
-    from: "if (this.#queue.length === 0) super.shutdownWrite();\n    else",
-    to: "if (this.#queue.length >= 0) super.shutdownWrite();\n    else",
-    test: "tests/async_chat_producer_test.ts",
-    filter: "shutdownWrite",
-  },
-  {
-    promise: "toStreams() works inside handleConnect()",
-    file: "streams.ts",
-    from: "if (endpoint.channel !== null) this.#connected.resolve();",
-    to: "if (dispatcher.connected) this.#connected.resolve();",
-    test: "tests/streams_test.ts",
-    filter: "toStreams() in a handleConnect()",
-  },
-  {
-    promise: "a slow reader has all that came before a write broke",
-    file: "endpoint.ts",
-    from:
-      "if (this.waitsForReader && !this.#wantsRead && !inbound.ended) return false;",
-    to: "",
-    test: "tests/streams_test.ts",
-    filter: "slow reader have all",
-  },
-];
-
-const LOG: Mutation[] = [
-  {
-    promise: "bidirectional controls of a peer never reach the log raw",
-    file: "log.ts",
-    from: "\\p{Zp}\\p{Bidi_Control}]",
-    to: "\\p{Zp}]",
-    test: "tests/log_injection_test.ts",
-  },
-  {
-    promise: "control characters of a peer never reach the log raw",
-    file: "log.ts",
-    from: "/[\\p{Cc}\\p{Zl}",
-    to: "/[\\p{Zl}",
-    test: "tests/log_injection_test.ts",
-  },
-  {
-    promise: "what a program logs of a peer is one harmless line",
-    file: "log.ts",
-    from: "return cut(`${message}`, LONGEST_LINE).replace(HARMFUL, escape);",
-    to: "return `${message}`;",
-    test: "tests/log_injection_test.ts",
-    filter: "log() and logInfo()",
-  },
-  {
-    promise: "what a peer says does not fill the log",
-    file: "log.ts",
-    from: "text.length > limit ?",
-    to: "text.length > limit && limit < 0 ?",
-    test: "tests/log_injection_test.ts",
-    filter: "cut what is too long",
-  },
-];
-
-const FILES: Mutation[] = [
-  {
-    promise: "FIFOs leave threads for files and names",
-    file: "blocking_reads.ts",
-    from: "export const MOST_BLOCKING_READS = 24;",
-    to: "export const MOST_BLOCKING_READS = 1_000;",
-    test: "tests/files_in_trouble_test.ts",
-    filter: "40 FIFOs",
-  },
-  {
-    promise: "a FIFO is told from a file without a prompt",
-    file: "blocking_reads.ts",
-    from: "    seekSync.call(file, 0, Deno.SeekMode.Current);\n",
-    to: "    if ((file as Deno.FsFile).statSync().isFifo) throw 0;\n",
-    test: "tests/files_in_trouble_test.ts",
-    filter: "could bring a prompt",
-  },
-];
-
-/** All of them. */
-export const MUTATIONS: readonly Mutation[] = [
-  ...LIMITS,
-  ...ENDINGS,
-  ...LOG,
-  ...FILES,
 ];

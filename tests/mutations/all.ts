@@ -1,0 +1,23 @@
+/**
+ * What the tests must notice: each entry takes one protection out of the
+ * library, and the test that stands for it has to fail. `deno task mutate`
+ * tries them all.
+ *
+ * @module
+ */
+
+import { ENDINGS } from "./endings.ts";
+import { FILES } from "./files.ts";
+import { HOOKS } from "./hooks.ts";
+import { LIMITS } from "./limits.ts";
+import { LOG } from "./log.ts";
+import type { Mutation } from "./mutation.ts";
+
+/** All of them. */
+export const MUTATIONS: readonly Mutation[] = [
+  ...LIMITS,
+  ...ENDINGS,
+  ...HOOKS,
+  ...LOG,
+  ...FILES,
+];

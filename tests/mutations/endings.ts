@@ -1,0 +1,83 @@
+/**
+ * Endings in good order, in which nothing is lost.
+ *
+ * @module
+ */
+
+import type { Mutation } from "./mutation.ts";
+
+export const ENDINGS: Mutation[] = [
+  {
+    promise: "shutdown() aborts at its deadline",
+    file: "shutdown.ts",
+    from: ": clock.setTimeout(() => this.#onDeadline(), deadline);",
+    to: ": clock.setTimeout(() => {}, deadline);",
+    test: "tests/shutdown_test.ts",
+    filter: "aborts at the deadline",
+  },
+  {
+    promise: "shutdown() aborts connections that linger, too",
+    file: "shutdown.ts",
+    from: "[...reactor.members.values(), ...reactor.lingering]",
+    to: "[...reactor.members.values()]",
+    test: "tests/shutdown_test.ts",
+    filter: "aborts at the deadline",
+  },
+  {
+    promise: "shutdown() lets a hook finish what it is at",
+    file: "endpoint.ts",
+    from:
+      "    this.hooks.whenSettled(() => {\n      if (!this.closed) this.hooks.run(",
+    to: "    [0].forEach(() => {\n      if (!this.closed) this.hooks.run(",
+    test: "tests/shutdown_test.ts",
+    filter: "waits for the promise of a hook",
+  },
+  {
+    promise: "shutdown() makes way for another loop",
+    file: "reactor.ts",
+    from: 'if (this.#driver === "owner") {',
+    to: 'if (this.#driver !== "nobody") {',
+    test: "tests/shutdown_test.ts",
+    filter: "makes way",
+  },
+  {
+    promise: "a peer that goes on talking has the last answer",
+    file: "linger.ts",
+    from: "const isWaiting = heard || mayGoOn;",
+    to: "const isWaiting = heard;",
+    test: "tests/lingering_test.ts",
+    filter: "goes on talking",
+  },
+  {
+    promise: "close() sends what was accepted",
+    file: "endpoint.ts",
+    from: "if (this.#options.linger > 0 && (unsent || this.#mayBeReset())) {",
+    to: "if (this.#options.linger > 0 && this.#mayBeReset()) {",
+    test: "tests/nothing_lost_test.ts",
+  },
+  {
+    promise: "AsyncChat ends writing after its producers",
+    file: "async_chat.ts",
+    from: "if (this.#queue.length === 0) super.shutdownWrite();\n    else",
+    to: "if (this.#queue.length >= 0) super.shutdownWrite();\n    else",
+    test: "tests/async_chat_producer_test.ts",
+    filter: "shutdownWrite",
+  },
+  {
+    promise: "toStreams() works inside handleConnect()",
+    file: "streams.ts",
+    from: "if (endpoint.channel !== null) this.#connected.resolve();",
+    to: "if (dispatcher.connected) this.#connected.resolve();",
+    test: "tests/streams_test.ts",
+    filter: "toStreams() in a handleConnect()",
+  },
+  {
+    promise: "a slow reader has all that came before a write broke",
+    file: "endpoint.ts",
+    from:
+      "if (this.waitsForReader && !this.#wantsRead && !inbound.ended) return false;",
+    to: "",
+    test: "tests/streams_test.ts",
+    filter: "slow reader have all",
+  },
+];

@@ -1,0 +1,418 @@
+/**
+ * Hooks that throw.
+ *
+ * @module
+ */
+
+import type { Mutation } from "./mutation.ts";
+
+const TEST = "tests/hook_matrix_test.ts";
+
+export const HOOKS: Mutation[] = [
+  {
+    promise: "what a hook throws goes to its handleError()",
+    file: "hooks.ts",
+    from: "    } catch (error) {\n      this.fail(error);\n    } finally {",
+    to: "    } finally {",
+    test: TEST,
+    filter: "Dispatcher whose handleRead() fails, at",
+  },
+  {
+    promise: "what a hook's promise rejects with goes to its handleError()",
+    file: "hooks.ts",
+    from:
+      "      const result = hook(this.#target.pollable);\n      if (isPromise(result)) this.#follow(result);",
+    to: "      hook(this.#target.pollable);",
+    test: TEST,
+    filter: "Dispatcher whose handleConnect() fails, at",
+  },
+  {
+    promise: "what a predicate throws goes to its handleError()",
+    file: "endpoint.ts",
+    from: "    } catch (error) {\n      this.hooks.fail(error);\n",
+    to: "    } catch (error) {\n      throw error;\n",
+    test: TEST,
+    filter: "Dispatcher whose readable() fails, at",
+  },
+  {
+    promise: "a dispatcher whose handleError() throws is closed hard",
+    file: "hooks.ts",
+    from: "    this.#target.abort();\n    this.#target.reactor.report(error);",
+    to: "    this.#target.reactor.report(error);",
+    test: TEST,
+    filter: "Dispatcher whose handleConnect() fails, at",
+  },
+  {
+    promise: "what handleError() throws is told to onError()",
+    file: "hooks.ts",
+    from: "    this.#target.abort();\n    this.#target.reactor.report(error);",
+    to: "    this.#target.abort();",
+    test: TEST,
+    filter: "Dispatcher whose handleConnect() fails, at",
+  },
+  {
+    promise: "a handleError() that rejects is as one that throws",
+    file: "hooks.ts",
+    from:
+      "        this.#follow(result, undefined, (second) => this.#failHard(second));",
+    to: "        this.#follow(result);",
+    test: TEST,
+    filter: "Dispatcher whose handleConnect() fails, at",
+  },
+  {
+    promise: "what a hook throws after close() is told to onError()",
+    file: "hooks.ts",
+    from:
+      "    if (closed) {\n      reactor.report(error);\n      return;\n    }",
+    to: "    if (closed) return;",
+    test: TEST,
+    filter: "Dispatcher whose handleRead() fails, at",
+  },
+  {
+    promise: "no handleError() runs after close()",
+    file: "hooks.ts",
+    from:
+      "    if (closed) {\n      reactor.report(error);\n      return;\n    }\n",
+    to: "",
+    test: TEST,
+    filter: "Dispatcher whose handleClose() fails, at",
+  },
+  {
+    promise: "what a timer throws is told to onError(), and the loop goes on",
+    file: "reactor.ts",
+    from:
+      "      if (error instanceof ExitNow) throw error;\n      this.report(error);",
+    to: "      throw error;",
+    test: TEST,
+    filter: "Dispatcher whose callLater() fails, at",
+  },
+  {
+    promise: "what a timer's promise rejects with is told to onError()",
+    file: "reactor.ts",
+    from:
+      "        timer.busy = false;\n        this.outside(() => {\n          throw error;\n        });",
+    to: "        timer.busy = false;",
+    test: TEST,
+    filter: "Dispatcher whose callEvery() fails, at",
+  },
+  {
+    promise: "a connection whose handleAccepted() throws is closed",
+    file: "dispatcher.ts",
+    from:
+      "    } catch (error) {\n      closeQuietly(conn);\n      throw error;\n    }",
+    to: "    } catch (error) {\n      throw error;\n    }",
+    test: TEST,
+    filter: "listens whose handleAccepted() fails, at",
+  },
+  {
+    promise: "a connection whose handleAccepted() rejects is closed",
+    file: "dispatcher.ts",
+    from:
+      "      return Promise.resolve(result).catch((error) => {\n        closeQuietly(conn);\n",
+    to: "      return Promise.resolve(result).catch((error) => {\n",
+    test: TEST,
+    filter: "listens whose handleAccepted() fails, at",
+  },
+  {
+    promise: "an ExitNow is not told to handleError()",
+    file: "hooks.ts",
+    from:
+      "    if (error instanceof ExitNow) throw error;\n    const { pollable",
+    to: "    const { pollable",
+    test: TEST,
+    filter: "ExitNow from any hook of a FileDispatcher",
+  },
+  {
+    promise: "an ExitNow that a promise rejects with leaves the loop",
+    file: "reactor.ts",
+    from:
+      "      if (error instanceof ExitNow) this.#exitWith(error);\n      else this.outside",
+    to: "      this.outside",
+    test: TEST,
+    filter: "ExitNow from any hook of a FileDispatcher",
+  },
+  {
+    promise:
+      "who was ready when an ExitNow left the loop has its turn in the next",
+    file: "reactor.ts",
+    from:
+      "  } finally {\n    while (at < entries.length) next.push(entries[at++]!);\n  }",
+    to: "  } finally {\n    // Nothing.\n  }",
+    test: TEST,
+    filter: "ExitNow from any hook of a Dispatcher, at",
+  },
+  {
+    promise: "an ExitNow from handleShutdown() leaves the loop, not shutdown()",
+    file: "shutdown.ts",
+    from: "      this.#reactor.outside(() => entry.shutdown());",
+    to: "      entry.shutdown();",
+    test: TEST,
+    filter: "ExitNow from any hook of a Dispatcher, at",
+  },
+  {
+    promise: "shutdown() closes a listener whose close() throws",
+    file: "shutdown.ts",
+    from:
+      "      if (entry.joined) entry.abort(); // An override that does not close.\n",
+    to: "",
+    test: TEST,
+    filter: "listens whose close() fails, at",
+  },
+  {
+    promise: "closeAll() closes one whose close() throws",
+    file: "loop.ts",
+    from: "entry.abort();\n  if (errors.length > 0)",
+    to: "void entry;\n  if (errors.length > 0)",
+    test: TEST,
+    filter: "Dispatcher whose close() fails, at",
+  },
+  {
+    promise: "closeAll() goes on behind a close() that throws",
+    file: "loop.ts",
+    from:
+      "      if (!ignoreAll || error instanceof ExitNow) errors.push(error);",
+    to: "      throw error;",
+    test: TEST,
+    filter: "Dispatcher whose close() fails, at",
+  },
+  {
+    promise: "a conversation goes on behind what a hook failed with",
+    file: "async_chat.ts",
+    from:
+      "    } catch (error) {\n      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.\n      throw error;\n    }\n  }\n\n  async #parseAfter",
+    to:
+      "    } catch (error) {\n      throw error;\n    }\n  }\n\n  async #parseAfter",
+    test: TEST,
+    filter: "AsyncChat whose foundTerminator() fails, at",
+  },
+  {
+    promise: "a conversation goes on behind what a hook rejected",
+    file: "async_chat.ts",
+    from:
+      "      await result;\n    } catch (error) {\n      endpoint.notifyAt(Infinity, WOKEN);\n",
+    to: "      await result;\n    } catch (error) {\n",
+    test: TEST,
+    filter: "AsyncChat whose foundTerminator() fails, at",
+  },
+  {
+    promise: "what a producer throws is told",
+    file: "async_chat.ts",
+    from: "    this.#failure = { error };\n    this.#watch(endpoint);",
+    to: "    void error;\n    this.#watch(endpoint);",
+    test: TEST,
+    filter: "AsyncChat whose more() fails, at",
+  },
+  {
+    promise: "what follows a producer that failed is sent",
+    file: "async_chat.ts",
+    from:
+      "      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.\n      throw error;\n    }\n    this.#pump",
+    to: "      throw error;\n    }\n    this.#pump",
+    test: TEST,
+    filter: "AsyncChat whose more() fails, at",
+  },
+  {
+    promise: "a failed connect leaves nobody behind whose handleClose() fails",
+    file: "endpoint.ts",
+    from:
+      "      this.hooks.whenSettled(() => this.hooks.closeForGood());\n    }\n  }",
+    to: "    }\n  }",
+    test: TEST,
+    filter: "Dispatcher whose handleClose() fails, at",
+  },
+  {
+    promise: "what an async close() rejects with is told",
+    file: "hooks.ts",
+    from:
+      "      const result: unknown = target.pollable.close();\n      if (isPromise(result)) this.#follow(result);",
+    to: "      target.pollable.close();",
+    test: TEST,
+    filter: "Dispatcher whose close() fails, at",
+  },
+  {
+    promise: "an ExitNow from handleError() leaves the loop",
+    file: "hooks.ts",
+    from:
+      "    if (error instanceof ExitNow) throw error;\n    this.#target.abort();",
+    to: "    this.#target.abort();",
+    test: TEST,
+    filter: "ExitNow from any hook of a Dispatcher, at",
+  },
+  {
+    promise: "a dispatcher whose close() does not close is closed",
+    file: "hooks.ts",
+    from:
+      "      target.close(); // For an override that throws, or forgets super.close().\n",
+    to: "      // Nothing.\n",
+    test: TEST,
+    filter: "Dispatcher whose close() fails, at",
+  },
+  {
+    promise: "a dispatcher is closed although its handleClose() failed",
+    file: "hooks.ts",
+    from:
+      "    this.fail(error);\n    this.whenSettled(() => this.#finishClose());\n  }",
+    to: "    this.fail(error);\n  }",
+    test: TEST,
+    filter: "Dispatcher whose handleClose() fails, at",
+  },
+  {
+    promise: "a default handleClose() waits for an async close()",
+    file: "dispatcher.ts",
+    from: "    return this.close();\n  }",
+    to: "    this.close();\n  }",
+    test: TEST,
+    filter: "Dispatcher whose close() fails, at",
+  },
+  {
+    promise: "an AsyncChat's handleClose() waits for an async close()",
+    file: "async_chat.ts",
+    from: "    return this.close();",
+    to: "    this.close();",
+    test: TEST,
+    filter: "AsyncChat whose close() fails, at",
+  },
+  {
+    promise: "what a logger's promise rejects with is told",
+    file: "dispatcher.ts",
+    from: "    if (isPromise(logged)) reactorOf(this.#map).follow(logged);",
+    to: "    void logged;",
+    test: TEST,
+    filter: "Dispatcher whose logger fails, at",
+  },
+  {
+    promise: "an onError() that throws leaves it to the console",
+    file: "loop.ts",
+    from: "      } catch (second) {\n        failed(second);\n      }",
+    to: "      } catch {\n        // Nothing.\n      }",
+    test: TEST,
+    filter: "Dispatcher whose handleConnect() fails, at",
+  },
+  {
+    promise: "an onError() that rejects leaves it to the console",
+    file: "loop.ts",
+    from: "        if (!isPromise(told)) return;\n",
+    to: "        return;\n",
+    test: TEST,
+    filter: "onError() that rejects",
+  },
+  {
+    promise:
+      "a logger that rejects what onError() tells it leaves it to the console",
+    file: "log.ts",
+    from:
+      "  if (isPromise(logged)) {\n    logged.then(undefined, (second) => reportError(null, second));\n  }\n",
+    to: "",
+    test: TEST,
+    filter: "Logger that rejects",
+  },
+  {
+    promise: "a predicate that gives a promise is an error",
+    file: "endpoint.ts",
+    from: "  if (!isPromise(answer)) return answer;\n",
+    to: "  if (isPromise(answer)) return answer;\n  return answer;\n",
+    test: TEST,
+    filter: "gives a promise",
+  },
+  {
+    promise: "an ExitNow from handleRead() leaves nobody deaf",
+    file: "endpoint.ts",
+    from:
+      "      if (!this.hooks.pending && this.joined) this.#goOnReading();\n    }",
+    to:
+      "    }\n    if (!this.hooks.pending && this.joined) this.#goOnReading();",
+    test: TEST,
+    filter: "ExitNow from any hook of a Dispatcher, at",
+  },
+  {
+    promise: "a predicate that throws delays nothing that has arrived",
+    file: "endpoint.ts",
+    from:
+      "      this.#wantsWrite = false;\n    }\n    if (!this.joined) return;",
+    to:
+      "      this.#wantsWrite = false;\n      return;\n    }\n    if (!this.joined) return;",
+    test: TEST,
+    filter: "Dispatcher whose writable() fails, at",
+  },
+  {
+    promise:
+      "a loop whose waits end by promises alone gives the runtime its turns",
+    file: "reactor.ts",
+    from:
+      "      if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();\n",
+    to: "",
+    test: TEST,
+    filter: "always has something leaves",
+  },
+  {
+    promise: "an async hook that takes nothing leaves the others their turns",
+    file: "reactor.ts",
+    from:
+      "      if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();\n",
+    to: "",
+    test: TEST,
+    filter: "takes nothing leaves",
+  },
+  {
+    promise: "nothing goes unnoticed that happens while the timeout is set",
+    file: "reactor.ts",
+    from:
+      "    const waiting = new Promise<void>((resolve) => this.#resume = resolve);\n    this.#arm(now);\n    return waiting;",
+    to:
+      "    this.#arm(now);\n    return new Promise<void>((resolve) => this.#resume = resolve);",
+    test: TEST,
+    filter: "while its clock sets",
+  },
+  {
+    promise: "what the streams cannot tell is told to onError()",
+    file: "streams.ts",
+    from:
+      "        if (!this.#canTell(error)) endpoint.reactor.report(error);\n",
+    to: "",
+    test: TEST,
+    filter: "toStreams() whose handleClose() fails, at",
+  },
+  {
+    promise: "the streams flow though handleConnect() left the loop",
+    file: "streams.ts",
+    from:
+      "          if (error instanceof ExitNow) this.#connected.resolve();\n",
+    to: "",
+    test: TEST,
+    filter: "ExitNow from any hook of a Dispatcher with toStreams()",
+  },
+  {
+    promise: "an async close() that the streams call is followed",
+    file: "streams.ts",
+    from: "    if (isPromise(result)) this.#endpoint.reactor.follow(result);",
+    to: "    void result;",
+    test: TEST,
+    filter: "toStreams() whose close() fails, at",
+  },
+  {
+    promise:
+      "a datagram lost while a hook was pending goes to the log when it is closed then",
+    file: "datagram_dispatcher.ts",
+    from: "    else this.map.callLater(0, () => hooks.whenSettled(tell));",
+    to:
+      "    else this.map.callLater(0, () => hooks.whenSettled(() => hooks.fail(error)));",
+    test: TEST,
+    filter: "DatagramDispatcher whose handleWrite() fails, at",
+  },
+  {
+    promise: "shutdown() follows an async close() of a listener",
+    file: "shutdown.ts",
+    from: "        if (isPromise(result)) this.#reactor.follow(result);",
+    to: "        void result;",
+    test: TEST,
+    filter: "listens whose close() fails, at",
+  },
+  {
+    promise: "closeAll() follows an async close()",
+    file: "loop.ts",
+    from: "      if (isPromise(result)) reactor.follow(result);",
+    to: "      void result;",
+    test: TEST,
+    filter: "Dispatcher whose close() fails, at",
+  },
+];
