@@ -35,7 +35,7 @@ const CLIENT = new RegExp(`^(?:[\\w.-]+|${LITERAL})$`);
  */
 export function parseCommand(line: string): [verb: string, argument: string] {
   const [, verb, argument = ""] = /^([a-z]+)(?: +([ -~]*))?$/i
-    .exec(line.trimEnd()) ?? [];
+    .exec(line.replace(/ +$/, "")) ?? [];
   if (verb === undefined) throw new Refusal("500 Syntax error");
   return [verb.toUpperCase(), argument];
 }
@@ -67,7 +67,7 @@ export function parseSender(argument: string, options: MailOptions): string {
   const { path, parameters } = parseEnvelope("FROM", argument);
   for (const [name, value] of parameters) {
     if (!options.isExtended || !["SIZE", "BODY"].includes(name)) {
-      throw new Refusal(`555 Parameter ${name} is not known`);
+      throw unknownParameter(name);
     }
     const pattern = name === "SIZE" ? /^\d{1,20}$/ : /^(?:7BIT|8BITMIME)$/i;
     if (!pattern.test(value)) {
@@ -89,8 +89,13 @@ export function parseRecipient(argument: string): string {
   const { path, parameters } = parseEnvelope("TO", argument);
   if (path === "") throw new Refusal("501 A recipient, please");
   const [name] = parameters.keys();
-  if (name) throw new Refusal(`555 Parameter ${name} is not known`);
+  if (name) throw unknownParameter(name);
   return path;
+}
+
+/** A reply has at most 512 bytes (RFC 5321, section 4.5.3.1.5). */
+function unknownParameter(name: string): Refusal {
+  return new Refusal(`555 Parameter ${name.slice(0, 40)} is not known`);
 }
 
 /** Takes `FROM:<path> NAME=VALUE …` apart. */

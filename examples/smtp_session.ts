@@ -98,7 +98,17 @@ export class SmtpSession extends AsyncChat {
 
   override close() {
     super.close();
-    this.#message?.file.discard(); // it was not acknowledged
+    this.#discard();
+  }
+
+  override abort() {
+    super.abort();
+    this.#discard();
+  }
+
+  /** A message that was not acknowledged is still the client's. */
+  #discard() {
+    this.#message?.file.discard();
     this.#message = null;
   }
 

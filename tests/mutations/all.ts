@@ -12,6 +12,8 @@ import { HOOKS } from "./hooks.ts";
 import { LIMITS } from "./limits.ts";
 import { LOG } from "./log.ts";
 import type { Mutation } from "./mutation.ts";
+import { PARSERS } from "./parsers.ts";
+import { PEERS } from "./peers.ts";
 
 /** All of them. */
 export const MUTATIONS: readonly Mutation[] = [
@@ -20,4 +22,6 @@ export const MUTATIONS: readonly Mutation[] = [
   ...HOOKS,
   ...LOG,
   ...FILES,
+  ...PARSERS,
+  ...PEERS,
 ];
