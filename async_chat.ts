@@ -580,8 +580,8 @@ export class AsyncChat extends Dispatcher {
 
   /**
    * As {@linkcode Dispatcher.startTls}. What came unencrypted behind the answer
-   * to STARTTLS must not pass for something said in secret: then it is an
-   * error, and so it is while producers are unfinished.
+   * to STARTTLS must not pass for something said in secret: then the connection
+   * is over. While producers are unfinished, it is an error.
    *
    * @param options The name to check, and what to secure the connection with.
    * @returns A promise of the end of the handshake.
@@ -589,11 +589,14 @@ export class AsyncChat extends Dispatcher {
    * @throws {Error} If something unencrypted is under way.
    */
   override startTls(options: StartTlsOptions = {}): Promise<void> {
-    this.#begin();
+    const endpoint = this.#begin();
     const isHeld = this.#search !== null && this.#search.matched > 0;
     let obstacle: string;
     if (isHeld || this.#at < this.#data.length) {
       obstacle = "unencrypted bytes wait to be collected";
+      this.#forgetInput();
+      const error = new Error(`Cannot start TLS: ${this}: ${obstacle}`);
+      if (endpoint && !endpoint.closed) return endpoint.refuseTls(error);
     } else if (this.#queue.length > 0) obstacle = "a producer is unfinished";
     else return super.startTls(options);
     return Promise.reject(new Error(`Cannot start TLS: ${this}: ${obstacle}`));

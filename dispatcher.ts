@@ -503,8 +503,9 @@ export class Dispatcher implements Pollable, Disposable {
    * @returns A promise of the end of the handshake: await it in an async hook.
    * @throws {TypeError} If an option has the wrong type.
    * @throws {Error} If it is not connected, or something unencrypted is under
-   * way: a read (so call it inside of `handleRead()` or `handleConnect()`),
-   * bytes not taken by `recv()`, bytes not sent. The plain connection goes on.
+   * way: a read (so call it inside of `handleRead()` or `handleConnect()`), or
+   * bytes not sent. The plain connection goes on. Bytes that wait unread behind
+   * the server's answer are an attack: then the connection is over.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
     try {

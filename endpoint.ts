@@ -35,6 +35,8 @@ const WRITABLE_BELOW = 64 * 1024;
 const LAST_WORDS = 250;
 
 const NO_BYTES = new Uint8Array(0);
+/** Why not to start TLS, where it is the peer's doing, or somebody's in between. */
+const UNREAD = "unencrypted bytes wait to be read";
 
 const READ: Hook = (pollable) => pollable.handleReadEvent();
 const WRITE: Hook = (pollable) => pollable.handleWriteEvent();
@@ -330,7 +332,11 @@ export class Endpoint implements Entry, HookTarget {
     const { outbound } = this;
     const obstacle = this.#tlsObstacle(network);
     if (obstacle !== null) {
-      throw new Error(`Cannot start TLS: ${this.pollable}: ${obstacle}`);
+      const error = new Error(
+        `Cannot start TLS: ${this.pollable}: ${obstacle}`,
+      );
+      if (obstacle === UNREAD) return this.refuseTls(error);
+      throw error;
     }
     const tlsChannel = network.startTls!(this.channel!, hostname, tls);
     outbound.detach();
@@ -343,6 +349,18 @@ export class Endpoint implements Entry, HookTarget {
     return upgrade;
   }
 
+  /**
+   * Ends the connection of one that counts on TLS and must not have it: what it
+   * says next is not for everybody, and what has arrived may be anybody's.
+   */
+  refuseTls(reason: Error): Promise<never> {
+    this.#inbound?.discard();
+    this.outbound.detach();
+    this.outbound.fail(reason);
+    if (this.joined) this.reactor.queue(this);
+    return Promise.reject(reason);
+  }
+
   #tlsObstacle({ startTls }: Network): string | null {
     const inbound = this.#inbound;
     if (this.closed || this.channel === null) return "it is not connected";
@@ -351,7 +369,7 @@ export class Endpoint implements Entry, HookTarget {
     if (this.#writeEnded) return "its writing direction has ended";
     if (!startTls) return "its network has no startTls()";
     if (inbound!.reading) return "a read is in flight: call it inside a hook";
-    if (inbound!.available > 0) return "unencrypted bytes wait to be read";
+    if (inbound!.available > 0) return UNREAD;
     if (this.outbound.pending > 0) return "unencrypted bytes are being sent";
     return null;
   }
@@ -598,13 +616,15 @@ export class Endpoint implements Entry, HookTarget {
     if (!this.outbound.failed || this.#failureTold) return false;
     const inbound = this.#inbound;
     if (inbound === null) return false;
+    if (this.outbound.isDetached) return true; // Nothing more is to be trusted.
     if (this.waitsForReader && !this.#wantsRead && !inbound.ended) return false;
     return !(inbound.available > 0 && this.#wantsRead && !this.#tookNothing);
   }
 
   #dispatchWriteFailure(): void {
     const { error } = this.outbound;
-    const broken = isDisconnect(error);
+    // A handshake that was cut off has failed, however that came.
+    const broken = isDisconnect(error) && !this.outbound.isDetached;
     if (broken && this.#inbound!.reading && this.#lastWords?.index !== -1) {
       this.#lastWords ??= this.#startTimer(
         LAST_WORDS,

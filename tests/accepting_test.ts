@@ -1,11 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertFalse,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
-import { TextLineStream, toText } from "@std/streams";
+import { assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { type Channel, Dispatcher, loop } from "../mod.ts";
 import {
   codedError,
@@ -19,7 +12,7 @@ import {
   watch,
 } from "./fakes.ts";
 import { MockClock, turns } from "./mock_clock.ts";
-import { bytes, rawConnect, type TestMap, text } from "./support.ts";
+import { type TestMap, text } from "./support.ts";
 
 // Connections that wait in the listener
 
@@ -186,79 +179,4 @@ Deno.test("Dispatcher.handleError() reads no stack of an error that says descrip
   handler.logger = logger;
   handler.handleError(codedError("EMFILE"));
   assertMatch(logger.lines[0]!, /\(Error: os error: EMFILE\)$/);
-});
-
-/** A child process that may open 64 files, and what it prints. */
-function startCrowdedServer() {
-  const program = `${import.meta.dirname}/crowded_server.ts`;
-  const run = `ulimit -n 64 && exec "${Deno.execPath()}" run -A "${program}"`;
-  const child = new Deno.Command("sh", {
-    args: ["-c", run],
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const err = toText(child.stderr);
-  const lines = child.stdout
-    .pipeThrough(new TextDecoderStream())
-    .pipeThrough(new TextLineStream())
-    .getReader();
-  const kill = () => {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-  };
-  const deadline = setTimeout(kill, 10_000);
-  return {
-    /** Reads what it prints, until there is `what`. */
-    async readUntil(what: string): Promise<string> {
-      for (;;) {
-        const { value } = await lines.read();
-        if (value === undefined) throw new Error(`It ended: ${await err}`);
-        if (value.includes(what)) return value;
-      }
-    },
-    async [Symbol.asyncDispose](): Promise<void> {
-      kill();
-      await child.status;
-      await err;
-      while (!(await lines.read()).done);
-      clearTimeout(deadline);
-    },
-  };
-}
-
-/** Sends `question`, and reads one answer; empty at the end. */
-async function ask(conn: Deno.Conn, question: string): Promise<string> {
-  await conn.write(bytes(question));
-  const buffer = new Uint8Array(64);
-  const length = await conn.read(buffer).catch(() => 0);
-  return text(buffer.subarray(0, length ?? 0));
-}
-
-Deno.test({
-  name:
-    "Dispatcher on a real server without descriptors survives a hook that throws, and goes on",
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    await using server = startCrowdedServer();
-    const port = Number((await server.readUntil("port")).split(" ")[1]);
-    const addr = { transport: "tcp", hostname: "127.0.0.1", port } as const;
-    using steady = await rawConnect(addr);
-    using failing = await rawConnect(addr);
-    assertEquals(await ask(failing, "hello"), "hello");
-    assertEquals(await ask(steady, "fill"), "filled");
-    using late = await rawConnect(addr);
-    await server.readUntil("accepting paused");
-    const ended = ask(failing, "throw");
-    assertStringIncludes(await server.readUntil("uncaught"), "Error: told to");
-    assertEquals(await ended, "");
-    assertEquals(await ask(steady, "still there?"), "still there?");
-    assertEquals(await ask(steady, "free"), "freed");
-    await server.readUntil("accepting resumed");
-    assertEquals(await ask(late, "at last"), "at last");
-    using another = await rawConnect(addr);
-    assert(await ask(another, "me too"));
-  },
 });

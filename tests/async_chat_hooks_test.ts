@@ -428,16 +428,21 @@ Deno.test("AsyncChat.startTls() refuses what came before it, unencrypted", async
   }
 });
 
-Deno.test("AsyncChat.startTls() refuses an unfinished producer, or a beginning held back", async () => {
+Deno.test("AsyncChat.startTls() ends the connection when a beginning of a terminator is held back", async () => {
   const fake = talk(Talker, quietMap({ network: new SecuringNetwork() }));
   fake.chat.setTerminator("\r\n");
   await arrive(fake, "a\r");
-  await assertRejects(
-    () => fake.chat.startTls(),
-    Error,
-    "wait to be collected",
-  );
-  await arrive(fake, "\n");
+  const start = () => fake.chat.startTls();
+  await assertRejects(start, Error, "wait to be collected");
+  fake.chat.push("secret");
+  await arrive(fake, "\nmore\r\n");
+  assertEquals(fake.chat.taken, "a");
+  assertEquals(fake.chat.events, ["error", "close"]);
+  assertEquals(fake.channel.sent, "");
+});
+
+Deno.test("AsyncChat.startTls() refuses an unfinished producer", async () => {
+  const fake = talk(Talker, quietMap({ network: new SecuringNetwork() }));
   fake.chat.pushWithProducer({ more: () => new Promise<never>(() => {}) });
   await assertRejects(() => fake.chat.startTls(), Error, "is unfinished");
   fake.chat.abort();

@@ -15,6 +15,7 @@ import {
 import { certificates, hasCommand, testTls } from "./certificates.ts";
 import { FakeChannel, LogLines, loopToEnd, quietMap } from "./fakes.ts";
 import { Child } from "./peers.ts";
+import { toText } from "@std/streams";
 import { turns } from "./mock_clock.ts";
 import {
   bytes,
@@ -191,7 +192,7 @@ Deno.test("startTls() outside of a hook is refused: a read is in flight", async 
   await assertUsable(map, client, peer);
 });
 
-Deno.test("startTls() is refused while unencrypted bytes wait", async () => {
+Deno.test("startTls() ends the connection while unencrypted bytes wait: they may be anybody's", async () => {
   await using map = quiet();
   const [client, peer] = await pair(map);
   let refused: Promise<unknown> | null = null;
@@ -200,10 +201,14 @@ Deno.test("startTls() is refused while unencrypted bytes wait", async () => {
     client.handleRead = read;
     client.recv(1);
     refused = assertRefused(client, "unencrypted bytes wait to be read");
+    client.send(bytes("secret"));
   };
-  await loopUntil(map, () => refused !== null);
+  await loopUntil(map, () => client.trace.length === 2);
   await refused;
-  await assertUsable(map, client, peer);
+  assertEquals(client.trace, ["handleError", "handleClose"]);
+  assertEquals(client.received, "");
+  using _peer = peer;
+  assertEquals(await toText(peer.readable), "");
 });
 
 Deno.test("startTls() is refused while bytes are being sent", async () => {
