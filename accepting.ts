@@ -1,6 +1,6 @@
 /**
- * The accepting side of a listener: at most one accept in flight, at most one
- * connection held, no more of them than it may have, and a pause when
+ * The accepting side of a listener: at most one accept in flight, a handful of
+ * connections held, no more of them than it may have, and a pause when
  * descriptors run out.
  *
  * @module
@@ -17,6 +17,9 @@ import {
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
 
+/** How many connections one event may take: who comes in a crowd waits for few. */
+const CROWD = 64;
+
 /** How long accepting pauses at first when descriptors ran out, in ms. */
 const SHORTEST_PAUSE = 50;
 /** What that pause grows to while they stay out. */
@@ -31,6 +34,8 @@ const FAIR_SHARE = 1_000;
 export interface AcceptEvents {
   /** An accept has ended, or another may begin. */
   ready(): void;
+  /** The owner wanted connections when it was last asked. */
+  wanted(): boolean;
   now(): number;
   startTimer: StartTimer;
   /** Accepting has begun to fail for want of descriptors or memory, or works again. */
@@ -49,7 +54,7 @@ export function wasAccepted(channel: Channel): boolean {
   return accepted.has(channel);
 }
 
-/** Accepts ahead of its owner by one connection. */
+/** Accepts ahead of its owner. */
 export class Accepting {
   /** An accept is in flight, or will be when the pause is over. */
   busy = false;
@@ -64,7 +69,7 @@ export class Accepting {
   readonly #maxConnections: number;
   /** How many connections were taken and are not closed. */
   #open = 0;
-  /** Connections for the owner: one, or those whose handshakes have ended. */
+  /** Connections for the owner. */
   #waiting: Channel[] = [];
   /** Those at their handshake, and since when; the oldest comes first. */
   readonly #handshakes = new Map<Channel, number>();
@@ -96,7 +101,11 @@ export class Accepting {
 
   /** Starts an accept, unless one is in flight or something waits already. */
   arm(): void {
-    if (this.busy || this.ready || this.#closed || this.#isFull) return;
+    if (!this.ready) this.#start();
+  }
+
+  #start(): void {
+    if (this.busy || this.#closed || this.#isFull) return;
     if (this.#handshakes.size > MOST_HANDSHAKES) return;
     this.busy = true;
     try {
@@ -159,6 +168,8 @@ export class Accepting {
     if (channel.handshake) this.#secure(channel);
     else this.#waiting.push(channel);
     this.#lookAtRoom();
+    // Whoever waits in the backlog is at hand at once.
+    if (this.#waiting.length < CROWD && this.#events.wanted()) this.#start();
   };
 
   /** A silent client must not keep others waiting, so handshakes run side by side. */

@@ -626,13 +626,22 @@ export class Dispatcher implements Pollable, Disposable {
   }
 
   /**
-   * A connection waits for {@linkcode Dispatcher.accept}. By default it is
-   * handed to {@linkcode Dispatcher.handleAccepted}, and closed if that throws.
+   * Connections wait for {@linkcode Dispatcher.accept}. By default each of them
+   * is handed to {@linkcode Dispatcher.handleAccepted}, and closed if that
+   * throws.
    */
   handleAccept(): void | Promise<void> {
-    const pair = this.accept();
-    if (pair === null) return;
-    const { conn, addr } = pair;
+    for (;;) {
+      const pair = this.accept();
+      if (pair === null) return;
+      const result = this.#handOver(pair);
+      // While it is pending, the others wait.
+      if (isPromise(result)) return result;
+      if (!this.accepting) return;
+    }
+  }
+
+  #handOver({ conn, addr }: Accepted): void | Promise<void> {
     try {
       const result = this.handleAccepted(conn, addr);
       if (!isPromise(result)) return;

@@ -240,6 +240,7 @@ export class Endpoint implements Entry, HookTarget {
       );
     const events: AcceptEvents = {
       ready: () => this.reactor.queue(this),
+      wanted: () => this.joined && this.#wantsRead,
       now: this.#now,
       startTimer: this.#startTimer,
       exhausted: (isOn, error) => warn(isOn, describeError(error)),
@@ -508,7 +509,8 @@ export class Endpoint implements Entry, HookTarget {
   }
 
   read(): void {
-    if (this.hooks.pending) return;
+    // A newcomer that is broken is to be read before that is told.
+    if (this.hooks.pending || this.#interest === null) return;
     if (this.#outcome) this.#dispatchConnect();
     else if (this.#isHalfOpen && !this.#mustTellFailure()) return;
     else if (this.accepting?.ended) this.#dispatchAcceptFailure();
@@ -516,7 +518,7 @@ export class Endpoint implements Entry, HookTarget {
     else if (this.accepting?.ready || this.#inbound?.ready) {
       if (!this.asks) this.#wantsRead = !this.isFull;
       if (this.#wantsRead) this.#dispatchRead();
-    } else if (!this.asks && this.#interest) this.#armRead();
+    } else if (!this.asks) this.#armRead();
   }
 
   #dispatchRead(): void {

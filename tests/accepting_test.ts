@@ -1,4 +1,4 @@
-import { assertEquals, assertFalse, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { type Channel, Dispatcher, loop } from "../mod.ts";
 import {
   codedError,
@@ -39,6 +39,66 @@ async function knock(map: TestMap, acceptor: FakeAcceptor): Promise<Channel> {
   await passes(map, 3);
   return client;
 }
+
+Deno.test("Dispatcher takes a crowd in few passes, and never more than 64 at a time ahead", async () => {
+  const map = quietMap();
+  const acceptor = new FakeAcceptor();
+  const listener = new Listener(acceptor, { map });
+  await passes(map, 1);
+  acceptor.push(...Array.from({ length: 150 }, () => new FakeChannel()));
+  await turns();
+  assertEquals(acceptor.accepts, 64);
+  for (let seen = 0; listener.accepted.length < 150;) {
+    await passes(map, 1);
+    const { length } = listener.accepted;
+    assert(length > seen && length - seen <= 64, `${length - seen} more`);
+    seen = length;
+    await turns();
+  }
+  assert(acceptor.accepts <= 151 + 1);
+  listener.close();
+  for (const conn of listener.accepted) conn.close();
+});
+
+Deno.test("Dispatcher whose handleAccepted() is async takes one of a crowd at a time", async () => {
+  const map = quietMap();
+  const acceptor = new FakeAcceptor();
+  const gates: PromiseWithResolvers<void>[] = [];
+  class Slow extends Dispatcher {
+    override handleAccepted(): Promise<void> {
+      const gate = Promise.withResolvers<void>();
+      gates.push(gate);
+      return gate.promise;
+    }
+  }
+  new Slow(acceptor, { map });
+  acceptor.push(new FakeChannel(), new FakeChannel(), new FakeChannel());
+  for (const count of [1, 2, 3]) {
+    await passes(map, 5);
+    assertEquals(gates.length, count);
+    gates.at(-1)!.resolve();
+  }
+});
+
+Deno.test("Dispatcher that closes in handleAccepted() turns away the rest of a crowd", async () => {
+  const map = quietMap();
+  const acceptor = new FakeAcceptor();
+  class Picky extends Dispatcher {
+    taken = 0;
+    override handleAccepted(): void {
+      this.taken++;
+      this.close();
+    }
+  }
+  const listener = new Picky(acceptor, { map });
+  const clients = Array.from({ length: 5 }, () => new FakeChannel());
+  await passes(map, 1);
+  acceptor.push(...clients);
+  await turns();
+  await loop({ map });
+  assertEquals(listener.taken, 1);
+  assertEquals(clients.filter(({ closed }) => closed).length, 4);
+});
 
 /** How a listener turns clients away for a while. */
 const PAUSES: [string, (listener: FullListener, isFull: boolean) => void][] = [

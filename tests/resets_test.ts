@@ -33,6 +33,8 @@ const python = ["python3", "/usr/bin/python3"].find((name) =>
 
 /** How many clients reset in each test, half of them over TLS. */
 const CLIENTS = 300;
+/** How many connections a listener takes ahead. */
+const CROWD = 64;
 const HALF = CLIENTS / 2;
 /** More than the kernel takes for a peer that does not read. */
 const A_LOT = new Uint8Array(1 << 20);
@@ -377,10 +379,9 @@ testResets("before they are accepted", async (bed) => {
   const gone = () => plain.clientsGone + secure.clientsGone;
   const accepted = () => bed.lives.length - before;
   await loopUntil(bed.map, () => gone() + accepted() === CLIENTS);
-  // The one for which each listener waited may have come before its reset.
-  assertLessOrEqual(accepted(), 2);
+  // Each listener takes a crowd ahead, and some may come before their reset.
   for (const { clientsGone } of [plain, secure]) {
-    assertGreaterOrEqual(clientsGone, HALF - 1);
+    assertGreaterOrEqual(clientsGone, HALF - CROWD);
   }
 });
 
