@@ -17,8 +17,8 @@ import {
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
 
-/** How many connections one event may take: who comes in a crowd waits for few. */
-const CROWD = 64;
+/** How many connections are taken ahead of the owner. */
+const AHEAD = 64;
 
 /** How long accepting pauses at first when descriptors ran out, in ms. */
 const SHORTEST_PAUSE = 50;
@@ -169,7 +169,7 @@ export class Accepting {
     else this.#waiting.push(channel);
     this.#lookAtRoom();
     // Whoever waits in the backlog is at hand at once.
-    if (this.#waiting.length < CROWD && this.#events.wanted()) this.#start();
+    if (this.#waiting.length < AHEAD && this.#events.wanted()) this.#start();
   };
 
   /** A silent client must not keep others waiting, so handshakes run side by side. */

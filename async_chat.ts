@@ -387,7 +387,7 @@ export class AsyncChat extends Dispatcher {
       const result = this.collectIncomingData(view(data, start, stop));
       if (!isFound || isPromise(result) || endpoint.closed) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
-        this.#data === data;
+        this.#data === data && !this.#closesWhenDone;
       if (!isAsBefore) return;
     }
     this.#at = end;

@@ -626,12 +626,13 @@ export class Dispatcher implements Pollable, Disposable {
   }
 
   /**
-   * Connections wait for {@linkcode Dispatcher.accept}. By default each of them
-   * is handed to {@linkcode Dispatcher.handleAccepted}, and closed if that
-   * throws.
+   * A connection waits for {@linkcode Dispatcher.accept}. By default it is
+   * handed to {@linkcode Dispatcher.handleAccepted}, and closed if that throws;
+   * in a pass in which many dispatchers have something to do, as many
+   * connections as there are of those.
    */
   handleAccept(): void | Promise<void> {
-    for (;;) {
+    for (let left = this.#endpoint?.share ?? 1; left > 0; left--) {
       const pair = this.accept();
       if (pair === null) return;
       const result = this.#handOver(pair);

@@ -628,9 +628,14 @@ export class Endpoint implements Entry, HookTarget {
     // A handshake that was cut off has failed, however that came.
     const broken = isDisconnect(error) && !this.outbound.isDetached;
     if (broken && this.#inbound!.reading && this.#lastWords?.index !== -1) {
+      // Where this thread was late, what has come is read within two turns.
+      const { clock } = this.reactor;
       this.#lastWords ??= this.#startTimer(
         LAST_WORDS,
-        () => this.reactor.queue(this),
+        () =>
+          clock.setImmediate(() =>
+            clock.setImmediate(() => this.reactor.queue(this))
+          ),
       );
       return;
     }
@@ -676,7 +681,15 @@ export class Endpoint implements Entry, HookTarget {
 
   // The dispatcher's side
 
-  /** Takes the connection that waits, if one does. */
+  /**
+   * How many connections an accept event may take: where many dispatchers have
+   * their turns in a pass, newcomers must not wait a pass each.
+   */
+  get share(): number {
+    return this.reactor.crowd;
+  }
+
+  /** Takes a connection that waits, if one does. */
   accept(): Channel | null {
     return this.accepting?.take() ?? null;
   }

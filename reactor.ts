@@ -130,6 +130,9 @@ export class Reactor {
   /** Each of them gets every dispatcher in its first pass. */
   readonly onEnter = new Set<(entry: Entry) => void>();
 
+  /** How many have a turn to read in the pass that is under way. */
+  crowd = 0;
+
   #fresh: Entry[] = [];
   #asked: Entry[] = [];
   #someLeft = false;
@@ -429,7 +432,8 @@ export class Reactor {
     if (this.#ready.length > 0) {
       const entries = this.#ready;
       this.#ready = [];
-      visitAll(entries, this.#ready, (entry) => {
+      this.crowd = entries.length;
+      visitAll(entries, () => this.#ready, (entry) => {
         if (entry.reactor !== this) return;
         entry.queued = false;
         if (entry.joined) entry.read();
@@ -439,7 +443,7 @@ export class Reactor {
     if (this.#writers.length > 0) {
       const entries = this.#writers;
       this.#writers = [];
-      visitAll(entries, this.#writers, (entry) => {
+      visitAll(entries, () => this.#writers, (entry) => {
         if (entry.reactor !== this) return;
         entry.writeQueued = false;
         if (entry.joined) entry.write();
@@ -451,13 +455,14 @@ export class Reactor {
 /** Visits all; those that an ExitNow cuts off have their turn in the next pass. */
 function visitAll(
   entries: Entry[],
-  next: Entry[],
+  next: () => Entry[],
   visit: (entry: Entry) => void,
 ): void {
   let at = 0;
   try {
     while (at < entries.length) visit(entries[at++]!);
   } finally {
-    while (at < entries.length) next.push(entries[at++]!);
+    // The list of the next pass is another one when a visited entry has moved.
+    while (at < entries.length) next().push(entries[at++]!);
   }
 }

@@ -296,6 +296,23 @@ Deno.test("AsyncChat.closeWhenDone() goes on reading, but hands out nothing more
   assertEquals(fake.chat.events, ["close"]);
 });
 
+Deno.test("AsyncChat.closeWhenDone() in collectIncomingData() hands out no terminator", async () => {
+  class Curt extends Talker {
+    override collectIncomingData(data: Uint8Array): void {
+      super.collectIncomingData(data);
+      this.push("bye");
+      this.closeWhenDone();
+    }
+  }
+  const fake = talk(Curt);
+  fake.chat.setTerminator("\n");
+  await arrive(fake, "quit\nmore\n");
+  assertEquals(fake.chat.taken, "quit");
+  await loopToEnd(fake.map);
+  assertEquals(fake.channel.sent, "bye");
+  assertEquals(fake.chat.errors, []);
+});
+
 Deno.test("AsyncChat.closeWhenDone() is not hurried by an earlier drain", async () => {
   // The drain is due, and in the same pass more is pushed.
   class Late extends Talker {

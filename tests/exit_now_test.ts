@@ -181,3 +181,36 @@ Deno.test("ExitNow of a hook whose loop() has returned comes from the next one, 
   await assertRejects(() => loop({ map }), ExitNow, "late");
   await loop({ map });
 });
+
+Deno.test("ExitNow in a pass in which another has moved leaves nobody unheard", async () => {
+  class Reader extends Dispatcher {
+    readonly #act: () => void;
+    heard = 0;
+
+    constructor(map: TestMap, act: (reader: Reader) => void) {
+      const channel = new FakeChannel();
+      channel.push("spam", null);
+      super(channel, { map });
+      this.#act = () => act(this);
+    }
+    override handleRead(): void {
+      if (this.recv().length === 0) return;
+      this.heard++;
+      this.#act();
+    }
+    override handleClose(): void {
+      this.close();
+    }
+  }
+  const [map, other] = [quietMap(), quietMap()];
+  new Reader(map, (mover) => mover.addChannel(other));
+  new Reader(map, () => {
+    throw new ExitNow("spam");
+  });
+  const third = new Reader(map, () => {});
+  await assertRejects(() => loopToEnd(map), ExitNow, "spam");
+  assertEquals(third.heard, 0);
+  await loopToEnd(map);
+  await loopToEnd(other);
+  assertEquals(third.heard, 1);
+});

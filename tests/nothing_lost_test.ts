@@ -958,6 +958,35 @@ Deno.test("Dispatcher delivers the last bytes of a broken connection before hand
   assertEquals(map.size, 0);
 });
 
+Deno.test("Dispatcher reads a connection that broke before the loop has looked at it", async () => {
+  const map = quietMap();
+  const pass = poll(0, map);
+  const channel = new FakeChannel();
+  channel.take = () => Promise.reject(new Deno.errors.BrokenPipe("spam"));
+  channel.push("eggs", null);
+  const handler = new Moody(map, channel);
+  handler.send(bytes("spam"));
+  await pass;
+  await loopToEnd(map);
+  assertEquals(handler.received, "eggs");
+  assertEquals(handler.count("handleClose"), 1);
+});
+
+Deno.test("Dispatcher delivers last bytes that come as the wait for them ends", async () => {
+  const { clock, map, channel, handler } = breakWhileSending();
+  await turns();
+  handler.send(bytes("spam"));
+  await turns();
+  // This thread was busy: it sees the timer first, and the read a turn later.
+  clock.skip(300);
+  map.wake();
+  setImmediate(() => channel.push("late", null));
+  await turns();
+  assertEquals(handler.received, "late");
+  assertEquals(handler.count("handleClose"), 1);
+  assertEquals(map.size, 0);
+});
+
 Deno.test("Dispatcher delivers bytes that it held when the connection broke", async () => {
   const { clock, map, channel, handler } = breakWhileSending();
   await turns();

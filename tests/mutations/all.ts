@@ -14,6 +14,7 @@ import { LOG } from "./log.ts";
 import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
 import { PEERS } from "./peers.ts";
+import { SOAKED } from "./soak.ts";
 
 /** All of them. */
 export const MUTATIONS: readonly Mutation[] = [
@@ -24,4 +25,5 @@ export const MUTATIONS: readonly Mutation[] = [
   ...FILES,
   ...PARSERS,
   ...PEERS,
+  ...SOAKED,
 ];

@@ -161,4 +161,51 @@ export const LIMITS: Mutation[] = [
     test: "tests/connect_timeout_test.ts",
     filter: "real attempt over tls",
   },
+  {
+    promise: "newcomers in a busy pass do not wait for a pass each",
+    file: "reactor.ts",
+    from: "this.crowd = entries.length;",
+    to: "this.crowd = 1;",
+    test: "tests/accepting_test.ts",
+    filter: "as many newcomers",
+  },
+  {
+    promise: "newcomers are not taken ahead without end",
+    file: "accepting.ts",
+    from: "this.#waiting.length < AHEAD && ",
+    to: "",
+    test: "tests/accepting_test.ts",
+    filter: "as many newcomers",
+  },
+  {
+    promise:
+      "an async handleAccepted() is not called again while it is pending",
+    file: "dispatcher.ts",
+    from:
+      "if (isPromise(result)) return result;\n      if (!this.accepting) return;",
+    to: "if (!this.accepting) return;",
+    test: "tests/accepting_test.ts",
+    filter: "whose handleAccepted() is async",
+  },
+  {
+    promise: "hostile ones: input without an end is cut",
+    file: "async_chat.ts",
+    from: "    if (room <= 0) {",
+    to: "    if (room <= -1e9) {",
+    test: "tests/hostile_peers_test.ts",
+  },
+  {
+    promise: "hostile ones: silence is cut",
+    file: "deadlines.ts",
+    from: "if (idleTimeout < Infinity) this.#waitIdle(idleTimeout);",
+    to: "",
+    test: "tests/hostile_peers_test.ts",
+  },
+  {
+    promise: "hostile ones: a byte a second is cut",
+    file: "deadlines.ts",
+    from: 'events.startTimer(lifetime, () => events.expired("lifetime"));',
+    to: "",
+    test: "tests/hostile_peers_test.ts",
+  },
 ];

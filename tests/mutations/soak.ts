@@ -1,0 +1,133 @@
+/**
+ * What the soak must notice by itself, and what it has found.
+ *
+ * @module
+ */
+
+import type { Mutation } from "./mutation.ts";
+
+const SOAK = { test: "tests/soak/brief.ts" };
+
+export const SOAKED: Mutation[] = [
+  {
+    ...SOAK,
+    promise: "a soak notices a tail that is lost when a write takes a part",
+    file: "outbound.ts",
+    from: "    chunk.start += length;",
+    to: "    length = asked;\n    chunk.start += length;",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a byte that is lost in reading",
+    file: "inbound.ts",
+    from: "      this.#end = length;",
+    to: "      this.#end = length > 1_000 ? length - 1 : length;",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a buffer that is used again too early",
+    file: "inbound.ts",
+    from: "buffer.slice(this.#start, this.#start + length)",
+    to: "buffer.subarray(this.#start, this.#start + length)",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a buffer that is freed before it is written",
+    file: "outbound.ts",
+    from: "    this.#writingTo = end;",
+    to: "    this.#writingTo = end;\n    giveBuffer(buffer);",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a dispatcher that is left in the map",
+    file: "reactor.ts",
+    from: "    this.members.delete(entry.pollable);",
+    to: "    if (this.activity % 500) this.members.delete(entry.pollable);",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a timer that is left",
+    file: "timers.ts",
+    from: "    for (const timer of this.#timers ?? []) timer.cancel();",
+    to: "",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a timeout of the runtime that is left",
+    file: "endpoint.ts",
+    from: "    reactor.clock.clearTimeout(this.#lingerTimer);",
+    to: "",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a descriptor that is left open",
+    file: "endpoint.ts",
+    from: "    if (this.channel) closeQuietly(this.channel);",
+    to: "    if (this.channel) closeQuietly(this.channel);\n" +
+      "    if (this.channel) Deno.openSync('/dev/null');",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a heap that grows",
+    file: "endpoint.ts",
+    from: "  #leave(): void {",
+    to: "  static readonly kept: unknown[] = [];\n  #leave(): void {\n" +
+      "    Endpoint.kept.push(this);",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a hook's error that ends the loop",
+    file: "hooks.ts",
+    from: "  #failHard(error: unknown): void {",
+    to: "  #failHard(error: unknown): void {\n    throw error;",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a hook that runs after close()",
+    file: "reactor.ts",
+    from: "        if (entry.joined) entry.read();",
+    to: "        entry.read();",
+  },
+  {
+    ...SOAK,
+    promise: "a soak notices a silent peer that is not cut",
+    file: "deadlines.ts",
+    from: "if (idleTimeout < Infinity) this.#waitIdle(idleTimeout);",
+    to: "",
+  },
+  {
+    promise: "closeWhenDone() in the midst of a message is its end",
+    file: "async_chat.ts",
+    from: "this.#data === data && !this.#closesWhenDone;",
+    to: "this.#data === data;",
+    test: "tests/async_chat_send_test.ts",
+    filter: "hands out no terminator",
+  },
+  {
+    promise: "a newcomer that is broken is read before that is told",
+    file: "endpoint.ts",
+    from: "this.hooks.pending || this.#interest === null) return;",
+    to: "this.hooks.pending) return;",
+    test: "tests/nothing_lost_test.ts",
+    filter: "before the loop has looked at it",
+  },
+  {
+    promise: "a busy thread reads what has come before it gives up",
+    file: "endpoint.ts",
+    from: "          clock.setImmediate(() =>\n" +
+      "            clock.setImmediate(() => this.reactor.queue(this))\n" +
+      "          ),",
+    to: "          this.reactor.queue(this) ?? clock,",
+    test: "tests/nothing_lost_test.ts",
+    filter: "as the wait for them ends",
+  },
+  {
+    promise: "an ExitNow beside one that moves leaves nobody unheard",
+    file: "reactor.ts",
+    from: "visitAll(entries, () => this.#ready, (entry)",
+    to:
+      "const next = this.#ready;\n      visitAll(entries, () => next, (entry)",
+    test: "tests/exit_now_test.ts",
+    filter: "in which another has moved",
+  },
+];
