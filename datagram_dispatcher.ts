@@ -24,6 +24,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { describeError } from "./log.ts";
 import {
   type Address,
+  denoNetwork,
   explain,
   formatAddress,
   type SocketOptions,
@@ -297,7 +298,8 @@ export class DatagramDispatcher extends Dispatcher {
    * free one.
    * @throws {TypeError} If the address is none of UDP.
    * @throws {RangeError} If the port is out of range.
-   * @throws {Deno.errors.NotSupported} If Deno runs without `--unstable-net`.
+   * @throws {Deno.errors.NotSupported} If Deno runs without `--unstable-net`, or
+   * the map has a network of its own, as in a simulation.
    * @throws {Deno.errors.AddrInUse} If somebody has the address already.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
    * @throws {Error} If there is no socket, or it is bound already.
@@ -313,6 +315,12 @@ export class DatagramDispatcher extends Dispatcher {
       throw new Error(`Cannot bind: ${this} is bound already`);
     }
     const parsed = checkAddress("bind", address, "0.0.0.0");
+    if (this.map.network !== denoNetwork) {
+      throw new Deno.errors.NotSupported(
+        `Cannot bind: ${this} is a datagram socket, and the network of its ` +
+          "map, a simulated one perhaps, has none: give it to setSocket()",
+      );
+    }
     const socket = openSocket(parsed, this.#reuseAddress);
     const channel = new DatagramChannel(socket);
     endpoint.adopt(channel);

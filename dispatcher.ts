@@ -1048,7 +1048,10 @@ export const selfDriven: WeakSet<object> = new WeakSet([
 export const standsFor: WeakMap<object, object> = new WeakMap();
 
 /** A hook or predicate of a dispatcher's class. */
-function methodOf(dispatcher: Dispatcher, name: keyof Dispatcher): object {
+export function methodOf(
+  dispatcher: Dispatcher,
+  name: keyof Dispatcher,
+): object {
   const method = dispatcher[name] as object;
   return standsFor.get(method) ?? method;
 }

@@ -859,7 +859,8 @@ export class Endpoint implements Entry, HookTarget {
     else if (outcome) outbound.fail(outcome.error);
     outbound.start();
     const inbound = this.#inbound;
-    const mayGoOn = inbound !== null && inbound.hasSpoken && !inbound.reading;
+    // Also while a read waits: between two of its pieces a peer is silent, too.
+    const mayGoOn = inbound !== null && inbound.hasSpoken;
     if (this.channel?.closeWrite) discardInput(this.#inbound!, reactor.clock);
     await outbound.done();
     if (!outbound.failed) {

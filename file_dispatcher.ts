@@ -74,6 +74,7 @@ export class FileWrapper implements Channel, Disposable {
   readonly #file: FileLike;
   readonly #mayBlock: boolean;
   #onWait = () => {};
+  #interrupt = () => {};
   #closed = false;
   /** What was read and not yet delivered, a part of one of the two buffers. */
   #held: Uint8Array = new Uint8Array(0);
@@ -144,7 +145,9 @@ export class FileWrapper implements Channel, Disposable {
   async write(data: Uint8Array): Promise<number> {
     this.#checkOpen("write");
     try {
-      if (this.#file.write) return await this.#file.write(data);
+      if (this.#file.write) {
+        return await this.#unlessClosed(this.#file.write(data));
+      }
     } catch (error) {
       if (!isWrongDirection(error)) throw error;
     }
@@ -156,6 +159,16 @@ export class FileWrapper implements Channel, Disposable {
     if (this.#closed) return;
     this.#closed = true;
     this.#file.close();
+    this.#interrupt();
+  }
+
+  /** Closing does not end a write to a FIFO that is full: nobody waits for it. */
+  #unlessClosed<T>(writing: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const message = "The file was closed";
+      this.#interrupt = () => reject(new Deno.errors.Interrupted(message));
+      writing.then(resolve, reject);
+    });
   }
 
   /** Closes the file: `using file = new FileWrapper(…)`. */

@@ -13,7 +13,12 @@ import {
   showValue,
 } from "./arguments.ts";
 import type { Channel } from "./channel.ts";
-import { connectionOf, Dispatcher, selfDriven } from "./dispatcher.ts";
+import {
+  connectionOf,
+  Dispatcher,
+  methodOf,
+  selfDriven,
+} from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { ExitNow, isPromise } from "./reactor.ts";
 
@@ -373,7 +378,7 @@ export function toStreams(
     throw new TypeError(`Cannot make streams: ${dispatcher} has its streams`);
   }
   for (const name of ["readable", "handleRead", "handleReadEvent"] as const) {
-    const method = dispatcher[name];
+    const method = methodOf(dispatcher, name);
     if (method === Dispatcher.prototype[name] || selfDriven.has(method)) {
       continue;
     }

@@ -154,6 +154,12 @@ export class TimerHeap {
     if (timer.index === 0) this.#onEarlier();
   }
 
+  /** Forgets all timers. */
+  clear(): void {
+    for (const timer of this.#heap) timer.index = -1;
+    this.#heap.length = 0;
+  }
+
   remove(timer: HeapTimer): void {
     const last = this.#heap.pop()!;
     if (last !== timer) {

@@ -12,7 +12,7 @@ import {
   type SocketMap,
   type Timer,
 } from "@asyncore/asyncore";
-import { answerTo, encodeHead } from "./http_answer.ts";
+import { answerTo, encodeHead, type FileFacts } from "./http_answer.ts";
 import {
   type Headers,
   HttpError,
@@ -21,7 +21,6 @@ import {
   RequestParser,
 } from "./http_request.ts";
 import { addressText, quote } from "./logging.ts";
-import type { StaticFiles } from "./static_files.ts";
 
 /** How many bytes to take at a time: so many may be requests that wait. */
 const IN_BUFFER = 4_096;
@@ -36,10 +35,25 @@ const SLOWNESS = 12;
 
 const UNSUPPORTED = /^(CONNECT|DELETE|OPTIONS|PATCH|POST|PUT|TRACE)$/;
 
+/** Where files come from. */
+export interface FileSource {
+  /**
+   * Opens what a request's target names.
+   *
+   * @throws {HttpError} If there is nothing that can be sent.
+   */
+  open(target: string): Promise<OpenFile>;
+}
+
+/** A file that is open, and what is known of it. */
+export interface OpenFile extends FileFacts, Disposable {
+  file: Pick<Deno.FsFile, "read" | "seek">;
+}
+
 /** What an {@linkcode HttpConnection} needs to know. */
 export interface HttpOptions {
   map: SocketMap;
-  files: StaticFiles;
+  files: FileSource;
   logger: Logger;
   /** How many ms a client may be silent, and take for a request. */
   patience: number;
@@ -48,7 +62,7 @@ export interface HttpOptions {
 /** Reads requests, and answers them in order. */
 export class HttpConnection extends AsyncChat {
   override readonly logger: Logger;
-  readonly #files: StaticFiles;
+  readonly #files: FileSource;
   readonly #parser = new RequestParser();
   readonly #decoder = new TextDecoder("latin1");
   #line = "";
@@ -203,7 +217,7 @@ function checkMethod(method: string) {
 
 /** The head and the bytes of a file from `start` to `end`. */
 async function* piecesOf(
-  file: Deno.FsFile,
+  file: OpenFile["file"],
   start: number,
   end: number,
   head: Uint8Array,

@@ -5,14 +5,29 @@
  * @module
  */
 
+import type { IncomingMail, MailStore } from "./smtp_session.ts";
+
 /** How many bytes are gathered before they are written. */
 const CHUNK = 64 * 1024;
+
+/** Keeps messages in a folder. */
+export class MailFolder implements MailStore {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  create(): MessageFile {
+    return new MessageFile(this.#path);
+  }
+}
 
 /**
  * A message on its way into a folder: as `ID.part` until it is complete, then
  * as `ID.eml`. What goes wrong with the disk is told by {@linkcode save}.
  */
-export class MessageFile {
+export class MessageFile implements IncomingMail {
   /** Says when the message came, and is never given twice. */
   readonly id: string = `${
     new Date().toISOString().replace(/\D/g, "")

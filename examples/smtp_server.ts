@@ -19,25 +19,26 @@
 import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
 import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
-import { SmtpSession } from "./smtp_session.ts";
+import { MailFolder } from "./mail_folder.ts";
+import { type MailStore, SmtpSession } from "./smtp_session.ts";
 
 const USAGE = "Usage: smtp_server.ts [--port PORT] FOLDER";
 
 /** Takes clients. */
 class SmtpServer extends Dispatcher {
   override readonly logger = createLogger("SmtpServer");
-  readonly #folder: string;
+  readonly #store: MailStore;
 
-  constructor(port: number, folder: string) {
+  constructor(port: number, store: MailStore) {
     super();
-    this.#folder = folder;
+    this.#store = store;
     this.createSocket();
     this.bind({ hostname: "127.0.0.1", port });
     this.listen();
   }
 
   override handleAccepted(conn: Channel, addr: Deno.Addr) {
-    new SmtpSession(conn, (addr as Deno.NetAddr).hostname, this.#folder);
+    new SmtpSession(conn, (addr as Deno.NetAddr).hostname, this.#store);
   }
 }
 
@@ -48,7 +49,7 @@ async function serve(port: number, folder: string): Promise<number> {
   try {
     await Deno.mkdir(folder, { recursive: true });
     task = `listen on 127.0.0.1:${port}`;
-    server = new SmtpServer(port, folder);
+    server = new SmtpServer(port, new MailFolder(folder));
   } catch (error) {
     console.error(`Cannot ${task}: ${reasonOf(error)}`);
     return 1;

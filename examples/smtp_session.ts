@@ -7,7 +7,6 @@
 
 import { AsyncChat, type Channel, type Timer } from "@asyncore/asyncore";
 import { createLogger, quote, reasonOf } from "./logging.ts";
-import { MessageFile } from "./mail_folder.ts";
 import {
   DataLines,
   parseClient,
@@ -31,9 +30,33 @@ const PATIENCE = 5 * 60_000;
 const CRLF = new TextEncoder().encode("\r\n");
 const EXTENSIONS = ["PIPELINING", `SIZE ${LARGEST_MESSAGE}`, "8BITMIME"];
 
+/** Where messages go. */
+export interface MailStore {
+  /** Begins a message. Nothing of it is kept before it is saved. */
+  create(): IncomingMail;
+}
+
+/** A message on its way into a store: there whole, or not at all. */
+export interface IncomingMail {
+  /** It is never given twice. */
+  readonly id: string;
+  /** Where it will be, for the log. */
+  readonly path: string;
+  /** Adds bytes. Nothing is added while the promise, if there is one, is pending. */
+  add(data: Uint8Array): void | Promise<void>;
+  /**
+   * Keeps it. When this is done, it outlives a power failure.
+   *
+   * @throws Why it cannot be kept; then nothing is left of it.
+   */
+  save(): Promise<void>;
+  /** Leaves nothing of a message that will not be complete. */
+  discard(): Promise<void>;
+}
+
 /** A message that is being received. */
 interface Incoming {
-  file: MessageFile;
+  file: IncomingMail;
   lines: DataLines;
   size: number;
 }
@@ -42,7 +65,7 @@ interface Incoming {
 export class SmtpSession extends AsyncChat {
   override readonly logger = createLogger("SmtpSession");
   readonly #address: string;
-  readonly #folder: string;
+  readonly #store: MailStore;
   readonly #patience: Timer;
   #line = "";
   #isTooLong = false;
@@ -53,10 +76,10 @@ export class SmtpSession extends AsyncChat {
   #recipients: string[] = [];
   #message: Incoming | null = null;
 
-  constructor(conn: Channel, address: string, folder: string) {
+  constructor(conn: Channel, address: string, store: MailStore) {
     super(conn);
     this.#address = address;
-    this.#folder = folder;
+    this.#store = store;
     this.#patience = this.callLater(PATIENCE, () => this.#hangUp("421 Bored"));
     this.maxLength = LONGEST_COMMAND;
     this.setTerminator("\r\n");
@@ -211,7 +234,7 @@ export class SmtpSession extends AsyncChat {
 
   #data(): string {
     if (this.#recipients.length === 0) throw new Refusal("503 First RCPT");
-    const file = new MessageFile(this.#folder);
+    const file = this.#store.create();
     file.add(new TextEncoder().encode(traceHeaders({
       id: file.id,
       client: this.#client,

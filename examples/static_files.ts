@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { FileFacts } from "./http_answer.ts";
+import type { FileSource, OpenFile } from "./http_connection.ts";
 import { HttpError } from "./http_request.ts";
 
 const TYPES = new Map(Object.entries({
@@ -82,13 +82,8 @@ function decode(name: string): string {
   }
 }
 
-/** A file that is open, and what is known of it. */
-export interface OpenFile extends FileFacts, Disposable {
-  file: Deno.FsFile;
-}
-
 /** Opens the files below a root directory. */
-export class StaticFiles {
+export class StaticFiles implements FileSource {
   /** The root as it was given: the permission may hold for this name only. */
   readonly #root: string;
   /** Its real path. */

@@ -19,6 +19,7 @@ import {
   type Channel,
   Dispatcher,
   DispatcherWithSend,
+  type Logger,
   loop,
   type SocketOptions,
   type TlsOptions,
@@ -30,8 +31,6 @@ const USAGE = "Usage: tcp_proxy.ts [--cert FILE --key FILE] [--ca FILE] " +
   "[tls://]HOST:PORT [tls://]HOST:PORT";
 /** How many ms a target may take to answer a connect. */
 const CONNECT_TIMEOUT = 10_000;
-
-const logger = createLogger("tcp_proxy");
 
 /**
  * One buffer serves all, for `send()` copies. `recv()` makes one for each read,
@@ -47,11 +46,13 @@ interface Place {
 
 /** One of two connections: what this one reads, its partner sends. */
 class Side extends DispatcherWithSend {
+  override readonly logger: Logger;
   partner!: Side;
   readonly #name: string;
 
-  constructor(name: string, conn: Channel | null = null) {
+  constructor(name: string, logger: Logger, conn: Channel | null = null) {
     super(conn, { allowHalfOpen: true });
+    this.logger = logger;
     this.#name = name;
   }
 
@@ -86,7 +87,7 @@ class Side extends DispatcherWithSend {
     const reason = error instanceof Deno.errors.UnexpectedEof
       ? "ended without the last word of TLS"
       : reasonOf(error);
-    logger.warn(`${this.#name}: ${reason}`);
+    this.logger.warn(`${this.#name}: ${reason}`);
     this.partner.abort();
     this.abort();
   }
@@ -96,12 +97,17 @@ class Side extends DispatcherWithSend {
 }
 
 /** Makes a pair of each client and a connection to the target. */
-class Proxy extends Dispatcher {
-  override readonly logger = logger;
+export class Proxy extends Dispatcher {
+  override readonly logger: Logger;
   readonly #target: Place;
 
-  constructor(listen: Place, target: Place) {
+  constructor(
+    listen: Place,
+    target: Place,
+    logger: Logger = createLogger("tcp_proxy"),
+  ) {
     super();
+    this.logger = logger;
     this.#target = target;
     this.createSocket(listen.options);
     this.bind(listen.address);
@@ -109,8 +115,9 @@ class Proxy extends Dispatcher {
   }
 
   override handleAccepted(conn: Channel, addr: Deno.Addr) {
-    const client = new Side(`client ${addressText(addr)}`, conn);
-    const target = new Side(`target of ${addressText(addr)}`);
+    const { logger } = this;
+    const client = new Side(`client ${addressText(addr)}`, logger, conn);
+    const target = new Side(`target of ${addressText(addr)}`, logger);
     client.partner = target;
     target.partner = client;
     target.createSocket(this.#target.options);
@@ -119,7 +126,7 @@ class Proxy extends Dispatcher {
 
   /** One client's trouble is not the others'. */
   override handleError(error: unknown) {
-    logger.error(`cannot serve a client: ${reasonOf(error)}`);
+    this.logger.error(`cannot serve a client: ${reasonOf(error)}`);
   }
 }
 
@@ -137,7 +144,7 @@ function parsePlace(text: string, tls: TlsOptions): Place {
 
 /** Serves until Ctrl-C. */
 async function serve(proxy: Proxy): Promise<void> {
-  using _ = shutdownAtCtrlC(logger);
+  using _ = shutdownAtCtrlC(proxy.logger);
   console.log(`listening on ${addressText(proxy.addr)}`);
   await loop();
 }

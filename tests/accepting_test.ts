@@ -11,7 +11,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import { type TestMap, text } from "./support.ts";
 
 // Connections that wait in the listener

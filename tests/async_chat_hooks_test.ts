@@ -15,7 +15,7 @@ import {
   passes,
   quietMap,
 } from "./fakes.ts";
-import { turns } from "./mock_clock.ts";
+import { turns } from "../testing/mock_clock.ts";
 import { bytes, text } from "./support.ts";
 
 // Asynchronous hooks

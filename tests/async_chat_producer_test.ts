@@ -17,7 +17,7 @@ import {
 } from "../mod.ts";
 import { talk, Talker, Valve } from "./chats.ts";
 import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
-import { turns } from "./mock_clock.ts";
+import { turns } from "../testing/mock_clock.ts";
 import { bytes, connectedPair, loopUntil, TestMap, turn } from "./support.ts";
 
 /** A source that a test can look at. */

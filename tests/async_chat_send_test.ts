@@ -17,7 +17,7 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import { bytes, type TestMap, text } from "./support.ts";
 
 /** A chat that is connecting; `network.succeed(channel)` ends that. */

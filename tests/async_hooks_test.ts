@@ -19,7 +19,7 @@ import {
   type RecorderOptions,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import { bytes, connectedPair, type TestMap, text } from "./support.ts";
 
 /** The hooks that a {@linkcode Gated} can make wait. */

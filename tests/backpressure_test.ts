@@ -24,7 +24,7 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import { turns } from "./mock_clock.ts";
+import { turns } from "../testing/mock_clock.ts";
 import {
   loopUntil,
   rawConnect,

@@ -15,7 +15,7 @@ import {
   quietMap,
   Recorder,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import { ScopedMap } from "./support.ts";
 
 /** A dispatcher that connects to a network which does not answer. */

@@ -26,7 +26,7 @@ import {
   watch,
   type Watched,
 } from "./fakes.ts";
-import { MockClock } from "./mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import { type TestMap, turn } from "./support.ts";
 
 // How a hook fails

@@ -49,7 +49,7 @@ import {
   type Story,
   type Victim,
 } from "./hook_matrix.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import {
   bytes,
   captureConsole,

@@ -30,7 +30,7 @@ import {
   type RecorderOptions,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import {
   bytes,
   loopUntil,

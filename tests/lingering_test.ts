@@ -19,7 +19,7 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,

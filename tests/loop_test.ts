@@ -21,7 +21,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import { bytes, loopUntil, type TestMap, TestServer, text } from "./support.ts";
 
 /** A recorder whose predicates are written down too, and can do things. */

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Dispatcher, DispatcherWithSend, loop, poll } from "../mod.ts";
 import { Echo, FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
-import { MockClock } from "./mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import { bytes, type TestMap, turn } from "./support.ts";
 
 // Events

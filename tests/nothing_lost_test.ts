@@ -29,7 +29,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
@@ -674,6 +674,28 @@ Deno.test("Dispatcher.close() ends the writing direction and reads what nobody w
   assert(channel.closed);
   assert(done.settled);
   assertEquals(handler.trace, []);
+  assertEquals(clock.armed, 0);
+});
+
+Deno.test("Dispatcher.close() between two pieces of a peer's lets it go on talking", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const handler = new Recorder(map, channel);
+  const done = watch(loop({ map }));
+  channel.push("first");
+  await turns(); // and a read waits for the next
+  handler.send(bytes("answer"));
+  handler.close();
+  await turns();
+  assert(channel.writeEnded);
+  await clock.advance(200);
+  assertFalse(channel.closed, "what comes now would be answered with a reset");
+  channel.push("second", null);
+  await turns();
+  assert(channel.closed);
+  assert(done.settled);
+  assertEquals(channel.unread, 0);
   assertEquals(clock.armed, 0);
 });
 

@@ -16,7 +16,7 @@ import { certificates, hasCommand, testTls } from "./certificates.ts";
 import { FakeChannel, LogLines, loopToEnd, quietMap } from "./fakes.ts";
 import { Child } from "./peers.ts";
 import { toText } from "@std/streams";
-import { turns } from "./mock_clock.ts";
+import { turns } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,

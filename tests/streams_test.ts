@@ -45,7 +45,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { turns } from "./mock_clock.ts";
+import { turns } from "../testing/mock_clock.ts";
 
 const MIB = 1024 * 1024;
 const MARK = 64 * 1024;

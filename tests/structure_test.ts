@@ -4,9 +4,11 @@ const ROOT = new URL("../", import.meta.url);
 /** The folders whose code the promises about functions hold for. */
 const FOLDERS = [
   "",
+  "testing/",
   "examples/",
   "tests/",
   "tests/fuzz/",
+  "tests/scenarios/",
   "tests/mutations/",
   "tests/soak/",
   "tools/",
@@ -107,31 +109,52 @@ function blocksOf(source: string): Span[] {
   return blocks;
 }
 
-const LIBRARY = filesOf("");
+const CORE = filesOf("");
+const TESTING = filesOf("testing/");
+const LIBRARY = [...CORE, ...TESTING];
+/** The one thing that is not the library's own: on whose behalf code runs. */
+const ELSEWHERE = new Map([["testing/host_context.ts", "node:async_hooks"]]);
+
+/** The paths from the root that a module imports. */
+function pathsFrom(path: string): string[] {
+  return importsOf(read(path))
+    .filter((name) => name !== ELSEWHERE.get(path))
+    .map((name) =>
+      name.startsWith(".")
+        ? new URL(name, `file:///${path}`).pathname.slice(1)
+        : name
+    );
+}
 
 Deno.test("Library modules import one another in one direction", () => {
-  const graph = new Map(LIBRARY.map((path) => [
-    path,
-    importsOf(read(path)).map((name) => name.replace(/^\.\//, "")),
-  ]));
+  const graph = new Map(LIBRARY.map((path) => [path, pathsFrom(path)]));
   assertGreater([...graph.values()].flat().length, LIBRARY.length);
   assertEquals(findCircle(graph), []);
 });
 
 Deno.test("Library modules import nothing but one another", () => {
   for (const path of LIBRARY) {
-    for (const name of importsOf(read(path))) {
-      assert(name.startsWith("./"), `${path} imports ${name}`);
-      assert(LIBRARY.includes(name.slice(2)), `${path} imports ${name}`);
+    for (const name of pathsFrom(path)) {
+      assert(LIBRARY.includes(name), `${path} imports ${name}`);
     }
   }
 });
 
-Deno.test("Library module mod.ts holds nothing but re-exports", () => {
-  const rest = withoutComments(read("mod.ts"))
-    .replace(/^export (?:type )?(?:\{[^}]*\}|\*) from "[^"]+";$/gm, "");
-  assertEquals(rest.trim(), "");
+Deno.test("Library modules do not import the tools for tests", () => {
+  for (const path of CORE.filter((path) => path !== "testing.ts")) {
+    for (const name of pathsFrom(path)) {
+      assert(!/^testing[./]/.test(name), `${path} imports ${name}`);
+    }
+  }
 });
+
+for (const path of ["mod.ts", "testing.ts"]) {
+  Deno.test(`Library module ${path} holds nothing but re-exports`, () => {
+    const rest = withoutComments(read(path))
+      .replace(/^export (?:type )?(?:\{[^}]*\}|\*) from "[^"]+";$/gm, "");
+    assertEquals(rest.trim(), "");
+  });
+}
 
 Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
   const long: string[] = [];

@@ -25,7 +25,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "./mock_clock.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
 import { bytes } from "./support.ts";
 
 /** A map on a clock of its own, and the times at which its timers ran. */

@@ -2,9 +2,12 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Answer, answerTo as decide } from "../../examples/http_answer.ts";
-import { HttpConnection } from "../../examples/http_connection.ts";
+import {
+  HttpConnection,
+  type OpenFile,
+} from "../../examples/http_connection.ts";
 import { HttpError, type HttpRequest } from "../../examples/http_request.ts";
-import { type OpenFile, StaticFiles } from "../../examples/static_files.ts";
+import { StaticFiles } from "../../examples/static_files.ts";
 import type { Channel, SocketMap } from "../../mod.ts";
 import { LogLines, pattern } from "../fakes.ts";
 import { TestMap } from "../support.ts";
@@ -89,11 +92,11 @@ interface Expected {
 }
 
 /** All of a file. */
-function contentOf({ file }: OpenFile): Binary {
+async function contentOf({ file }: OpenFile): Promise<Binary> {
   const buffer = new Uint8Array(100_000);
   let length = 0;
   for (let got: number | null = 0; got !== null; length += got ?? 0) {
-    got = file.readSync(buffer.subarray(length));
+    got = await file.read(buffer.subarray(length));
   }
   return toBinary(buffer.subarray(0, length));
 }
@@ -110,7 +113,7 @@ async function expected(request: HttpRequest): Promise<Expected> {
     }
     using open = await files.open(request.target);
     const { status, headers, start, end }: Answer = decide(request, open);
-    const body = isHead ? "" : contentOf(open).slice(start, end);
+    const body = isHead ? "" : (await contentOf(open)).slice(start, end);
     return { status, headers, body, closes };
   } catch (error) {
     if (!(error instanceof HttpError)) throw error;
@@ -182,7 +185,7 @@ fuzz({
   async check(target) {
     try {
       using open = await files.open(target);
-      const content = contentOf(open);
+      const content = await contentOf(open);
       assert(!content.includes(SECRET));
       assertEquals(content.length, open.size);
     } catch (error) {

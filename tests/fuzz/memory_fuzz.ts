@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { HttpConnection } from "../../examples/http_connection.ts";
+import { MailFolder } from "../../examples/mail_folder.ts";
 import { SmtpSession } from "../../examples/smtp_session.ts";
 import { StaticFiles } from "../../examples/static_files.ts";
 import {
@@ -178,6 +179,7 @@ fuzz({
 });
 
 const folder = Deno.makeTempDirSync();
+const store = new MailFolder(folder);
 addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
 
 class QuietSession extends SmtpSession {
@@ -201,7 +203,7 @@ fuzz({
     await checkMemory(
       said,
       socketMap,
-      (channel) => new QuietSession(channel, "127.0.0.1", folder),
+      (channel) => new QuietSession(channel, "127.0.0.1", store),
     );
     for (const name of await untilComplete(folder)) {
       Deno.removeSync(`${folder}/${name}`);

@@ -1,6 +1,7 @@
 /** The mail server's conversations, from the first byte to the files. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { MailFolder } from "../../examples/mail_folder.ts";
 import { SmtpSession } from "../../examples/smtp_session.ts";
 import { socketMap } from "../../mod.ts";
 import { LogLines } from "../fakes.ts";
@@ -19,6 +20,7 @@ const LONGEST_COMMAND = 553;
 const MOST_ERRORS = 20;
 
 const folder = Deno.makeTempDirSync();
+const store = new MailFolder(folder);
 addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
 
 /** A session that keeps its log to itself, and what goes wrong. */
@@ -50,7 +52,7 @@ async function converse(pieces: Binary[]): Promise<Outcome> {
   const answer = await answerTo(
     pieces,
     socketMap,
-    (channel) => new Session(channel, "127.0.0.1", folder),
+    (channel) => new Session(channel, "127.0.0.1", store),
   );
   assertEquals(Session.errors, []);
   for (const line of Session.log.lines) assertMatch(line, /^[^\p{C}]*$/u);

@@ -15,6 +15,8 @@ import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
 import { PEERS } from "./peers.ts";
 import { SOAKED } from "./soak.ts";
+import { SCENARIOS } from "./scenarios.ts";
+import { TOOLS } from "./tools.ts";
 
 /** All of them. */
 export const MUTATIONS: readonly Mutation[] = [
@@ -26,4 +28,6 @@ export const MUTATIONS: readonly Mutation[] = [
   ...PARSERS,
   ...PEERS,
   ...SOAKED,
+  ...SCENARIOS,
+  ...TOOLS,
 ];

@@ -1,0 +1,104 @@
+/**
+ * A log that three processes keep: a primary and its followers `a` and `b`. A
+ * record is acknowledged when two of the three disks have it, so no failure of
+ * one loses it. Whoever was away catches up.
+ *
+ *     deno run --allow-net examples/replicated_log.ts
+ *     deno run -A examples/replicated_log.ts primary 8010 primary.log
+ *     deno run -A examples/replicated_log.ts a 8010 a.log
+ *     deno task example replicated_log    (where JSR cannot be reached)
+ *
+ * Without arguments it shows how it works, in one process and in memory. Talk
+ * to a primary by `nc 127.0.0.1 8010`: `append KEY TEXT` adds a record, once
+ * for each key, and `read` shows all. Ctrl-C ends a member.
+ *
+ * There is no election: while the primary is away, nothing can be appended, and
+ * it comes back as the primary. If its disk is lost, the longest of the other
+ * files takes the place of `primary.log`: it has all that was acknowledged.
+ *
+ * @module
+ */
+
+import { type Address, loop, shutdown, socketMap } from "@asyncore/asyncore";
+import { shutdownAtCtrlC } from "./ctrl_c.ts";
+import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
+import { type Disk, FileDisk } from "./replicated_disk.ts";
+import { Follower, LogClient } from "./replicated_follower.ts";
+import { Primary } from "./replicated_primary.ts";
+
+const USAGE = "Usage: replicated_log.ts [primary|a|b PORT FILE]";
+const FOLLOWERS = ["a", "b"];
+
+/** Forgets all at the end of the program. */
+class MemoryDisk implements Disk {
+  readonly #records: string[] = [];
+  read = () => [...this.#records];
+  write = (records: readonly string[]) => {
+    this.#records.push(...records);
+    return Promise.resolve();
+  };
+  sync = () => Promise.resolve();
+}
+
+/** What happens when members fail, and come back. */
+async function demonstrate(): Promise<number> {
+  const [disk, ...disks] = [1, 2, 3].map(() => new MemoryDisk());
+  const primary = new Primary(0, disk!, FOLLOWERS);
+  const follow = (i: number) =>
+    new Follower(FOLLOWERS[i]!, primary.addr as Address, disks[i]!);
+  const [a, b] = [follow(0), follow(1)];
+  const client = new LogClient(primary.addr as Address);
+  const looping = loop();
+
+  await client.append("spam");
+  console.log("spam is acknowledged; now b fails");
+  b.close();
+  await client.append("eggs");
+  console.log("eggs is acknowledged, as the primary and a have it; a fails");
+  a.close();
+  const appended = client.append("ham");
+  console.log("ham waits for a majority; b comes back, and catches up");
+  follow(1);
+  await appended;
+  const texts = (await client.read()).map((record) => record.split(" ")[1]);
+  console.log(`ham is acknowledged; the log is ${texts.join(", ")}`);
+  await shutdown();
+  await looping;
+  return 0;
+}
+
+/** Is one of the members until Ctrl-C. */
+async function serve(role: string, port: number, path: string) {
+  using end = new DisposableStack();
+  try {
+    const disk = end.use(new FileDisk(path));
+    if (role === "primary") {
+      const primary = new Primary(port, disk, FOLLOWERS);
+      console.log(`listening on ${addressText(primary.addr)}`);
+    } else new Follower(role, { hostname: "127.0.0.1", port }, disk);
+  } catch (error) {
+    console.error(`Cannot be ${role}: ${reasonOf(error)}`);
+    return 1;
+  }
+  end.use(shutdownAtCtrlC(socketMap.logger!));
+  await loop();
+  return 0;
+}
+
+async function main(args: string[]): Promise<number> {
+  const [role = "primary", port = "", path, ...rest] = args;
+  socketMap.logger = createLogger(role);
+  if (args.length === 0) return await demonstrate();
+  const isKnown = ["primary", ...FOLLOWERS].includes(role);
+  if (!isKnown || path === undefined || rest.length > 0) {
+    console.error(USAGE);
+    return 2;
+  }
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
+    return 2;
+  }
+  return await serve(role, Number(port), path);
+}
+
+if (import.meta.main) Deno.exitCode = await main(Deno.args);

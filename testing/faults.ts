@@ -1,0 +1,222 @@
+/**
+ * What goes wrong in a simulation, and when: every fault has a name of its own,
+ * by which it can be left out of the next run.
+ *
+ * @module
+ */
+
+import { checkOptions, showValue } from "../arguments.ts";
+import { Dice, hashText } from "./dice.ts";
+
+/**
+ * How likely each kind of fault is. A chance is a number from 0 to 1, a rate
+ * the average number of times in a simulated minute. What is left out never
+ * happens.
+ */
+export interface Faults {
+  /** The chance that a piece under way resets its connection. */
+  reset?: number;
+  /** The chance that a piece is late, by up to {@linkcode Faults.stallTime}. */
+  stall?: number;
+  /**
+   * How late a stalled piece may be, in simulated milliseconds.
+   *
+   * @default {5_000}
+   */
+  stallTime?: number;
+  /** The chance that a write travels in pieces, or a read gets only a part. */
+  split?: number;
+  /** The chance that a write takes only a part of what it is given. */
+  partial?: number;
+  /** The chance that a connect is refused. */
+  refuse?: number;
+  /** The chance that a connect is never answered. */
+  blackhole?: number;
+  /** The chance that a name is not found, for the moment. */
+  lookup?: number;
+  /** The chance that a connection is accepted late, by up to a second. */
+  acceptDelay?: number;
+  /** The chance that what has arrived before a reset is lost with it. */
+  resetDiscards?: number;
+  /** The rate at which each pair of hosts is cut off, both ways or one way. */
+  partition?: number;
+  /** The rate at which each host crashes that {@linkcode SimHost} can restart. */
+  crash?: number;
+  /**
+   * How long a partition or a crash lasts at most, in simulated milliseconds.
+   *
+   * @default {10_000}
+   */
+  outage?: number;
+  /** By how many milliseconds the clocks of hosts differ at most. */
+  skew?: number;
+  /** By which share the clocks of hosts run too fast or too slow at most. */
+  drift?: number;
+}
+
+/** A set of faults by its name. */
+export type FaultLevel = "none" | "mild" | "harsh";
+
+const LEVELS: Record<FaultLevel, Faults> = {
+  none: {},
+  mild: { stall: 0.005, split: 0.2, partial: 0.05, acceptDelay: 0.05 },
+  harsh: {
+    reset: 0.001,
+    stall: 0.01,
+    split: 0.3,
+    partial: 0.2,
+    refuse: 0.02,
+    blackhole: 0.01,
+    lookup: 0.01,
+    acceptDelay: 0.1,
+    resetDiscards: 0.5,
+    partition: 0.5,
+    crash: 0.5,
+    skew: 60_000,
+    drift: 0.0005,
+  },
+};
+
+const TIMES: readonly string[] = ["stallTime", "outage", "skew"];
+const RATES: readonly string[] = ["partition", "crash"];
+/** Everything that a {@linkcode Faults} may have. */
+const NAMES: readonly string[] = [
+  ...Object.keys(LEVELS.harsh),
+  ...TIMES,
+];
+
+/**
+ * Makes a whole set of what a caller gave.
+ *
+ * @throws {TypeError} If it is neither a set nor the name of one.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function parseFaults(faults: Faults | FaultLevel): Required<Faults> {
+  if (typeof faults === "string") {
+    if (!Object.hasOwn(LEVELS, faults)) {
+      throw new TypeError(
+        `faults must be "none", "mild", "harsh" or an object, got ${
+          showValue(faults)
+        }`,
+      );
+    }
+    return parseFaults(LEVELS[faults]);
+  }
+  checkOptions(faults);
+  for (const [name, value] of Object.entries(faults)) {
+    if (!NAMES.includes(name)) {
+      throw new TypeError(
+        `faults has no "${name}": there are ${NAMES.join(", ")}`,
+      );
+    }
+    const most = TIMES.includes(name) || RATES.includes(name) ? Infinity : 1;
+    if (!(value >= 0 && value <= most)) {
+      const range = most === 1 ? "from 0 to 1" : "0 or more";
+      throw new RangeError(`faults.${name} must be ${range}, got ${value}`);
+    }
+  }
+  const none = Object.fromEntries(NAMES.map((name) => [name, 0]));
+  return { ...none, stallTime: 5_000, outage: 10_000, ...faults } as Required<
+    Faults
+  >;
+}
+
+/** A fault that happened. */
+export interface FaultEvent {
+  /** Its name, the same in every run with the same seed. */
+  readonly id: string;
+  /** When, in simulated ms. */
+  readonly time: number;
+}
+
+/** A kind of question to fate, and its number. */
+export interface Kind {
+  readonly name: string;
+  readonly number: number;
+}
+
+/** Makes a kind of question. */
+export function kindOf(name: string): Kind {
+  return { name, number: hashText(name) };
+}
+
+/** There are many, and their names are seldom asked for. */
+class Fault implements FaultEvent {
+  readonly time: number;
+  readonly #kind: Kind;
+  readonly #where: string;
+  readonly #nth: number;
+
+  constructor(time: number, kind: Kind, where: string, nth: number) {
+    this.time = time;
+    this.#kind = kind;
+    this.#where = where;
+    this.#nth = nth;
+  }
+
+  get id(): string {
+    return faultId(this.#kind, this.#where, this.#nth);
+  }
+  toString(): string {
+    return `fault ${this.id}`;
+  }
+}
+
+function faultId(kind: Kind, where: string, nth: number): string {
+  return nth === 0 ? `${kind.name} ${where}` : `${kind.name} ${where} ${nth}`;
+}
+
+/** What {@linkcode Fate} needs of its simulation. */
+export interface FateOptions {
+  /** The names of faults that may happen; `null` for all. */
+  only: ReadonlySet<string> | null;
+  now: () => number;
+  /** Writes a fault down. */
+  note: (fault: { toString(): string }) => void;
+}
+
+/** Decides what goes wrong, and writes it down. */
+export class Fate {
+  readonly dice: Dice;
+  readonly faults: Required<Faults>;
+  /** What has gone wrong so far, in order. */
+  readonly events: FaultEvent[] = [];
+  readonly #options: FateOptions;
+
+  constructor(seed: number, faults: Required<Faults>, options: FateOptions) {
+    this.dice = new Dice(seed);
+    this.faults = faults;
+    this.#options = options;
+  }
+
+  /**
+   * Whether a fault of this kind and chance happens: to the `nth` of what
+   * `where` names, whose number is `key`.
+   */
+  strikes(
+    kind: Kind,
+    chance: number,
+    where: string,
+    key: number,
+    nth: number = 0,
+  ): boolean {
+    if (chance === 0) return false;
+    if (this.dice.roll(kind.number, key, nth) >= chance) return false;
+    const { only, now, note } = this.#options;
+    if (only !== null && !only.has(faultId(kind, where, nth))) return false;
+    const fault = new Fault(now(), kind, where, nth);
+    this.events.push(fault);
+    note(fault);
+    return true;
+  }
+
+  /** A number from `low` to `high` for this kind of question. */
+  between(low: number, high: number, kind: Kind, key: number, nth = 0): number {
+    return this.dice.between(low, high, kind.number, key, nth);
+  }
+
+  /** A whole number from 1 to `most`. */
+  upTo(most: number, kind: Kind, key: number, nth = 0): number {
+    return 1 + Math.floor(this.dice.roll(kind.number, key, nth) * most);
+  }
+}

@@ -1,0 +1,371 @@
+/**
+ * A network, its hosts and their time, all simulated: {@linkcode SimNetwork}.
+ *
+ * @module
+ */
+
+import {
+  checkFunction,
+  checkInteger,
+  checkMilliseconds,
+  checkOptions,
+  checkText,
+  showValue,
+} from "../arguments.ts";
+import {
+  type FaultEvent,
+  type FaultLevel,
+  type Faults,
+  parseFaults,
+} from "./faults.ts";
+import type { HostContext } from "./host_context.ts";
+import { MOST_HOSTS } from "./outages.ts";
+import { isolateHosts } from "./sim_globals.ts";
+import {
+  beginHost,
+  type CrashOptions,
+  lifeOf,
+  makeHost,
+  type SimHost,
+} from "./sim_host.ts";
+import { World } from "./sim_world.ts";
+
+/** Options of a {@linkcode SimNetwork}. */
+export interface SimNetworkOptions {
+  /**
+   * Whence all chance comes: the same seed gives the same run.
+   *
+   * @default {1}
+   */
+  seed?: number;
+  /**
+   * How long a packet takes from host to host, at least and at most, in
+   * simulated milliseconds.
+   *
+   * @default {[1, 20]}
+   */
+  latency?: readonly [least: number, most: number];
+  /**
+   * How many bytes a second go from one host to another.
+   *
+   * @default {Infinity}
+   */
+  bandwidth?: number;
+  /**
+   * What goes wrong, and how often.
+   *
+   * @default {"none"}
+   */
+  faults?: Faults | FaultLevel;
+  /**
+   * The names of the faults that may happen: no others do. For what `shrink()`
+   * has found.
+   *
+   * @default {all}
+   */
+  only?: Iterable<string>;
+}
+
+/** Options of {@linkcode SimNetwork.run}. */
+export interface RunOptions {
+  /** The run is over when this returns true. It is asked after each event. */
+  until?: () => boolean;
+  /**
+   * How long to run at most, in simulated milliseconds from now.
+   *
+   * @default {60_000}
+   */
+  limit?: number;
+}
+
+/** Options of {@linkcode SimNetwork.partition}. */
+export interface PartitionOptions {
+  /**
+   * Whether only what the first hosts send to the others is lost.
+   *
+   * @default {false}
+   */
+  oneWay?: boolean;
+}
+
+/** The scenario's place in a simulation. */
+export let contextOf: (sim: SimNetwork) => HostContext;
+/** Tells later what has happened until now. */
+export let traceOf: (sim: SimNetwork) => () => string;
+
+/**
+ * A simulated network: hosts that run unchanged dispatchers, in simulated time,
+ * under faults that chance or the test brings. Nothing real is used, so it
+ * needs no permission, and the same seed gives the same run, event by event.
+ *
+ * Connections keep what TCP promises, and nothing else: they are split and
+ * coalesced, stall, fill up, end one way, are refused, lost and reset. On a host
+ * `Date`, `performance.now()`, `Math.random()` and the random numbers of
+ * `crypto` are the host's own; timers, files and sockets of Deno end the run with
+ * a {@linkcode SimulationError} that says what to use instead.
+ *
+ * TLS is simulated from outside: a handshake that takes time and fails against a
+ * peer that speaks plainly; nothing is encrypted, and no certificate is looked
+ * at. There is no `startTls()` and there are no datagrams: both throw.
+ *
+ * @example An echo server and its client, on a bad line
+ * ```ts
+ * import { type Channel, Dispatcher, DispatcherWithSend } from "@asyncore/asyncore";
+ * import { SimNetwork } from "@asyncore/asyncore/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Echo extends DispatcherWithSend {
+ *   override handleRead() {
+ *     this.send(this.recv());
+ *   }
+ * }
+ *
+ * class Server extends Dispatcher {
+ *   override handleAccepted(conn: Channel) {
+ *     new Echo(conn);
+ *   }
+ * }
+ *
+ * class Client extends DispatcherWithSend {
+ *   answer = "";
+ *   override handleRead() {
+ *     this.answer += new TextDecoder().decode(this.recv());
+ *   }
+ * }
+ *
+ * const faults = { split: 0.5, stall: 0.1 };
+ * const sim = new SimNetwork({ seed: 7, faults });
+ * sim.host("server", () => {
+ *   const server = new Server();
+ *   server.createSocket();
+ *   server.bind({ port: 7 });
+ *   server.listen();
+ * });
+ * const client = sim.host("client").run(() => new Client());
+ * client.createSocket();
+ * client.connect({ hostname: "server", port: 7 });
+ * client.send(new TextEncoder().encode("spam, eggs and spam"));
+ * await sim.run({ until: () => client.answer.length === 19 });
+ * assertEquals(client.answer, "spam, eggs and spam");
+ * ```
+ */
+export class SimNetwork {
+  static {
+    contextOf = (sim) => sim.#world.context;
+    traceOf = (sim) => sim.#world.trace.snapshot();
+  }
+
+  /** Whence all chance comes. */
+  readonly seed: number;
+  readonly #world: World;
+  readonly #hosts = new Map<string, SimHost>();
+  #isRunning = false;
+
+  /**
+   * Makes a network without hosts.
+   *
+   * @param options Seed, latency, bandwidth, faults.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If a number is out of range.
+   */
+  constructor(options: SimNetworkOptions = {}) {
+    checkOptions(options);
+    const { seed = 1, latency = [1, 20], bandwidth = Infinity } = options;
+    this.seed = checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
+    const [least, most] = latency;
+    checkMilliseconds("latency[0]", least, { finite: true });
+    checkMilliseconds("latency[1]", most, { min: least, finite: true });
+    if (!(bandwidth > 0)) {
+      const got = showValue(bandwidth);
+      throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
+    }
+    this.#world = new World({
+      seed,
+      latency: [least, most],
+      bandwidth,
+      faults: parseFaults(options.faults ?? "none"),
+      only: options.only === undefined ? null : new Set(options.only),
+    });
+  }
+
+  /** The simulated time, in ms since the beginning. */
+  get now(): number {
+    return this.#world.now;
+  }
+
+  /** A random number for the scenario, from 0 to 1, by the seed. */
+  random(): number {
+    return this.#world.random();
+  }
+
+  /** The hosts, in the order in which they were made. */
+  get hosts(): readonly SimHost[] {
+    return this.#world.hosts;
+  }
+
+  /** The faults that chance has brought so far. */
+  get faultEvents(): readonly FaultEvent[] {
+    return this.#world.fate.events;
+  }
+
+  // Hosts
+
+  /**
+   * Makes a host, or gives the one of that name. Its loop is run for it, until
+   * its program calls `loop()` or `poll()` itself.
+   *
+   * @param name By this name the others connect to it.
+   * @param start Its program: runs on the host now and at each restart. Without
+   * it, chance never crashes the host.
+   * @throws {TypeError} If the name is no text or `start` no function.
+   * @throws {Error} If there are too many, or one with `start` is there already.
+   * @throws What `start` throws.
+   */
+  host(name: string, start?: (host: SimHost) => unknown): SimHost {
+    checkText("name", name);
+    if (start !== undefined) checkFunction("start", start);
+    const known = this.#hosts.get(name);
+    if (known && start === undefined) return known;
+    if (known) throw new Error(`Cannot make host ${name}: it is there already`);
+    const number = this.#hosts.size + 1;
+    if (number === MOST_HOSTS) {
+      throw new Error(
+        `Cannot make host ${name}: there are ${number - 1} already`,
+      );
+    }
+    const host = makeHost(this.#world, name, number, start ?? null);
+    this.#hosts.set(name, host);
+    this.#world.add(host);
+    beginHost(host);
+    return host;
+  }
+
+  #hostNamed(name: string): SimHost {
+    const host = this.#hosts.get(name);
+    if (host) return host;
+    const names = [...this.#hosts.keys()].join(", ") || "none";
+    throw new TypeError(`There is no host ${showValue(name)}, only: ${names}`);
+  }
+
+  /**
+   * Ends a host's life: its dispatchers are gone, and by default its peers hear
+   * nothing of it.
+   *
+   * @param name Which one.
+   * @param options Whether the power fails, or only the program ends.
+   * @throws {TypeError} If there is no such host.
+   */
+  crash(name: string, options: CrashOptions = {}): void {
+    this.#hostNamed(name).crash(options);
+  }
+
+  /**
+   * Starts a host again, with an empty map.
+   *
+   * @param name Which one; if it is up, it crashes first.
+   * @param start What to run on it; by default, what it was made with.
+   * @throws {TypeError} If there is no such host.
+   * @throws What `start` throws.
+   */
+  restart(name: string, start?: (host: SimHost) => unknown): void {
+    this.#hostNamed(name).restart(start ?? null);
+  }
+
+  /**
+   * Cuts hosts off from others: what is sent waits to be sent again.
+   *
+   * @param some These …
+   * @param others … and those.
+   * @param options Whether one way only.
+   * @throws {TypeError} If there is no such host.
+   */
+  partition(
+    some: readonly string[],
+    others: readonly string[],
+    { oneWay = false }: PartitionOptions = {},
+  ): void {
+    const { cuts } = this.#world;
+    const arrow = oneWay ? ">" : "|";
+    const from = some.map((name) => this.#hostNamed(name));
+    const to = others.map((name) => this.#hostNamed(name));
+    this.note(`partition ${some.join(" ")} ${arrow} ${others.join(" ")}`);
+    for (const a of from.map((host) => lifeOf(host).number)) {
+      for (const b of to.map((host) => lifeOf(host).number)) {
+        cuts.add(a, b);
+        if (!oneWay) cuts.add(b, a);
+      }
+    }
+  }
+
+  /** Ends all partitions. */
+  heal(): void {
+    this.note("heal");
+    this.#world.cuts.heal();
+  }
+
+  /**
+   * Ends all partitions, and lets nothing go wrong by chance any more: what is
+   * to come to an end in spite of faults, can.
+   */
+  calm(): void {
+    this.note("calm");
+    this.#world.cuts.heal();
+    Object.assign(this.#world.fate.faults, parseFaults("none"));
+  }
+
+  /** Ends all hosts, without a word: nothing of them happens any more. */
+  end(): void {
+    this.#world.end();
+  }
+
+  // Time
+
+  /**
+   * Runs the hosts until `until` is true, or nothing is left to happen, or the
+   * limit is reached. Time jumps from one event to the next.
+   *
+   * @param options Until when.
+   * @throws {SimulationError} If `until` did not become true; if an error was
+   * handled by nobody; if something on a host does not depend on the seed alone.
+   * @throws {Error} If it is being run already.
+   */
+  async run({ until, limit = 60_000 }: RunOptions = {}): Promise<void> {
+    checkMilliseconds("limit", limit);
+    if (until !== undefined) checkFunction("until", until);
+    if (this.#isRunning) throw new Error("Cannot run: it is running already");
+    this.#isRunning = true;
+    const restore = isolateHosts();
+    try {
+      await this.#world.run(until, this.now + limit);
+    } finally {
+      restore();
+      this.#isRunning = false;
+    }
+  }
+
+  // What happened
+
+  /**
+   * All that has happened so far, as text: the simulated time in ms, and what
+   * it was.
+   *
+   * @param last How many of the last events; by default, all.
+   */
+  trace(last: number = Infinity): string {
+    return this.#world.trace.text(last);
+  }
+
+  /** How many events the trace has. */
+  get eventCount(): number {
+    return this.#world.trace.length;
+  }
+
+  /**
+   * Adds a line to the trace: for what the scenario itself does.
+   *
+   * @param text What happened.
+   */
+  note(text: string): void {
+    this.#world.note(text);
+  }
+}

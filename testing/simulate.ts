@@ -1,0 +1,207 @@
+/**
+ * One scenario under many schedules of faults: {@linkcode simulate}.
+ *
+ * @module
+ */
+
+import {
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  showValue,
+} from "../arguments.ts";
+import { describeError } from "../log.ts";
+import type { FaultEvent } from "./faults.ts";
+import { hostContext } from "./host_context.ts";
+import { isolateHosts } from "./sim_globals.ts";
+import {
+  contextOf,
+  SimNetwork,
+  type SimNetworkOptions,
+  traceOf,
+} from "./sim_network.ts";
+import { SimulationError } from "./simulation_error.ts";
+
+/**
+ * What is simulated: makes hosts, runs them and checks what came of it. It
+ * fails by throwing.
+ */
+export type Scenario = (sim: SimNetwork) => void | Promise<void>;
+
+/** Options of {@linkcode simulate}. */
+export interface SimulateOptions extends Omit<SimNetworkOptions, "seed"> {
+  /**
+   * Which seeds to try: so many, from 1 on, or these.
+   *
+   * @default {100}
+   */
+  seeds?: number | readonly number[];
+}
+
+/** What {@linkcode simulate} has tried. */
+export interface SimulateResult {
+  /** How many seeds. */
+  seeds: number;
+  /** How many events there were in all. */
+  events: number;
+  /** How many faults. */
+  faults: number;
+  /** How long the hosts lived, in simulated milliseconds. */
+  simulatedTime: number;
+}
+
+/** How much of a trace a message shows, in lines. */
+const TRACE_END = 30;
+
+/**
+ * Runs a scenario once for each seed. The first seed, and one that fails, is
+ * run twice: if the two runs differ, something in the scenario does not depend
+ * on the seed alone.
+ *
+ * @param options Which seeds, and the network's.
+ * @param scenario What to run.
+ * @returns What was tried.
+ * @throws {SimulationError} If a run fails, for the first seed whose run does:
+ * the message names the seed and shows the end of the trace, `cause` is what
+ * the scenario threw. If two runs of a seed differ.
+ * @throws {TypeError | RangeError} If an option is wrong.
+ *
+ * @example A connection that stands a hundred bad networks
+ * ```ts
+ * import { DispatcherWithSend } from "@asyncore/asyncore";
+ * import { simulate } from "@asyncore/asyncore/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class Server extends DispatcherWithSend {
+ *   static received = 0;
+ *   override handleAccepted(conn: Deno.Conn) {
+ *     new Server(conn);
+ *   }
+ *   override handleRead() {
+ *     Server.received += this.recv().length;
+ *   }
+ * }
+ *
+ * const faults = { split: 0.5, stall: 0.05, partial: 0.2 };
+ * await simulate({ seeds: 20, faults }, async (sim) => {
+ *   Server.received = 0;
+ *   sim.host("server", () => {
+ *     const server = new Server();
+ *     server.createSocket();
+ *     server.bind({ port: 7 });
+ *     server.listen();
+ *   });
+ *   const client = sim.host("client").run(() => new DispatcherWithSend());
+ *   client.createSocket();
+ *   client.connect({ hostname: "server", port: 7 });
+ *   client.send(new Uint8Array(100_000));
+ *   client.close();
+ *   await sim.run();
+ *   assertEquals(Server.received, 100_000);
+ * });
+ * ```
+ */
+export async function simulate(
+  options: SimulateOptions,
+  scenario: Scenario,
+): Promise<SimulateResult> {
+  checkOptions(options);
+  checkFunction("scenario", scenario);
+  const { seeds = 100, ...rest } = options;
+  const list = seedsOf(seeds);
+  const result = { seeds: 0, events: 0, faults: 0, simulatedTime: 0 };
+  for (const seed of list) {
+    const run = await runScenario({ ...rest, seed }, scenario);
+    if (run.error !== null || result.seeds === 0) {
+      await compareRuns(run, { ...rest, seed }, scenario);
+    }
+    if (run.error !== null) throw run.error;
+    result.seeds++;
+    result.events += run.events;
+    result.faults += run.faults.length;
+    result.simulatedTime += run.time;
+  }
+  return result;
+}
+
+function seedsOf(seeds: number | readonly number[]): readonly number[] {
+  if (typeof seeds === "number") {
+    checkInteger("seeds", seeds, 1, Number.MAX_SAFE_INTEGER);
+    return Array.from({ length: seeds }, (_, i) => i + 1);
+  }
+  if (Array.isArray(seeds) && seeds.length > 0) return seeds;
+  throw new TypeError(
+    `seeds must be a number or an array of numbers, got ${showValue(seeds)}`,
+  );
+}
+
+/** What became of one run. */
+export interface Run {
+  readonly seed: number;
+  /** Why it failed; `null` if it did not. */
+  readonly error: SimulationError | null;
+  readonly faults: readonly FaultEvent[];
+  readonly events: number;
+  readonly time: number;
+  readonly trace: () => string;
+}
+
+/** Runs a scenario once. */
+export async function runScenario(
+  options: SimNetworkOptions,
+  scenario: Scenario,
+): Promise<Run> {
+  const sim = new SimNetwork(options);
+  let error: SimulationError | null = null;
+  const restore = isolateHosts();
+  try {
+    await hostContext.run(contextOf(sim), () => scenario(sim));
+  } catch (thrown) {
+    error = failureOf(sim, thrown);
+  } finally {
+    restore();
+    sim.end();
+  }
+  const { seed, faultEvents, eventCount, now } = sim;
+  return {
+    seed,
+    error,
+    faults: faultEvents,
+    events: eventCount,
+    time: now,
+    trace: () => sim.trace(),
+  };
+}
+
+function failureOf(sim: SimNetwork, error: unknown): SimulationError {
+  const { seed } = sim;
+  const message = `Seed ${seed}: ${describeError(error)}\n` +
+    `The last of ${sim.eventCount} events, in simulated ms:\n` +
+    `${sim.trace(TRACE_END)}Run it again with seeds: [${seed}]; find the ` +
+    `faults that matter with shrink({ seed: ${seed}, … }, scenario)`;
+  return new SimulationError(message, seed, traceOf(sim), error);
+}
+
+/** Runs a seed again, and finds the first event that is another one. */
+async function compareRuns(
+  run: Run,
+  options: SimNetworkOptions,
+  scenario: Scenario,
+): Promise<void> {
+  const second = await runScenario(options, scenario);
+  const [trace, other] = [run.trace(), second.trace()];
+  if (trace === other) return;
+  const lines = trace.split("\n");
+  const others = other.split("\n");
+  let at = 0;
+  while (lines[at] === others[at]) at++;
+  throw new SimulationError(
+    `Seed ${run.seed} gave two different runs, so something does not depend ` +
+      "on the seed alone: a variable that outlives the run, or something " +
+      `real that is waited for. Event ${at + 1} was\n` +
+      `${lines[at] || "missing"}\nand then\n${others[at] || "missing"}`,
+    run.seed,
+    () => trace,
+    run.error ?? second.error,
+  );
+}

@@ -1,0 +1,502 @@
+/**
+ * The replicated log: over thousands of seeds in a simulated network, and as
+ * programs on real sockets and files.
+ */
+
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertGreaterOrEqual,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { type Disk, FileDisk, Records } from "../examples/replicated_disk.ts";
+import { Follower, LogClient } from "../examples/replicated_follower.ts";
+import { Primary, Session } from "../examples/replicated_primary.ts";
+import { AsyncChat, type Channel, Dispatcher } from "../mod.ts";
+import {
+  shrink,
+  type ShrinkResult,
+  SimNetwork,
+  simulate,
+  type SimulateResult,
+  SimulationError,
+} from "../testing.ts";
+import { Caller, Child } from "./peers.ts";
+import {
+  addMembers,
+  ADDRESS,
+  diskOf,
+  FAULTS,
+  logScenario,
+} from "./replicated_log_scenario.ts";
+import { turn } from "./support.ts";
+
+const SEEDS = 10_000;
+/** Within so many seeds, a bug that was put in must be found. */
+const FEW_SEEDS = 200;
+const isWindows = Deno.build.os === "windows";
+
+// In a simulated network
+
+/** Runs some seeds in a worker. */
+async function runInWorker(seeds: number[]): Promise<SimulateResult> {
+  const url = new URL("./replicated_log_worker.ts", import.meta.url);
+  const worker = new Worker(url, { type: "module" });
+  try {
+    return await new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) =>
+        typeof data === "string" ? reject(new Error(data)) : resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+      worker.postMessage(seeds);
+    });
+  } finally {
+    worker.terminate();
+  }
+}
+
+Deno.test(`replicated_log loses nothing that it acknowledged, with ${SEEDS} seeds`, async () => {
+  const workers = Math.min(navigator.hardwareConcurrency, 4);
+  const shares = Array.from({ length: workers }, (): number[] => []);
+  for (let i = 0; i < SEEDS; i++) shares[i % workers]!.push(i + 1);
+  const results = await Promise.all(shares.map(runInWorker));
+  const seeds = results.reduce((sum, { seeds }) => sum + seeds, 0);
+  assertEquals(seeds, SEEDS);
+});
+
+/** Acknowledges what is in its memory, and on no disk. */
+class Hasty extends Primary {
+  override countCommitted(): number {
+    return this.records.list.length;
+  }
+}
+
+/** Acknowledges what its own disk has. */
+class Lonely extends Primary {
+  override countCommitted(): number {
+    return this.records.stored;
+  }
+}
+
+/** Does not know a record again that is sent twice. */
+class Forgetful extends Primary {
+  override append(key: string, text: string): number {
+    this.records.append(`${key} ${text}`);
+    return this.records.list.length;
+  }
+}
+
+for (const Member of [Hasty, Lonely, Forgetful]) {
+  Deno.test(`replicated_log with a ${Member.name} primary is found out within ${FEW_SEEDS} seeds`, async () => {
+    const options = { seeds: FEW_SEEDS, faults: FAULTS };
+    await assertRejects(
+      () => simulate(options, logScenario({ Member })),
+      SimulationError,
+    );
+  });
+}
+
+Deno.test("replicated_log with a Hasty primary fails without any fault, if the disks are looked at", async () => {
+  const options = { seed: 1, faults: FAULTS, print: () => {} };
+  const result = await shrink(options, logScenario({ Member: Hasty }));
+  assertEquals(result.faults, []);
+});
+
+/** What a client sees of a Hasty primary: the smallest schedule of faults. */
+async function shrinkHasty(): Promise<ShrinkResult> {
+  const scenario = logScenario({ Member: Hasty, seesDisks: false });
+  const failure = await assertRejects(
+    () => simulate({ seeds: FEW_SEEDS, faults: FAULTS }, scenario),
+    SimulationError,
+  );
+  const { seed } = failure;
+  return await shrink({ seed, faults: FAULTS, print: () => {} }, scenario);
+}
+
+/** The schedule; and what happened since the first fault, but for connections. */
+function reportOf(result: ShrinkResult): string {
+  const lines = result.error.trace.trimEnd().split("\n");
+  const first = lines.findIndex((line) => line.includes(" fault "));
+  const events = lines.slice(first)
+    .filter((line) => line.includes(" fault ") || !line.includes(" #"));
+  return [String(result), "", ...events].join("\n");
+}
+
+Deno.test("docs/testing.md shows the seed, the schedule and the trace as they are", async () => {
+  const result = await shrinkHasty();
+  assertLess(result.faults.length, result.before / 10);
+  assertMatch(result.faults.map(({ id }) => id).join(), /crash primary/);
+  assertMatch(result.error.message, /"\w+ spam" is lost/);
+  const report = reportOf(result);
+  const page = new URL("../docs/testing.md", import.meta.url);
+  const docs = await Deno.readTextFile(page);
+  const block = /(?<=```text\n)Seed [^]*?(?=\n```)/;
+  if (Deno.env.has("UPDATE_DOCS")) {
+    await Deno.writeTextFile(page, docs.replace(block, () => report));
+  } else assertEquals(block.exec(docs)?.[0], report, "run it with UPDATE_DOCS");
+});
+
+Deno.test("replicated_log followers catch up with much", async () => {
+  const sim = new SimNetwork();
+  const much = Array.from(
+    { length: 3_000 },
+    (_, i) => `k${i} ${"spam".repeat(30)}`,
+  );
+  const disk: Disk = {
+    read: () => much,
+    write: () => Promise.resolve(),
+    sync: () => Promise.resolve(),
+  };
+  const primary = sim.host("primary");
+  primary.run(() => new Primary(ADDRESS.port, disk, ["a"]));
+  const host = sim.host("a");
+  const a = host.run(() => new Follower("a", ADDRESS, diskOf(host)));
+  let mostBuffered = 0;
+  const until = () => {
+    for (const member of primary.map) {
+      if (!(member instanceof Session)) continue;
+      mostBuffered = Math.max(mostBuffered, member.bufferedAmount);
+    }
+    return a.records.stored === much.length;
+  };
+  await sim.run({ until });
+  assertEquals(a.records.list, much);
+  assertGreater(mostBuffered, 0);
+  assertLess(mostBuffered, 70_000);
+});
+
+Deno.test("replicated_log connects again later and later, and not all at once", async () => {
+  const sim = new SimNetwork();
+  sim.host("primary"); // refuses
+  for (const name of ["a", "b"]) {
+    sim.host(name).run(() => new LogClient(ADDRESS));
+  }
+  await sim.run({ limit: 60_000 });
+  const delays = (name: string) =>
+    [...sim.trace().matchAll(RegExp(` ${name}: .* in (\\d+) ms`, "g"))]
+      .map(([, delay]) => Number(delay));
+  assertGreater(delays("a").length, 10);
+  for (const [i, delay] of delays("a").entries()) {
+    const longest = Math.min(100 * 2 ** i, 5_000);
+    assertGreaterOrEqual(delay, longest / 2);
+    assertLessOrEqual(delay, longest);
+  }
+  assertNotEquals(delays("a"), delays("b"));
+  assert(!sim.trace().includes("uncaught exception"));
+
+  sim.restart("primary", (host) => {
+    new Primary(ADDRESS.port, diskOf(host), []);
+  });
+  await sim.run({ limit: 10_000 }); // a ping, and its answer
+  sim.crash("primary", { process: true });
+  const before = delays("a").length;
+  await sim.run({ until: () => delays("a").length > before });
+  assertLessOrEqual(delays("a").at(-1)!, 100);
+});
+
+Deno.test("replicated_log followers take only the record that is next", async () => {
+  const sim = new SimNetwork();
+  sim.host("primary").run(() => new Babbler());
+  const host = sim.host("a");
+  const a = host.run(() => new Follower("a", ADDRESS, diskOf(host)));
+  await sim.run({ until: () => a.records.list.length > 0 });
+  assertEquals(a.records.list, ["k1 spam"]);
+  await sim.run({ until: () => sim.trace().includes("lost the primary") });
+  assertMatch(
+    sim.trace(),
+    / a: uncaught .*Not the next record: record 3 k3 ham/,
+  );
+});
+
+/** A primary that leaves out a record. */
+class Babbler extends Dispatcher {
+  constructor() {
+    super();
+    this.createSocket();
+    this.bind({ port: ADDRESS.port });
+    this.listen();
+  }
+
+  override handleAccepted(conn: Channel) {
+    new AsyncChat(conn).push("record 1 k1 spam\nrecord 3 k3 ham\n");
+  }
+}
+
+Deno.test("replicated_log notices that the other end is gone without a word", async () => {
+  const sim = new SimNetwork();
+  const [primary] = addMembers(sim);
+  let isAppended = false;
+  const { map } = sim.host("client");
+  map.callLater(0, async () => {
+    await new LogClient(ADDRESS).append("spam", "k1");
+    isAppended = true;
+  });
+  await sim.run({ until: () => isAppended });
+  assertEquals(primary!.map.size, 4); // the listener and three connections
+  sim.partition(["primary"], ["a", "b", "client"]);
+  await sim.run({ limit: 10_000 });
+  assertMatch(sim.trace(), / client: lost the primary/);
+  await sim.run({ limit: 120_000 });
+  assertEquals(primary!.map.size, 1);
+});
+
+Deno.test("replicated_log shows nothing that may still be lost", async () => {
+  const sim = new SimNetwork();
+  const [primary] = addMembers(sim);
+  await sim.run({ limit: 1_000 });
+  sim.partition(["primary"], ["a", "b"]);
+  const { map } = sim.host("client");
+  let seen: string[] | null = null;
+  map.callLater(0, () => new LogClient(ADDRESS).append("spam", "k1"));
+  await sim.run({ until: () => primary!.records.stored === 1 });
+  map.callLater(0, async () => {
+    seen = await new LogClient(ADDRESS).read();
+  });
+  await sim.run({ limit: 30_000 });
+  assertEquals(seen, null);
+  sim.heal();
+  await sim.run({ until: () => seen !== null });
+  assertEquals(seen, ["k1 spam"]);
+});
+
+Deno.test("LogClient refuses records that are no line, and keys that are no word", async () => {
+  const sim = new SimNetwork();
+  const client = sim.host("client").run(() => new LogClient(ADDRESS));
+  const bad: [text: string, key: string][] = [
+    ["", "k1"],
+    ["spam\nappend k2 eggs", "k1"],
+    ["spam", "two words"],
+    ["spam", ""],
+    ["spam".repeat(251), "k1"],
+  ];
+  for (const [text, key] of bad) {
+    await assertRejects(() => client.append(text, key), TypeError, "A record");
+  }
+});
+
+// On real sockets and files
+
+/** A log of three processes, each with a file. */
+class Cluster implements AsyncDisposable {
+  readonly folder = Deno.makeTempDirSync();
+  readonly members = new Map<string, Child>();
+  port = 0;
+
+  static async start(): Promise<Cluster> {
+    const cluster = new Cluster();
+    await cluster.startPrimary();
+    await cluster.#spawn("a");
+    await cluster.#spawn("b");
+    for (let i = 0; i < 2; i++) await cluster.until("follows");
+    return cluster;
+  }
+
+  /** Starts the primary, once more perhaps, at the port it had. */
+  async startPrimary(): Promise<void> {
+    await this.kill("primary");
+    await this.#spawn("primary");
+    const line = await this.until("listening on 127.0.0.1:");
+    this.port = Number(line.split(":").at(-1));
+  }
+
+  /** Starts a follower again; returns what the primary says of it. */
+  async restart(role: string): Promise<string> {
+    await this.#spawn(role);
+    return await this.until(`${role} follows`);
+  }
+
+  async #spawn(role: string): Promise<void> {
+    const { folder, port } = this;
+    const member = await Child.start(
+      ["--allow-net", `--allow-read=${folder}`, `--allow-write=${folder}`],
+      "replicated_log",
+      ...[role, `${port}`, `${folder}/${role}.log`],
+    );
+    this.members.set(role, member);
+  }
+
+  /** Waits until the primary says something. */
+  async until(part: string): Promise<string> {
+    return await this.members.get("primary")!.until(part);
+  }
+
+  /** Ends a member in the middle of whatever it does. */
+  async kill(role: string): Promise<void> {
+    await this.members.get(role)?.[Symbol.asyncDispose]();
+    this.members.delete(role);
+  }
+
+  linesOf(role: string): string[] {
+    const text = Deno.readTextFileSync(`${this.folder}/${role}.log`);
+    return text.split("\n").slice(0, -1);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const role of [...this.members.keys()]) await this.kill(role);
+    Deno.removeSync(this.folder, { recursive: true });
+  }
+}
+
+Deno.test("replicated_log survives the end of each of its three processes", async () => {
+  await using cluster = await Cluster.start();
+  using client = await Caller.connect(cluster.port);
+  await client.say("append k1 spam\n");
+  assertEquals(await client.until("\n"), "ok 1\n");
+  await cluster.kill("b");
+  await client.say("append k2 eggs and ham\r\nappend k1 spam\n");
+  assertEquals(await client.until("ok 1\n"), "ok 2\nok 1\n");
+  await cluster.kill("a");
+  await client.say("append k3 bacon\nread\n");
+  await cluster.restart("b");
+  const log = "record 1 k1 spam\nrecord 2 k2 eggs and ham\n" +
+    "record 3 k3 bacon\nend\n";
+  assertEquals(await client.until("end\n"), `ok 3\n${log}`);
+  assertEquals(cluster.linesOf("a").length, 2, "a was not there");
+  assertEquals(cluster.linesOf("b"), cluster.linesOf("primary"));
+
+  await cluster.startPrimary();
+  using other = await Caller.connect(cluster.port);
+  await other.say("read\nappend k4 sausage\n");
+  assertEquals(await other.until("ok 4\n"), `${log}ok 4\n`);
+  const line = await cluster.restart("a");
+  assertStringIncludes(line, "a follows from 2 on");
+});
+
+Deno.test({
+  name: "replicated_log ends each member at Ctrl-C",
+  ignore: isWindows, // there is no SIGINT to send
+  async fn() {
+    await using cluster = await Cluster.start();
+    using client = await Caller.connect(cluster.port);
+    await client.say("append k1 spam\n");
+    await client.until("ok 1\n");
+    for (const role of ["b", "a", "primary"]) {
+      const member = cluster.members.get(role)!;
+      member.kill("SIGINT");
+      const { code, out, err } = await member.end();
+      assertEquals({ role, code, err }, { role, code: 0, err: "" });
+      assertStringIncludes(out, `${role}: SIGINT: closing`);
+    }
+    assertEquals(await client.rest(), "");
+    assertEquals(cluster.linesOf("primary"), ["k1 spam"]);
+  },
+});
+
+Deno.test("replicated_log answers what is no command, and refuses strange followers", async () => {
+  await using cluster = new Cluster();
+  await cluster.startPrimary();
+  using client = await Caller.connect(cluster.port);
+  const help = "? append KEY TEXT, or read\n";
+  for (const line of ["", "append", "append k1", "follow a", "stored 1", "x"]) {
+    await client.say(`${line}\n`);
+    assertEquals(await client.until("\n"), help);
+  }
+  await client.say("ping\n");
+  assertEquals(await client.until("\n"), "pong\n");
+  using chatterbox = await Caller.connect(cluster.port);
+  await chatterbox.say(`append k1 ${"spam".repeat(2_000)}`);
+  assertEquals(await chatterbox.rest(), "");
+  for (
+    const [line, complaint] of [
+      ["follow eve 0", "Nobody is called eve"],
+      ["follow a 1", "a has 1 records, the primary 0"],
+    ]
+  ) {
+    using follower = await Caller.connect(cluster.port);
+    await follower.say(`${line}\n`);
+    assertEquals(await follower.rest(), "");
+    await cluster.until(complaint!);
+  }
+});
+
+Deno.test("replicated_log shows how it works, without a file", async () => {
+  await using child = await Child.start(["--allow-net"], "replicated_log");
+  const { code, out, err } = await child.end();
+  assertEquals({ code, err }, { code: 0, err: "" });
+  assertMatch(
+    out,
+    /b fails.*a fails.*waits.*catches up.*the log is spam, eggs, ham$/s,
+  );
+});
+
+Deno.test("replicated_log says what is wrong with its arguments", async () => {
+  const usage = "Usage: replicated_log.ts [primary|a|b PORT FILE]\n";
+  const isBad = (port: string) =>
+    `PORT must be from 0 to 65535, got "${port}"\n`;
+  const cases: [string[], string][] = [
+    [["primary"], usage],
+    [["c", "8010", "log"], usage],
+    [["a", "8010", "log", "more"], usage],
+    [["a", "65536", "log"], isBad("65536")],
+    [["primary", "spam", "log"], isBad("spam")],
+  ];
+  await Promise.all(cases.map(async ([args, err]) => {
+    await using child = await Child.start([], "replicated_log", ...args);
+    assertEquals(await child.end(), { code: 2, out: "", err });
+  }));
+  const args = ["primary", "0", "no/such/file"];
+  await using child = await Child.start(["-A"], "replicated_log", ...args);
+  const { code, err } = await child.end();
+  assertEquals(code, 1);
+  assertMatch(err, /^Cannot be primary: .*no\/such\/file.*\n$/);
+});
+
+Deno.test("FileDisk drops half a line that a crash has left", async () => {
+  const path = Deno.makeTempFileSync();
+  try {
+    Deno.writeTextFileSync(path, "k1 spam\nk2 eg");
+    using disk = new FileDisk(path);
+    assertEquals(disk.read(), ["k1 spam"]);
+    await disk.write(["k2 eggs", "k3 ham"]);
+    await disk.sync();
+    assertEquals(disk.read(), ["k1 spam", "k2 eggs", "k3 ham"]);
+  } finally {
+    Deno.removeSync(path);
+  }
+});
+
+Deno.test("Records count as stored what was read only when it is synced", async () => {
+  const syncs: (() => void)[] = [];
+  const records = new Records({
+    read: () => ["k1 spam"],
+    write: () => Promise.resolve(),
+    sync: () => new Promise((resolve) => void syncs.push(resolve)),
+  });
+  await turn();
+  assertEquals(records.stored, 0);
+  records.append("k2 eggs"); // while the first sync is under way
+  syncs.shift()!();
+  await turn();
+  assertEquals(records.stored, 1);
+  syncs.shift()!();
+  await turn();
+  assertEquals(records.stored, 2);
+});
+
+Deno.test("Records end the program when the disk fails", async () => {
+  const full = new Error("No space left on device");
+  const records = new Records({
+    read: () => [],
+    write: () => Promise.reject(full),
+    sync: () => Promise.resolve(),
+  });
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  // Where nobody listens to it, this ends the program.
+  const onRejection = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    resolve(event.reason);
+  };
+  addEventListener("unhandledrejection", onRejection);
+  try {
+    records.append("k1 spam");
+    assertEquals(await promise, full);
+    assertEquals(records.stored, 0);
+  } finally {
+    removeEventListener("unhandledrejection", onRejection);
+  }
+});

@@ -1,0 +1,236 @@
+import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import {
+  type Channel,
+  DatagramDispatcher,
+  Dispatcher,
+  type SocketOptions,
+} from "../mod.ts";
+import { type Faults, SimNetwork } from "../testing.ts";
+import {
+  bytes,
+  Client,
+  clientOn,
+  connectEnds,
+  EchoServer,
+  PORT,
+} from "./sim_programs.ts";
+
+const TOO_LONG = 200_000;
+
+/** What becomes of a client, and when. */
+async function outcome(
+  sim: SimNetwork,
+  socket: SocketOptions = {},
+): Promise<[string[], number]> {
+  const client = clientOn(sim.host("client"), {}, socket);
+  await sim.run({ until: () => client.events.length > 0, limit: TOO_LONG });
+  const { now } = sim;
+  await sim.run();
+  return [client.events, now];
+}
+
+function withServer(faults: Faults = {}): SimNetwork {
+  const sim = new SimNetwork({ faults });
+  sim.host("server", () => new EchoServer());
+  return sim;
+}
+
+Deno.test("A simulated connect to a port where nobody listens is refused", async () => {
+  const sim = new SimNetwork();
+  sim.host("server");
+  const [events, time] = await outcome(sim);
+  assertEquals(events, ["error ConnectionRefused", "close ConnectionRefused"]);
+  assert(time < 50, `${time} ms`);
+});
+
+Deno.test("A simulated connect is refused by chance, with refuse", async () => {
+  const [events] = await outcome(withServer({ refuse: 1 }));
+  assertEquals(events[0], "error ConnectionRefused");
+});
+
+Deno.test("A simulated connect to an unknown name fails", async () => {
+  const [events] = await outcome(new SimNetwork());
+  assertEquals(events, ["error Error", "close Error"]);
+});
+
+Deno.test("A simulated name is not found for the moment, with lookup", async () => {
+  const sim = withServer({ lookup: 1 });
+  const [events] = await outcome(sim);
+  assertEquals(events, ["error Error", "close Error"]);
+  assertEquals(sim.faultEvents.map(({ id }) => id), ["lookup #1"]);
+});
+
+for (const how of ["partition", "blackhole", "crash"]) {
+  Deno.test(`A simulated connect that is not answered times out: ${how}`, async () => {
+    const sim = withServer(how === "blackhole" ? { blackhole: 1 } : {});
+    sim.host("client");
+    if (how === "partition") sim.partition(["client"], ["server"]);
+    if (how === "crash") sim.crash("server");
+    const [events, time] = await outcome(sim);
+    assertEquals(events, ["error TimedOut", "close TimedOut"]);
+    assertEquals(time, 127_000);
+  });
+}
+
+Deno.test("A simulated connect gives up after its connectTimeout", async () => {
+  const sim = withServer({ blackhole: 1 });
+  const [events, time] = await outcome(sim, { connectTimeout: 3_000 });
+  assertEquals(events, ["error TimedOut", "close TimedOut"]);
+  assertEquals(time, 3_000);
+});
+
+Deno.test("A simulated connect succeeds at a later try when the partition ends", async () => {
+  for (const oneWay of [false, true]) {
+    const sim = withServer();
+    const client = clientOn(sim.host("client"));
+    sim.partition(["server"], ["client"], { oneWay });
+    await sim.run({ limit: 5_000 });
+    assertEquals(client.events, []);
+    sim.heal();
+    client.send(bytes("spam"));
+    await sim.run({ until: () => client.answer === "spam" });
+    assert(sim.now > 7_000 && sim.now < 7_200, `${sim.now} ms`);
+  }
+});
+
+/** Listens, and takes nobody until it is told to. */
+class Shy extends Dispatcher {
+  accepted = 0;
+  constructor(backlog: number) {
+    super();
+    this.createSocket({ backlog });
+    this.bind({ port: PORT });
+  }
+  override handleAccepted(conn: Channel): void {
+    this.accepted++;
+    conn.close();
+  }
+}
+
+Deno.test("A simulated listener's backlog fills, and empties", async () => {
+  const sim = new SimNetwork();
+  const shy = sim.host("server").run(() => new Shy(2));
+  const connect = (n: number) => clientOn(sim.host(`client${n}`));
+  const clients = [connect(1), connect(2)];
+  await sim.run();
+  clients.push(connect(3), connect(4));
+  const connected = () => clients.filter((c) => c.events[0] === "connect");
+  await sim.run({ limit: 10_000 });
+  assertEquals(connected(), clients.slice(0, 2));
+  assert(sim.trace().includes("finds the backlog full"), sim.trace());
+  shy.listen();
+  await sim.run({ until: () => shy.accepted === 4, limit: TOO_LONG });
+  assertEquals(connected(), clients);
+});
+
+Deno.test("A simulated listener accepts late, with acceptDelay", async () => {
+  const times: number[] = [];
+  for (const acceptDelay of [0, 1]) {
+    const sim = new SimNetwork({ faults: { acceptDelay } });
+    const shy = sim.host("server").run(() => new Shy(8));
+    shy.listen();
+    clientOn(sim.host("client"));
+    await sim.run({ until: () => shy.accepted === 1 });
+    times.push(sim.now);
+  }
+  assertGreater(times[1]!, times[0]! + 20);
+});
+
+Deno.test("A simulated listener that closes resets those who wait", async () => {
+  const sim = new SimNetwork();
+  const shy = sim.host("server").run(() => new Shy(8));
+  const client = clientOn(sim.host("client"));
+  await sim.run();
+  shy.close();
+  await sim.run();
+  assertEquals(client.events, ["connect", "close ConnectionReset"]);
+});
+
+Deno.test("A simulated client that is gone before it is accepted is counted", async () => {
+  const sim = new SimNetwork();
+  const shy = sim.host("server").run(() => new Shy(8));
+  const client = clientOn(sim.host("client"));
+  await sim.run();
+  client.send(bytes("spam"));
+  // A reset, for what the server will have sent is not read.
+  (client.socket as Channel & { reset(): void }).reset();
+  client.abort();
+  clientOn(sim.host("other"));
+  await sim.run();
+  shy.listen();
+  await sim.run();
+  assertEquals([shy.clientsGone, shy.accepted], [1, 1]);
+});
+
+Deno.test("A simulated connect that was given up leaves nothing behind", async () => {
+  const sim = withServer();
+  sim.host("client");
+  sim.partition(["server"], ["client"], { oneWay: true });
+  const client = clientOn(sim.host("client"), {}, { connectTimeout: 500 });
+  await sim.run({ limit: 600 });
+  assertEquals(client.events[0], "error TimedOut");
+  sim.heal();
+  await sim.run();
+  assertEquals(sim.host("server").map.size, 1); // The listener alone.
+  // A system that ends a program closes what connections it had.
+  sim.crash("server", { process: true });
+  await sim.run();
+  assert(!sim.trace().includes("server>client"), sim.trace());
+});
+
+Deno.test("Two simulated listeners cannot have the same port", () => {
+  const sim = new SimNetwork();
+  const { map } = sim.host("server");
+  new EchoServer({ map });
+  let error: unknown;
+  try {
+    new EchoServer({ map });
+  } catch (thrown) {
+    error = thrown;
+  }
+  assert(error instanceof Deno.errors.AddrInUse);
+});
+
+Deno.test("A simulated host reaches itself by localhost and by its Unix sockets", async () => {
+  for (
+    const address of [{ hostname: "localhost", port: PORT }, { path: "/s" }]
+  ) {
+    const sim = new SimNetwork();
+    const transport = "path" in address ? "unix" : "tcp";
+    const [server, client] = sim.host("server").run(() => {
+      const server = new EchoServer();
+      server.close();
+      server.createSocket({ transport });
+      server.bind(address);
+      server.listen();
+      const client = new Client();
+      client.close();
+      client.createSocket({ transport });
+      client.connect(address);
+      return [server, client];
+    });
+    client.send(bytes("spam"));
+    await sim.run({ until: () => client.answer === "spam" });
+    assert(server.accepting);
+  }
+});
+
+Deno.test("A simulated connection knows both addresses", async () => {
+  const sim = new SimNetwork();
+  const { client, server } = await connectEnds(sim);
+  const there = client.remoteAddr as Deno.NetAddr;
+  const here = server.remoteAddr as Deno.NetAddr;
+  assertEquals([there.hostname, there.port], ["server", PORT]);
+  assertEquals(here.hostname, sim.host("client").hostname);
+});
+
+Deno.test("A simulation says that it has no datagrams", () => {
+  const sim = new SimNetwork();
+  const socket = sim.host("server").run(() => new DatagramDispatcher());
+  socket.createSocket();
+  assertThrows(
+    () => socket.bind({ port: PORT }),
+    Deno.errors.NotSupported,
+    "the network of its map, a simulated one perhaps, has none",
+  );
+});

@@ -1,0 +1,219 @@
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertRejects,
+} from "@std/assert";
+import { type Faults, SimNetwork, simulate } from "../testing.ts";
+import {
+  connectEnds,
+  during,
+  type Ends,
+  isPending,
+  join,
+  readAll,
+  writeAll,
+} from "./sim_programs.ts";
+
+/** What one side reads when the other writes ten bytes, again and again. */
+async function readSizes(faults: Faults): Promise<number[]> {
+  const sim = new SimNetwork({ seed: 3, faults });
+  const { client, server } = await connectEnds(sim);
+  const writing = (async () => {
+    for (let i = 0; i < 200; i++) await writeAll(client, new Uint8Array(10));
+    await client.closeWrite();
+  })();
+  const [parts] = await during(sim, Promise.all([readAll(server), writing]));
+  const sizes = parts.map(({ length }) => length);
+  assertEquals(sizes.reduce((a, b) => a + b, 0), 2_000);
+  return sizes;
+}
+
+Deno.test("A simulated connection coalesces what arrives together", async () => {
+  const sizes = await readSizes({});
+  assert(sizes.every((size) => size % 10 === 0), `${sizes}`);
+  assert(sizes.some((size) => size > 10), `${sizes}`);
+});
+
+Deno.test("A simulated read gets all that arrives at the same moment", async () => {
+  const sim = new SimNetwork({ latency: [10, 10] });
+  const { client, server } = await connectEnds(sim);
+  const read = server.read(new Uint8Array(100));
+  await client.write(new Uint8Array(10));
+  await client.write(new Uint8Array(20));
+  assertEquals(await during(sim, read), 30);
+});
+
+Deno.test("A simulated connection splits writes and reads", async () => {
+  const sizes = await readSizes({ split: 0.3 });
+  assert(sizes.some((size) => size % 10 !== 0), `${sizes}`);
+});
+
+Deno.test("A simulated connection takes only a part of a write, with partial", async () => {
+  const sim = new SimNetwork({ faults: { partial: 1 } });
+  const { client } = await connectEnds(sim);
+  const written = await client.write(new Uint8Array(1_000));
+  assert(written > 0 && written < 1_000, `${written}`);
+});
+
+/** Bytes that tell which one is missing, double, or out of place. */
+function pattern(length: number, seed: number): Uint8Array {
+  return Uint8Array.from(
+    { length },
+    (_, i) => (i * 31 + (i >> 8) + seed) & 255,
+  );
+}
+
+async function exchange(sim: SimNetwork, ends: Ends): Promise<void> {
+  const size = () => 1 + Math.floor(sim.random() ** 4 * 150_000);
+  const [there, back] = [pattern(size(), 1), pattern(size(), 2)];
+  const send = async (to: Ends["client"], data: Uint8Array) => {
+    for (let at = 0; at < data.length;) {
+      const most = 1 + Math.floor(sim.random() ** 3 * 20_000);
+      at += await to.write(data.subarray(at, at + most));
+    }
+    await to.closeWrite();
+  };
+  const limit = 3_600_000;
+  const [forth, came] = await during(
+    sim,
+    Promise.all([
+      readAll(ends.server, 1 + Math.floor(sim.random() * 5_000)),
+      readAll(ends.client, 1 + Math.floor(sim.random() * 5_000)),
+      send(ends.client, there),
+      send(ends.server, back),
+    ]),
+    limit,
+  );
+  assertEquals(join(forth), there);
+  assertEquals(join(came), back);
+}
+
+Deno.test("A simulated connection loses, doubles and reorders nothing", async () => {
+  const faults = { split: 0.4, partial: 0.3, stall: 0.02, partition: 5 };
+  const options = { seeds: 60, faults, bandwidth: 1_000_000 };
+  const { faults: struck } = await simulate(options, async (sim) => {
+    await exchange(sim, await connectEnds(sim));
+  });
+  assertGreater(struck, 1_000);
+});
+
+Deno.test("A simulated connection takes no more than its window holds", async () => {
+  const sim = new SimNetwork();
+  const { client, server } = await connectEnds(sim);
+  let accepted = 0;
+  let writing: Promise<number>;
+  for (let writes = 0;; writes++) {
+    assert(writes < 20, `${accepted} bytes were taken`);
+    writing = client.write(new Uint8Array(10_000));
+    if (await isPending(writing)) break;
+    accepted += await writing;
+  }
+  await sim.run();
+  assert(await isPending(writing));
+  assertEquals(accepted, 64 * 1024);
+  const target = new Uint8Array(1_000);
+  assertEquals(await server.read(target), 1_000);
+  const before = sim.now;
+  assertEquals(await during(sim, writing), 1_000);
+  assertGreater(sim.now, before); // The news of the room had to travel.
+});
+
+Deno.test("A simulated connection ends one way, and goes on the other", async () => {
+  const sim = new SimNetwork();
+  const { client, server } = await connectEnds(sim);
+  await client.closeWrite();
+  assertEquals(await during(sim, readAll(server)), []);
+  await writeAll(server, Uint8Array.of(1, 2, 3));
+  await server.closeWrite();
+  assertEquals(
+    join(await during(sim, readAll(client))),
+    Uint8Array.of(1, 2, 3),
+  );
+  await assertRejects(
+    () => client.write(new Uint8Array(1)),
+    Deno.errors.BrokenPipe,
+  );
+});
+
+Deno.test("A simulated connection is reset in the middle of a write", async () => {
+  const sim = new SimNetwork();
+  const { client, server } = await connectEnds(sim);
+  await writeAll(client, new Uint8Array(64 * 1024));
+  const writing = client.write(new Uint8Array(1)); // The window is full.
+  await sim.run();
+  server.close(); // Bytes that nobody has read: a reset.
+  await assertRejects(
+    () => during(sim, writing),
+    Deno.errors.ConnectionReset,
+  );
+  await assertRejects(
+    () => client.read(new Uint8Array(1)),
+    Deno.errors.ConnectionReset,
+  );
+});
+
+Deno.test("A simulated connection that was closed answers bytes with a reset", async () => {
+  const sim = new SimNetwork();
+  const { client, server } = await connectEnds(sim);
+  server.close();
+  assertEquals(await during(sim, client.read(new Uint8Array(1))), null);
+  await writeAll(client, new Uint8Array(1)); // Nobody knows yet.
+  await sim.run();
+  await assertRejects(() => client.write(new Uint8Array(1)));
+});
+
+Deno.test("A reset loses what has arrived before it, with resetDiscards", async () => {
+  for (const resetDiscards of [0, 1]) {
+    const sim = new SimNetwork({ faults: { resetDiscards } });
+    const { client, server } = await connectEnds(sim);
+    await writeAll(server, new Uint8Array(1)); // So that closing resets.
+    await writeAll(client, new Uint8Array(5));
+    await sim.run();
+    client.close();
+    await sim.run();
+    const read = server.read(new Uint8Array(10));
+    if (resetDiscards === 0) assertEquals(await read, 5);
+    else await assertRejects(() => read, Deno.errors.ConnectionReset);
+  }
+});
+
+Deno.test("A fault resets a simulated connection at both ends", async () => {
+  const sim = new SimNetwork({ faults: { reset: 1 } });
+  const { client, server } = await connectEnds(sim);
+  await client.write(new Uint8Array(5));
+  for (const end of [client, server]) {
+    await assertRejects(
+      () => during(sim, end.read(new Uint8Array(5))),
+      Deno.errors.ConnectionReset,
+    );
+  }
+  assertEquals(sim.faultEvents.map(({ id }) => id), [
+    "reset #1 client>server 1",
+  ]);
+});
+
+Deno.test("A stalled piece is late, and keeps those behind it waiting", async () => {
+  const times: number[] = [];
+  for (const stall of [0, 1]) {
+    const faults = { stall, stallTime: 100_000 };
+    const sim = new SimNetwork({ faults, latency: [10, 10] });
+    const { client, server } = await connectEnds(sim);
+    const start = sim.now;
+    await client.write(new Uint8Array(5));
+    await during(sim, server.read(new Uint8Array(5)), 100_000);
+    times.push(sim.now - start);
+  }
+  assertEquals(times[0], 10);
+  assertGreater(times[1]!, 100);
+});
+
+Deno.test("Bandwidth bounds how fast bytes arrive", async () => {
+  const sim = new SimNetwork({ bandwidth: 10_000, latency: [1, 1] });
+  const { client, server } = await connectEnds(sim);
+  const start = sim.now;
+  await writeAll(client, new Uint8Array(20_000));
+  await client.closeWrite();
+  await during(sim, readAll(server));
+  assert(Math.abs(sim.now - start - 2_001) < 1, `${sim.now - start} ms`);
+});
