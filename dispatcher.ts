@@ -699,7 +699,8 @@ export class Dispatcher implements Pollable, Disposable {
    * The program ends, by {@linkcode shutdown}: say what is to be said, and
    * close. By default the connection is over: `handleClose()` runs, and what
    * was accepted goes out. A listener is closed without it. An override that
-   * does not close has the time until the deadline to do so.
+   * does not close has the time until the deadline to do so, and so has a class
+   * that makes a new socket in `handleClose()`: it overrides this as well.
    */
   handleShutdown(): void | Promise<void> {
     this.#endpoint?.hooks.close();

@@ -300,7 +300,8 @@ export class Reactor {
   /** Asks, waits for at most `timeout` ms, dispatches. */
   async pass(timeout: number): Promise<void> {
     this.#ask();
-    const work = this.#ready.length + this.#writers.length > 0;
+    const { length: newcomers } = this.#fresh;
+    const work = this.#ready.length + this.#writers.length + newcomers > 0;
     if (work || this.#awake || timeout === 0) await this.turn();
     else {
       await this.#wait(timeout);
@@ -331,7 +332,10 @@ export class Reactor {
   }
 
   #enter(): void {
-    for (const entry of this.#fresh) {
+    // Who joins meanwhile has the next pass, or this one might never end.
+    for (let left = this.#fresh.length; left > 0; left--) {
+      const entry = this.#fresh.shift();
+      if (entry === undefined) return;
       if (!this.#has(entry)) continue;
       for (const tell of this.onEnter) tell(entry);
       if (!this.#has(entry)) continue;
@@ -341,7 +345,6 @@ export class Reactor {
         this.#asked.push(entry);
       }
     }
-    this.#fresh.length = 0;
   }
 
   /** Lists may still hold those that closed, left or moved to another map. */

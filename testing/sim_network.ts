@@ -325,8 +325,8 @@ export class SimNetwork {
    * limit is reached. Time jumps from one event to the next.
    *
    * @param options Until when.
-   * @throws {SimulationError} If `until` did not become true; if an error was
-   * handled by nobody; if something on a host does not depend on the seed alone.
+   * @throws {SimulationError} If `until` did not become true; if an error or a
+   * rejected promise was handled by nobody; if something on a host does not depend on the seed alone.
    * @throws {Error} If it is being run already.
    */
   async run({ until, limit = 60_000 }: RunOptions = {}): Promise<void> {
@@ -335,9 +335,16 @@ export class SimNetwork {
     if (this.#isRunning) throw new Error("Cannot run: it is running already");
     this.#isRunning = true;
     const restore = isolateHosts();
+    // It would end the process, and nobody would know the seed.
+    const onRejection = (event: PromiseRejectionEvent) => {
+      event.preventDefault();
+      this.#world.onRejection(event.reason);
+    };
+    addEventListener("unhandledrejection", onRejection);
     try {
       await this.#world.run(until, this.now + limit);
     } finally {
+      removeEventListener("unhandledrejection", onRejection);
       restore();
       this.#isRunning = false;
     }

@@ -185,6 +185,15 @@ export class World implements SimWorld {
     );
   }
 
+  /** A promise was rejected, by whichever host, and nobody looks at it. */
+  onRejection(reason: unknown): void {
+    this.note(`unhandled rejection ${describeError(reason)}`);
+    this.#problem ??= this.#error(
+      `Nobody handled a promise that was rejected: ${describeError(reason)}`,
+      reason,
+    );
+  }
+
   onEscape(host: string, { call, instead }: Escape): SimulationError {
     this.note(`${host} escape ${call}`);
     const error = this.#error(

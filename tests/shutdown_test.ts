@@ -380,3 +380,27 @@ Deno.test("shutdown() on real sockets: clients get all, and the port is free at 
   );
   again.close();
 });
+
+Deno.test("shutdown() aborts at the deadline whoever makes a new socket whenever it is closed", async () => {
+  const map = quietMap();
+  class Again extends Dispatcher {
+    sockets = 0;
+    constructor() {
+      super(null, { map });
+      this.again();
+    }
+    again(): void {
+      this.sockets++;
+      this.createSocket();
+    }
+    override handleClose(): void {
+      this.close();
+      this.again();
+    }
+  }
+  const dispatcher = new Again();
+  const { aborted } = await shutdown({ map, deadline: 20 });
+  assertEquals(aborted, 1);
+  assertEquals(map.size, 0);
+  assert(dispatcher.sockets > 1);
+});

@@ -3,9 +3,15 @@ import {
   assertEquals,
   assertMatch,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { SimNetwork, simulate, SimulationError } from "../testing.ts";
+import {
+  type SimHost,
+  SimNetwork,
+  simulate,
+  SimulationError,
+} from "../testing.ts";
 import { bytes, Client, clientOn, EchoServer, SERVER } from "./sim_programs.ts";
 
 Deno.test("SimNetwork runs unchanged classes, and restarts them after a crash", async () => {
@@ -167,3 +173,28 @@ Deno.test("A host of a SimNetwork is found by its name and by its address", asyn
   client.send(bytes("spam"));
   await sim.run({ until: () => client.answer === "spam" });
 });
+
+for (
+  const [how, reject] of [
+    ["in a hook", (host: SimHost) => {
+      host.map.callLater(1, () => void Promise.reject(new Error("spam")));
+    }],
+    ["of a program that nobody awaits", (host: SimHost) => {
+      void host.run(() => Promise.reject(new Error("spam")));
+    }],
+  ] as const
+) {
+  Deno.test(`a rejected promise ${how} ends the run, with its seed and trace`, async () => {
+    const error = await assertRejects(
+      () =>
+        simulate({ seeds: [5] }, async (sim) => {
+          reject(sim.host("a"));
+          await sim.run({ limit: 10 });
+        }),
+      SimulationError,
+      "Nobody handled a promise that was rejected: Error: spam",
+    );
+    assertEquals(error.seed, 5);
+    assertStringIncludes(error.message, "unhandled rejection Error: spam");
+  });
+}
