@@ -9,7 +9,6 @@ import {
   assertFalse,
   assertGreater,
   assertGreaterOrEqual,
-  assertLessOrEqual,
 } from "@std/assert";
 import { isDisconnect } from "../channel.ts";
 import { AsyncChat, type Channel, DispatcherWithSend } from "../mod.ts";
