@@ -12,6 +12,9 @@
  */
 
 import { AsyncChat, SocketMap } from "../mod.ts";
+import { findPython } from "./machine.ts";
+import { Program } from "./program.ts";
+import { median } from "./stats.ts";
 
 const LINE = 60;
 const LINES = 1_000_000;
@@ -20,89 +23,16 @@ const LENGTHS = [60, 600, 6_000, 60_000];
 const PARSED = 2_000_000;
 const SINGLE = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
 
-/** A program that is asked by lines and answers by lines. */
-class Program implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #output: ReadableStreamDefaultReader<string>;
-  #rest = "";
-
-  constructor(command: string, args: string[]) {
-    this.#child = new Deno.Command(command, {
-      args,
-      cwd: import.meta.dirname!,
-      stdin: "piped",
-      stdout: "piped",
-    }).spawn();
-    this.#input = this.#child.stdin.getWriter();
-    this.#output = this.#child.stdout.pipeThrough(new TextDecoderStream())
-      .getReader();
-  }
-
-  /** The next number that it prints. */
-  async answer(): Promise<number> {
-    while (!this.#rest.includes("\n")) {
-      const { done, value } = await this.#output.read();
-      if (done) throw new Error("A program of the benchmark ended early");
-      this.#rest += value;
-    }
-    const end = this.#rest.indexOf("\n");
-    const line = this.#rest.slice(0, end);
-    this.#rest = this.#rest.slice(end + 1);
-    return Number(line);
-  }
-
-  ask(line: string): Promise<number> {
-    this.#input.write(new TextEncoder().encode(`${line}\n`));
-    return this.answer();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill();
-    } catch {
-      // It has ended by itself.
-    }
-    await this.#child.status;
-  }
-}
-
-/** The first Python that has asynchat, and its version. */
-async function findPython(): Promise<{ name: string; version: string } | null> {
-  const script = "import asynchat, platform; print(platform.python_version())";
-  for (const name of ["python3.11", "python3", "/usr/bin/python3", "python"]) {
-    try {
-      const { success, stdout } = await new Deno.Command(name, {
-        args: ["-W", "ignore", "-c", script],
-        stderr: "null",
-      }).output();
-      const version = new TextDecoder().decode(stdout).trim();
-      if (success) return { name, version };
-    } catch {
-      // There is no program of this name.
-    }
-  }
-  return null;
-}
-
-function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? sorted[middle]!
-    : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
 /** Sends the same lines to all servers by turns: the median times of each, in ms. */
 async function measure(servers: Program[], rounds: number): Promise<number[]> {
   const args = ["run", "-A", "lines_client.ts"];
-  await using client = new Program(Deno.execPath(), args);
-  const ports: number[] = [];
+  await using client = new Program({ command: Deno.execPath(), args });
+  const ports: string[] = [];
   for (const server of servers) ports.push(await server.answer());
   const times: number[][] = servers.map(() => []);
   for (let round = -1; round < rounds; round++) {
     for (const [i, port] of ports.entries()) {
-      const time = await client.ask(`${port} ${LINES} ${LINE}`);
+      const time = Number(await client.ask(`${port} ${LINES} ${LINE}`));
       if (round >= 0) times[i]!.push(time); // The first one warms up.
     }
   }
@@ -169,12 +99,15 @@ async function main(): Promise<void> {
   const python = await findPython();
   await using stack = new AsyncDisposableStack();
   const servers = [
-    new Program(Deno.execPath(), ["run", "-A", "lines_server.ts"]),
+    new Program({
+      command: Deno.execPath(),
+      args: ["run", "-A", "servers/lines_async_chat.ts"],
+    }),
   ];
   const names = [`AsyncChat, Deno ${Deno.version.deno}`];
   if (python) {
-    const args = ["-W", "ignore", "lines_server.py"];
-    servers.push(new Program(python.name, args));
+    const args = ["-B", "-W", "ignore", "servers/lines_asynchat.py"];
+    servers.push(new Program({ command: python.command, args }));
     names.push(`asynchat, Python ${python.version}`);
   } else console.log("No Python with asynchat is here: skipping Python");
   for (const server of servers) stack.use(server);

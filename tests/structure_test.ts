@@ -14,6 +14,9 @@ const FOLDERS = [
   "tools/",
   "tools/offline/",
   "bench/",
+  "bench/client/",
+  "bench/loads/",
+  "bench/servers/",
 ];
 const LONGEST_FUNCTION = 60;
 

@@ -1,11 +1,12 @@
 /**
- * Takes lines in with {@linkcode AsyncChat}, for `bench/lines.ts`. Prints its
- * port. Answers a line `END` with the number of lines before it.
+ * Takes lines in with {@linkcode AsyncChat}. Prints its port, and takes marks.
+ * Answers a line `END` with the number of lines before it.
  *
  * @module
  */
 
-import { AsyncChat, type Channel, Dispatcher, loop } from "../mod.ts";
+import { AsyncChat, type Channel, Dispatcher, loop } from "../../mod.ts";
+import { answerMarks } from "./control.mjs";
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -42,7 +43,7 @@ class Server extends Dispatcher {
     this.createSocket();
     this.bind({ hostname: "127.0.0.1", port: 0 });
     this.listen();
-    console.log((this.addr as Deno.NetAddr).port);
+    answerMarks((this.addr as Deno.NetAddr).port);
   }
   override handleAccepted(conn: Channel): void {
     new Lines(conn);

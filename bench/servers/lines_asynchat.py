@@ -1,12 +1,15 @@
-"""Takes lines in with Python's own asynchat, for bench/lines.ts.
+"""Takes lines in with Python's own asynchat, for the load of lines.
 
-    python3 -W ignore lines_server.py
+    python3 -W ignore lines_asynchat.py
 
 Prints its port. Answers a line "END" with the number of lines before it.
+Standard input asks for marks, see control.py.
 """
 
 import asynchat
 import asyncore
+
+import control
 
 
 class Lines(asynchat.async_chat):
@@ -35,7 +38,7 @@ class Server(asyncore.dispatcher):
         self.create_socket()
         self.bind(("127.0.0.1", 0))
         self.listen(5)
-        print(self.socket.getsockname()[1], flush=True)
+        control.answer_marks(self.socket.getsockname()[1])
 
     def handle_accepted(self, sock, addr):
         Lines(sock)

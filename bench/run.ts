@@ -1,0 +1,62 @@
+/**
+ * The benchmark: each server in a process of its own, all under the same loads
+ * from one client, by turns.
+ *
+ *     deno task bench [OPTION...] [WORD...]
+ *
+ * @module
+ */
+
+import { Bench } from "./load.ts";
+import { pickLoads } from "./loads.ts";
+import { findMachine } from "./machine.ts";
+import { type Options, parseOptions, USAGE } from "./options.ts";
+import { drawPlot } from "./plot.ts";
+import { measureAll, type Progress, type Report } from "./report.ts";
+import { showReport } from "./table.ts";
+
+/** Tells on standard error: on one line of a terminal, else on a line for each load. */
+function startProgress(): Progress {
+  const isTerminal = Deno.stderr.isTerminal();
+  let shown = "";
+  return (text) => {
+    if (isTerminal) {
+      Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
+      return;
+    }
+    // A log wants to know the load and not each server.
+    const [load = ""] = text.split(":");
+    if (load !== shown && text !== "") console.error(load);
+    shown = load;
+  };
+}
+
+async function measure(options: Options): Promise<Report> {
+  const loads = pickLoads(options.words, options.plot !== null);
+  const bench = new Bench(await findMachine(options.pin), options.seconds);
+  const progress = startProgress();
+  const report = await measureAll(loads, bench, options, progress);
+  progress("");
+  return report;
+}
+
+async function main(): Promise<number> {
+  const options = parseOptions(Deno.args);
+  const report = await measure(options);
+  if (options.plot !== null) {
+    await Deno.writeTextFile(options.plot, drawPlot(report));
+  }
+  const colour = Deno.stdout.isTerminal() && !Deno.noColor;
+  console.log(
+    options.json ? JSON.stringify(report, null, 2) : showReport(report, colour),
+  );
+  return report.failed.length > 0 ? 1 : 0;
+}
+
+try {
+  Deno.exit(await main());
+} catch (error) {
+  if (!(error instanceof TypeError)) throw error;
+  console.error(`${error.message}\n\n${USAGE}`);
+  Deno.exit(2);
+}

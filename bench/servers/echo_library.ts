@@ -1,0 +1,86 @@
+/**
+ * An echo server with this library, of the kind that the first argument names.
+ * With a certificate and its key (two paths) it speaks TLS.
+ *
+ * @module
+ */
+
+import {
+  type Channel,
+  Dispatcher,
+  DispatcherWithSend,
+  loop,
+  type SocketOptions,
+} from "../../mod.ts";
+import { answerMarks, BACKLOG } from "./control.mjs";
+
+/** Answers through the buffer: what most programs do. */
+class Buffered extends DispatcherWithSend {
+  override handleRead(): void {
+    this.send(this.recv());
+  }
+}
+
+const buffer = new Uint8Array(64 * 1024);
+
+/** The same without an allocation for each message. */
+class Into extends DispatcherWithSend {
+  override handleRead(): void {
+    const length = this.recvInto(buffer);
+    this.send(buffer.subarray(0, length));
+  }
+}
+
+/** Overrides both predicates, as a program that comes from Python does. */
+class Classic extends Dispatcher {
+  #rest: Uint8Array | null = null;
+
+  override readable(): boolean {
+    return this.#rest === null;
+  }
+  override writable(): boolean {
+    return this.#rest !== null;
+  }
+  override handleRead(): void {
+    const data = this.recv();
+    if (data.length > 0) this.#rest = data;
+  }
+  override handleWrite(): void {
+    const rest = this.#rest!;
+    const sent = this.send(rest);
+    this.#rest = sent === rest.length ? null : rest.subarray(sent);
+  }
+}
+
+const KINDS: Record<string, new (conn: Channel) => Dispatcher> = {
+  buffered: Buffered,
+  into: Into,
+  classic: Classic,
+};
+
+class Server extends Dispatcher {
+  readonly #Kind: new (conn: Channel) => Dispatcher;
+
+  constructor(Kind: new (conn: Channel) => Dispatcher, options: SocketOptions) {
+    super();
+    this.#Kind = Kind;
+    this.createSocket(options);
+    this.bind({ hostname: "127.0.0.1", port: 0 });
+    this.listen();
+    answerMarks((this.addr as Deno.NetAddr).port);
+  }
+  override handleAccepted(conn: Channel): void {
+    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay();
+    new this.#Kind(conn);
+  }
+}
+
+const [kind = "", ...paths] = Deno.args;
+const Kind = KINDS[kind];
+if (!Kind) throw new TypeError(`The kind must be one of ${Object.keys(KINDS)}`);
+const [cert, key] = paths.map((path) => Deno.readTextFileSync(path));
+new Server(Kind, {
+  backlog: BACKLOG,
+  ...(cert && key ? { transport: "tls", tls: { cert, key } } : {}),
+});
+await loop();
