@@ -17,7 +17,12 @@ import {
 } from "./arguments.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 import type { TimeoutKind } from "./deadlines.ts";
-import { Endpoint, type Interest } from "./endpoint.ts";
+import {
+  Endpoint,
+  type EndpointOptions,
+  type Interest,
+  type Owner,
+} from "./endpoint.ts";
 import type { Hook } from "./hooks.ts";
 import { errorLine, type Logger, logLine, printable } from "./log.ts";
 import {
@@ -195,11 +200,19 @@ export class Dispatcher implements Pollable, Disposable {
   /** Gets this dispatcher's log; without one, that of the map does, or the console. */
   logger: Logger | null = null;
 
-  readonly #life: Required<Omit<DispatcherOptions, "map">>;
+  static readonly #owner: Owner = {
+    interest: (of) => interestOf(of as Dispatcher),
+    warn: (of, message) => (of as Dispatcher).#warn(message),
+    handleEnd: (of) => (of as Dispatcher).handleEnd(),
+    handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
+    handleShutdown: (of) => (of as Dispatcher).handleShutdown(),
+  };
+
+  readonly #life: Life;
   #hostname = "";
   #map: SocketMap;
   #endpoint: Endpoint | null = null;
-  #options: SocketOptions = {};
+  #options: SocketOptions = NO_OPTIONS;
   #timers = new TimerGroup();
   #loud = false;
 
@@ -876,31 +889,21 @@ export class Dispatcher implements Pollable, Disposable {
     return transport === "tls" ? tls : undefined;
   }
 
-  #create(action: string, options: SocketOptions = {}): Endpoint {
+  #create(action: string, options: SocketOptions = NO_OPTIONS): Endpoint {
     if (this.#endpoint && !this.#endpoint.closed) {
       throw new Error(
         `Cannot ${action}: ${this} has one already: call close() first`,
       );
     }
     if (this.#timers.ended) this.#timers = new TimerGroup();
-    const owner = {
-      pollable: this,
-      interest: () => interestOf(this),
-      warn: (message: string) => this.#warn(message),
-      handleEnd: () => this.handleEnd(),
-      handleTimeout: (kind: TimeoutKind) => this.handleTimeout(kind),
-      handleShutdown: () => this.handleShutdown(),
-    };
     this.#options = options;
-    const { connectTimeout = Infinity, handshakeTimeout = 10_000 } = options;
-    const { maxConnections = Infinity } = options;
-    const reactor = reactorOf(this.#map);
-    this.#endpoint = new Endpoint(owner, reactor, this.#timers, {
-      ...this.#life,
-      connectTimeout,
-      handshakeTimeout,
-      maxConnections,
-    });
+    this.#endpoint = new Endpoint(
+      this,
+      Dispatcher.#owner,
+      reactorOf(this.#map),
+      this.#timers,
+      endpointOptions(this.#life, options),
+    );
     return this.#endpoint;
   }
 }
@@ -1067,23 +1070,61 @@ function interestOf(dispatcher: Dispatcher): Interest {
     dispatcher.handleWriteEvent !== plain.handleWriteEvent;
   const sendsItself = selfDriven.has(handleWrite);
   const pacesItself = selfDriven.has(readable);
-  return {
+  return shared({
     asksReadable: readable !== plain.readable && !pacesItself,
     asksWritable: writable !== plain.writable &&
       !(sendsItself && selfDriven.has(writable)),
     reads: methodOf(dispatcher, "handleRead") !== plain.handleRead ||
       dispatcher.handleReadEvent !== plain.handleReadEvent,
     writes: writes && !sendsItself,
-    isFull: pacesItself ? () => !dispatcher.readable() : null,
-  };
+    pacesItself,
+  });
+}
+
+/** Every interest there can be: thousands of connections have one in common. */
+const interests: Interest[] = [];
+
+function shared(interest: Interest): Interest {
+  const { asksReadable, asksWritable, reads, writes, pacesItself } = interest;
+  const key = Number(asksReadable) | Number(asksWritable) << 1 |
+    Number(reads) << 2 | Number(writes) << 3 | Number(pacesItself) << 4;
+  return interests[key] ??= interest;
+}
+
+/** What every connection of a dispatcher begins with. */
+type Life = Required<Omit<DispatcherOptions, "map">>;
+
+const NO_OPTIONS: SocketOptions = {};
+/** Most dispatchers have no options, and share these. */
+const DEFAULT_LIFE: Life = {
+  linger: 5_000,
+  allowHalfOpen: false,
+  idleTimeout: Infinity,
+  lifetime: Infinity,
+};
+const DEFAULTS: EndpointOptions = {
+  ...DEFAULT_LIFE,
+  connectTimeout: Infinity,
+  handshakeTimeout: 10_000,
+  maxConnections: Infinity,
+};
+
+function endpointOptions(life: Life, options: SocketOptions): EndpointOptions {
+  if (life === DEFAULT_LIFE && options === NO_OPTIONS) return DEFAULTS;
+  const { connectTimeout = DEFAULTS.connectTimeout } = options;
+  const { handshakeTimeout = DEFAULTS.handshakeTimeout } = options;
+  const { maxConnections = DEFAULTS.maxConnections } = options;
+  return { ...life, connectTimeout, handshakeTimeout, maxConnections };
 }
 
 /** Checks the options that every connection of a dispatcher begins with. */
-function lifeOf(
-  options: DispatcherOptions,
-): Required<Omit<DispatcherOptions, "map">> {
-  const { linger = 5_000, allowHalfOpen = false } = options;
+function lifeOf(options: DispatcherOptions): Life {
+  const { linger = DEFAULT_LIFE.linger } = options;
+  const { allowHalfOpen = DEFAULT_LIFE.allowHalfOpen } = options;
   const { idleTimeout = Infinity, lifetime = Infinity } = options;
+  const isDefault = linger === DEFAULT_LIFE.linger && allowHalfOpen === false &&
+    idleTimeout === Infinity && lifetime === Infinity;
+  if (isDefault) return DEFAULT_LIFE;
   checkMilliseconds("linger", linger);
   checkBoolean("allowHalfOpen", allowHalfOpen);
   checkMilliseconds("idleTimeout", idleTimeout, { min: SHORTEST_TIMEOUT });

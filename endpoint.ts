@@ -15,12 +15,12 @@ import {
 } from "./channel.ts";
 import { Deadlines, type TimeoutKind } from "./deadlines.ts";
 import { describeError } from "./log.ts";
-import { secure } from "./handshake.ts";
+import { secure, type StartTimer } from "./handshake.ts";
 import { type Hook, Hooks, type HookTarget } from "./hooks.ts";
-import { Inbound } from "./inbound.ts";
+import { Inbound, type InboundEvents } from "./inbound.ts";
 import { discardInput, drain } from "./linger.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
-import { Outbound } from "./outbound.ts";
+import { Outbound, type OutboundEvents } from "./outbound.ts";
 import {
   type Entry,
   isPromise,
@@ -61,8 +61,8 @@ export interface Interest {
   reads: boolean;
   /** It has something to do in a write event. */
   writes: boolean;
-  /** What waits to be sent keeps it from reading; `null` if nothing does. */
-  isFull: (() => boolean) | null;
+  /** Its `readable()` is the library's: what waits to be sent keeps it from reading. */
+  pacesItself: boolean;
 }
 
 /** How a connect ended. */
@@ -86,19 +86,18 @@ export interface EndpointOptions {
   maxConnections: number;
 }
 
-/** What an endpoint needs of its dispatcher. */
+/** What endpoints need of dispatchers: the same for all of them. */
 export interface Owner {
-  readonly pollable: Pollable;
   /** Looks at the class, in the first pass, when the constructor has run. */
-  interest(): Interest;
+  interest(of: Pollable): Interest;
   /** Reports what an operator must see, whatever log types are ignored. */
-  warn(message: string): void;
+  warn(of: Pollable, message: string): void;
   /** The peer has ended its side, and ours stays open. */
-  handleEnd(): unknown;
+  handleEnd(of: Pollable): unknown;
   /** The connection was silent for too long, or lasted too long. */
-  handleTimeout(kind: TimeoutKind): unknown;
+  handleTimeout(of: Pollable, kind: TimeoutKind): unknown;
   /** The program ends. */
-  handleShutdown(): unknown;
+  handleShutdown(of: Pollable): unknown;
 }
 
 /** The answer of a predicate, which cannot be async. */
@@ -109,19 +108,29 @@ function atOnce(predicate: string, answer: boolean): boolean {
 }
 
 /** One socket of a dispatcher. */
-export class Endpoint implements Entry, HookTarget {
+export class Endpoint
+  implements Entry, HookTarget, InboundEvents, OutboundEvents {
+  // What each pass looks at comes first, close together in memory.
   joined = false;
+  held = false;
+  reactor: Reactor;
+  readonly pollable: Pollable;
+  phase: Phase = "created";
+  #interest: Interest | null = null;
+  #wantsRead = true;
+  #wantsWrite = true;
+  /** A read is in flight, so none has to be started. */
+  #armed = false;
+  /** A write event is to be given. */
+  #writeDue = false;
+
   asks = false;
   listed = false;
   queued = false;
   writeQueued = false;
-
-  readonly pollable: Pollable;
   readonly hooks: Hooks = new Hooks(this);
   readonly outbound: Outbound;
   readonly timers: TimerGroup;
-  reactor: Reactor;
-  phase: Phase = "created";
   /** Closed, with accepted bytes still on their way. */
   closing = false;
   addr: Deno.Addr | null = null;
@@ -139,11 +148,6 @@ export class Endpoint implements Entry, HookTarget {
 
   readonly #owner: Owner;
   readonly #options: EndpointOptions;
-  #interest: Interest | null = null;
-  #wantsRead = true;
-  #wantsWrite = true;
-  /** A write event is to be given. */
-  #writeDue = false;
   /** How much had been accepted when the last write event was given. */
   #acceptedBefore = 0;
   /** What the hook that runs, or whose promise is pending, was told. */
@@ -165,7 +169,7 @@ export class Endpoint implements Entry, HookTarget {
   /** When no more than this is pending, `#onDrain` is due; -1 for never. */
   #drainAt = -1;
   #drainDue = false;
-  #onDrain: Hook = () => {};
+  #onDrain: Hook | null = null;
   #lingerTimer: unknown = undefined;
   #deadlines: Deadlines | null = null;
   #isShutDown = false;
@@ -174,17 +178,18 @@ export class Endpoint implements Entry, HookTarget {
   #writeEnded = false;
 
   constructor(
+    pollable: Pollable,
     owner: Owner,
     reactor: Reactor,
     timers: TimerGroup,
     options: EndpointOptions,
   ) {
+    this.pollable = pollable;
     this.#owner = owner;
-    this.pollable = owner.pollable;
     this.reactor = reactor;
     this.timers = timers;
     this.#options = options;
-    this.outbound = new Outbound(() => this.#onProgress());
+    this.outbound = new Outbound(this);
   }
 
   get closed(): boolean {
@@ -241,8 +246,7 @@ export class Endpoint implements Entry, HookTarget {
     const events: AcceptEvents = {
       ready: () => this.reactor.queue(this),
       wanted: () => this.joined && this.#wantsRead,
-      now: this.#now,
-      startTimer: this.#startTimer,
+      ...this.#time(),
       exhausted: (isOn, error) => warn(isOn, describeError(error)),
       full: (isOn) => warn(isOn, `maxConnections, ${maxConnections}, reached`),
       secure: (channel) => this.#secure(channel),
@@ -253,12 +257,12 @@ export class Endpoint implements Entry, HookTarget {
 
   /** Says what an operator must see. */
   warn(message: string): void {
-    this.reactor.outside(() => this.#owner.warn(message));
+    this.reactor.outside(() => this.#owner.warn(this.pollable, message));
   }
 
   #secure(channel: Channel): Promise<Channel> {
     const { handshakeTimeout } = this.#options;
-    return secure(channel, handshakeTimeout, this.#startTimer);
+    return secure(channel, handshakeTimeout, this.#time().startTimer);
   }
 
   /** Starts to connect; the outcome is an event. */
@@ -383,7 +387,7 @@ export class Endpoint implements Entry, HookTarget {
 
   #attach(channel: Channel): void {
     this.channel = channel;
-    this.#inbound = new Inbound(channel, this.#onRead);
+    this.#inbound = new Inbound(channel, this);
     this.outbound.attach(channel);
   }
 
@@ -391,8 +395,7 @@ export class Endpoint implements Entry, HookTarget {
     const { idleTimeout, lifetime } = this.#options;
     if (idleTimeout === Infinity && lifetime === Infinity) return;
     this.#deadlines = new Deadlines(this.#options, {
-      now: this.#now,
-      startTimer: this.#startTimer,
+      ...this.#time(),
       expired: (kind) => this.#onExpired(kind),
     });
   }
@@ -400,9 +403,9 @@ export class Endpoint implements Entry, HookTarget {
   #onExpired(kind: TimeoutKind): void {
     // While a hook's promise is pending, the silence is on our side; but no
     // hook makes a life longer.
-    if (kind === "idle" && this.hooks.pending) return;
+    if (kind === "idle" && this.held) return;
     this.reactor.activity++;
-    this.hooks.run(() => this.#owner.handleTimeout(kind));
+    this.hooks.run((it) => this.#owner.handleTimeout(it, kind));
   }
 
   /** Has the connection end, by `handleClose()`, with a reason of our own. */
@@ -416,30 +419,40 @@ export class Endpoint implements Entry, HookTarget {
     if (this.#isShutDown) return;
     this.#isShutDown = true;
     this.hooks.whenSettled(() => {
-      if (!this.closed) this.hooks.run(() => this.#owner.handleShutdown());
+      if (!this.closed) this.hooks.run((it) => this.#owner.handleShutdown(it));
     });
   }
 
-  readonly #onRead = (): void => {
-    this.#deadlines?.touch();
-    this.#lastWords?.cancel();
-    this.#lastWords = null;
+  /** A read has ended. */
+  onReady(): void {
+    this.#armed = false;
+    if (this.#deadlines !== null) this.#deadlines.touch();
+    if (this.#lastWords !== null) {
+      this.#lastWords.cancel();
+      this.#lastWords = null;
+    }
     if (this.joined) this.reactor.queue(this);
-  };
+  }
 
-  readonly #now = (): number => this.reactor.clock.now();
+  /** Time as this connection's map has it, for those who wait. */
+  #time(): { now(): number; startTimer: StartTimer } {
+    return {
+      now: () => this.reactor.clock.now(),
+      startTimer: (delay, callback) => this.#startTimer(delay, callback),
+    };
+  }
 
-  readonly #startTimer = (delay: number, callback: () => void): HeapTimer => {
+  #startTimer(delay: number, callback: () => void): HeapTimer {
     const { timers } = this.reactor;
     const timer = new HeapTimer(timers, delay, false, callback, this.timers);
     timer.reset();
     return timer;
-  };
+  }
 
   // The loop's side
 
   enter(): void {
-    const interest = this.#owner.interest();
+    const interest = this.#owner.interest(this.pollable);
     this.#interest = interest;
     // Who overrides handleWrite() but not writable() would be called in each
     // pass, as in Python, and keep the loop from ever waiting. It is called
@@ -452,37 +465,44 @@ export class Endpoint implements Entry, HookTarget {
   }
 
   ask(): void {
-    if (this.hooks.pending) return;
-    this.#writeDue = false;
+    if (this.held) return;
     const { asksReadable, asksWritable, writes } = this.#interest!;
+    let reads = this.#wantsRead;
+    let isToWrite = false;
     try {
-      this.#wantsRead = asksReadable
+      reads = asksReadable
         ? atOnce("readable", this.pollable.readable())
         : !this.isFull;
       if (!this.joined) return;
-      this.#wantsWrite = asksWritable
+      isToWrite = asksWritable
         ? atOnce("writable", this.pollable.writable())
         : writes && this.#seen !== this.reactor.activity;
     } catch (error) {
-      this.hooks.fail(error);
       // Whoever stays open is asked again, and goes on with what has arrived.
-      this.#wantsWrite = false;
+      this.hooks.fail(error);
     }
+    // Thousands are asked for the sake of one: what stays is not written again.
+    if (this.#wantsRead !== reads) this.#wantsRead = reads;
+    if (this.#wantsWrite !== isToWrite) this.#wantsWrite = isToWrite;
+    if (this.#writeDue) this.#writeDue = false;
     if (!this.joined) return;
-    if (this.#wantsRead) this.#armRead();
-    if (this.#wantsWrite && this.phase === "connected") this.#offerWrite();
+    if (reads && !this.#armed) this.#armRead();
+    if (isToWrite && this.phase === "connected") this.#offerWrite();
   }
 
   /** The peer takes nothing of what it is sent, so nothing is taken from it. */
   get isFull(): boolean {
-    return this.#interest?.isFull?.() ?? false;
+    return this.#interest !== null && this.#interest.pacesItself &&
+      !this.pollable.readable();
   }
 
   #armRead(): void {
     const source = this.accepting ?? this.#inbound;
     if (source === null) return;
-    if (!source.ready) source.arm();
-    else if (!this.#isUnheard && !this.#isHalfOpen) this.reactor.queue(this);
+    if (!source.ready) {
+      source.arm();
+      this.#armed = this.#inbound?.reading ?? false;
+    } else if (!this.#isUnheard && !this.#isHalfOpen) this.reactor.queue(this);
   }
 
   /** A class without a handleRead() of its own is told once what waits. */
@@ -510,7 +530,7 @@ export class Endpoint implements Entry, HookTarget {
 
   read(): void {
     // A newcomer that is broken is to be read before that is told.
-    if (this.hooks.pending || this.#interest === null) return;
+    if (this.held || this.#interest === null) return;
     if (this.#outcome) this.#dispatchConnect();
     else if (this.#isHalfOpen && !this.#mustTellFailure()) return;
     else if (this.accepting?.ended) this.#dispatchAcceptFailure();
@@ -529,7 +549,7 @@ export class Endpoint implements Entry, HookTarget {
     try {
       this.hooks.run(READ);
     } finally { // An ExitNow must not leave a deaf dispatcher behind.
-      if (!this.hooks.pending && this.joined) this.#goOnReading();
+      if (!this.held && this.joined) this.#goOnReading();
     }
   }
 
@@ -552,15 +572,15 @@ export class Endpoint implements Entry, HookTarget {
   }
 
   write(): void {
-    if (this.hooks.pending) return;
+    if (this.held) return;
     if (this.#drainDue) this.#dispatchDrain();
-    if (!this.#writeDue || !this.joined || this.hooks.pending) return;
+    if (!this.#writeDue || !this.joined || this.held) return;
     this.#writeDue = false;
     this.#acceptedBefore = this.outbound.accepted;
     this.#seen = this.reactor.activity;
     this.#event = "write";
     this.hooks.run(WRITE);
-    if (!this.hooks.pending) this.#afterWrite();
+    if (!this.held) this.#afterWrite();
   }
 
   /** A write event that brought nothing is no news to anybody. */
@@ -572,7 +592,7 @@ export class Endpoint implements Entry, HookTarget {
   #dispatchDrain(): void {
     this.#drainDue = false;
     this.reactor.activity++;
-    this.hooks.run(this.#onDrain);
+    this.hooks.run(this.#onDrain!);
   }
 
   #dispatchConnect(): void {
@@ -647,7 +667,8 @@ export class Endpoint implements Entry, HookTarget {
     else this.hooks.fail(error);
   }
 
-  #onProgress(): void {
+  /** A write has ended, or writing has failed. */
+  onProgress(): void {
     const { outbound, reactor } = this;
     if (this.closed) return;
     if (outbound.failed) {
@@ -727,7 +748,7 @@ export class Endpoint implements Entry, HookTarget {
     else if (!this.#endTold) {
       this.#endTold = true;
       if (this.#writeEnded) this.#endBothWhenSent();
-      else this.hooks.run(() => this.#owner.handleEnd());
+      else this.hooks.run((it) => this.#owner.handleEnd(it));
     }
     return false;
   }

@@ -12,6 +12,8 @@ export interface HookTarget {
   readonly pollable: Pollable;
   readonly reactor: Reactor;
   readonly closed: boolean;
+  /** A hook's promise is pending: no event until it settles. */
+  held: boolean;
   close(): void;
   abort(): void;
   /** All promises of hooks have settled: events may go on. */
@@ -26,7 +28,7 @@ export class Hooks {
   readonly #target: HookTarget;
   /** How many promises of hooks are pending. */
   #pending = 0;
-  #afterwards: (() => void)[] = [];
+  #afterwards: (() => void)[] | null = null;
   /** Whether `handleClose()` has had its one call. */
   #close: "due" | "running" | "done" = "due";
 
@@ -36,11 +38,6 @@ export class Hooks {
 
   /** The last error that was handed to `handleError()`. */
   lastFailure: unknown = undefined;
-
-  /** A hook's promise is pending: no event until it settles. */
-  get pending(): boolean {
-    return this.#pending > 0;
-  }
 
   /**
    * Calls a hook; then, however it ended, `after`.
@@ -66,7 +63,7 @@ export class Hooks {
   /** Runs `then` when no hook's promise is pending. */
   whenSettled(then: () => void): void {
     if (this.#pending === 0) then();
-    else this.#afterwards.push(then);
+    else (this.#afterwards ??= []).push(then);
   }
 
   /**
@@ -165,6 +162,7 @@ export class Hooks {
     onError: (error: unknown) => void = (error) => this.fail(error),
   ): void {
     this.#pending++;
+    this.#target.held = true;
     promise.then(
       () => this.#settle(after),
       (error) => this.#settle(() => onError(error)),
@@ -173,9 +171,12 @@ export class Hooks {
 
   #settle(then?: () => void): void {
     this.#pending--;
+    this.#target.held = this.#pending > 0;
     if (then) this.#outside(then);
     if (this.#pending > 0) return;
-    for (const then of this.#afterwards.splice(0)) this.#outside(then);
+    const afterwards = this.#afterwards;
+    this.#afterwards = null;
+    for (const then of afterwards ?? []) this.#outside(then);
     this.#target.settled();
   }
 

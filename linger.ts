@@ -21,13 +21,15 @@ const QUIET = 1_000;
 export function discardInput(inbound: Inbound, clock: Clock): void {
   // A turn between two reads: a channel that always has something must not
   // keep the runtime from everything else.
-  const again = () =>
-    clock.setImmediate(() => {
-      if (inbound.closing || inbound.onReady !== again) return;
-      inbound.discard();
-      inbound.arm();
-    });
-  inbound.onReady = again;
+  const again = {
+    onReady: () =>
+      clock.setImmediate(() => {
+        if (inbound.closing || inbound.listener !== again) return;
+        inbound.discard();
+        inbound.arm();
+      }),
+  };
+  inbound.listener = again;
   inbound.discard();
   inbound.arm();
 }
@@ -62,10 +64,11 @@ export async function drain(
       const timeout = isWaiting
         ? clock.setTimeout(() => resolve(true), heard ? QUIET : FIRST_QUIET)
         : clock.setImmediate(() => clock.setImmediate(() => resolve(true)));
-      inbound.onReady = () => {
+      const onReady = () => {
         if (isWaiting) clock.clearTimeout(timeout);
         resolve(false);
       };
+      inbound.listener = { onReady };
     });
     if (silent) return;
     await new Promise<void>((resolve) => clock.setImmediate(resolve));

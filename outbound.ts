@@ -35,11 +35,16 @@ function giveBuffer(buffer: Uint8Array): void {
   pooledBytes += size;
 }
 
-/** A buffer of accepted bytes: those from `start` to `end` have yet to go. */
+/** Accepted bytes behind those that go out first. */
 interface Chunk {
   buffer: Uint8Array;
-  start: number;
   end: number;
+}
+
+/** Who is told of writes. */
+export interface OutboundEvents {
+  /** A write has ended, or writing has failed. */
+  onProgress(): void;
 }
 
 /** Writes a channel behind its owner. */
@@ -57,18 +62,22 @@ export class Outbound {
   /** Why; `null` when it was given up on purpose. */
   error: unknown = null;
 
-  readonly #onProgress: () => void;
+  readonly #listener: OutboundEvents;
   #channel: Channel | null = null;
-  #chunks: Chunk[] = [];
+  /** What goes out first: the bytes from `#start` to `#end`, and then … */
+  #buffer: Uint8Array | null = null;
+  #start = 0;
+  #end = 0;
+  /** … these. An idle or prompt connection has none. */
+  #rest: Chunk[] | null = null;
   #writing = false;
-  /** Where in its chunk the write in flight ends. */
+  /** Where in its buffer the write in flight ends. */
   #writingTo = 0;
-  #whenDone: (() => void)[] = [];
+  #whenDone: (() => void)[] | null = null;
   #ending = false;
 
-  /** `onProgress` runs after each write, and when writing has failed. */
-  constructor(onProgress: () => void) {
-    this.#onProgress = onProgress;
+  constructor(listener: OutboundEvents) {
+    this.#listener = listener;
   }
 
   /** Keeps what is accepted from now on for another channel. */
@@ -97,11 +106,26 @@ export class Outbound {
     const { length } = data;
     if (length === 0 || this.failed) return;
     this.pending += length;
-    let tail = this.#chunks.at(-1);
+    if (this.#buffer === null) {
+      this.#buffer = takeBuffer(length);
+      this.#start = 0;
+      this.#end = length;
+      this.#buffer.set(data);
+    } else if (
+      this.#rest === null && this.#buffer.length - this.#end >= length
+    ) {
+      this.#buffer.set(data, this.#end);
+      this.#end += length;
+    } else this.#appendToRest(data);
+  }
+
+  #appendToRest(data: Uint8Array): void {
+    const { length } = data;
+    const rest = this.#rest ??= [];
+    let tail = rest.at(-1);
     if (tail === undefined || tail.buffer.length - tail.end < length) {
-      const least = tail === undefined ? 0 : GATHER_BUFFER;
-      tail = { buffer: takeBuffer(Math.max(length, least)), start: 0, end: 0 };
-      this.#chunks.push(tail);
+      tail = { buffer: takeBuffer(Math.max(length, GATHER_BUFFER)), end: 0 };
+      rest.push(tail);
     }
     tail.buffer.set(data, tail.end);
     tail.end += length;
@@ -109,12 +133,13 @@ export class Outbound {
 
   /** Starts writing, unless a write is in flight or nothing waits. */
   start(): void {
-    if (this.#writing || this.#channel === null || this.pending === 0) return;
+    if (this.#writing || this.#channel === null || this.#buffer === null) {
+      return;
+    }
     this.#writing = true;
-    const { buffer, start, end } = this.#chunks[0]!;
-    this.#writingTo = end;
+    this.#writingTo = this.#end;
     try {
-      this.#channel.write(buffer.subarray(start, end))
+      this.#channel.write(this.#buffer.subarray(this.#start, this.#end))
         .then(this.#onWritten, this.#onError);
     } catch (error) {
       this.#onError(error);
@@ -123,10 +148,10 @@ export class Outbound {
 
   /** Forgets what has not begun to go out. */
   discard(): void {
-    const first = this.#writing ? this.#chunks[0] : undefined;
-    if (first) first.end = this.#writingTo;
-    this.#chunks = first ? [first] : [];
-    this.pending = first ? first.end - first.start : 0;
+    this.#rest = null;
+    if (this.#writing) this.#end = this.#writingTo;
+    else this.#buffer = null;
+    this.pending = this.#buffer === null ? 0 : this.#end - this.#start;
   }
 
   /** Ends the writing direction when everything has gone out. */
@@ -141,13 +166,15 @@ export class Outbound {
   }
 
   #tellDone(): void {
-    for (const tell of this.#whenDone.splice(0)) tell();
+    const waiting = this.#whenDone;
+    this.#whenDone = null;
+    for (const tell of waiting ?? []) tell();
   }
 
   /** Settles when everything has gone out or writing has failed. */
   done(): Promise<void> {
     if (this.pending === 0 || this.failed) return Promise.resolve();
-    return new Promise((resolve) => void this.#whenDone.push(resolve));
+    return new Promise((resolve) => void (this.#whenDone ??= []).push(resolve));
   }
 
   /** Gives up what has not gone out. */
@@ -157,40 +184,50 @@ export class Outbound {
     this.error = error;
     this.lost = this.pending;
     this.pending = 0;
-    this.#chunks = [];
+    this.#buffer = null;
+    this.#rest = null;
     this.#tellDone();
   }
 
   readonly #onWritten = (length: number): void => {
     this.#writing = false;
     if (this.failed) return;
-    const chunk = this.#chunks[0]!;
-    const asked = this.#writingTo - chunk.start;
-    if (!Number.isInteger(length) || length < 1 || length > asked) {
+    const asked = this.#writingTo - this.#start;
+    if (!(Number.isInteger(length) && length >= 1 && length <= asked)) {
       // Trying again at once could go on for ever.
       const message = `The channel took ${length} bytes of those it was given`;
       this.#onError(new Deno.errors.WriteZero(message));
       return;
     }
-    chunk.start += length;
+    this.#start += length;
     this.pending -= length;
     this.written += length;
-    if (chunk.start === chunk.end) {
-      this.#chunks.shift();
-      giveBuffer(chunk.buffer);
-    }
+    if (this.#start === this.#end) this.#shift();
     if (this.pending > 0) this.start();
     else {
       if (this.#ending) this.#closeWrite();
-      this.#tellDone();
+      if (this.#whenDone !== null) this.#tellDone();
     }
-    this.#onProgress();
+    this.#listener.onProgress();
   };
+
+  /** Goes on with the next buffer, if there is one. */
+  #shift(): void {
+    giveBuffer(this.#buffer!);
+    const next = this.#rest?.shift();
+    if (next === undefined) this.#buffer = null;
+    else {
+      this.#buffer = next.buffer;
+      this.#start = 0;
+      this.#end = next.end;
+      if (this.#rest!.length === 0) this.#rest = null;
+    }
+  }
 
   readonly #onError = (error: unknown): void => {
     this.#writing = false;
     if (this.failed) return;
     this.fail(error);
-    this.#onProgress();
+    this.#listener.onProgress();
   };
 }

@@ -328,7 +328,11 @@ export class Reactor {
       this.#someLeft = false;
       this.#asked = this.#asked.filter((entry) => entry.listed = entry.joined);
     }
-    for (const entry of this.#asked) if (this.#has(entry)) entry.ask();
+    const asked = this.#asked;
+    for (let i = 0; i < asked.length; i++) {
+      const entry = asked[i]!;
+      if (this.#has(entry)) entry.ask();
+    }
   }
 
   #enter(): void {

@@ -29,8 +29,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "what a predicate throws goes to its handleError()",
     file: "endpoint.ts",
-    from: "    } catch (error) {\n      this.hooks.fail(error);\n",
-    to: "    } catch (error) {\n      throw error;\n",
+    from: "has arrived.\n      this.hooks.fail(error);\n",
+    to: "has arrived.\n      throw error;\n",
     test: TEST,
     filter: "Dispatcher whose readable() fails, at",
   },
@@ -135,9 +135,8 @@ export const HOOKS: Mutation[] = [
     promise:
       "who was ready when an ExitNow left the loop has its turn in the next",
     file: "reactor.ts",
-    from:
-      "  } finally {\n    while (at < entries.length) next.push(entries[at++]!);\n  }",
-    to: "  } finally {\n    // Nothing.\n  }",
+    from: "    while (at < entries.length) next().push(entries[at++]!);",
+    to: "",
     test: TEST,
     filter: "ExitNow from any hook of a Dispatcher, at",
   },
@@ -317,20 +316,16 @@ export const HOOKS: Mutation[] = [
   {
     promise: "an ExitNow from handleRead() leaves nobody deaf",
     file: "endpoint.ts",
-    from:
-      "      if (!this.hooks.pending && this.joined) this.#goOnReading();\n    }",
-    to:
-      "    }\n    if (!this.hooks.pending && this.joined) this.#goOnReading();",
+    from: "      if (!this.held && this.joined) this.#goOnReading();\n    }",
+    to: "    }\n    if (!this.held && this.joined) this.#goOnReading();",
     test: TEST,
     filter: "ExitNow from any hook of a Dispatcher, at",
   },
   {
     promise: "a predicate that throws delays nothing that has arrived",
     file: "endpoint.ts",
-    from:
-      "      this.#wantsWrite = false;\n    }\n    if (!this.joined) return;",
-    to:
-      "      this.#wantsWrite = false;\n      return;\n    }\n    if (!this.joined) return;",
+    from: "      this.hooks.fail(error);\n    }\n    // Thousands",
+    to: "      this.hooks.fail(error);\n      return;\n    }\n    // Thousands",
     test: TEST,
     filter: "Dispatcher whose writable() fails, at",
   },

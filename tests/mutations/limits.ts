@@ -18,8 +18,9 @@ export const LIMITS: Mutation[] = [
   {
     promise: "what is read counts against idleTimeout",
     file: "endpoint.ts",
-    from: "    this.#deadlines?.touch();\n    this.#lastWords?.cancel();",
-    to: "    this.#lastWords?.cancel();",
+    from:
+      "    if (this.#deadlines !== null) this.#deadlines.touch();\n    if (this.#lastWords",
+    to: "    if (this.#lastWords",
     test: "tests/limits_test.ts",
     filter: "last byte that was read",
   },
@@ -34,7 +35,7 @@ export const LIMITS: Mutation[] = [
   {
     promise: "our own silence does not count as the peer's",
     file: "endpoint.ts",
-    from: 'if (kind === "idle" && this.hooks.pending) return;',
+    from: 'if (kind === "idle" && this.held) return;',
     to: "",
     test: "tests/limits_test.ts",
     filter: "while the promise of a hook is pending",

@@ -31,8 +31,8 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "what a partial write leaves is sent",
     file: "outbound.ts",
-    from: "chunk.start += length;\n    this.pending -= length;",
-    to: "chunk.start += asked;\n    this.pending -= asked;",
+    from: "this.#start += length;\n    this.pending -= length;",
+    to: "this.#start += asked;\n    this.pending -= asked;",
   },
   {
     ...BULK,
@@ -226,8 +226,9 @@ export const SCENARIOS: Mutation[] = [
     ...LIMITS,
     promise: "what is read counts against idleTimeout, on a bad network",
     file: "endpoint.ts",
-    from: "    this.#deadlines?.touch();\n    this.#lastWords?.cancel();",
-    to: "    this.#lastWords?.cancel();",
+    from:
+      "    if (this.#deadlines !== null) this.#deadlines.touch();\n    if (this.#lastWords",
+    to: "    if (this.#lastWords",
   },
   {
     ...LIMITS,
