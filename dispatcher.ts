@@ -775,8 +775,8 @@ export class Dispatcher implements Pollable, Disposable {
   /**
    * Logs a hit: by default to standard error, as `log: message`.
    *
-   * @param message One line: control characters in it are written as escapes,
-   * and what is longer than 4,000 characters is cut, as it may come from a peer.
+   * @param message One line: it is cut after 4,000 characters, as it may come from
+   * a peer, and control characters in it are written as escapes.
    */
   log(message: string): void {
     const logger = this.logger ?? this.#map.logger;

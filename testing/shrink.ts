@@ -83,7 +83,8 @@ export interface ShrinkResultRun {
 
 /**
  * Takes faults out of a failing run as long as it still fails, and prints the
- * smallest schedule.
+ * smallest schedule. Any failure counts: where a scenario can fail in two ways,
+ * what is left may be the other one, so look at the error that is printed.
  *
  * @param options The network's, with the seed that fails, and the attempts.
  * @param scenario What was run.

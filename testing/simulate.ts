@@ -190,7 +190,22 @@ async function compareRuns(
 ): Promise<void> {
   const second = await runScenario(options, scenario);
   const [trace, other] = [run.trace(), second.trace()];
-  if (trace === other) return;
+  if (trace === other) {
+    const isSame = run.time === second.time &&
+      (run.error === null) === (second.error === null);
+    if (isSame) return;
+    const ends = [run, second].map(({ error, time }) =>
+      `${error ? "failed" : "succeeded"} after ${time} simulated ms`
+    );
+    throw new SimulationError(
+      `Seed ${run.seed} gave two different runs, so something does not ` +
+        "depend on the seed alone: a variable that outlives the run, say. " +
+        `One ${ends.join(", the other ")}`,
+      run.seed,
+      () => trace,
+      run.error ?? second.error,
+    );
+  }
   const lines = trace.split("\n");
   const others = other.split("\n");
   let at = 0;

@@ -198,3 +198,25 @@ for (
     assertStringIncludes(error.message, "unhandled rejection Error: spam");
   });
 }
+
+Deno.test("simulate() notices runs that differ in nothing but how they end", async () => {
+  for (const failing of [1, 2]) {
+    let runs = 0;
+    await assertRejects(
+      () =>
+        simulate({ seeds: 1 }, async (sim) => {
+          sim.host("a");
+          await sim.run({ limit: 10 });
+          if (++runs === failing) throw new Error("spam");
+        }),
+      SimulationError,
+      "gave two different runs",
+    );
+  }
+  let limit = 0;
+  await assertRejects(
+    () => simulate({ seeds: 1 }, (sim) => sim.run({ limit: limit += 100 })),
+    SimulationError,
+    "succeeded after 100 simulated ms, the other succeeded after 200",
+  );
+});

@@ -24,6 +24,8 @@ import { SplittingChannel } from "./splitting_channel.ts";
 const HEADER = 8;
 const MAGIC = 0x50a4;
 const HOSTNAME = "127.0.0.1";
+/** How long a client may take to say who it is, in ms: one that was reset never may. */
+const SILENCE = 10_000;
 /** How long what is shut down may take, in ms: no less than it lingers. */
 const DEADLINE = 20_000;
 /** How long a handshake may take, in ms, on a busy machine. */
@@ -173,10 +175,16 @@ export class World {
   async #greet(conn: Channel): Promise<void> {
     this.greetings++;
     // A client that was reset may be gone before it has said who it is.
+    let isSilent = false;
+    const silence = setTimeout(() => {
+      isSilent = true;
+      conn.close();
+    }, SILENCE);
     const connection = await this.#hear(conn).catch(() => null);
+    clearTimeout(silence);
     this.greetings--;
-    if (connection === null) conn.close();
-    else this.#serve(connection, conn);
+    if (connection === null && !isSilent) conn.close();
+    if (connection !== null) this.#serve(connection, conn);
   }
 
   async #hear(conn: Channel): Promise<Connection | null> {
