@@ -44,6 +44,13 @@ export interface Channel {
   closeWrite?(): Promise<void>;
   /** Agrees with the peer on encryption: the connection stands only after it. */
   handshake?(): Promise<unknown>;
+  /**
+   * How many bytes a read or a write should move at a time when there is much
+   * to move. A file likes more than a socket does.
+   *
+   * @default {131_072 for reads; 64 KiB of writes may be under way}
+   */
+  readonly chunkSize?: number;
   /** The address of the other side, where there is one. */
   readonly remoteAddr?: Deno.Addr;
 }

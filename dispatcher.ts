@@ -122,6 +122,8 @@ export interface Accepted {
 }
 
 const DEFAULT_BACKLOG = 511;
+/** Whose log is written whatever types it ignores. */
+let loud: Dispatcher | null = null;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
 const SHORTEST_TIMEOUT = 1;
 
@@ -184,24 +186,50 @@ export let connectionOf: (dispatcher: Dispatcher, action: string) => Endpoint;
  * ```
  */
 export class Dispatcher implements Pollable, Disposable {
-  static {
-    endpointOf = (dispatcher) => dispatcher.#endpoint;
-    connectionOf = (dispatcher, action) => dispatcher.#conversing(action);
-  }
+  // What most never change lies on the prototype, as in Python: thousands of
+  // connections have it in common.
 
-  /** Whether details are logged that help to debug, such as what is sent. */
-  debug = false;
+  /**
+   * Whether details are logged that help to debug, such as what is sent.
+   *
+   * @default {false}
+   */
+  declare debug: boolean;
   /**
    * The types that {@linkcode Dispatcher.logInfo} leaves out.
    *
    * @default {new Set(["warning"])}
    */
-  ignoreLogTypes: Set<string> = new Set(["warning"]);
-  /** Gets this dispatcher's log; without one, that of the map does, or the console. */
-  logger: Logger | null = null;
+  declare ignoreLogTypes: Set<string>;
+  /**
+   * Gets this dispatcher's log; without one, that of the map does, or the
+   * console.
+   *
+   * @default {null}
+   */
+  declare logger: Logger | null;
+
+  static {
+    endpointOf = (dispatcher) => dispatcher.#endpoint;
+    connectionOf = (dispatcher, action) => dispatcher.#conversing(action);
+    const plain = Dispatcher.prototype;
+    plain.debug = false;
+    plain.logger = null;
+    Object.defineProperty(plain, "ignoreLogTypes", {
+      get(this: Dispatcher): Set<string> {
+        return this.ignoreLogTypes = new Set(["warning"]);
+      },
+      set(this: Dispatcher, value: Set<string>): void {
+        const own = { writable: true, enumerable: true, configurable: true };
+        Object.defineProperty(this, "ignoreLogTypes", { value, ...own });
+      },
+    });
+  }
 
   static readonly #owner: Owner = {
     interest: (of) => interestOf(of as Dispatcher),
+    timers: (of) => (of as Dispatcher).#timers,
+    madeTimers: (of) => (of as Dispatcher).#madeTimers,
     warn: (of, message) => (of as Dispatcher).#warn(message),
     handleEnd: (of) => (of as Dispatcher).handleEnd(),
     handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
@@ -209,12 +237,11 @@ export class Dispatcher implements Pollable, Disposable {
   };
 
   readonly #life: Life;
-  #hostname = "";
   #map: SocketMap;
   #endpoint: Endpoint | null = null;
-  #options: SocketOptions = NO_OPTIONS;
-  #timers = new TimerGroup();
-  #loud = false;
+  #options: NamedOptions = NO_OPTIONS;
+  /** Made with the first timer: most connections never have one. */
+  #timers: TimerGroup | null = null;
 
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
@@ -423,7 +450,9 @@ export class Dispatcher implements Pollable, Disposable {
     }
     const { transport = "tcp" } = this.#options;
     const parsed = parseAddress(address, { action: "connect", transport });
-    this.#hostname = "hostname" in parsed ? parsed.hostname : "";
+    if ("hostname" in parsed) {
+      this.#options = { ...this.#options, hostname: parsed.hostname };
+    }
     endpoint.connect(parsed, this.#map.network, this.#tls());
   }
 
@@ -595,7 +624,15 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callLater(delay: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, delay, callback, false, this.#timers);
+    return startTimer(this.#map, delay, callback, false, this.#madeTimers);
+  }
+
+  get #madeTimers(): TimerGroup {
+    if (this.#timers === null) {
+      this.#timers = new TimerGroup();
+      if (this.#endpoint?.closed) this.#timers.end();
+    }
+    return this.#timers;
   }
 
   /**
@@ -605,7 +642,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callEvery(interval: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, interval, callback, true, this.#timers);
+    return startTimer(this.#map, interval, callback, true, this.#madeTimers);
   }
 
   // Predicates
@@ -794,7 +831,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @param type Left out if it is among the `ignoreLogTypes`.
    */
   logInfo(message: string, type: string = "info"): void {
-    if (this.ignoreLogTypes.has(type) && !this.#loud) return;
+    if (this.ignoreLogTypes.has(type) && loud !== this) return;
     const logger = this.logger ?? this.#map.logger;
     const line = logLine(message);
     if (logger === null) console.log(`${logLine(type)}: ${line}`);
@@ -814,11 +851,11 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** A warning that an operator must see, whatever types are ignored. */
   #warn(message: string): void {
-    this.#loud = true;
+    loud = this;
     try {
       this.logInfo(`${this.#describe()} ${message}`, "warning");
     } finally {
-      this.#loud = false;
+      loud = null;
     }
   }
 
@@ -880,7 +917,8 @@ export class Dispatcher implements Pollable, Disposable {
   /** The host that was asked for, or the address of one that came. */
   get #peerName(): string {
     const { addr } = this;
-    return this.#hostname || (addr && "hostname" in addr ? addr.hostname : "");
+    const { hostname } = this.#options;
+    return hostname || (addr && "hostname" in addr ? addr.hostname : "");
   }
 
   /** What to secure the socket with, if it is to be TLS. */
@@ -895,13 +933,12 @@ export class Dispatcher implements Pollable, Disposable {
         `Cannot ${action}: ${this} has one already: call close() first`,
       );
     }
-    if (this.#timers.ended) this.#timers = new TimerGroup();
+    if (this.#timers?.ended) this.#timers = null;
     this.#options = options;
     this.#endpoint = new Endpoint(
       this,
       Dispatcher.#owner,
       reactorOf(this.#map),
-      this.#timers,
       endpointOptions(this.#life, options),
     );
     return this.#endpoint;
@@ -1094,7 +1131,12 @@ function shared(interest: Interest): Interest {
 /** What every connection of a dispatcher begins with. */
 type Life = Required<Omit<DispatcherOptions, "map">>;
 
-const NO_OPTIONS: SocketOptions = {};
+/** What a socket was made with, and the host that it is to be connected to. */
+interface NamedOptions extends SocketOptions {
+  hostname?: string;
+}
+
+const NO_OPTIONS: NamedOptions = {};
 /** Most dispatchers have no options, and share these. */
 const DEFAULT_LIFE: Life = {
   linger: 5_000,

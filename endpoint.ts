@@ -21,6 +21,7 @@ import { Inbound, type InboundEvents } from "./inbound.ts";
 import { discardInput, drain } from "./linger.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
 import { Outbound, type OutboundEvents } from "./outbound.ts";
+import { Settled } from "./predicates.ts";
 import {
   type Entry,
   isPromise,
@@ -90,6 +91,10 @@ export interface EndpointOptions {
 export interface Owner {
   /** Looks at the class, in the first pass, when the constructor has run. */
   interest(of: Pollable): Interest;
+  /** The timers that end with it, if it has had any. */
+  timers(of: Pollable): TimerGroup | null;
+  /** The same, for one to come. */
+  madeTimers(of: Pollable): TimerGroup;
   /** Reports what an operator must see, whatever log types are ignored. */
   warn(of: Pollable, message: string): void;
   /** The peer has ended its side, and ours stays open. */
@@ -110,27 +115,25 @@ function atOnce(predicate: string, answer: boolean): boolean {
 /** One socket of a dispatcher. */
 export class Endpoint
   implements Entry, HookTarget, InboundEvents, OutboundEvents {
-  // What each pass looks at comes first, close together in memory.
   joined = false;
-  held = false;
   reactor: Reactor;
   readonly pollable: Pollable;
   phase: Phase = "created";
   #interest: Interest | null = null;
   #wantsRead = true;
   #wantsWrite = true;
+  #held = false;
   /** A read is in flight, so none has to be started. */
   #armed = false;
   /** A write event is to be given. */
   #writeDue = false;
 
   asks = false;
-  listed = false;
+  place = -1;
   queued = false;
   writeQueued = false;
   readonly hooks: Hooks = new Hooks(this);
   readonly outbound: Outbound;
-  readonly timers: TimerGroup;
   /** Closed, with accepted bytes still on their way. */
   closing = false;
   addr: Deno.Addr | null = null;
@@ -181,19 +184,25 @@ export class Endpoint
     pollable: Pollable,
     owner: Owner,
     reactor: Reactor,
-    timers: TimerGroup,
     options: EndpointOptions,
   ) {
     this.pollable = pollable;
     this.#owner = owner;
     this.reactor = reactor;
-    this.timers = timers;
     this.#options = options;
     this.outbound = new Outbound(this);
   }
 
   get closed(): boolean {
     return this.phase === "closed";
+  }
+
+  get held(): boolean {
+    return this.#held;
+  }
+  set held(isHeld: boolean) {
+    this.#held = isHeld;
+    this.reactor.predicates.settle(this, Settled.never);
   }
 
   /** The error that ended the connection, if one did. */
@@ -209,7 +218,7 @@ export class Endpoint
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
       this.reactor.forget(this);
-      this.timers.moveTo(reactor.timers);
+      this.#owner.timers(this.pollable)?.moveTo(reactor.timers);
       this.reactor = reactor;
     }
     reactor.join(this);
@@ -426,6 +435,7 @@ export class Endpoint
   /** A read has ended. */
   onReady(): void {
     this.#armed = false;
+    this.reactor.predicates.settle(this, Settled.never);
     if (this.#deadlines !== null) this.#deadlines.touch();
     if (this.#lastWords !== null) {
       this.#lastWords.cancel();
@@ -444,7 +454,8 @@ export class Endpoint
 
   #startTimer(delay: number, callback: () => void): HeapTimer {
     const { timers } = this.reactor;
-    const timer = new HeapTimer(timers, delay, false, callback, this.timers);
+    const group = this.#owner.madeTimers(this.pollable);
+    const timer = new HeapTimer(timers, delay, false, callback, group);
     timer.reset();
     return timer;
   }
@@ -467,27 +478,59 @@ export class Endpoint
   ask(): void {
     if (this.held) return;
     const { asksReadable, asksWritable, writes } = this.#interest!;
-    let reads = this.#wantsRead;
-    let isToWrite = false;
+    const { pollable } = this;
+    let reads: boolean;
+    let isToWrite: boolean;
     try {
       reads = asksReadable
-        ? atOnce("readable", this.pollable.readable())
+        ? atOnce("readable", pollable.readable())
         : !this.isFull;
       if (!this.joined) return;
       isToWrite = asksWritable
-        ? atOnce("writable", this.pollable.writable())
+        ? atOnce("writable", pollable.writable())
         : writes && this.#seen !== this.reactor.activity;
     } catch (error) {
-      // Whoever stays open is asked again, and goes on with what has arrived.
-      this.hooks.fail(error);
+      this.refuse(error);
+      return;
     }
-    // Thousands are asked for the sake of one: what stays is not written again.
-    if (this.#wantsRead !== reads) this.#wantsRead = reads;
-    if (this.#wantsWrite !== isToWrite) this.#wantsWrite = isToWrite;
-    if (this.#writeDue) this.#writeDue = false;
+    this.#want(reads, isToWrite);
+  }
+
+  answer(readable: boolean, writable: boolean): void {
+    try {
+      atOnce("readable", readable);
+      atOnce("writable", writable);
+    } catch (error) {
+      this.refuse(error);
+      return;
+    }
+    this.#want(readable, writable);
+  }
+
+  refuse(error: unknown): void {
+    this.hooks.fail(error);
+    // Whoever stays open is asked again, and goes on with what has arrived.
+    this.#want(this.#wantsRead, false);
+  }
+
+  #want(reads: boolean, isToWrite: boolean): void {
+    this.#wantsRead = reads;
+    this.#wantsWrite = isToWrite;
+    this.#writeDue = false;
     if (!this.joined) return;
     if (reads && !this.#armed) this.#armRead();
     if (isToWrite && this.phase === "connected") this.#offerWrite();
+    this.reactor.predicates.settle(this, this.#settledBy(reads, isToWrite));
+  }
+
+  /** What there is to do if the predicates give the same answers again. */
+  #settledBy(reads: boolean, isToWrite: boolean): Settled {
+    const { asksWritable, pacesItself } = this.#interest!;
+    if (isToWrite || this.held || !asksWritable || pacesItself) {
+      return Settled.never;
+    }
+    if (!reads) return Settled.idle;
+    return this.#armed ? Settled.reading : Settled.never;
   }
 
   /** The peer takes nothing of what it is sent, so nothing is taken from it. */
@@ -521,7 +564,7 @@ export class Endpoint
     if (outbound.failed) return;
     // While a write is in flight, whoever had nothing to add waits for it.
     const isIdle = outbound.pending > 0 && this.#seen === reactor.activity;
-    if (outbound.pending >= WRITABLE_BELOW || isIdle) this.#awaitsRoom = true;
+    if (outbound.pending >= this.#room || isIdle) this.#awaitsRoom = true;
     else {
       this.#writeDue = true;
       reactor.queueWrite(this);
@@ -783,7 +826,7 @@ export class Endpoint
     const { outbound } = this;
     if (this.channel === null || outbound.failed || this.closed) return 0;
     this.#checkWritable();
-    if (outbound.pending >= WRITABLE_BELOW) return 0;
+    if (outbound.pending >= this.#room) return 0;
     outbound.append(data);
     outbound.start();
     return data.length;
@@ -795,6 +838,13 @@ export class Endpoint
     this.#checkWritable();
     this.outbound.append(data);
     return data.length;
+  }
+
+  /** How many bytes may be on their way. */
+  get #room(): number {
+    const { chunkSize } = this.channel!;
+    // While one chunk is being written, the next one can be got ready.
+    return chunkSize === undefined ? WRITABLE_BELOW : 2 * chunkSize;
   }
 
   #checkWritable(): void {
@@ -843,7 +893,7 @@ export class Endpoint
   #leave(): void {
     this.phase = "closed";
     this.reactor.leave(this);
-    this.timers.end();
+    this.#owner.timers(this.pollable)?.end();
     this.onEnd?.();
     this.onEnd = null;
   }

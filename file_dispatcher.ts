@@ -37,7 +37,7 @@ export interface FileLike {
 /** What is read ahead at first. */
 const FIRST_READ = 16 * 1024;
 /** What is read ahead of a reader who takes all of it: files like large reads. */
-const LARGEST_READ = 256 * 1024;
+const LARGEST_READ = 512 * 1024;
 
 /** Has `onWait` run when a read of the wrapper must wait for a thread. */
 let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
@@ -70,6 +70,9 @@ export class FileWrapper implements Channel, Disposable {
   static {
     watchWaits = (wrapper, onWait) => void (wrapper.#onWait = onWait);
   }
+
+  /** How many bytes to read or write at a time when there are many. */
+  readonly chunkSize: number = LARGEST_READ;
 
   readonly #file: FileLike;
   readonly #mayBlock: boolean;

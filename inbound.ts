@@ -6,11 +6,14 @@
  */
 
 import { type Channel, isDisconnect, isUnsupported } from "./channel.ts";
+import { keepFreedMemory } from "./memory.ts";
 
 /** What an idle connection costs while its read waits. */
 const SMALLEST_BUFFER = 1024;
 /** What a busy connection reads at a time. */
-const LARGEST_BUFFER = 64 * 1024;
+const LARGEST_BUFFER = 128 * 1024;
+/** Buffers of this size and more are worth keeping memory for. */
+const LARGE_BUFFER = 16 * 1024;
 
 /** Who is told of reads. */
 export interface InboundEvents {
@@ -135,8 +138,11 @@ export class Inbound {
   /** Reads that fill the buffer ask for a larger one, small ones for a smaller. */
   #adapt(length: number): void {
     const size = this.#buffer!.length;
-    if (length === size) this.#nextSize = Math.min(4 * size, LARGEST_BUFFER);
-    else if (4 * length <= size) {
+    if (length === size) {
+      const { chunkSize = LARGEST_BUFFER } = this.#channel;
+      this.#nextSize = Math.min(4 * size, chunkSize);
+      if (this.#nextSize >= LARGE_BUFFER) keepFreedMemory();
+    } else if (4 * length <= size) {
       this.#nextSize = Math.max(size >> 1, SMALLEST_BUFFER);
     }
   }

@@ -75,6 +75,9 @@ export class Outbound {
   #writingTo = 0;
   #whenDone: (() => void)[] | null = null;
   #ending = false;
+  /** Bound with the first write: many connections never have one. */
+  #written: ((length: number) => void) | null = null;
+  #broken: ((error: unknown) => void) | null = null;
 
   constructor(listener: OutboundEvents) {
     this.#listener = listener;
@@ -140,7 +143,10 @@ export class Outbound {
     this.#writingTo = this.#end;
     try {
       this.#channel.write(this.#buffer.subarray(this.#start, this.#end))
-        .then(this.#onWritten, this.#onError);
+        .then(
+          this.#written ??= (length) => this.#onWritten(length),
+          this.#broken ??= (error) => this.#onError(error),
+        );
     } catch (error) {
       this.#onError(error);
     }
@@ -189,7 +195,7 @@ export class Outbound {
     this.#tellDone();
   }
 
-  readonly #onWritten = (length: number): void => {
+  #onWritten(length: number): void {
     this.#writing = false;
     if (this.failed) return;
     const asked = this.#writingTo - this.#start;
@@ -209,7 +215,7 @@ export class Outbound {
       if (this.#whenDone !== null) this.#tellDone();
     }
     this.#listener.onProgress();
-  };
+  }
 
   /** Goes on with the next buffer, if there is one. */
   #shift(): void {
@@ -224,10 +230,10 @@ export class Outbound {
     }
   }
 
-  readonly #onError = (error: unknown): void => {
+  #onError(error: unknown): void {
     this.#writing = false;
     if (this.failed) return;
     this.fail(error);
     this.#listener.onProgress();
-  };
+  }
 }

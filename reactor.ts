@@ -10,6 +10,7 @@
  */
 
 import type { Clock } from "./clock.ts";
+import { type Asked, PredicateList } from "./predicates.ts";
 import { type HeapTimer, TimerHeap } from "./timers.ts";
 
 /**
@@ -77,7 +78,7 @@ export interface Pollable {
 }
 
 /** What the engine knows of a dispatcher. */
-export interface Entry {
+export interface Entry extends Asked {
   /** The dispatcher. */
   readonly pollable: Pollable;
   /** The engine it is registered with. */
@@ -86,16 +87,12 @@ export interface Entry {
   joined: boolean;
   /** Its predicates are asked in each pass. */
   asks: boolean;
-  /** On the list of those to ask. */
-  listed: boolean;
   /** On the ready list. */
   queued: boolean;
   /** On the list of those to be given a write event. */
   writeQueued: boolean;
   /** The first pass after joining has come. */
   enter(): void;
-  /** Asks the predicates, and starts what they ask for. */
-  ask(): void;
   /** Dispatches a connect, a read or an accept. */
   read(): void;
   /** Dispatches a write. */
@@ -112,6 +109,8 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
     typeof (value as PromiseLike<unknown>).then === "function";
 }
 
+/** The place of an entry that waits for its first pass. */
+const NEWCOMER = -2;
 /** How many waits in a row may do without a turn of the runtime. */
 const WAITS_PER_TURN = 32;
 
@@ -133,9 +132,10 @@ export class Reactor {
   /** How many have a turn to read in the pass that is under way. */
   crowd = 0;
 
+  /** Those whose predicates are asked. */
+  readonly predicates = new PredicateList();
+
   #fresh: Entry[] = [];
-  #asked: Entry[] = [];
-  #someLeft = false;
   #ready: Entry[] = [];
   #writers: Entry[] = [];
 
@@ -148,6 +148,8 @@ export class Reactor {
   #awake = false;
   /** How many passes have waited so far. */
   #waits = 0;
+  /** The pass before has waited, so the runtime has had its turn. */
+  #hasWaited = false;
   #exit: ExitNow | null = null;
   #resume: (() => void) | null = null;
   #deadline = 0;
@@ -166,13 +168,13 @@ export class Reactor {
   }
 
   join(entry: Entry): void {
-    if (entry.listed) {
-      // It left and comes back before the list was cleaned: to its end.
-      this.#asked = this.#asked.filter((other) => other !== entry);
-      entry.listed = false;
-    }
     entry.joined = true;
     this.members.set(entry.pollable, entry);
+    // It may have left and come back before its first pass: to the end.
+    if (entry.place === NEWCOMER) {
+      this.#fresh.splice(this.#fresh.indexOf(entry), 1);
+    }
+    entry.place = NEWCOMER;
     this.#fresh.push(entry);
     this.activity++;
     this.#resumeWait();
@@ -182,7 +184,7 @@ export class Reactor {
     if (!entry.joined) return;
     entry.joined = false;
     this.members.delete(entry.pollable);
-    if (entry.listed) this.#someLeft = true;
+    this.predicates.remove(entry);
     this.activity++;
     this.#resumeWait();
   }
@@ -191,10 +193,10 @@ export class Reactor {
   forget(entry: Entry): void {
     const isOther = (other: Entry) => other !== entry;
     this.#fresh = this.#fresh.filter(isOther);
-    this.#asked = this.#asked.filter(isOther);
     this.#ready = this.#ready.filter(isOther);
     this.#writers = this.#writers.filter(isOther);
-    entry.listed = entry.queued = entry.writeQueued = false;
+    entry.queued = entry.writeQueued = false;
+    entry.place = -1;
   }
 
   /** Gives `entry` its turn to read in this pass or the next. */
@@ -302,8 +304,10 @@ export class Reactor {
     this.#ask();
     const { length: newcomers } = this.#fresh;
     const work = this.#ready.length + this.#writers.length + newcomers > 0;
-    if (work || this.#awake || timeout === 0) await this.turn();
+    if (work && this.#hasWaited) this.#hasWaited = false;
+    else if (work || this.#awake || timeout === 0) await this.turn();
     else {
+      this.#hasWaited = true;
       await this.#wait(timeout);
       // What it waits for may come by promises alone, again and again.
       if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();
@@ -324,15 +328,7 @@ export class Reactor {
 
   #ask(): void {
     if (this.#fresh.length > 0) this.#enter();
-    if (this.#someLeft) {
-      this.#someLeft = false;
-      this.#asked = this.#asked.filter((entry) => entry.listed = entry.joined);
-    }
-    const asked = this.#asked;
-    for (let i = 0; i < asked.length; i++) {
-      const entry = asked[i]!;
-      if (this.#has(entry)) entry.ask();
-    }
+    this.predicates.ask();
   }
 
   #enter(): void {
@@ -340,15 +336,18 @@ export class Reactor {
     for (let left = this.#fresh.length; left > 0; left--) {
       const entry = this.#fresh.shift();
       if (entry === undefined) return;
+      entry.place = -1;
       if (!this.#has(entry)) continue;
       for (const tell of this.onEnter) tell(entry);
-      if (!this.#has(entry)) continue;
+      if (!this.#isEntering(entry)) continue;
       entry.enter();
-      if (entry.asks && !entry.listed) {
-        entry.listed = true;
-        this.#asked.push(entry);
-      }
+      if (entry.asks && this.#isEntering(entry)) this.predicates.add(entry);
     }
+  }
+
+  /** What ran meanwhile may have had it leave, or come back as a newcomer. */
+  #isEntering(entry: Entry): boolean {
+    return this.#has(entry) && entry.place !== NEWCOMER;
   }
 
   /** Lists may still hold those that closed, left or moved to another map. */

@@ -49,7 +49,7 @@ import { turns } from "../testing/mock_clock.ts";
 
 const MIB = 1024 * 1024;
 const MARK = 64 * 1024;
-const LARGEST_BUFFER = 64 * 1024;
+const LARGEST_BUFFER = 128 * 1024;
 
 /** Loops until `work` has settled. */
 async function drive<T>(

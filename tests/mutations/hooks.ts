@@ -29,8 +29,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "what a predicate throws goes to its handleError()",
     file: "endpoint.ts",
-    from: "has arrived.\n      this.hooks.fail(error);\n",
-    to: "has arrived.\n      throw error;\n",
+    from: "refuse(error: unknown): void {\n    this.hooks.fail(error);",
+    to: "refuse(error: unknown): void {\n    throw error;",
     test: TEST,
     filter: "Dispatcher whose readable() fails, at",
   },
@@ -324,8 +324,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "a predicate that throws delays nothing that has arrived",
     file: "endpoint.ts",
-    from: "      this.hooks.fail(error);\n    }\n    // Thousands",
-    to: "      this.hooks.fail(error);\n      return;\n    }\n    // Thousands",
+    from: "    this.#want(this.#wantsRead, false);",
+    to: "",
     test: TEST,
     filter: "Dispatcher whose writable() fails, at",
   },
