@@ -487,7 +487,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If there is no connection, or reading it has failed.
    */
   recv(size: number = Infinity): Uint8Array {
-    checkInteger("size", size, 1);
+    if (size !== Infinity) checkInteger("size", size, 1);
     return this.#conversing("receive").receive(size);
   }
 
@@ -901,9 +901,7 @@ export class Dispatcher implements Pollable, Disposable {
   #conversing(action: string): Endpoint {
     const endpoint = this.#endpoint;
     const phase = endpoint?.phase;
-    if (
-      phase === "connected" || phase === "connecting" || phase === "closed"
-    ) {
+    if (phase === "connected" || phase === "connecting" || phase === "closed") {
       return endpoint!;
     }
     const advice = phase === undefined || phase === "created"

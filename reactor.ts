@@ -148,8 +148,8 @@ export class Reactor {
   #awake = false;
   /** How many passes have waited so far. */
   #waits = 0;
-  /** The pass before has waited, so the runtime has had its turn. */
-  #hasWaited = false;
+  /** The pass before has waited, so the runtime has just had its turn. */
+  #hadTurn = false;
   #exit: ExitNow | null = null;
   #resume: (() => void) | null = null;
   #deadline = 0;
@@ -269,6 +269,7 @@ export class Reactor {
     }
     const isGuest = this.#driver === "guest";
     this.#driver = "owner";
+    this.#hadTurn = false;
     this.activity++;
     if (!isGuest) return;
     this.wake();
@@ -286,7 +287,8 @@ export class Reactor {
   async passAsGuest(timeout: number): Promise<void> {
     this.#driver = "guest";
     try {
-      await this.pass(timeout);
+      await this.ready(timeout);
+      this.act();
     } finally {
       if (this.#guestGone === null) this.stop();
       else this.#guestGone();
@@ -299,19 +301,28 @@ export class Reactor {
     this.#whenFree.push(then);
   }
 
-  /** Asks, waits for at most `timeout` ms, dispatches. */
-  async pass(timeout: number): Promise<void> {
+  /**
+   * The first half of a pass: asks, and waits for at most `timeout` ms until
+   * there is something to do.
+   */
+  ready(timeout: number): Promise<void> | void {
     this.#ask();
     const { length: newcomers } = this.#fresh;
     const work = this.#ready.length + this.#writers.length + newcomers > 0;
-    if (work && this.#hasWaited) this.#hasWaited = false;
-    else if (work || this.#awake || timeout === 0) await this.turn();
-    else {
-      this.#hasWaited = true;
-      await this.#wait(timeout);
-      // What it waits for may come by promises alone, again and again.
-      if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();
-    }
+    const hadTurn = this.#hadTurn;
+    this.#hadTurn = false;
+    // What came of a wait is gone on with at once: the answer to what was read.
+    if (work && hadTurn) return;
+    if (work || this.#awake || timeout === 0) return this.turn();
+    this.#hadTurn = true;
+    const waiting = this.#wait(timeout);
+    // What it waits for may come by promises alone, again and again.
+    const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;
+    return isTurnDue ? waiting.then(() => this.turn()) : waiting;
+  }
+
+  /** The second half: runs and dispatches what there is to do. */
+  act(): void {
     this.#awake = false;
     this.throwExit();
     this.#runTimers();

@@ -48,7 +48,6 @@ export class TimerGroup {
 
 /** A timer and its place in the heap. */
 export class HeapTimer implements Timer {
-  due = 0;
   /** The place in the heap; -1 outside it. */
   index = -1;
   /** Counts startings, so that timers due at the same time keep their order. */
@@ -88,7 +87,7 @@ export class HeapTimer implements Timer {
   }
 
   moveTo(heap: TimerHeap): void {
-    const remaining = this.due - this.heap.now();
+    const remaining = this.heap.dueOf(this) - this.heap.now();
     this.cancel();
     this.heap = heap;
     this.startAt(heap.now() + remaining);
@@ -97,8 +96,7 @@ export class HeapTimer implements Timer {
   startAt(due: number): void {
     if (this.group?.ended) return;
     this.group?.add(this);
-    this.due = due;
-    this.heap.add(this);
+    this.heap.add(this, due);
   }
 
   [Symbol.dispose](): void {
@@ -106,13 +104,11 @@ export class HeapTimer implements Timer {
   }
 }
 
-function isBefore(a: HeapTimer, b: HeapTimer): boolean {
-  return a.due < b.due || (a.due === b.due && a.sequence < b.sequence);
-}
-
 /** All timers of one map, the next one first. */
 export class TimerHeap {
   readonly #heap: HeapTimer[] = [];
+  /** When they are due, side by side: each timer would need an object for that. */
+  #due: Float64Array = new Float64Array(16);
   readonly #onEarlier: () => void;
   readonly now: () => number;
   /** How many timers have been started so far. */
@@ -126,7 +122,12 @@ export class TimerHeap {
 
   /** When the next timer is due; `Infinity` when there is none. */
   get nextDue(): number {
-    return this.#heap[0]?.due ?? Infinity;
+    return this.#heap.length > 0 ? this.#due[0]! : Infinity;
+  }
+
+  /** When a pending timer is due. */
+  dueOf({ index }: HeapTimer): number {
+    return this.#due[index]!;
   }
 
   /**
@@ -135,22 +136,28 @@ export class TimerHeap {
    */
   takeDue(time: number, started: number): HeapTimer | null {
     const timer = this.#heap[0];
-    if (timer === undefined || timer.due > time) return null;
+    const due = this.#due[0]!;
+    if (timer === undefined || due > time) return null;
     if (timer.sequence > started) return null;
     timer.cancel();
     if (timer.repeats) {
       // Keeps the beat: what fell due meanwhile is skipped, not caught up.
-      const missed = Math.floor((time - timer.due) / timer.delay);
-      timer.startAt(timer.due + (missed + 1) * timer.delay);
+      const missed = Math.floor((time - due) / timer.delay);
+      timer.startAt(due + (missed + 1) * timer.delay);
     }
     return timer;
   }
 
-  add(timer: HeapTimer): void {
+  add(timer: HeapTimer, due: number): void {
     timer.sequence = ++this.started;
-    timer.index = this.#heap.length;
-    this.#heap.push(timer);
-    this.#rise(timer);
+    const { length } = this.#heap;
+    if (length === this.#due.length) {
+      const larger = new Float64Array(2 * length);
+      larger.set(this.#due);
+      this.#due = larger;
+    }
+    this.#place(timer, due, length);
+    this.#rise(timer, due);
     if (timer.index === 0) this.#onEarlier();
   }
 
@@ -163,37 +170,47 @@ export class TimerHeap {
   remove(timer: HeapTimer): void {
     const last = this.#heap.pop()!;
     if (last !== timer) {
-      this.#place(last, timer.index);
-      this.#rise(last);
-      this.#sink(last);
+      const due = this.#due[this.#heap.length]!;
+      this.#place(last, due, timer.index);
+      this.#rise(last, due);
+      this.#sink(last, due);
     }
     timer.index = -1;
   }
 
-  #place(timer: HeapTimer, index: number): void {
+  #place(timer: HeapTimer, due: number, index: number): void {
     this.#heap[index] = timer;
+    this.#due[index] = due;
     timer.index = index;
   }
 
-  #rise(timer: HeapTimer): void {
-    while (timer.index > 0) {
-      const at = timer.index;
-      const parent = this.#heap[(at - 1) >> 1]!;
-      if (isBefore(parent, timer)) return;
-      this.#place(timer, parent.index);
-      this.#place(parent, at);
+  /** Whether the timer at one place comes before that at another. */
+  #isBefore(a: number, b: number): boolean {
+    const dueA = this.#due[a]!;
+    const dueB = this.#due[b]!;
+    if (dueA !== dueB) return dueA < dueB;
+    return this.#heap[a]!.sequence < this.#heap[b]!.sequence;
+  }
+
+  #rise(timer: HeapTimer, due: number): void {
+    for (let at = timer.index; at > 0;) {
+      const parent = (at - 1) >> 1;
+      if (this.#isBefore(parent, at)) return;
+      this.#place(this.#heap[parent]!, this.#due[parent]!, at);
+      this.#place(timer, due, parent);
+      at = parent;
     }
   }
 
-  #sink(timer: HeapTimer): void {
-    for (;;) {
-      const at = timer.index;
-      const left = this.#heap[2 * at + 1];
-      const right = this.#heap[2 * at + 2];
-      const child = left && right && isBefore(right, left) ? right : left;
-      if (child === undefined || isBefore(timer, child)) return;
-      this.#place(timer, child.index);
-      this.#place(child, at);
+  #sink(timer: HeapTimer, due: number): void {
+    const { length } = this.#heap;
+    for (let at = timer.index;;) {
+      let child = 2 * at + 1;
+      if (child + 1 < length && this.#isBefore(child + 1, child)) child++;
+      if (child >= length || this.#isBefore(at, child)) return;
+      this.#place(this.#heap[child]!, this.#due[child]!, at);
+      this.#place(timer, due, child);
+      at = child;
     }
   }
 }

@@ -312,9 +312,9 @@ Deno.test("idleTimeout costs a busy connection among 10,000 no work on the heap 
   await passes(map, 2);
   let changes = 0;
   const { add, remove } = TimerHeap.prototype;
-  TimerHeap.prototype.add = function (timer) {
+  TimerHeap.prototype.add = function (timer, due) {
     changes++;
-    add.call(this, timer);
+    add.call(this, timer, due);
   };
   TimerHeap.prototype.remove = function (timer) {
     changes++;

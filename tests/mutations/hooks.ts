@@ -333,18 +333,16 @@ export const HOOKS: Mutation[] = [
     promise:
       "a loop whose waits end by promises alone gives the runtime its turns",
     file: "reactor.ts",
-    from:
-      "      if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();\n",
-    to: "",
+    from: "const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;",
+    to: "const isTurnDue = false;",
     test: TEST,
     filter: "always has something leaves",
   },
   {
     promise: "an async hook that takes nothing leaves the others their turns",
     file: "reactor.ts",
-    from:
-      "      if (++this.#waits % WAITS_PER_TURN === 0) await this.turn();\n",
-    to: "",
+    from: "const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;",
+    to: "const isTurnDue = false;",
     test: TEST,
     filter: "takes nothing leaves",
   },
@@ -409,5 +407,47 @@ export const HOOKS: Mutation[] = [
     to: "      void result;",
     test: TEST,
     filter: "Dispatcher whose close() fails, at",
+  },
+  {
+    promise: "who was closed by its readable() is not asked writable()",
+    file: "predicates.ts",
+    from: "if (allSettled[place] === settled) writable",
+    to: "writable",
+    test: "tests/predicates_test.ts",
+    filter: "when readable() has closed it",
+  },
+  {
+    promise: "the same answers start another read when one has ended",
+    file: "endpoint.ts",
+    from:
+      "    this.#armed = false;\n    this.reactor.predicates.settle(this, Settled.never);\n",
+    to: "    this.#armed = false;\n",
+    test: "tests/predicates_test.ts",
+    filter: "whatever happens",
+  },
+  {
+    promise: "who waits for the promise of a hook is not asked",
+    file: "endpoint.ts",
+    from:
+      "    this.#held = isHeld;\n    this.reactor.predicates.settle(this, Settled.never);\n",
+    to: "    this.#held = isHeld;\n",
+    test: "tests/predicates_test.ts",
+    filter: "not asked while the promise",
+  },
+  {
+    promise: "a changed answer is acted on, however long it was the same",
+    file: "predicates.ts",
+    from: "if (writable !== false || readable !== (settled === reading)) {",
+    to: "if (writable !== false) {",
+    test: "tests/predicates_test.ts",
+    filter: "turns true after long",
+  },
+  {
+    promise: "who comes back before its first pass is asked last",
+    file: "reactor.ts",
+    from: "if (entry.place === NEWCOMER) {",
+    to: "if (entry.place > 0) {",
+    test: "tests/predicates_test.ts",
+    filter: "whatever happens",
   },
 ];
