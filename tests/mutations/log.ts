@@ -24,7 +24,7 @@ export const LOG: Mutation[] = [
   {
     promise: "what a program logs of a peer is one harmless line",
     file: "log.ts",
-    from: "return cut(`${message}`, LONGEST_LINE).replace(HARMFUL, escape);",
+    from: "return escapeHarmful(cut(`${message}`, LONGEST_LINE));",
     to: "return `${message}`;",
     test: "tests/log_injection_test.ts",
     filter: "log() and logInfo()",
