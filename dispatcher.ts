@@ -1027,7 +1027,8 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** Starts to send what is buffered; `send()` calls it. */
   initiateSend(): void {
-    endpointOf(this)?.outbound.start();
+    const endpoint = endpointOf(this);
+    endpoint?.reactor.startSending(endpoint);
   }
 
   /**

@@ -539,6 +539,14 @@ export class Endpoint
       !this.pollable.readable();
   }
 
+  startSending(): void {
+    this.outbound.start();
+  }
+
+  startReading(): void {
+    if (this.joined && !this.held) this.#armRead();
+  }
+
   #armRead(): void {
     const source = this.accepting ?? this.#inbound;
     if (source === null) return;
@@ -600,7 +608,7 @@ export class Endpoint
     this.#afterRead();
     if (!this.joined) return;
     if (this.#mustTellFailure()) this.reactor.queue(this);
-    if (!this.asks) this.#armRead();
+    if (!this.asks) this.reactor.startReading(this);
   }
 
   #afterRead(): void {
@@ -828,7 +836,7 @@ export class Endpoint
     this.#checkWritable();
     if (outbound.pending >= this.#room) return 0;
     outbound.append(data);
-    outbound.start();
+    this.reactor.startSending(this);
     return data.length;
   }
 

@@ -97,6 +97,10 @@ export interface Entry extends Asked {
   read(): void;
   /** Dispatches a write. */
   write(): void;
+  /** Starts to send what was accepted. */
+  startSending(): void;
+  /** Starts to read or accept. */
+  startReading(): void;
   /** Tells the dispatcher that the program ends. */
   shutdown(): void;
   /** Closes the dispatcher without asking it. */
@@ -109,6 +113,8 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
     typeof (value as PromiseLike<unknown>).then === "function";
 }
 
+/** How many answers may wait for one another before they go out. */
+const MOST_TOGETHER = 64;
 /** The place of an entry that waits for its first pass. */
 const NEWCOMER = -2;
 /** How many waits in a row may do without a turn of the runtime. */
@@ -138,6 +144,10 @@ export class Reactor {
   #fresh: Entry[] = [];
   #ready: Entry[] = [];
   #writers: Entry[] = [];
+  /** Many have their turns: what they ask of the system waits for one another. */
+  #inCrowd = false;
+  readonly #senders: Entry[] = [];
+  readonly #readers: Entry[] = [];
 
   /** Who runs the passes; a guest makes way for whoever comes. */
   #driver: "nobody" | "guest" | "owner" = "nobody";
@@ -215,6 +225,18 @@ export class Reactor {
       this.#writers.push(entry);
     }
     this.#resumeWait();
+  }
+
+  /** Has `entry` start to send: with the others, if many have their turns. */
+  startSending(entry: Entry): void {
+    if (!this.#inCrowd) entry.startSending();
+    else if (this.#senders.at(-1) !== entry) this.#senders.push(entry);
+  }
+
+  /** Has `entry` start to read: with the others, if many have their turns. */
+  startReading(entry: Entry): void {
+    if (!this.#inCrowd) entry.startReading();
+    else this.#readers.push(entry);
   }
 
   /** Ends the current wait, or keeps the next pass from waiting. */
@@ -446,6 +468,29 @@ export class Reactor {
   }
 
   #dispatch(): void {
+    this.#inCrowd = this.#ready.length > 1;
+    try {
+      this.#giveTurns();
+    } finally {
+      this.#inCrowd = false;
+      this.#startAll();
+    }
+  }
+
+  /**
+   * Each call to the system throws what the processor has cached of the program
+   * out: so first all hooks run, and then come the calls.
+   */
+  #startAll(): void {
+    const senders = this.#senders;
+    const readers = this.#readers;
+    for (let i = 0; i < senders.length; i++) senders[i]!.startSending();
+    senders.length = 0;
+    for (let i = 0; i < readers.length; i++) readers[i]!.startReading();
+    readers.length = 0;
+  }
+
+  #giveTurns(): void {
     if (this.#ready.length > 0) {
       const entries = this.#ready;
       this.#ready = [];
@@ -454,6 +499,7 @@ export class Reactor {
         if (entry.reactor !== this) return;
         entry.queued = false;
         if (entry.joined) entry.read();
+        if (this.#senders.length >= MOST_TOGETHER) this.#startAll();
       });
     }
     // Who connected just now has joined the writers of this same pass.

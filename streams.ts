@@ -416,7 +416,7 @@ class Conversation implements StreamPair {
   #dropping = false;
   /** Nothing will be put into the readable any more. */
   #readEnded = false;
-  /** The writable is closed, or about to be. */
+  /** The writable is closed, or about to be, whatever fails now. */
   #writeEnding = false;
   /** Nothing more will be written. */
   #writeEnded = false;
@@ -566,10 +566,10 @@ class Conversation implements StreamPair {
 
   async #close(): Promise<void> {
     const endpoint = this.#endpoint;
-    this.#writeEnding = true;
     try {
       await this.#sent();
       this.#checkSending();
+      this.#writeEnding = true;
       await endpoint.channel?.closeWrite?.();
       if (!endpoint.closed) endpoint.shutdownWrite();
     } finally {

@@ -450,4 +450,39 @@ export const HOOKS: Mutation[] = [
     test: "tests/predicates_test.ts",
     filter: "whatever happens",
   },
+  {
+    promise: "hooks run together, and then what they ask of the system",
+    file: "reactor.ts",
+    from: "this.#inCrowd = this.#ready.length > 1;",
+    to: "",
+    test: "tests/crowd_test.ts",
+    filter: "when all of them had theirs",
+  },
+  {
+    promise: "nobody's answer waits for the hooks of thousands",
+    file: "reactor.ts",
+    from: "if (this.#senders.length >= MOST_TOGETHER) this.#startAll();",
+    to: "",
+    test: "tests/crowd_test.ts",
+    filter: "do not wait for all",
+  },
+  {
+    promise: "an ExitNow keeps nobody's answer back",
+    file: "reactor.ts",
+    from: "      this.#inCrowd = false;\n      this.#startAll();\n",
+    to:
+      "      this.#inCrowd = false;\n      if (this.#ready.length === 0) this.#startAll();\n",
+    test: "tests/crowd_test.ts",
+    filter: "ExitNow in a crowd",
+  },
+  {
+    promise: "what fails while the writable is being closed is told once",
+    file: "streams.ts",
+    from:
+      "      await this.#sent();\n      this.#checkSending();\n      this.#writeEnding = true;\n",
+    to:
+      "      this.#writeEnding = true;\n      await this.#sent();\n      this.#checkSending();\n",
+    test: TEST,
+    filter: "toStreams() whose handleWrite() fails",
+  },
 ];
