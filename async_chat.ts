@@ -446,7 +446,7 @@ export class AsyncChat extends Dispatcher {
       this.#queue.push(bytes === data ? bytes.slice() : bytes);
       this.#queuedBytes += bytes.length;
     }
-    endpoint.reactor.startSending(endpoint);
+    endpoint.reactor.sendSoon(endpoint);
     if (this.bufferedAmount >= this.#highWaterMark) this.#watch(endpoint);
   }
 
@@ -683,7 +683,7 @@ export class AsyncChat extends Dispatcher {
         endpoint.buffer(first);
       } else if (outbound.pending >= this.acOutBufferSize) break;
       else this.#pull(endpoint, first);
-      endpoint.reactor.startSending(endpoint);
+      endpoint.reactor.sendSoon(endpoint);
     }
     if (this.#endsWhenDone && this.#queue.length === 0) {
       this.#endsWhenDone = false;
@@ -733,7 +733,7 @@ export class AsyncChat extends Dispatcher {
     const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
     checkBytes("What a producer gives", bytes);
     endpoint.buffer(bytes);
-    endpoint.reactor.startSending(endpoint);
+    endpoint.reactor.sendSoon(endpoint);
   }
 
   #giveUp(endpoint: Endpoint, source: Source, error: unknown): void {

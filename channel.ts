@@ -45,10 +45,12 @@ export interface Channel {
   /** Agrees with the peer on encryption: the connection stands only after it. */
   handshake?(): Promise<unknown>;
   /**
-   * How many bytes a read or a write should move at a time when there is much
-   * to move. A file likes more than a socket does.
+   * How many bytes a read asks for at most, from 1 to 2^30: reads that fill what
+   * they were given become larger up to this. `Dispatcher.send()` accepts more
+   * while less than twice as much is on its way. A file works faster with larger
+   * pieces than a socket.
    *
-   * @default {131_072 for reads; 64 KiB of writes may be under way}
+   * @default {131_072 for reads, and 65_536 on their way}
    */
   readonly chunkSize?: number;
   /** The address of the other side, where there is one. */

@@ -122,6 +122,8 @@ export interface Accepted {
 }
 
 const DEFAULT_BACKLOG = 511;
+/** 1 GiB: what a typed array can hold everywhere. */
+const LARGEST_CHUNK = 2 ** 30;
 /** Whose log is written whatever types it ignores. */
 let loud: Dispatcher | null = null;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
@@ -196,7 +198,8 @@ export class Dispatcher implements Pollable, Disposable {
    */
   declare debug: boolean;
   /**
-   * The types that {@linkcode Dispatcher.logInfo} leaves out.
+   * The types that {@linkcode Dispatcher.logInfo} leaves out. Each dispatcher
+   * has a set of its own.
    *
    * @default {new Set(["warning"])}
    */
@@ -216,8 +219,12 @@ export class Dispatcher implements Pollable, Disposable {
     plain.debug = false;
     plain.logger = null;
     Object.defineProperty(plain, "ignoreLogTypes", {
+      configurable: true,
       get(this: Dispatcher): Set<string> {
-        return this.ignoreLogTypes = new Set(["warning"]);
+        const types = new Set(["warning"]);
+        // On a prototype it would be everybody's.
+        if (#life in this) this.ignoreLogTypes = types;
+        return types;
       },
       set(this: Dispatcher, value: Set<string>): void {
         const own = { writable: true, enumerable: true, configurable: true };
@@ -228,8 +235,6 @@ export class Dispatcher implements Pollable, Disposable {
 
   static readonly #owner: Owner = {
     interest: (of) => interestOf(of as Dispatcher),
-    timers: (of) => (of as Dispatcher).#timers,
-    madeTimers: (of) => (of as Dispatcher).#madeTimers,
     warn: (of, message) => (of as Dispatcher).#warn(message),
     handleEnd: (of) => (of as Dispatcher).handleEnd(),
     handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
@@ -240,7 +245,7 @@ export class Dispatcher implements Pollable, Disposable {
   #map: SocketMap;
   #endpoint: Endpoint | null = null;
   #options: NamedOptions = NO_OPTIONS;
-  /** Made with the first timer: most connections never have one. */
+  /** Those that were started before there was a socket to end with. */
   #timers: TimerGroup | null = null;
 
   /**
@@ -346,6 +351,7 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @param channel What to wrap; the dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
+   * @throws {RangeError} If its `chunkSize` is out of range.
    * @throws {Error} If there is a socket already.
    */
   setSocket(channel: Channel | Acceptor): void {
@@ -356,6 +362,9 @@ export class Dispatcher implements Pollable, Disposable {
       endpoint.listen();
     } else {
       checkMethods("channel", channel, ["read", "write", "close"]);
+      if (channel.chunkSize !== undefined) {
+        checkInteger("channel.chunkSize", channel.chunkSize, 1, LARGEST_CHUNK);
+      }
       this.#create("set a socket").adopt(channel);
     }
     this.addChannel();
@@ -624,15 +633,11 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callLater(delay: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, delay, callback, false, this.#madeTimers);
+    return startTimer(this.#map, delay, callback, false, this.#ownTimers);
   }
 
-  get #madeTimers(): TimerGroup {
-    if (this.#timers === null) {
-      this.#timers = new TimerGroup();
-      if (this.#endpoint?.closed) this.#timers.end();
-    }
-    return this.#timers;
+  get #ownTimers(): TimerGroup {
+    return this.#endpoint?.timers ?? (this.#timers ??= new TimerGroup());
   }
 
   /**
@@ -642,7 +647,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callEvery(interval: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, interval, callback, true, this.#madeTimers);
+    return startTimer(this.#map, interval, callback, true, this.#ownTimers);
   }
 
   // Predicates
@@ -851,11 +856,12 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** A warning that an operator must see, whatever types are ignored. */
   #warn(message: string): void {
+    const outer = loud;
     loud = this;
     try {
       this.logInfo(`${this.#describe()} ${message}`, "warning");
     } finally {
-      loud = null;
+      loud = outer;
     }
   }
 
@@ -931,12 +937,14 @@ export class Dispatcher implements Pollable, Disposable {
         `Cannot ${action}: ${this} has one already: call close() first`,
       );
     }
-    if (this.#timers?.ended) this.#timers = null;
+    const timers = this.#timers;
+    this.#timers = null;
     this.#options = options;
     this.#endpoint = new Endpoint(
       this,
       Dispatcher.#owner,
       reactorOf(this.#map),
+      timers,
       endpointOptions(this.#life, options),
     );
     return this.#endpoint;
@@ -1025,10 +1033,13 @@ export class DispatcherWithSend extends Dispatcher {
     return accepted;
   }
 
-  /** Starts to send what is buffered; `send()` calls it. */
+  /**
+   * Starts to send what is buffered; `send()` calls it. In a pass in which
+   * several dispatchers have their turns, that waits for their hooks.
+   */
   initiateSend(): void {
     const endpoint = endpointOf(this);
-    endpoint?.reactor.startSending(endpoint);
+    endpoint?.reactor.sendSoon(endpoint);
   }
 
   /**

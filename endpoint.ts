@@ -28,7 +28,7 @@ import {
   type Pollable,
   type Reactor,
 } from "./reactor.ts";
-import { HeapTimer, type TimerGroup } from "./timers.ts";
+import { HeapTimer, TimerGroup } from "./timers.ts";
 
 /** A sender that has this many bytes on their way is not writable. */
 const WRITABLE_BELOW = 64 * 1024;
@@ -91,10 +91,6 @@ export interface EndpointOptions {
 export interface Owner {
   /** Looks at the class, in the first pass, when the constructor has run. */
   interest(of: Pollable): Interest;
-  /** The timers that end with it, if it has had any. */
-  timers(of: Pollable): TimerGroup | null;
-  /** The same, for one to come. */
-  madeTimers(of: Pollable): TimerGroup;
   /** Reports what an operator must see, whatever log types are ignored. */
   warn(of: Pollable, message: string): void;
   /** The peer has ended its side, and ours stays open. */
@@ -106,9 +102,9 @@ export interface Owner {
 }
 
 /** The answer of a predicate, which cannot be async. */
-function atOnce(predicate: string, answer: boolean): boolean {
-  if (!isPromise(answer)) return answer;
-  (answer as PromiseLike<unknown>).then(undefined, () => {});
+function atOnce(predicate: string, answer: unknown): boolean {
+  if (!isPromise(answer)) return answer as boolean;
+  answer.then(undefined, () => {});
   throw new TypeError(`${predicate}() must answer at once, and gave a promise`);
 }
 
@@ -149,6 +145,8 @@ export class Endpoint
   /** Runs when this life ends, however it does. */
   onEnd: (() => void) | null = null;
 
+  /** Made with the first timer: most connections never have one. */
+  #timers: TimerGroup | null;
   readonly #owner: Owner;
   readonly #options: EndpointOptions;
   /** How much had been accepted when the last write event was given. */
@@ -184,17 +182,28 @@ export class Endpoint
     pollable: Pollable,
     owner: Owner,
     reactor: Reactor,
+    timers: TimerGroup | null,
     options: EndpointOptions,
   ) {
     this.pollable = pollable;
     this.#owner = owner;
     this.reactor = reactor;
+    this.#timers = timers;
     this.#options = options;
     this.outbound = new Outbound(this);
   }
 
   get closed(): boolean {
     return this.phase === "closed";
+  }
+
+  /** The timers that end with this life. */
+  get timers(): TimerGroup {
+    if (this.#timers === null) {
+      this.#timers = new TimerGroup();
+      if (this.closed) this.#timers.end();
+    }
+    return this.#timers;
   }
 
   get held(): boolean {
@@ -218,7 +227,7 @@ export class Endpoint
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
       this.reactor.forget(this);
-      this.#owner.timers(this.pollable)?.moveTo(reactor.timers);
+      this.#timers?.moveTo(reactor.timers);
       this.reactor = reactor;
     }
     reactor.join(this);
@@ -454,8 +463,7 @@ export class Endpoint
 
   #startTimer(delay: number, callback: () => void): HeapTimer {
     const { timers } = this.reactor;
-    const group = this.#owner.madeTimers(this.pollable);
-    const timer = new HeapTimer(timers, delay, false, callback, group);
+    const timer = new HeapTimer(timers, delay, false, callback, this.timers);
     timer.reset();
     return timer;
   }
@@ -475,7 +483,7 @@ export class Endpoint
     if (!this.asks) this.#armRead();
   }
 
-  ask(): void {
+  ask(readable?: unknown): void {
     if (this.held) return;
     const { asksReadable, asksWritable, writes } = this.#interest!;
     const { pollable } = this;
@@ -483,7 +491,7 @@ export class Endpoint
     let isToWrite: boolean;
     try {
       reads = asksReadable
-        ? atOnce("readable", pollable.readable())
+        ? atOnce("readable", readable ?? pollable.readable())
         : !this.isFull;
       if (!this.joined) return;
       isToWrite = asksWritable
@@ -608,7 +616,7 @@ export class Endpoint
     this.#afterRead();
     if (!this.joined) return;
     if (this.#mustTellFailure()) this.reactor.queue(this);
-    if (!this.asks) this.reactor.startReading(this);
+    if (!this.asks) this.reactor.readSoon(this);
   }
 
   #afterRead(): void {
@@ -836,11 +844,11 @@ export class Endpoint
     this.#checkWritable();
     if (outbound.pending >= this.#room) return 0;
     outbound.append(data);
-    this.reactor.startSending(this);
+    this.reactor.sendSoon(this);
     return data.length;
   }
 
-  /** Accepts all bytes, whatever waits already; `outbound.start()` sends them. */
+  /** Accepts all bytes, whatever waits already; `sendSoon()` sends them. */
   buffer(data: Uint8Array): number {
     if (this.outbound.failed || this.closed) return 0;
     this.#checkWritable();
@@ -887,7 +895,10 @@ export class Endpoint
     this.#leave();
     if (this.#options.linger > 0 && (unsent || this.#mayBeReset())) {
       this.#finish();
-    } else this.#release();
+    } else {
+      outbound.start(); // As it would have been begun outside of a crowd.
+      this.#release();
+    }
   }
 
   /** Closes at once, dropping what was not sent. */
@@ -901,7 +912,7 @@ export class Endpoint
   #leave(): void {
     this.phase = "closed";
     this.reactor.leave(this);
-    this.#owner.timers(this.pollable)?.end();
+    this.#timers?.end();
     this.onEnd?.();
     this.onEnd = null;
   }

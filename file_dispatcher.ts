@@ -71,7 +71,11 @@ export class FileWrapper implements Channel, Disposable {
     watchWaits = (wrapper, onWait) => void (wrapper.#onWait = onWait);
   }
 
-  /** How many bytes to read or write at a time when there are many. */
+  /**
+   * {@linkcode Channel.chunkSize}: half a MiB.
+   *
+   * @default {524_288}
+   */
   readonly chunkSize: number = LARGEST_READ;
 
   readonly #file: FileLike;

@@ -47,10 +47,12 @@ export class Inbound {
   #buffer: Uint8Array | null = null;
   #start = 0;
   #end = 0;
-  #nextSize = SMALLEST_BUFFER;
+  #nextSize: number;
 
   constructor(channel: Channel, listener: InboundEvents) {
     this.#channel = channel;
+    const { chunkSize = LARGEST_BUFFER } = channel;
+    this.#nextSize = Math.min(SMALLEST_BUFFER, chunkSize);
     this.listener = listener;
   }
 
@@ -142,7 +144,7 @@ export class Inbound {
       const { chunkSize = LARGEST_BUFFER } = this.#channel;
       this.#nextSize = Math.min(4 * size, chunkSize);
       if (this.#nextSize >= LARGE_BUFFER) keepFreedMemory();
-    } else if (4 * length <= size) {
+    } else if (4 * length <= size && size > SMALLEST_BUFFER) {
       this.#nextSize = Math.max(size >> 1, SMALLEST_BUFFER);
     }
   }

@@ -273,10 +273,8 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
     // the runtime from everything else.
     if (reactor.idle) await reactor.turn();
     while (passes-- > 0 && !signal?.aborted && !reactor.idle) {
-      await reactor.ready(timeout);
-      reactor.act();
+      await reactor.pass(timeout);
     }
-    await null; // An async hook that has failed already still tells of it.
     reactor.throwExit();
   } finally {
     reactor.stop();
@@ -317,8 +315,7 @@ export async function poll(
   const guest = reactor.start();
   if (guest) await guest;
   try {
-    await reactor.ready(timeout);
-    reactor.act();
+    await reactor.pass(timeout);
   } finally {
     reactor.stop();
   }

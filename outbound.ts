@@ -155,15 +155,27 @@ export class Outbound {
   /** Forgets what has not begun to go out. */
   discard(): void {
     this.#rest = null;
-    if (this.#writing) this.#end = this.#writingTo;
-    else this.#buffer = null;
-    this.pending = this.#buffer === null ? 0 : this.#end - this.#start;
+    if (this.#writing) {
+      this.#end = this.#writingTo;
+      this.pending = this.#end - this.#start;
+    } else if (this.#buffer !== null) {
+      giveBuffer(this.#buffer);
+      this.#buffer = null;
+      this.pending = 0;
+      this.#allDone();
+    }
   }
 
   /** Ends the writing direction when everything has gone out. */
   end(): void {
     this.#ending = true;
     if (this.pending === 0) this.#closeWrite();
+  }
+
+  /** Nothing is left to be written. */
+  #allDone(): void {
+    if (this.#ending) this.#closeWrite();
+    if (this.#whenDone !== null) this.#tellDone();
   }
 
   #closeWrite(): void {
@@ -210,10 +222,7 @@ export class Outbound {
     this.written += length;
     if (this.#start === this.#end) this.#shift();
     if (this.pending > 0) this.start();
-    else {
-      if (this.#ending) this.#closeWrite();
-      if (this.#whenDone !== null) this.#tellDone();
-    }
+    else this.#allDone();
     this.#listener.onProgress();
   }
 

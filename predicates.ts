@@ -36,8 +36,11 @@ export interface Asked {
   readonly pollable: Predicates;
   /** Its place on the list of those to ask; negative outside it. */
   place: number;
-  /** Asks the predicates, and starts what they ask for. */
-  ask(): void;
+  /**
+   * Asks the predicates, and starts what they ask for. What `readable()` has
+   * answered already, whatever that was, is taken for its answer.
+   */
+  ask(readable?: unknown): void;
   /** Starts what the predicates have asked for. */
   answer(readable: boolean, writable: boolean): void;
   /** A predicate threw. */
@@ -46,7 +49,7 @@ export interface Asked {
 
 /** The entries that are asked, in the order in which they joined. */
 export class PredicateList {
-  #entries: (Asked | null)[] = [];
+  #entries: Asked[] = [];
   #pollables: (Predicates | null)[] = [];
   #settled: Uint8Array = new Uint8Array(16);
   #someLeft = false;
@@ -68,7 +71,7 @@ export class PredicateList {
   remove(entry: Asked): void {
     const { place } = entry;
     if (place < 0) return;
-    this.#entries[place] = this.#pollables[place] = null;
+    this.#pollables[place] = null;
     this.#settled[place] = Settled.never;
     this.#someLeft = true;
     entry.place = -1;
@@ -89,7 +92,7 @@ export class PredicateList {
     for (let place = 0; place < length; place++) {
       const settled = allSettled[place];
       if (settled === never) {
-        this.#entries[place]?.ask();
+        if (pollables[place] !== null) this.#entries[place]!.ask();
         continue;
       }
       const pollable = pollables[place]!;
@@ -98,13 +101,16 @@ export class PredicateList {
       try {
         readable = pollable.readable();
         // It may be closed by now.
-        if (allSettled[place] === settled) writable = pollable.writable();
+        if (typeof readable === "boolean" && allSettled[place] === settled) {
+          writable = pollable.writable();
+        }
       } catch (error) {
-        this.#entries[place]?.refuse(error);
+        this.#entries[place]!.refuse(error);
         continue;
       }
-      if (writable !== false || readable !== (settled === reading)) {
-        this.#entries[place]?.answer(readable, writable);
+      if (typeof readable !== "boolean") this.#entries[place]!.ask(readable);
+      else if (writable !== false || readable !== (settled === reading)) {
+        this.#entries[place]!.answer(readable, writable);
       }
     }
   }
@@ -112,11 +118,12 @@ export class PredicateList {
   #closeGaps(): void {
     this.#someLeft = false;
     const old = this.#entries;
+    const stays = this.#pollables;
     const settled = this.#settled;
     this.#entries = [];
     this.#pollables = [];
     for (const [place, entry] of old.entries()) {
-      if (entry === null) continue;
+      if (stays[place] === null) continue;
       const known = settled[place] as Settled;
       this.add(entry);
       this.settle(entry, known);

@@ -146,8 +146,8 @@ export class Reactor {
   #writers: Entry[] = [];
   /** Many have their turns: what they ask of the system waits for one another. */
   #inCrowd = false;
-  readonly #senders: Entry[] = [];
-  readonly #readers: Entry[] = [];
+  #senders: Entry[] = [];
+  #readers: Entry[] = [];
 
   /** Who runs the passes; a guest makes way for whoever comes. */
   #driver: "nobody" | "guest" | "owner" = "nobody";
@@ -158,7 +158,7 @@ export class Reactor {
   #awake = false;
   /** How many passes have waited so far. */
   #waits = 0;
-  /** The pass before has waited, so the runtime has just had its turn. */
+  /** The pass before has waited: as a rule the runtime has just had its turn. */
   #hadTurn = false;
   #exit: ExitNow | null = null;
   #resume: (() => void) | null = null;
@@ -228,13 +228,16 @@ export class Reactor {
   }
 
   /** Has `entry` start to send: with the others, if many have their turns. */
-  startSending(entry: Entry): void {
+  sendSoon(entry: Entry): void {
     if (!this.#inCrowd) entry.startSending();
-    else if (this.#senders.at(-1) !== entry) this.#senders.push(entry);
+    else if (this.#senders.at(-1) !== entry) {
+      if (this.#senders.length === MOST_TOGETHER) this.#startAll();
+      this.#senders.push(entry);
+    }
   }
 
   /** Has `entry` start to read: with the others, if many have their turns. */
-  startReading(entry: Entry): void {
+  readSoon(entry: Entry): void {
     if (!this.#inCrowd) entry.startReading();
     else this.#readers.push(entry);
   }
@@ -309,8 +312,7 @@ export class Reactor {
   async passAsGuest(timeout: number): Promise<void> {
     this.#driver = "guest";
     try {
-      await this.ready(timeout);
-      this.act();
+      await this.pass(timeout);
     } finally {
       if (this.#guestGone === null) this.stop();
       else this.#guestGone();
@@ -323,11 +325,17 @@ export class Reactor {
     this.#whenFree.push(then);
   }
 
-  /**
-   * The first half of a pass: asks, and waits for at most `timeout` ms until
-   * there is something to do.
-   */
-  ready(timeout: number): Promise<void> | void {
+  /** Asks, waits for at most `timeout` ms, dispatches. */
+  async pass(timeout: number): Promise<void> {
+    await this.#untilReady(timeout);
+    this.#awake = false;
+    this.throwExit();
+    this.#runTimers();
+    this.#dispatch();
+  }
+
+  /** Asks, and waits for at most `timeout` ms until there is something to do. */
+  #untilReady(timeout: number): Promise<void> | void {
     this.#ask();
     const { length: newcomers } = this.#fresh;
     const work = this.#ready.length + this.#writers.length + newcomers > 0;
@@ -341,14 +349,6 @@ export class Reactor {
     // What it waits for may come by promises alone, again and again.
     const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;
     return isTurnDue ? waiting.then(() => this.turn()) : waiting;
-  }
-
-  /** The second half: runs and dispatches what there is to do. */
-  act(): void {
-    this.#awake = false;
-    this.throwExit();
-    this.#runTimers();
-    this.#dispatch();
   }
 
   /** Throws the ExitNow that came outside a pass, if one did. */
@@ -468,7 +468,7 @@ export class Reactor {
   }
 
   #dispatch(): void {
-    this.#inCrowd = this.#ready.length > 1;
+    this.#inCrowd = this.#ready.length + this.#writers.length > 1;
     try {
       this.#giveTurns();
     } finally {
@@ -484,10 +484,10 @@ export class Reactor {
   #startAll(): void {
     const senders = this.#senders;
     const readers = this.#readers;
-    for (let i = 0; i < senders.length; i++) senders[i]!.startSending();
-    senders.length = 0;
-    for (let i = 0; i < readers.length; i++) readers[i]!.startReading();
-    readers.length = 0;
+    this.#senders = [];
+    this.#readers = [];
+    for (const entry of senders) entry.startSending();
+    for (const entry of readers) entry.startReading();
   }
 
   #giveTurns(): void {
@@ -499,7 +499,6 @@ export class Reactor {
         if (entry.reactor !== this) return;
         entry.queued = false;
         if (entry.joined) entry.read();
-        if (this.#senders.length >= MOST_TOGETHER) this.#startAll();
       });
     }
     // Who connected just now has joined the writers of this same pass.

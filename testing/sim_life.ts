@@ -132,7 +132,10 @@ export class HostLife implements Station, HostContext {
     // A pass that is under way dispatches nothing more; there is no next one,
     // for this life's clock does not go on.
     const reactor = reactorOf(this.map);
-    for (const entry of reactor.members.values()) entry.joined = false;
+    for (const entry of reactor.members.values()) {
+      entry.joined = false;
+      reactor.predicates.remove(entry);
+    }
     reactor.timers.clear();
   }
 }

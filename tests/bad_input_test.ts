@@ -576,3 +576,15 @@ Deno.test("loop() refuses a bare timeout in the place of its options", async () 
     assertError(error, [TypeError, "options must be an object", `${options}`]);
   }
 });
+
+for (const chunkSize of [0, -5, 1.5, NaN, Infinity, 2 ** 31, "64", null]) {
+  Deno.test(`Dispatcher refuses a channel whose chunkSize is ${chunkSize}`, () => {
+    const map = quietMap();
+    const channel = Object.assign(new FakeChannel(), { chunkSize });
+    const wanted = typeof chunkSize === "number" ? RangeError : TypeError;
+    assertRefused(map, () => new Dispatcher(channel as Any, { map }), [
+      wanted,
+      "channel.chunkSize",
+    ]);
+  });
+}

@@ -19,6 +19,25 @@ function written(family: Family, addr: Deno.Addr | null): string {
   return family.name === "IPv6" ? `[${hostname}]:${port}` : `127.0.0.1:${port}`;
 }
 
+Deno.test("Dispatcher.prototype.ignoreLogTypes can be set for all, as in Python", () => {
+  class Quiet extends Dispatcher {}
+  assertEquals([...Quiet.prototype.ignoreLogTypes], ["warning"]);
+  const [one, other] = [new Quiet(), new Quiet()];
+  one.ignoreLogTypes.add("info");
+  assertEquals([...other.ignoreLogTypes], ["warning"]);
+  const before = Object.getOwnPropertyDescriptor(
+    Dispatcher.prototype,
+    "ignoreLogTypes",
+  )!;
+  try {
+    Dispatcher.prototype.ignoreLogTypes = new Set(["debug"]);
+    assertEquals([...new Quiet().ignoreLogTypes], ["debug"]);
+    assertEquals([...one.ignoreLogTypes], ["warning", "info"]);
+  } finally {
+    Object.defineProperty(Dispatcher.prototype, "ignoreLogTypes", before);
+  }
+});
+
 // The text form
 
 class EchoClient extends StrictDispatcher {

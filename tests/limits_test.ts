@@ -92,6 +92,85 @@ Deno.test("idleTimeout ends a connection on which nothing happens, by handleClos
   assertEquals(clock.armed, 0);
 });
 
+/** Goes on with another channel when one has ended. */
+class Successor extends Timed {
+  successor: Channel | null = null;
+
+  override handleClose(): void {
+    this.note("handleClose");
+    this.close();
+    if (this.successor === null) return;
+    this.setSocket(this.successor);
+    this.successor = null;
+    this.callLater(3_000, () => this.note("its timer"));
+  }
+}
+
+Deno.test("idleTimeout of a former connection does not end the next one", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock, logger: new LogLines() });
+  const next = new FakeChannel();
+  const options = { idleTimeout: 1_000 };
+  const dispatcher = new Successor(map, clock, new FakeChannel(), options);
+  dispatcher.successor = next;
+  watch(loop({ map, timeout: 1e6 }));
+  await clock.advance(1_000);
+  assertEquals(dispatcher.trace, ["idle at 1000", "handleClose"]);
+  for (let i = 0; i < 5; i++) {
+    await clock.advance(700);
+    next.push("x");
+    await turns();
+  }
+  assertEquals(dispatcher.received, "xxxxx");
+  assert(dispatcher.connected);
+  assertEquals(dispatcher.trace.filter((what) => what.startsWith("idle")), [
+    "idle at 1000",
+  ]);
+  assertEquals(dispatcher.count("its timer"), 1);
+  dispatcher.abort();
+});
+
+Deno.test("callLater() of a dispatcher after its end never runs, though it had no timer before", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const closed = new Recorder(map, channel);
+  new Recorder(map, new FakeChannel());
+  closed.abort();
+  const ran: string[] = [];
+  const timer = closed.callLater(10, () => void ran.push("later"));
+  closed.callEvery(10, () => void ran.push("every"));
+  timer.reset();
+  watch(loop({ map, timeout: 1e6 }));
+  await clock.advance(100);
+  assertEquals(ran, []);
+  for (const member of [...map]) member.abort();
+});
+
+Deno.test("abort() of a former connection leaves the timers of the next one alone", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock, logger: new LogLines() });
+  class Stubborn extends Timed {
+    override handleError(error: unknown): void {
+      this.close();
+      this.setSocket(new FakeChannel());
+      this.callLater(1_000, () => this.note("its timer"));
+      throw error; // The former one is closed hard.
+    }
+  }
+  const channel = new FakeChannel();
+  const dispatcher = new Stubborn(map, clock, channel, {});
+  dispatcher.handleRead = () => {
+    throw new Error("spam");
+  };
+  watch(loop({ map, timeout: 1e6 }));
+  channel.push("x");
+  await turns();
+  await clock.advance(1_000);
+  assertEquals(dispatcher.count("its timer"), 1);
+  dispatcher.abort();
+});
+
 Deno.test("idleTimeout counts from the last byte that was read", async () => {
   const { clock, channel, dispatcher } = connected({ idleTimeout: 1_000 });
   for (let i = 0; i < 5; i++) {

@@ -912,3 +912,22 @@ Deno.test("poll() in a loop of its own does not starve other sockets", async () 
   (await accepting).close();
   restless.close();
 });
+
+Deno.test("loop() goes on with who joins while the last hook's promise settles", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const successor = new FakeChannel();
+  class Last extends Recorder {
+    override async handleClose(): Promise<void> {
+      this.close();
+      await null;
+      new Recorder(map, successor);
+    }
+  }
+  new Last(map, channel);
+  channel.push(null);
+  successor.push("x", null);
+  await loop({ map });
+  assertEquals(map.size, 0);
+  assert(successor.closed);
+});

@@ -3,11 +3,18 @@
  * it must not: every predicate is asked once, and every change is acted on.
  */
 
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertRejects,
+} from "@std/assert";
 import {
   type Channel,
   Dispatcher,
   type DispatcherOptions,
+  ExitNow,
+  poll,
   type SocketMap,
 } from "../mod.ts";
 import { FakeChannel, newSeed, passes, quietMap, randomFrom } from "./fakes.ts";
@@ -122,6 +129,42 @@ for (const reads of [true, false]) {
     });
   }
 }
+
+for (
+  const [name, leave] of [["closes", "close"], [
+    "leaves",
+    "delChannel",
+  ]] as const
+) {
+  Deno.test(`ExitNow of a settled predicate that ${name} first leaves the loop`, async () => {
+    const { map, told } = await settled(true);
+    told.writable = () => {
+      told[leave]();
+      throw new ExitNow("enough");
+    };
+    await assertRejects(() => poll(0, map), ExitNow, "enough");
+    told.abort();
+  });
+}
+
+Deno.test("A settled predicate that closes and throws has its error told", async () => {
+  const { map, told } = await settled(true);
+  const failure = new Error("refused");
+  told.readable = () => {
+    told.close();
+    throw failure;
+  };
+  await passes(map, 2);
+  assertEquals([...map.errors, ...told.errors], [failure]);
+});
+
+Deno.test("Promises of both settled predicates are told of as one mistake, and forgotten", async () => {
+  const { map, told } = await settled(true);
+  const rejects = () => Promise.reject(new Error("spam")) as unknown as boolean;
+  told.readable = told.writable = rejects;
+  await passes(map, 1);
+  assertEquals(told.errors.length, 1);
+});
 
 Deno.test("Dispatcher is read when readable() turns true after long, and not after it turned false", async () => {
   const { map, channel, told } = await settled(false);

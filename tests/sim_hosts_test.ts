@@ -167,6 +167,33 @@ Deno.test("A crash inside a hook lets no other hook of that host run", async () 
   assertEquals(calls, [0]);
 });
 
+Deno.test("A crash inside a predicate lets no other predicate of that host be asked", async () => {
+  const sim = new SimNetwork();
+  sim.host("server", () => new EchoServer());
+  const client = sim.host("client");
+  const asked: string[] = [];
+  let isArmed = false;
+  class Asker extends Client {
+    override readable(): boolean {
+      if (isArmed) {
+        asked.push("readable");
+        client.crash();
+      }
+      return true;
+    }
+    override writable(): boolean {
+      if (isArmed) asked.push("writable");
+      return !this.connected;
+    }
+  }
+  client.run(() => {
+    const askers = [new Asker(), new Asker()];
+    askers[0]!.map.callLater(50, () => void (isArmed = true));
+  });
+  await sim.run();
+  assertEquals(asked, ["readable"]);
+});
+
 Deno.test("A crash inside a hook stops the pass in its middle", async () => {
   const sim = new SimNetwork();
   sim.host("server", () => new EchoServer());
