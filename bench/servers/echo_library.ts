@@ -21,7 +21,7 @@ class Buffered extends DispatcherWithSend {
   }
 }
 
-const buffer = new Uint8Array(64 * 1024);
+const buffer = new Uint8Array(128 * 1024);
 
 /** The same without an allocation for each message. */
 class Into extends DispatcherWithSend {
