@@ -523,7 +523,8 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @param data The bytes.
    * @returns How many bytes were accepted: all, or 0 for "not now" when
-   * earlier ones (64 KiB or more) are still on their way, the connection is
+   * earlier ones (64 KiB or more, or two {@linkcode Channel.chunkSize}s where
+   * the channel has one) are still on their way, the connection is
    * being made, or it is over.
    * @throws {TypeError} If `data` is not a `Uint8Array`.
    * @throws {Error} If there was no `connect()` and no connection.

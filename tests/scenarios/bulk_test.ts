@@ -29,7 +29,7 @@ const MARK = 16 * 1024;
 /** Longer than an outage: who closes does not give up before it is over. */
 const LINGER = 120_000;
 /** The most bytes that the library reads at a time. */
-const LARGEST_READ = 64 * 1024;
+const LARGEST_READ = 128 * 1024;
 
 /**
  * What the two ends of a connection do with `up`, which the client has, and
