@@ -384,7 +384,7 @@ export class DatagramDispatcher extends Dispatcher {
     outgoing.push({ length, addr });
     const accepted = length > 0 ? endpoint.send(data) : endpoint.buffer(FILLER);
     if (accepted === 0) outgoing.pop();
-    else endpoint.outbound.start();
+    else endpoint.reactor.sendSoon(endpoint);
     return accepted === 0 ? 0 : length;
   }
 

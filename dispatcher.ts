@@ -496,7 +496,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If there is no connection, or reading it has failed.
    */
   recv(size: number = Infinity): Uint8Array {
-    if (size !== Infinity) checkInteger("size", size, 1);
+    checkInteger("size", size, 1);
     return this.#conversing("receive").receive(size);
   }
 

@@ -70,8 +70,8 @@ export class Inbound {
   arm(): void {
     if (this.reading || this.unsupported || this.ready) return;
     this.reading = true;
-    this.#buffer ??= new Uint8Array(this.#nextSize);
     try {
+      this.#buffer ??= new Uint8Array(this.#nextSize);
       this.#channel.read(this.#buffer).then(this.#onRead, this.#onError);
     } catch (error) {
       this.#onError(error);

@@ -36,7 +36,7 @@ const CONNECT_TIMEOUT = 10_000;
  * One buffer serves all, for `send()` copies. `recv()` makes one for each read,
  * and in a large transfer memory grows until they are collected.
  */
-const buffer = new Uint8Array(64 * 1024);
+const buffer = new Uint8Array(128 * 1024);
 
 /** Where to listen or connect, and how. */
 interface Place {

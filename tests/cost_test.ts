@@ -6,7 +6,8 @@ import {
   assertGreater,
   assertLess,
 } from "@std/assert";
-import { Dispatcher, loop, poll } from "../mod.ts";
+import { type Clock, Dispatcher, loop, poll } from "../mod.ts";
+import { systemClock } from "../clock.ts";
 import { endpointOf } from "../dispatcher.ts";
 import {
   Echo,
@@ -23,6 +24,7 @@ import {
   loopUntil,
   type TestMap,
   TestServer,
+  turn,
 } from "./support.ts";
 
 const MIB = 1024 * 1024;
@@ -179,6 +181,71 @@ Deno.test("Dispatcher that is always writable hardly slows its neighbour", async
   for (const member of [...map]) member.close();
   await loop({ map });
   theirs.close();
+});
+
+Deno.test("Dispatcher that asks to write answers without another turn of the runtime", async () => {
+  let turns = 0;
+  const clock: Clock = {
+    ...systemClock,
+    setImmediate: (callback) => {
+      turns++;
+      systemClock.setImmediate(callback);
+    },
+  };
+  const map = quietMap({ clock });
+  class Classic extends Dispatcher {
+    #rest: Uint8Array | null = null;
+
+    override readable(): boolean {
+      return this.#rest === null;
+    }
+    override writable(): boolean {
+      return this.#rest !== null;
+    }
+    override handleRead(): void {
+      this.#rest = this.recv();
+    }
+    override handleWrite(): void {
+      this.send(this.#rest!);
+      this.#rest = null;
+    }
+  }
+  const channel = new FakeChannel();
+  const dispatcher = new Classic(channel, { map });
+  const looping = loop({ map });
+  for (let i = 0; i < 20; i++) {
+    channel.push("x");
+    await turn();
+  }
+  assertEquals(channel.sent, "x".repeat(20));
+  // One for the newcomer; without more, one for each answer.
+  assertLess(turns, 10);
+  dispatcher.abort();
+  await looping;
+});
+
+Deno.test("Dispatcher that becomes writable for good after a wait leaves the runtime its turns", async () => {
+  const map = quietMap();
+  class Restless extends Dispatcher {
+    isOn = false;
+    writes = 0;
+    override writable(): boolean {
+      return this.isOn;
+    }
+    override handleWrite(): void {
+      if (++this.writes === 10_000) this.abort(); // Nobody else gets a turn.
+    }
+  }
+  const restless = new Restless(new FakeChannel(), { map });
+  const looping = loop({ map });
+  await turn();
+  restless.isOn = true;
+  map.wake();
+  for (let i = 0; i < 10; i++) await turn();
+  assertGreater(restless.writes, 0);
+  assertLess(restless.writes, 100);
+  restless.abort();
+  await looping;
 });
 
 const IDLE = 2_000;

@@ -54,6 +54,27 @@ async function crowd(count: number) {
   return { map, events, members };
 }
 
+/** Two chats that both answer a line in the same pass, and their channels. */
+async function crowdOfChats(
+  answer: (chat: AsyncChat) => void,
+): Promise<FakeChannel[]> {
+  const map = quietMap();
+  class Chat extends AsyncChat {
+    override collectIncomingData(): void {}
+    override foundTerminator(): void {
+      answer(this);
+    }
+  }
+  const channels = [new FakeChannel(), new FakeChannel()];
+  for (const channel of channels) {
+    new Chat(channel, { map }).setTerminator("\n");
+  }
+  await passes(map, 2);
+  for (const channel of channels) channel.push("\n");
+  await passes(map, 4);
+  return channels;
+}
+
 Deno.test("Dispatchers that have their turns in one pass send when all of them had theirs", async () => {
   const { map, events, members } = await crowd(3);
   await passes(map, 1);
@@ -111,20 +132,9 @@ Deno.test("Dispatcher that closes in a crowd still sends what it had accepted", 
 });
 
 Deno.test("AsyncChat in a crowd sends in one piece what it pushes in several", async () => {
-  const map = quietMap();
-  class Chat extends AsyncChat {
-    override collectIncomingData(): void {}
-    override foundTerminator(): void {
-      for (const piece of ["a", "b", "c"]) this.push(piece);
-    }
-  }
-  const channels = [new FakeChannel(), new FakeChannel()];
-  for (const channel of channels) {
-    new Chat(channel, { map }).setTerminator("\n");
-  }
-  await passes(map, 2);
-  for (const channel of channels) channel.push("\n");
-  await passes(map, 3);
+  const channels = await crowdOfChats((chat) => {
+    for (const piece of ["a", "b", "c"]) chat.push(piece);
+  });
   for (const { sent, writes } of channels) {
     assertEquals(sent, "abc");
     assertEquals(writes.length, 1);
@@ -159,22 +169,11 @@ Deno.test("Dispatchers with a write event in one pass send when all of them had 
 });
 
 Deno.test("AsyncChat in a crowd that discards what it pushed still ends its side", async () => {
-  const map = quietMap();
-  class Chat extends AsyncChat {
-    override collectIncomingData(): void {}
-    override foundTerminator(): void {
-      this.push("spam");
-      this.shutdownWrite();
-      this.discardBuffers();
-    }
-  }
-  const channels = [new FakeChannel(), new FakeChannel()];
-  for (const channel of channels) {
-    new Chat(channel, { map }).setTerminator("\n");
-  }
-  await passes(map, 2);
-  for (const channel of channels) channel.push("\n");
-  await passes(map, 4);
+  const channels = await crowdOfChats((chat) => {
+    chat.push("spam");
+    chat.shutdownWrite();
+    chat.discardBuffers();
+  });
   assertEquals(channels.map(({ writeEnded }) => writeEnded), [true, true]);
 });
 

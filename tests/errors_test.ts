@@ -932,3 +932,19 @@ Deno.test("Dispatcher.connect() and bind() name the address that failed", async 
     new RegExp(`^Cannot connect to 127.0.0.1:${port}: `),
   );
 });
+
+Deno.test("Dispatcher whose read finds no memory fails alone", async () => {
+  const network = new FakeNetwork();
+  const map = quietMap({ network, logger: new LogLines() });
+  const neighbour = new Recorder(map, new FakeChannel());
+  const handler = new Recorder(map);
+  handler.createSocket();
+  handler.connect({ port: 1 });
+  // As if the system had no room for the buffer.
+  network.succeed(Object.assign(new FakeChannel(), { chunkSize: -1 }));
+  await passes(map, 5);
+  assertEquals(handler.count("handleClose"), 1);
+  assertInstanceOf(handler.errors[0], RangeError);
+  assert(neighbour.connected);
+  neighbour.abort();
+});

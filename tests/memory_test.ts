@@ -1,0 +1,22 @@
+/**
+ * What becomes of the memory that the garbage collector frees. It is the whole
+ * process's, so a process of its own is looked at.
+ */
+
+import { assertGreaterOrEqual, assertLess } from "@std/assert";
+import { runCommand } from "./peers.ts";
+
+Deno.test({
+  name:
+    "recv() of large messages does not have its memory given back each time",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const { pathname } = new URL("large_messages.ts", import.meta.url);
+    const args = ["run", "-A", "--no-check", pathname];
+    const { out, err } = await runCommand(Deno.execPath(), args);
+    const faults = Number(out || NaN);
+    assertGreaterOrEqual(faults, 0, err);
+    // Of four pages that a message has; with memory given back it is 2 and more.
+    assertLess(faults, 1);
+  },
+});
