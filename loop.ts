@@ -213,6 +213,8 @@ export interface LoopOptions {
   /**
    * How long one pass may wait for something to happen, in milliseconds. It
    * does not bound the loop: use `count`, `signal` or a timer for that.
+   * A program that works for milliseconds between the passes hears of its
+   * sockets sooner with 1 than with 0: Deno looks at them before it waits.
    *
    * @default {30_000}
    */
