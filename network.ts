@@ -113,7 +113,7 @@ export type Address =
 
 /** Options of {@linkcode Network.connect}. */
 export interface NetworkConnectOptions {
-  /** Gives the attempt up. */
+  /** Gives the attempt up. What is connected nevertheless is closed by the caller. */
   signal: AbortSignal;
   /** What to secure the connection with, if it is to be TLS. */
   tls?: TlsOptions | undefined;
@@ -160,12 +160,7 @@ export const denoNetwork: Network = {
       if (tls?.cert) {
         return await Deno.connectTls({ hostname, port, ...withKey(tls) });
       }
-      const conn = await Deno.connect({
-        transport: "tcp",
-        hostname,
-        port,
-        signal,
-      });
+      const conn = await connectTcp(hostname, port, signal);
       return tls ? await Deno.startTls(conn, { hostname, ...tls }) : conn;
     }
     if (address.transport === "unix") {
@@ -206,6 +201,26 @@ export const denoNetwork: Network = {
     return Deno.startTls(channel as Deno.TcpConn, { hostname, ...tls });
   },
 };
+
+/**
+ * A connection that stands at the moment in which it is given up is returned:
+ * Deno would throw instead, and leave it open with nobody to close it.
+ */
+async function connectTcp(
+  hostname: string,
+  port: number,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn> {
+  signal.throwIfAborted();
+  const deaf = AbortSignal.any([signal]);
+  deaf.throwIfAborted = () => {};
+  try {
+    return await Deno.connect({ hostname, port, signal: deaf });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  }
+}
 
 /** Deno's types ask for both `cert` and `key`, which were checked to go together. */
 function withKey(tls: TlsOptions): TlsOptions & Deno.TlsCertifiedKeyPem {

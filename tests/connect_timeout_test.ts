@@ -145,6 +145,25 @@ Deno.test("close() cancels connectTimeout", async () => {
   assert(channel.closed);
 });
 
+Deno.test("a connection that stands in the moment of close() is closed", async () => {
+  const map = quietMap();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  // From one timer to the next: the connection is there before that one's turn,
+  // and the news of it comes afterwards.
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  const client = new Recorder(map);
+  client.createSocket();
+  client.connect(listener.addr);
+  setTimeout(() => client.close(), 0);
+  for (const end = performance.now() + 5; performance.now() < end;);
+  using conn = await listener.accept();
+  const deadline = setTimeout(() => conn.close(), 5_000);
+  assertEquals(await conn.read(new Uint8Array(1)), null);
+  clearTimeout(deadline);
+  await loopToEnd(map);
+  assertEquals(client.trace, []);
+});
+
 Deno.test("a dispatcher that timed out can connect again", async () => {
   const { network, clock, map, dispatcher } = connecting(500);
   await passes(map, 2);

@@ -130,4 +130,11 @@ export const SOAKED: Mutation[] = [
     test: "tests/exit_now_test.ts",
     filter: "in which another has moved",
   },
+  {
+    promise: "a connection that stands as it is given up is closed",
+    file: "network.ts",
+    from: "  deaf.throwIfAborted = () => {};\n",
+    to: "",
+    test: "tests/connect_timeout_test.ts",
+  },
 ];
