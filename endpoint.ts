@@ -526,18 +526,22 @@ export class Endpoint
     this.#wantsWrite = isToWrite;
     this.#writeDue = false;
     if (!this.joined) return;
-    if (reads && !this.#armed) this.#armRead();
+    if (reads && !this.#armed) this.reactor.readSoon(this);
     if (isToWrite && this.phase === "connected") this.#offerWrite();
-    this.reactor.predicates.settle(this, this.#settledBy(reads, isToWrite));
+    this.#settle();
+  }
+
+  #settle(): void {
+    this.reactor.predicates.settle(this, this.#settled);
   }
 
   /** What there is to do if the predicates give the same answers again. */
-  #settledBy(reads: boolean, isToWrite: boolean): Settled {
+  get #settled(): Settled {
     const { asksWritable, pacesItself } = this.#interest!;
-    if (isToWrite || this.held || !asksWritable || pacesItself) {
+    if (this.#wantsWrite || this.held || !asksWritable || pacesItself) {
       return Settled.never;
     }
-    if (!reads) return Settled.idle;
+    if (!this.#wantsRead) return Settled.idle;
     return this.#armed ? Settled.reading : Settled.never;
   }
 
@@ -552,7 +556,9 @@ export class Endpoint
   }
 
   startReading(): void {
-    if (this.joined && !this.held) this.#armRead();
+    if (!this.joined || this.held) return;
+    this.#armRead();
+    if (this.asks) this.#settle();
   }
 
   #armRead(): void {
@@ -766,7 +772,7 @@ export class Endpoint
    * their turns in a pass, newcomers must not wait a pass each.
    */
   get share(): number {
-    return this.reactor.crowd;
+    return Math.max(1, this.reactor.crowd);
   }
 
   /** Takes a connection that waits, if one does. */

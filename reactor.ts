@@ -115,10 +115,22 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
 
 /** How many answers may wait for one another before they go out. */
 const MOST_TOGETHER = 64;
+/**
+ * When so many had their turn to read, others may have been cut off: Deno lets
+ * 128 reads and writes through before it looks at the sockets again, and then
+ * those whose news is fresh come first.
+ */
+const MANY = 96;
+/** How many of those are read again before the others have had their turn. */
+const FEW = 32;
+/** How long those others are waited for, in ms. */
+const WAIT_FOR_OTHERS = 1;
 /** The place of an entry that waits for its first pass. */
 const NEWCOMER = -2;
 /** How many waits in a row may do without a turn of the runtime. */
 const WAITS_PER_TURN = 32;
+/** How long passes may follow one another without a wait, in ms. */
+const LONGEST_BUSY = 10;
 
 /** Runs the passes of one map. */
 export class Reactor {
@@ -145,7 +157,9 @@ export class Reactor {
   #ready: Entry[] = [];
   #writers: Entry[] = [];
   /** Many have their turns: what they ask of the system waits for one another. */
-  #inCrowd = false;
+  #gathers = false;
+  /** How many turns, to read or to write, the last pass had to give. */
+  #turns = 0;
   #senders: Entry[] = [];
   #readers: Entry[] = [];
 
@@ -160,6 +174,8 @@ export class Reactor {
   #waits = 0;
   /** The pass before has waited: as a rule the runtime has just had its turn. */
   #hadTurn = false;
+  /** When the first turn after the last wait came, if it has. */
+  #busySince: number | null = null;
   #exit: ExitNow | null = null;
   #resume: (() => void) | null = null;
   #deadline = 0;
@@ -205,6 +221,7 @@ export class Reactor {
     this.#fresh = this.#fresh.filter(isOther);
     this.#ready = this.#ready.filter(isOther);
     this.#writers = this.#writers.filter(isOther);
+    this.#readers = this.#readers.filter(isOther);
     entry.queued = entry.writeQueued = false;
     entry.place = -1;
   }
@@ -229,16 +246,16 @@ export class Reactor {
 
   /** Has `entry` start to send: with the others, if many have their turns. */
   sendSoon(entry: Entry): void {
-    if (!this.#inCrowd) entry.startSending();
+    if (!this.#gathers) entry.startSending();
     else if (this.#senders.at(-1) !== entry) {
-      if (this.#senders.length === MOST_TOGETHER) this.#startAll();
+      if (this.#senders.length === MOST_TOGETHER) this.#startSenders();
       this.#senders.push(entry);
     }
   }
 
   /** Has `entry` start to read: with the others, if many have their turns. */
   readSoon(entry: Entry): void {
-    if (!this.#inCrowd) entry.startReading();
+    if (!this.#gathers) entry.startReading();
     else this.#readers.push(entry);
   }
 
@@ -327,6 +344,7 @@ export class Reactor {
 
   /** Asks, waits for at most `timeout` ms, dispatches. */
   async pass(timeout: number): Promise<void> {
+    this.#ask();
     await this.#untilReady(timeout);
     this.#awake = false;
     this.throwExit();
@@ -334,9 +352,8 @@ export class Reactor {
     this.#dispatch();
   }
 
-  /** Asks, and waits for at most `timeout` ms until there is something to do. */
+  /** Waits for at most `timeout` ms until there is something to do. */
   #untilReady(timeout: number): Promise<void> | void {
-    this.#ask();
     const { length: newcomers } = this.#fresh;
     const work = this.#ready.length + this.#writers.length + newcomers > 0;
     const hadTurn = this.#hadTurn;
@@ -345,7 +362,10 @@ export class Reactor {
     if (work && hadTurn) return;
     if (work || this.#awake || timeout === 0) return this.turn();
     this.#hadTurn = true;
-    const waiting = this.#wait(timeout);
+    const isHeldBack = this.#readers.length > 0;
+    const waiting = this.#wait(
+      isHeldBack ? Math.min(timeout, WAIT_FOR_OTHERS) : timeout,
+    );
     // What it waits for may come by promises alone, again and again.
     const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;
     return isTurnDue ? waiting.then(() => this.turn()) : waiting;
@@ -361,7 +381,7 @@ export class Reactor {
 
   #ask(): void {
     if (this.#fresh.length > 0) this.#enter();
-    this.predicates.ask();
+    this.#gather(() => this.predicates.ask());
   }
 
   #enter(): void {
@@ -390,7 +410,12 @@ export class Reactor {
 
   /** One turn of the runtime: other sockets, timers and promises get theirs. */
   turn(): Promise<void> {
-    return new Promise((resolve) => this.clock.setImmediate(resolve));
+    const now = this.clock.now();
+    const isOverdue = now - (this.#busySince ??= now) >= LONGEST_BUSY;
+    if (isOverdue) this.#busySince = null;
+    return new Promise((resolve) =>
+      this.clock.setImmediate(resolve, isOverdue)
+    );
   }
 
   #wait(timeout: number): Promise<void> {
@@ -407,6 +432,7 @@ export class Reactor {
     const resume = this.#resume;
     if (resume === null) return;
     this.#resume = null;
+    this.#busySince = null;
     resume();
   }
 
@@ -468,12 +494,14 @@ export class Reactor {
   }
 
   #dispatch(): void {
-    this.#inCrowd = this.#ready.length + this.#writers.length > 1;
-    try {
+    this.crowd = this.#ready.length;
+    this.#turns = this.crowd + this.#writers.length;
+    // Who is alone has its answer on its way at once.
+    if (this.#turns > 1) {
+      this.#gather(() => this.#giveTurns());
+    } else {
       this.#giveTurns();
-    } finally {
-      this.#inCrowd = false;
-      this.#startAll();
+      this.#startReaders();
     }
   }
 
@@ -481,20 +509,34 @@ export class Reactor {
    * Each call to the system throws what the processor has cached of the program
    * out: so first all hooks run, and then come the calls.
    */
-  #startAll(): void {
+  #gather(run: () => void): void {
+    this.#gathers = true;
+    try {
+      run();
+    } finally {
+      this.#gathers = false;
+      this.#startSenders();
+      this.#startReaders();
+    }
+  }
+
+  #startSenders(): void {
     const senders = this.#senders;
-    const readers = this.#readers;
     this.#senders = [];
-    this.#readers = [];
     for (const entry of senders) entry.startSending();
-    for (const entry of readers) entry.startReading();
+  }
+
+  /** Has those read again who were first, or all. */
+  #startReaders(): void {
+    if (this.#readers.length === 0) return;
+    const most = this.#turns < MANY ? Infinity : FEW;
+    for (const entry of this.#readers.splice(0, most)) entry.startReading();
   }
 
   #giveTurns(): void {
     if (this.#ready.length > 0) {
       const entries = this.#ready;
       this.#ready = [];
-      this.crowd = entries.length;
       visitAll(entries, () => this.#ready, (entry) => {
         if (entry.reactor !== this) return;
         entry.queued = false;

@@ -183,6 +183,84 @@ Deno.test("Dispatcher that is always writable hardly slows its neighbour", async
   theirs.close();
 });
 
+/** Works for `ms` without a pause. */
+function work(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+Deno.test("loop() hears of its sockets within a few passes of a program that is always busy", async () => {
+  const map = quietMap();
+  const [ours, theirs] = await connectedPair();
+  const echo = new Echo(ours, { map });
+  const buffer = new Uint8Array(16);
+  let left = 3;
+  const talking = (async () => {
+    for (; left > 0; left--) {
+      await theirs.write(bytes("x"));
+      await theirs.read(buffer);
+    }
+  })();
+  let steps = 0;
+  while (left > 0 && steps < 150) {
+    await loop({ map, timeout: 0, count: 1 });
+    work(12);
+    steps++;
+  }
+  assertLess(steps, 50, "passes for three round trips");
+  await talking;
+  echo.close();
+  theirs.close();
+});
+
+Deno.test("loop() of a program that is always busy goes on under fake timers", async () => {
+  const map = quietMap();
+  const [ours, theirs] = await connectedPair();
+  const echo = new Echo(ours, { map });
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = (() => 0) as unknown as typeof setTimeout;
+  try {
+    for (let i = 0; i < 3; i++) {
+      await loop({ map, timeout: 0, count: 1 });
+      work(12);
+    }
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+  echo.close();
+  theirs.close();
+});
+
+Deno.test("loop() hears of its sockets while a dispatcher that is always writable works", async () => {
+  const map = quietMap();
+  const [ours, theirs] = await connectedPair();
+  const [side, other] = await connectedPair();
+  let writes = 0;
+  class Busy extends Dispatcher {
+    override writable(): boolean {
+      return true;
+    }
+    override handleWrite(): void {
+      writes++;
+      work(12);
+    }
+  }
+  const busy = new Busy(side, { map });
+  const echo = new Echo(ours, { map });
+  const talking = theirs.write(bytes("x"))
+    .then(() => theirs.read(new Uint8Array(16)))
+    .finally(() => {
+      busy.close();
+      echo.close();
+    });
+  busy.callLater(5_000, () => busy.close());
+  await loop({ map });
+  assertLess(writes, 50, "write events for a round trip");
+  await talking;
+  theirs.close();
+  other.close();
+});
+
 Deno.test("Dispatcher that asks to write answers without another turn of the runtime", async () => {
   let turns = 0;
   const clock: Clock = {

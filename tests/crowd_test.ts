@@ -3,16 +3,19 @@
  * then what they ask of the system.
  */
 
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import {
   AsyncChat,
+  closeAll,
   Dispatcher,
   DispatcherWithSend,
   ExitNow,
+  loop,
   poll,
 } from "../mod.ts";
-import { FakeChannel, passes, quietMap } from "./fakes.ts";
-import type { TestMap } from "./support.ts";
+import { MockClock, turns } from "../testing/mock_clock.ts";
+import { Echo, FakeChannel, passes, quietMap, watch } from "./fakes.ts";
+import { loopUntil, type TestMap, TestServer } from "./support.ts";
 
 /** Writes down what happens in which order, and answers in two pieces. */
 class Answerer extends DispatcherWithSend {
@@ -195,4 +198,66 @@ Deno.test("Dispatcher with linger 0 sends in a crowd what it would send alone", 
     sent.push(...channels.map(({ sent }) => sent));
   }
   assertEquals(sent, ["x", "x", "x"]);
+});
+
+Deno.test("Dispatchers that have just had their turn leave room for those who had none", async () => {
+  const { map, members } = await crowd(100);
+  const reads = () =>
+    members.map(({ channel }) => channel.reads).filter((count) => count > 1);
+  await passes(map, 1);
+  assertEquals(reads().length, 32);
+  // The first come first, and nobody twice.
+  assertEquals(members.slice(0, 32).map(({ channel }) => channel.reads), [
+    ...reads(),
+  ]);
+  for (const { channel } of members) channel.push("y");
+  await passes(map, 5);
+  assertEquals(members.map(({ channel }) => channel.sent), [
+    ...members.map(() => "xxyy"),
+  ]);
+});
+
+Deno.test("Dispatchers of a large crowd are read again, though nobody else has anything", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channels = Array.from({ length: 100 }, () => new FakeChannel());
+  for (const channel of channels) new Echo(channel, { map });
+  watch(loop({ map }));
+  await turns();
+  for (const channel of channels) channel.push("x");
+  await turns();
+  assertEquals(channels.filter(({ reads }) => reads > 1).length, 64);
+  await clock.advance(1);
+  await turns();
+  assertEquals(channels.map(({ reads }) => reads), channels.map(() => 2));
+  closeAll(map);
+});
+
+Deno.test("Dispatchers by the hundred are served alike", async () => {
+  const [workers, each] = [3, 120];
+  const counts: number[] = [];
+  const map = quietMap();
+  let left = 50_000;
+  class Counting extends DispatcherWithSend {
+    readonly #id = counts.push(0) - 1;
+    override handleRead(): void {
+      this.send(this.recv());
+      // The first messages come while some are still connecting.
+      if (counts.length < workers * each) return;
+      counts[this.#id]!++;
+      left--;
+    }
+  }
+  const server = new TestServer(map, (conn) => new Counting(conn, { map }));
+  const url = new URL("./crowd_worker.ts", import.meta.url);
+  const threads = Array.from({ length: workers }, () => {
+    const thread = new Worker(url, { type: "module" });
+    thread.postMessage({ addr: server.addr, count: each });
+    return thread;
+  });
+  await loopUntil(map, () => left <= 0, 20_000);
+  for (const thread of threads) thread.terminate();
+  closeAll(map);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  assertGreater(10 * least, most, `${least} to ${most} messages each`);
 });

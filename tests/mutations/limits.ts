@@ -165,7 +165,7 @@ export const LIMITS: Mutation[] = [
   {
     promise: "newcomers in a busy pass do not wait for a pass each",
     file: "reactor.ts",
-    from: "this.crowd = entries.length;",
+    from: "this.crowd = this.#ready.length;",
     to: "this.crowd = 1;",
     test: "tests/accepting_test.ts",
     filter: "as many newcomers",
