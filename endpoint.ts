@@ -128,6 +128,7 @@ export class Endpoint
   place = -1;
   queued = false;
   writeQueued = false;
+  readQueued = false;
   readonly hooks: Hooks = new Hooks(this);
   readonly outbound: Outbound;
   /** Closed, with accepted bytes still on their way. */
@@ -556,7 +557,7 @@ export class Endpoint
   }
 
   startReading(): void {
-    if (!this.joined || this.held) return;
+    if (!this.joined || this.held || !this.#wantsRead) return;
     this.#armRead();
     if (this.asks) this.#settle();
   }

@@ -214,8 +214,8 @@ export interface LoopOptions {
    * How long one pass may wait for something to happen, in milliseconds. It
    * does not bound the loop: use `count`, `signal` or a timer for that.
    * At 0 a pass takes what is there, and gives the other sockets and timers one
-   * turn. After 10 ms without a wait that turn takes 1 to 2 ms: Deno does not
-   * look at its sockets in each, and always before it sleeps.
+   * turn. After 10 ms without a wait of the loop's own that turn takes 1 to 2 ms:
+   * Deno does not look at its sockets in each, and always before it sleeps.
    *
    * @default {30_000}
    */

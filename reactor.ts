@@ -91,6 +91,8 @@ export interface Entry extends Asked {
   queued: boolean;
   /** On the list of those to be given a write event. */
   writeQueued: boolean;
+  /** On the list of those to be read again. */
+  readQueued: boolean;
   /** The first pass after joining has come. */
   enter(): void;
   /** Dispatches a connect, a read or an accept. */
@@ -116,12 +118,12 @@ export function isPromise(value: unknown): value is PromiseLike<unknown> {
 /** How many answers may wait for one another before they go out. */
 const MOST_TOGETHER = 64;
 /**
- * When so many had their turn to read, others may have been cut off: Deno lets
+ * When a pass had so many turns to give, others may have been cut off: Deno lets
  * 128 reads and writes through before it looks at the sockets again, and then
  * those whose news is fresh come first.
  */
 const MANY = 96;
-/** How many of those are read again before the others have had their turn. */
+/** How many are read again after such a pass, and how many when all were asked. */
 const FEW = 32;
 /** How long those others are waited for, in ms. */
 const WAIT_FOR_OTHERS = 1;
@@ -156,10 +158,12 @@ export class Reactor {
   #fresh: Entry[] = [];
   #ready: Entry[] = [];
   #writers: Entry[] = [];
-  /** Many have their turns: what they ask of the system waits for one another. */
+  /** What is asked of the system waits until all hooks or predicates have run. */
   #gathers = false;
   /** How many turns, to read or to write, the last pass had to give. */
   #turns = 0;
+  /** This pass may wait, so it need not take all that is there. */
+  #mayWait = true;
   #senders: Entry[] = [];
   #readers: Entry[] = [];
 
@@ -211,6 +215,7 @@ export class Reactor {
     entry.joined = false;
     this.members.delete(entry.pollable);
     this.predicates.remove(entry);
+    if (this.members.size === 0) this.#takeReaders(Infinity);
     this.activity++;
     this.#resumeWait();
   }
@@ -222,7 +227,7 @@ export class Reactor {
     this.#ready = this.#ready.filter(isOther);
     this.#writers = this.#writers.filter(isOther);
     this.#readers = this.#readers.filter(isOther);
-    entry.queued = entry.writeQueued = false;
+    entry.queued = entry.writeQueued = entry.readQueued = false;
     entry.place = -1;
   }
 
@@ -244,7 +249,7 @@ export class Reactor {
     this.#resumeWait();
   }
 
-  /** Has `entry` start to send: with the others, if many have their turns. */
+  /** Has `entry` start to send: with the others, if there may be some. */
   sendSoon(entry: Entry): void {
     if (!this.#gathers) entry.startSending();
     else if (this.#senders.at(-1) !== entry) {
@@ -253,10 +258,13 @@ export class Reactor {
     }
   }
 
-  /** Has `entry` start to read: with the others, if many have their turns. */
+  /** Has `entry` start to read: with the others, if there may be some. */
   readSoon(entry: Entry): void {
     if (!this.#gathers) entry.startReading();
-    else this.#readers.push(entry);
+    else if (!entry.readQueued) {
+      entry.readQueued = true;
+      this.#readers.push(entry);
+    }
   }
 
   /** Ends the current wait, or keeps the next pass from waiting. */
@@ -344,6 +352,7 @@ export class Reactor {
 
   /** Asks, waits for at most `timeout` ms, dispatches. */
   async pass(timeout: number): Promise<void> {
+    this.#mayWait = timeout > 0;
     this.#ask();
     await this.#untilReady(timeout);
     this.#awake = false;
@@ -381,7 +390,12 @@ export class Reactor {
 
   #ask(): void {
     if (this.#fresh.length > 0) this.#enter();
-    this.#gather(() => this.predicates.ask());
+    this.#gathers = true;
+    try {
+      this.predicates.ask();
+    } finally {
+      this.#startAll();
+    }
   }
 
   #enter(): void {
@@ -497,11 +511,11 @@ export class Reactor {
     this.crowd = this.#ready.length;
     this.#turns = this.crowd + this.#writers.length;
     // Who is alone has its answer on its way at once.
-    if (this.#turns > 1) {
-      this.#gather(() => this.#giveTurns());
-    } else {
+    this.#gathers = this.#turns > 1;
+    try {
       this.#giveTurns();
-      this.#startReaders();
+    } finally {
+      this.#startAll();
     }
   }
 
@@ -509,15 +523,12 @@ export class Reactor {
    * Each call to the system throws what the processor has cached of the program
    * out: so first all hooks run, and then come the calls.
    */
-  #gather(run: () => void): void {
-    this.#gathers = true;
-    try {
-      run();
-    } finally {
-      this.#gathers = false;
-      this.#startSenders();
-      this.#startReaders();
-    }
+  #startAll(): void {
+    this.#gathers = false;
+    this.#startSenders();
+    const isCrowded = this.#mayWait && this.#turns >= MANY;
+    const readers = this.#takeReaders(isCrowded ? FEW : Infinity);
+    for (const entry of readers) entry.startReading();
   }
 
   #startSenders(): void {
@@ -526,11 +537,11 @@ export class Reactor {
     for (const entry of senders) entry.startSending();
   }
 
-  /** Has those read again who were first, or all. */
-  #startReaders(): void {
-    if (this.#readers.length === 0) return;
-    const most = this.#turns < MANY ? Infinity : FEW;
-    for (const entry of this.#readers.splice(0, most)) entry.startReading();
+  /** Takes those off the list who came first. */
+  #takeReaders(most: number): Entry[] {
+    const taken = this.#readers.splice(0, most);
+    for (const entry of taken) entry.readQueued = false;
+    return taken;
   }
 
   #giveTurns(): void {

@@ -43,13 +43,14 @@ async function measure(options: Options): Promise<Report> {
 async function main(): Promise<number> {
   const options = parseOptions(Deno.args);
   const report = await measure(options);
-  if (options.plot !== null) {
-    await Deno.writeTextFile(options.plot, drawPlot(report));
-  }
   const colour = Deno.stdout.isTerminal() && !Deno.noColor;
   console.log(
     options.json ? JSON.stringify(report, null, 2) : showReport(report, colour),
   );
+  // Last: what has taken minutes to measure must not be lost for want of a file.
+  if (options.plot !== null) {
+    await Deno.writeTextFile(options.plot, drawPlot(report));
+  }
   return report.failed.length > 0 ? 1 : 0;
 }
 

@@ -202,19 +202,98 @@ Deno.test("Dispatcher with linger 0 sends in a crowd what it would send alone", 
 
 Deno.test("Dispatchers that have just had their turn leave room for those who had none", async () => {
   const { map, members } = await crowd(100);
-  const reads = () =>
-    members.map(({ channel }) => channel.reads).filter((count) => count > 1);
-  await passes(map, 1);
-  assertEquals(reads().length, 32);
-  // The first come first, and nobody twice.
-  assertEquals(members.slice(0, 32).map(({ channel }) => channel.reads), [
-    ...reads(),
-  ]);
+  await poll(1, map);
+  // The first come first.
+  assertEquals(
+    members.map(({ channel }) => channel.reads),
+    members.map((_, i) => i < 32 ? 2 : 1),
+  );
   for (const { channel } of members) channel.push("y");
-  await passes(map, 5);
-  assertEquals(members.map(({ channel }) => channel.sent), [
-    ...members.map(() => "xxyy"),
-  ]);
+  for (let i = 0; i < 4; i++) await poll(1, map);
+  assertEquals(
+    members.map(({ channel }) => channel.sent),
+    members.map(() => "xxyy"),
+  );
+});
+
+Deno.test("Dispatchers of a large crowd are all read again where a pass must not wait", async () => {
+  const { map, members } = await crowd(100);
+  await poll(1, map);
+  for (const { channel } of members) channel.push("y");
+  await poll(0, map);
+  assertEquals(
+    members.map(({ channel }) => [channel.sent, channel.reads]),
+    members.map(() => ["xxyy", 3]),
+  );
+});
+
+Deno.test("Dispatcher that joins a crowd of classic ones is served as often as they are", async () => {
+  const map = quietMap();
+  class Classic extends Dispatcher {
+    turns = 0;
+    readonly #channel: FakeChannel;
+    #rest: Uint8Array[] = [];
+
+    constructor() {
+      const channel = new FakeChannel();
+      super(channel, { map });
+      this.#channel = channel;
+      channel.push("x");
+    }
+    override readable(): boolean {
+      return true;
+    }
+    override writable(): boolean {
+      return this.#rest.length > 0;
+    }
+    override handleRead(): void {
+      this.turns++;
+      this.#rest.push(this.recv());
+      this.#channel.push("x"); // There is always more.
+    }
+    override handleWrite(): void {
+      this.send(this.#rest.shift()!);
+    }
+  }
+  const crowd = Array.from({ length: 200 }, () => new Classic());
+  await loop({ map, count: 200 });
+  const before = crowd.map(({ turns }) => turns);
+  const newcomer = new Classic();
+  await loop({ map, count: 200 });
+  const turns = crowd.map(({ turns }, i) => turns - before[i]!);
+  assertGreater(2 * newcomer.turns, Math.max(...turns));
+  assertGreater(2 * Math.min(...turns), Math.max(...turns));
+  for (const member of [...map]) member.abort();
+});
+
+Deno.test("Dispatcher that is not readable any more is not read when its turn comes", async () => {
+  const map = quietMap();
+  let isReadable = true;
+  class Classic extends Dispatcher {
+    override readable(): boolean {
+      return isReadable;
+    }
+    override writable(): boolean {
+      return false;
+    }
+    override handleRead(): void {
+      this.recv();
+    }
+  }
+  const channels = Array.from({ length: 100 }, () => new FakeChannel());
+  for (const channel of channels) new Classic(channel, { map });
+  const others = Array.from({ length: 100 }, () => new FakeChannel());
+  for (const channel of others) new Echo(channel, { map });
+  await passes(map, 2);
+  for (const channel of channels) channel.push("x");
+  await poll(1, map);
+  for (const channel of others) channel.push("x");
+  await poll(1, map); // Of the first, 64 are read again, and 36 are to come.
+  isReadable = false;
+  await poll(1, map);
+  const again = channels.filter(({ reads }) => reads > 1).length;
+  assertEquals(again, 64);
+  for (const member of [...map]) member.abort();
 });
 
 Deno.test("Dispatchers of a large crowd are read again, though nobody else has anything", async () => {
