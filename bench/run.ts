@@ -40,14 +40,24 @@ async function measure(options: Options): Promise<Report> {
   return report;
 }
 
+/** Before minutes are spent on what the file is to show. */
+async function checkWritable(path: string): Promise<void> {
+  try {
+    await Deno.writeTextFile(path, "", { append: true });
+  } catch (error) {
+    const { message } = error as Error;
+    throw new TypeError(`--plot: ${path} cannot be written: ${message}`);
+  }
+}
+
 async function main(): Promise<number> {
   const options = parseOptions(Deno.args);
+  if (options.plot !== null) await checkWritable(options.plot);
   const report = await measure(options);
   const colour = Deno.stdout.isTerminal() && !Deno.noColor;
   console.log(
     options.json ? JSON.stringify(report, null, 2) : showReport(report, colour),
   );
-  // Last: what has taken minutes to measure must not be lost for want of a file.
   if (options.plot !== null) {
     await Deno.writeTextFile(options.plot, drawPlot(report));
   }
