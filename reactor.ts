@@ -162,8 +162,6 @@ export class Reactor {
   #gathers = false;
   /** How many turns, to read or to write, the last pass had to give. */
   #turns = 0;
-  /** This pass may wait, so it need not take all that is there. */
-  #mayWait = true;
   #senders: Entry[] = [];
   #readers: Entry[] = [];
 
@@ -352,13 +350,12 @@ export class Reactor {
 
   /** Asks, waits for at most `timeout` ms, dispatches. */
   async pass(timeout: number): Promise<void> {
-    this.#mayWait = timeout > 0;
-    this.#ask();
+    this.#ask(timeout);
     await this.#untilReady(timeout);
     this.#awake = false;
     this.throwExit();
     this.#runTimers();
-    this.#dispatch();
+    this.#dispatch(timeout);
   }
 
   /** Waits for at most `timeout` ms until there is something to do. */
@@ -388,13 +385,13 @@ export class Reactor {
     throw exit;
   }
 
-  #ask(): void {
+  #ask(timeout: number): void {
     if (this.#fresh.length > 0) this.#enter();
     this.#gathers = true;
     try {
       this.predicates.ask();
     } finally {
-      this.#startAll();
+      this.#startAll(timeout);
     }
   }
 
@@ -507,7 +504,7 @@ export class Reactor {
     }
   }
 
-  #dispatch(): void {
+  #dispatch(timeout: number): void {
     this.crowd = this.#ready.length;
     this.#turns = this.crowd + this.#writers.length;
     // Who is alone has its answer on its way at once.
@@ -515,7 +512,7 @@ export class Reactor {
     try {
       this.#giveTurns();
     } finally {
-      this.#startAll();
+      this.#startAll(timeout);
     }
   }
 
@@ -523,10 +520,12 @@ export class Reactor {
    * Each call to the system throws what the processor has cached of the program
    * out: so first all hooks run, and then come the calls.
    */
-  #startAll(): void {
+  #startAll(timeout: number): void {
     this.#gathers = false;
-    this.#startSenders();
-    const isCrowded = this.#mayWait && this.#turns >= MANY;
+    if (this.#senders.length > 0) this.#startSenders();
+    if (this.#readers.length === 0) return;
+    // A pass that must not wait is to take all that is there.
+    const isCrowded = timeout > 0 && this.#turns >= MANY;
     const readers = this.#takeReaders(isCrowded ? FEW : Infinity);
     for (const entry of readers) entry.startReading();
   }

@@ -25,6 +25,7 @@ import {
   type TestMap,
   TestServer,
   turn,
+  work,
 } from "./support.ts";
 
 const MIB = 1024 * 1024;
@@ -182,12 +183,6 @@ Deno.test("Dispatcher that is always writable hardly slows its neighbour", async
   await loop({ map });
   theirs.close();
 });
-
-/** Works for `ms` without a pause. */
-function work(ms: number): void {
-  const end = performance.now() + ms;
-  while (performance.now() < end);
-}
 
 Deno.test("loop() hears of its sockets within a few passes of a program that is always busy", async () => {
   const map = quietMap();

@@ -52,6 +52,12 @@ export async function loopUntil(
   map.check();
 }
 
+/** Works for `ms` without a pause. */
+export function work(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
 /** One turn of the runtime. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

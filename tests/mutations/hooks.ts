@@ -470,9 +470,9 @@ export const HOOKS: Mutation[] = [
     promise: "an ExitNow keeps nobody's answer back",
     file: "reactor.ts",
     from:
-      "      this.#giveTurns();\n    } finally {\n      this.#startAll();\n    }",
+      "      this.#giveTurns();\n    } finally {\n      this.#startAll(timeout);\n    }",
     to:
-      "      this.#giveTurns();\n      this.#startAll();\n    } finally {\n      this.#gathers = false;\n    }",
+      "      this.#giveTurns();\n      this.#startAll(timeout);\n    } finally {\n      this.#gathers = false;\n    }",
     test: "tests/crowd_test.ts",
     filter: "ExitNow in a crowd",
   },
@@ -511,7 +511,7 @@ export const HOOKS: Mutation[] = [
   {
     promise: "a pass that must not wait leaves nobody to the next",
     file: "reactor.ts",
-    from: "const isCrowded = this.#mayWait && ",
+    from: "const isCrowded = timeout > 0 && ",
     to: "const isCrowded = ",
     test: "tests/crowd_test.ts",
     filter: "must not wait",

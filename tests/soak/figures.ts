@@ -43,8 +43,8 @@ export class CountingClock implements Clock {
     this.#armed.delete(id);
     systemClock.clearTimeout(id);
   }
-  setImmediate(callback: () => void): void {
-    systemClock.setImmediate(callback);
+  setImmediate(callback: () => void, isOverdue?: boolean): void {
+    systemClock.setImmediate(callback, isOverdue);
   }
 }
 
