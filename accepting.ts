@@ -155,6 +155,15 @@ export class Accepting {
     return (this.#quiet ??= Promise.withResolvers()).promise;
   }
 
+  /** The clock is about to become another one, which shows `change` more. */
+  shift(change: number): void {
+    for (const [channel, since] of this.#handshakes) {
+      this.#handshakes.set(channel, since + change);
+    }
+    this.#exhausted.shift(change);
+    this.#full.shift(change);
+  }
+
   get #isQuiet(): boolean {
     return !this.#isAccepting && this.#handshakes.size === 0;
   }

@@ -34,6 +34,11 @@ export class Alarm {
     this.#events = events;
   }
 
+  /** The clock is about to become another one, which shows `change` more. */
+  shift(change: number): void {
+    this.#quietUntil += change;
+  }
+
   set(isOn: boolean): void {
     this.isOn = isOn;
     if (isOn === this.#isTold || this.#isWaiting) return;

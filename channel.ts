@@ -7,6 +7,9 @@
  * @module
  */
 
+import { showValue } from "./arguments.ts";
+import { isPromise } from "./reactor.ts";
+
 /**
  * A two-way stream of bytes.
  *
@@ -76,6 +79,11 @@ const DISCONNECTS: ReadonlySet<string> = new Set([
   ...["EINTR", "Interrupted", "EBADF", "BadResource"],
 ]);
 
+const RESETS: ReadonlySet<string> = new Set([
+  ...["ECONNRESET", "ECONNABORTED", "EPIPE"],
+  ...["ConnectionReset", "ConnectionAborted", "BrokenPipe"],
+]);
+
 const EXHAUSTIONS: ReadonlySet<string> = new Set([
   ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
 ]);
@@ -96,6 +104,11 @@ export function isDisconnect(error: unknown): boolean {
   return isAmong(DISCONNECTS, error);
 }
 
+/** Tells whether `error` says that the peer, or the way to it, broke the connection. */
+export function isReset(error: unknown): boolean {
+  return isAmong(RESETS, error);
+}
+
 /** Tells whether `accept()` failed because descriptors or memory ran out. */
 export function isExhaustion(error: unknown): boolean {
   return isAmong(EXHAUSTIONS, error);
@@ -111,11 +124,34 @@ export function isUnsupported(error: unknown): boolean {
   return error instanceof Deno.errors.NotSupported;
 }
 
-/** Closes what may be closed already, for places that can do nothing about it. */
-export function closeQuietly(closable: { close(): void }): void {
+/**
+ * The promise that an operation of a channel gave. A thenable is made a promise,
+ * which settles once.
+ *
+ * @throws {TypeError} If it gave none.
+ */
+export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
+  if (given instanceof Promise) return given;
+  if (isPromise(given)) return Promise.resolve(given as PromiseLike<T>);
+  throw new TypeError(
+    `The channel's ${operation}() gave no promise, but ${showValue(given)}`,
+  );
+}
+
+/**
+ * Closes what may be closed already, for places that can do nothing about it:
+ * closed by the peer or by the owner of the channel, it is closed, too.
+ *
+ * @returns A promise that never rejects, if closing is async; else `null`.
+ */
+export function closeQuietly(
+  closable: { close(): void },
+): Promise<void> | null {
   try {
-    closable.close();
+    const closing: unknown = closable.close();
+    if (!isPromise(closing)) return null;
+    return Promise.resolve(closing).then(() => {}, () => {});
   } catch {
-    // Closed by the peer or by the owner of the channel: it is closed, then.
+    return null;
   }
 }

@@ -325,7 +325,7 @@ export class DatagramDispatcher extends Dispatcher {
     const channel = new DatagramChannel(socket);
     endpoint.adopt(channel);
     this.#opened(endpoint, channel, socket);
-    if (endpoint.joined) endpoint.reactor.queue(endpoint);
+    endpoint.opened();
   }
 
   #opened(

@@ -57,6 +57,12 @@ export class Deadlines {
     this.#activeAt = this.#events.now();
   }
 
+  /** The clock is about to become another one, which shows `change` more. */
+  shift(change: number): void {
+    this.#activeAt = this.#events.now() + change;
+    this.#end += change;
+  }
+
   /** The lifetime is over. */
   get isOver(): boolean {
     return this.#events.now() >= this.#end;
@@ -66,11 +72,16 @@ export class Deadlines {
     this.#events.startTimer(delay, () => {
       const { idleTimeout } = this.#options;
       const rest = this.#activeAt + idleTimeout - this.#events.now();
-      if (rest <= 0) {
-        this.touch(); // Whoever stays open gets another turn.
-        this.#events.expired("idle");
+      if (rest > 0) {
+        this.#waitIdle(rest);
+        return;
       }
-      this.#waitIdle(rest > 0 ? rest : idleTimeout);
+      this.touch();
+      try {
+        this.#events.expired("idle");
+      } finally { // One that stays open has another idle time, also after an ExitNow.
+        this.#waitIdle(idleTimeout);
+      }
     });
   }
 }

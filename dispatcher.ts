@@ -23,8 +23,14 @@ import {
   type Interest,
   type Owner,
 } from "./endpoint.ts";
-import type { Hook } from "./hooks.ts";
-import { errorLine, type Logger, logLine, printable } from "./log.ts";
+import type { CloseWatch, Hook } from "./hooks.ts";
+import {
+  describeError,
+  errorLine,
+  type Logger,
+  logLine,
+  printable,
+} from "./log.ts";
 import {
   checkMap,
   defaultMap,
@@ -43,7 +49,7 @@ import {
   type SocketOptions,
   type TlsOptions,
 } from "./network.ts";
-import { isPromise } from "./reactor.ts";
+import { ExitNow, isPromise } from "./reactor.ts";
 import { TimerGroup } from "./timers.ts";
 
 export { compactTraceback } from "./log.ts";
@@ -239,11 +245,15 @@ export class Dispatcher implements Pollable, Disposable {
     handleEnd: (of) => (of as Dispatcher).handleEnd(),
     handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
     handleShutdown: (of) => (of as Dispatcher).handleShutdown(),
+    watchClose: (of) => watchClose(of as Dispatcher),
+    closeForgotten: (of) => (of as Dispatcher).#closeForgotten(),
   };
 
   readonly #life: Life;
   #map: SocketMap;
   #endpoint: Endpoint | null = null;
+  /** The socket before, while the hook in which it was closed goes on. */
+  #former: Endpoint | null = null;
   #options: NamedOptions = NO_OPTIONS;
   /** Those that were started before there was a socket to end with. */
   #timers: TimerGroup | null = null;
@@ -572,8 +582,23 @@ export class Dispatcher implements Pollable, Disposable {
       if (!endpoint.closed) checkText("hostname", hostname);
       return endpoint.startTls(this.#map.network, hostname, tls);
     } catch (error) {
-      return Promise.reject(error);
+      return this.#refuseTls(error);
     }
+  }
+
+  /** A refusal that nobody awaits must not go unnoticed, nor end the process. */
+  #refuseTls(error: unknown): Promise<never> {
+    const refusal = Promise.reject(error);
+    refusal.catch(() => {
+      const hooks = this.#endpoint?.hooks;
+      const tell = () => {
+        if (hooks?.lastFailure === error) return;
+        this.#warn(`goes on without TLS: ${describeError(error)}`);
+      };
+      if (hooks) hooks.whenSettled(tell);
+      else tell();
+    });
+    return refusal;
   }
 
   /**
@@ -583,6 +608,7 @@ export class Dispatcher implements Pollable, Disposable {
    */
   close(): void {
     this.#endpoint?.close();
+    this.#timers?.end();
   }
 
   /**
@@ -591,6 +617,7 @@ export class Dispatcher implements Pollable, Disposable {
    */
   abort(): void {
     this.#endpoint?.abort();
+    this.#timers?.end();
   }
 
   /** Closes: `using client = new Client()`. */
@@ -702,13 +729,11 @@ export class Dispatcher implements Pollable, Disposable {
     try {
       const result = this.handleAccepted(conn, addr);
       if (!isPromise(result)) return;
-      return Promise.resolve(result).catch((error) => {
-        closeQuietly(conn);
-        throw error;
-      });
+      return Promise.resolve(result).catch((error) =>
+        dropAccepted(conn, error)
+      );
     } catch (error) {
-      closeQuietly(conn);
-      throw error;
+      dropAccepted(conn, error);
     }
   }
 
@@ -911,6 +936,9 @@ export class Dispatcher implements Pollable, Disposable {
     if (phase === "connected" || phase === "connecting" || phase === "closed") {
       return endpoint!;
     }
+    // The hook in which a connection ends and a new socket is made may go on
+    // with the one that is over.
+    if (phase === "created" && this.#former?.hooks.isBusy) return this.#former;
     const advice = phase === undefined || phase === "created"
       ? "call connect() first"
       : `it is ${phase}`;
@@ -938,18 +966,62 @@ export class Dispatcher implements Pollable, Disposable {
         `Cannot ${action}: ${this} has one already: call close() first`,
       );
     }
-    const timers = this.#timers;
+    const timers = this.#timers?.ended ? null : this.#timers;
     this.#timers = null;
     this.#options = options;
-    this.#endpoint = new Endpoint(
+    const endpoint = new Endpoint(
       this,
       Dispatcher.#owner,
       reactorOf(this.#map),
       timers,
       endpointOptions(this.#life, options),
     );
-    return this.#endpoint;
+    // No two hooks at a time, also where they belong to different sockets.
+    if (this.#endpoint?.hooks.isBusy) this.#former = this.#endpoint;
+    if (this.#former?.hooks.isBusy) this.#former.hooks.precede(endpoint.hooks);
+    else this.#former = null;
+    this.#endpoint = endpoint;
+    return endpoint;
   }
+
+  /** Its class has a `close()` of its own, which leaves the connection open. */
+  #closeForgotten(): void {
+    if (forgetful.has(this.constructor)) return;
+    forgetful.add(this.constructor);
+    this.#warn(
+      `was closed by the loop: the close() of ${this.#name} does not call super.close()`,
+    );
+  }
+}
+
+/** The classes whose `close()` was said not to close. */
+const forgetful = new WeakSet<object>();
+
+/** Notes whether a `close()` that a class overrides is called from now on. */
+function watchClose(dispatcher: Dispatcher): CloseWatch | null {
+  const { close } = dispatcher;
+  if (close === Dispatcher.prototype.close) return null;
+  const own = Object.getOwnPropertyDescriptor(dispatcher, "close");
+  let isCalled = false;
+  const value = () => {
+    isCalled = true;
+    return close.call(dispatcher);
+  };
+  Object.defineProperty(dispatcher, "close", { value, configurable: true });
+  return {
+    stop: () => {
+      if (own) Object.defineProperty(dispatcher, "close", own);
+      else Reflect.deleteProperty(dispatcher, "close");
+      return isCalled;
+    },
+  };
+}
+
+/** Closes a connection that `handleAccepted()` has failed to take over. */
+function dropAccepted(conn: Channel, error: unknown): never {
+  // An ExitNow is no failure: it leaves the loop, and changes nothing else.
+  if (!(error instanceof ExitNow)) closeQuietly(conn);
+  throw error;
 }
 
 /**

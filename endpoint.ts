@@ -13,12 +13,13 @@ import {
   closeQuietly,
   isDisconnect,
 } from "./channel.ts";
+import type { Clock } from "./clock.ts";
 import { Deadlines, type TimeoutKind } from "./deadlines.ts";
+import { Closing } from "./closing.ts";
 import { describeError } from "./log.ts";
 import { secure, type StartTimer } from "./handshake.ts";
-import { type Hook, Hooks, type HookTarget } from "./hooks.ts";
+import { type CloseWatch, type Hook, Hooks, type HookTarget } from "./hooks.ts";
 import { Inbound, type InboundEvents } from "./inbound.ts";
-import { discardInput, drain } from "./linger.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
 import { Outbound, type OutboundEvents } from "./outbound.ts";
 import { Settled } from "./predicates.ts";
@@ -99,6 +100,10 @@ export interface Owner {
   handleTimeout(of: Pollable, kind: TimeoutKind): unknown;
   /** The program ends. */
   handleShutdown(of: Pollable): unknown;
+  /** Notes whether `close()` is called, where the class overrides it. */
+  watchClose(of: Pollable): CloseWatch | null;
+  /** An override of `close()` has left the connection open. */
+  closeForgotten(of: Pollable): void;
 }
 
 /** The answer of a predicate, which cannot be async. */
@@ -131,8 +136,6 @@ export class Endpoint
   readQueued = false;
   readonly hooks: Hooks = new Hooks(this);
   readonly outbound: Outbound;
-  /** Closed, with accepted bytes still on their way. */
-  closing = false;
   addr: Deno.Addr | null = null;
   channel: Channel | null = null;
   acceptor: Acceptor | null = null;
@@ -163,6 +166,8 @@ export class Endpoint
   #waitedBefore = 0;
   /** The last read event took nothing. */
   #tookNothing = false;
+  /** Somebody has called recv() and got something. */
+  #hasReceived = false;
   #failureTold = false;
   #lastWords: HeapTimer | null = null;
   /** The reactor's activity when the last fruitless write event was given. */
@@ -172,7 +177,19 @@ export class Endpoint
   #drainAt = -1;
   #drainDue = false;
   #onDrain: Hook | null = null;
-  #lingerTimer: unknown = undefined;
+  /** What it accepted is still on its way, though it is closed or about to be. */
+  #closing: Closing | null = null;
+  /** It was closed for the system as well, as far as that is up to us. */
+  #isReleased = false;
+  #isAborted = false;
+  /** It broke before it was closed, which its dispatcher has heard. */
+  #isLossTold = false;
+  /** How many operations are in flight besides a read and a write. */
+  #operations = 0;
+  /** A timeout that waits for operations which the system does not end. */
+  #heldTimer: unknown = undefined;
+  /** Events that wait until it is in a map and no hook's promise is pending. */
+  #due: (() => void)[] | null = null;
   #deadlines: Deadlines | null = null;
   #isShutDown = false;
   /** The end of the peer's stream was told, and writing goes on. */
@@ -207,12 +224,22 @@ export class Endpoint
     return this.#timers;
   }
 
+  /** Closed, with accepted bytes still on their way. */
+  get closing(): boolean {
+    return this.closed && this.#closing !== null && !this.#isReleased;
+  }
+
   get held(): boolean {
     return this.#held;
   }
   set held(isHeld: boolean) {
     this.#held = isHeld;
     this.reactor.predicates.settle(this, Settled.never);
+  }
+
+  /** Something that was accepted did not reach the peer, as far as one can tell. */
+  get hasLost(): boolean {
+    return this.outbound.lost > 0 || this.#closing?.wasReset === true;
   }
 
   /** The error that ended the connection, if one did. */
@@ -229,9 +256,18 @@ export class Endpoint
     if (this.reactor !== reactor) {
       this.reactor.forget(this);
       this.#timers?.moveTo(reactor.timers);
+      if (this.reactor.clock !== reactor.clock) {
+        this.#changeClock(reactor.clock);
+      }
       this.reactor = reactor;
     }
     reactor.join(this);
+  }
+
+  #changeClock(clock: Clock): void {
+    const change = clock.now() - this.reactor.clock.now();
+    this.#deadlines?.shift(change);
+    this.accepting?.shift(change);
   }
 
   // Opening
@@ -271,7 +307,14 @@ export class Endpoint
       secure: (channel) => this.#secure(channel),
     };
     this.accepting = new Accepting(this.acceptor!, maxConnections, events);
-    if (this.joined) this.reactor.queue(this);
+    this.opened();
+  }
+
+  /** There is something to wait for since now, where it is in a map already. */
+  opened(): void {
+    if (!this.joined || this.#interest === null) return; // enter() is to come.
+    if (this.asks) this.reactor.notice();
+    else this.#armRead();
   }
 
   /** Says what an operator must see. */
@@ -295,25 +338,27 @@ export class Endpoint
     const attempt = this.#attempt = new AbortController();
     const { signal } = attempt;
     const timer = this.#watchConnect(attempt);
-    new Promise<Channel>((resolve) => {
-      resolve(network.connect(address, { signal, tls }));
-    }).then((channel) => {
-      timer?.cancel();
-      if (!signal.aborted) {
-        this.#securing = channel;
-        return this.#secure(channel);
-      }
-      closeQuietly(channel); // It came after all, but too late.
-      throw signal.reason;
-    }).then(
-      (channel) => {
-        this.#securing = null;
-        this.#onOutcome({ channel });
-      },
-      (error) => {
+    this.#track(
+      new Promise<Channel>((resolve) => {
+        resolve(network.connect(address, { signal, tls }));
+      }).then((channel) => {
         timer?.cancel();
-        if (attempt === this.#attempt) this.#onOutcome({ error });
-      },
+        if (!signal.aborted) {
+          this.#securing = channel;
+          return this.#secure(channel);
+        }
+        this.#closeChannel(channel); // It came after all, but too late.
+        throw signal.reason;
+      }).then(
+        (channel) => {
+          this.#securing = null;
+          this.#onOutcome({ channel });
+        },
+        (error) => {
+          timer?.cancel();
+          if (attempt === this.#attempt) this.#onOutcome({ error });
+        },
+      ),
     );
   }
 
@@ -340,10 +385,7 @@ export class Endpoint
     } else if (this.closing) {
       // Bytes accepted before the connection stood are still to go out.
       this.#attach(outcome.channel);
-      if (this.channel?.closeWrite) {
-        discardInput(this.#inbound!, this.reactor.clock);
-      }
-    } else closeQuietly(outcome.channel);
+    } else this.#closeChannel(outcome.channel);
   }
 
   /**
@@ -365,10 +407,10 @@ export class Endpoint
     const tlsChannel = network.startTls!(this.channel!, hostname, tls);
     outbound.detach();
     const upgrade = this.#upgrade(tlsChannel);
-    upgrade.catch((error) => {
+    this.#track(upgrade.catch((error) => {
       outbound.fail(error);
       if (this.joined) this.reactor.queue(this);
-    });
+    }));
     this.hooks.hold(upgrade);
     return upgrade;
   }
@@ -382,7 +424,9 @@ export class Endpoint
     this.outbound.detach();
     this.outbound.fail(reason);
     if (this.joined) this.reactor.queue(this);
-    return Promise.reject(reason);
+    const refusal = Promise.reject(reason);
+    refusal.catch(() => {}); // handleError() is told, whether it is awaited or not.
+    return refusal;
   }
 
   #tlsObstacle({ startTls }: Network): string | null {
@@ -400,7 +444,7 @@ export class Endpoint
 
   async #upgrade(tlsChannel: Promise<Channel>): Promise<void> {
     this.channel = await tlsChannel;
-    if (this.closed) closeQuietly(this.channel);
+    if (this.#isReleased) this.#closeChannel(this.channel);
     this.#attach(await this.#secure(this.channel));
   }
 
@@ -408,6 +452,7 @@ export class Endpoint
     this.channel = channel;
     this.#inbound = new Inbound(channel, this);
     this.outbound.attach(channel);
+    this.#closing?.attach(channel, this.#inbound);
   }
 
   #startDeadlines(): void {
@@ -420,11 +465,31 @@ export class Endpoint
   }
 
   #onExpired(kind: TimeoutKind): void {
+    const tell = () => {
+      this.reactor.activity++;
+      this.hooks.run((it) => this.#owner.handleTimeout(it, kind));
+    };
+    if (this.joined && !this.held) tell();
     // While a hook's promise is pending, the silence is on our side; but no
     // hook makes a life longer.
-    if (kind === "idle" && this.held) return;
-    this.reactor.activity++;
-    this.hooks.run((it) => this.#owner.handleTimeout(it, kind));
+    else if (kind === "lifetime") this.#cut(tell);
+  }
+
+  /** Ends the connection at once; the hooks hear of it when they may. */
+  #cut(tell: () => void): void {
+    const { lifetime } = this.#options;
+    const reason = `the lifetime of ${lifetime} ms is over`;
+    this.givenUp ??= new Deno.errors.TimedOut(reason);
+    this.#endConnection(false);
+    const { hooks } = this;
+    const end = () => hooks.whenSettled(() => hooks.closeForGood());
+    this.whenMay(() => hooks.inAnyCase(tell, end));
+  }
+
+  /** Runs `tell` in the loop, in a map and when no hook's promise is pending. */
+  whenMay(tell: () => void): void {
+    (this.#due ??= []).push(tell);
+    if (this.joined) this.reactor.queue(this);
   }
 
   /** Has the connection end, by `handleClose()`, with a reason of our own. */
@@ -437,15 +502,19 @@ export class Endpoint
   shutdown(): void {
     if (this.#isShutDown) return;
     this.#isShutDown = true;
-    this.hooks.whenSettled(() => {
-      if (!this.closed) this.hooks.run((it) => this.#owner.handleShutdown(it));
-    });
+    const tell = () => this.hooks.run((it) => this.#owner.handleShutdown(it));
+    if (this.hooks.isBusy) this.whenMay(tell);
+    else tell();
   }
 
   /** A read has ended. */
   onReady(): void {
     this.#armed = false;
     this.reactor.predicates.settle(this, Settled.never);
+    if (this.#isReleased) {
+      this.#lookWhetherFree();
+      return;
+    }
     if (this.#deadlines !== null) this.#deadlines.touch();
     if (this.#lastWords !== null) {
       this.#lastWords.cancel();
@@ -479,7 +548,9 @@ export class Endpoint
     // when something happened since it last had nothing to write.
     this.asks = interest.asksReadable || interest.asksWritable ||
       interest.writes;
-    if (this.#outcome || this.outbound.failed) this.reactor.queue(this);
+    if (this.#outcome || this.outbound.failed || this.#due) {
+      this.reactor.queue(this);
+    }
     if (this.#drainDue) this.reactor.queueWrite(this);
     if (!this.asks) this.#armRead();
   }
@@ -517,9 +588,9 @@ export class Endpoint
   }
 
   refuse(error: unknown): void {
-    this.hooks.fail(error);
-    // Whoever stays open is asked again, and goes on with what has arrived.
-    this.#want(this.#wantsRead, false);
+    // One that stays open is asked again, and goes on with what has arrived.
+    const goOn = () => this.#want(this.#wantsRead, false);
+    this.hooks.inAnyCase(() => this.hooks.fail(error), goOn);
   }
 
   #want(reads: boolean, isToWrite: boolean): void {
@@ -568,7 +639,8 @@ export class Endpoint
     if (!source.ready) {
       source.arm();
       this.#armed = this.#inbound?.reading ?? false;
-    } else if (!this.#isUnheard && !this.#isHalfOpen) this.reactor.queue(this);
+    } else if (this.#isUnheard) this.#readUnheard();
+    else if (!this.#isHalfOpen) this.reactor.queue(this);
   }
 
   /** A class without a handleRead() of its own is told once what waits. */
@@ -577,9 +649,23 @@ export class Endpoint
       this.#tookNothing;
   }
 
+  /** Nobody will call recv(), which tells other classes of the end. */
+  #readUnheard(): void {
+    const inbound = this.#inbound!;
+    // One that calls recv() from elsewhere is to have all before the end.
+    const isToCome = this.#hasReceived && inbound.available > 0;
+    if (inbound.ended) {
+      if (!this.#endTold && !isToCome) this.#tellEnd();
+    } else if (!inbound.armBehind() && !isToCome) {
+      inbound.discard();
+      inbound.arm();
+    }
+  }
+
   /** The peer has ended its side and was heard; only writing goes on. */
   get #isHalfOpen(): boolean {
-    return this.#endTold && this.#inbound?.available === 0;
+    return this.#endTold &&
+      (this.#inbound?.available === 0 || this.#isUnheard);
   }
 
   #offerWrite(): void {
@@ -597,14 +683,25 @@ export class Endpoint
   read(): void {
     // A newcomer that is broken is to be read before that is told.
     if (this.held || this.#interest === null) return;
-    if (this.#outcome) this.#dispatchConnect();
+    if (this.#due) this.#tellDue();
+    else if (this.#isEnding) return;
+    else if (this.#outcome) this.#dispatchConnect();
     else if (this.#isHalfOpen && !this.#mustTellFailure()) return;
     else if (this.accepting?.ended) this.#dispatchAcceptFailure();
     else if (this.#mustTellFailure()) this.#dispatchWriteFailure();
+    else if (this.#isUnheard) this.#readUnheard();
     else if (this.accepting?.ready || this.#inbound?.ready) {
       if (!this.asks) this.#wantsRead = !this.isFull;
       if (this.#wantsRead) this.#dispatchRead();
     } else if (!this.asks) this.#armRead();
+  }
+
+  /** Tells of one event that had to wait; the others have their turn after it. */
+  #tellDue(): void {
+    const tell = this.#due!.shift()!;
+    if (this.#due!.length === 0) this.#due = null;
+    this.reactor.queue(this);
+    tell();
   }
 
   #dispatchRead(): void {
@@ -631,22 +728,32 @@ export class Endpoint
     const inbound = this.#inbound;
     if (inbound === null) return;
     this.#tookNothing = inbound.available === this.#waitedBefore;
-    // Nobody will call recv(), which tells the others of the end.
-    if (!this.#isUnheard || inbound.available > 0 || !inbound.ended) return;
-    if (inbound.error !== undefined) this.#failForGood(inbound.error);
-    else this.#tellEnd();
+    if (this.#isUnheard) this.#readUnheard();
   }
 
   write(): void {
-    if (this.held) return;
-    if (this.#drainDue) this.#dispatchDrain();
-    if (!this.#writeDue || !this.joined || this.held) return;
+    if (this.held || this.#isEnding) return;
+    if (this.#drainDue) {
+      try {
+        this.#dispatchDrain();
+      } catch (error) { // An ExitNow must not cost it the write event.
+        if (this.#writeDue) this.reactor.queueWrite(this);
+        throw error;
+      }
+    }
+    if (this.#writeDue && this.joined && !this.held) this.#dispatchWrite();
+  }
+
+  #dispatchWrite(): void {
     this.#writeDue = false;
     this.#acceptedBefore = this.outbound.accepted;
     this.#seen = this.reactor.activity;
     this.#event = "write";
-    this.hooks.run(WRITE);
-    if (!this.held) this.#afterWrite();
+    try {
+      this.hooks.run(WRITE);
+    } finally {
+      if (!this.held) this.#afterWrite();
+    }
   }
 
   /** A write event that brought nothing is no news to anybody. */
@@ -667,18 +774,18 @@ export class Endpoint
     this.reactor.activity++;
     if ("error" in outcome) {
       this.outbound.fail(outcome.error);
-      this.#failForGood(outcome.error);
+      this.hooks.failForGood(outcome.error);
       return;
     }
     this.#attach(outcome.channel);
     this.addr = outcome.channel.remoteAddr ?? this.addr;
+    this.#startDeadlines();
     this.hooks.run(CONNECT, () => this.#connected());
   }
 
   #connected(): void {
     if (this.closed) return;
     this.phase = "connected";
-    this.#startDeadlines();
     if (!this.joined) return;
     // Python's select() reports the connect as a write event, so the first
     // handleWrite() follows at once.
@@ -687,16 +794,7 @@ export class Endpoint
   }
 
   #dispatchAcceptFailure(): void {
-    this.#failForGood(this.accepting!.error);
-  }
-
-  /** For an error that leaves nothing to go on with. */
-  #failForGood(error: unknown): void {
-    try {
-      this.hooks.fail(error);
-    } finally { // An ExitNow must not leave a dead dispatcher behind.
-      this.hooks.whenSettled(() => this.hooks.closeForGood());
-    }
+    this.hooks.failForGood(this.accepting!.error);
   }
 
   /** The peer's last bytes come before the news that it is gone. */
@@ -729,14 +827,21 @@ export class Endpoint
     this.reactor.activity++;
     const isTold = this.hooks.lastFailure === error;
     if (broken || isTold) this.hooks.closeForGood();
-    else if (this.outbound.isDetached) this.#failForGood(error);
+    else if (this.outbound.isDetached) this.hooks.failForGood(error);
     else this.hooks.fail(error);
   }
 
   /** A write has ended, or writing has failed. */
   onProgress(): void {
     const { outbound, reactor } = this;
-    if (this.closed) return;
+    if (this.#isReleased) {
+      this.#lookWhetherFree();
+      return;
+    }
+    if (this.#closing !== null) {
+      this.#closing.onProgress();
+      return;
+    }
     if (outbound.failed) {
       this.#wantsRead ||= !this.asks;
       if (this.joined) reactor.queue(this);
@@ -746,13 +851,13 @@ export class Endpoint
     if (outbound.pending <= this.#drainAt) this.#drained();
     // What was pending may have kept it from reading.
     if (!this.#wantsRead) this.lookAgain();
-    if (this.#awaitsRoom) reactor.wake();
+    if (this.#awaitsRoom) reactor.notice();
     this.#awaitsRoom = false;
   }
 
   /** Less is pending than before: has the loop ask again whether to read. */
   lookAgain(): void {
-    if (this.asks) this.reactor.wake();
+    if (this.asks) this.reactor.notice();
     else if (this.joined) this.reactor.queue(this);
   }
 
@@ -792,12 +897,13 @@ export class Endpoint
   }
 
   #receivable(): boolean {
-    if (this.closed) return false;
+    if (this.closed || this.#isEnding) return false;
     const inbound = this.#inbound;
     if (inbound !== null && inbound.available > 0) {
       // Read outside of a hook: the next read has to be started.
-      if (this.#tookNothing) this.reactor.queue(this);
+      if (this.#tookNothing && this.joined) this.reactor.queue(this);
       this.#tookNothing = false;
+      this.#hasReceived = true;
       return true;
     }
     if (!inbound?.ended) {
@@ -806,6 +912,12 @@ export class Endpoint
           "call recv() once in each handleRead()",
       );
     }
+    this.#endOfStream(inbound);
+    return false;
+  }
+
+  /** Tells of the end of what the peer sends, or throws why reading has failed. */
+  #endOfStream(inbound: Inbound): void {
     const { error } = inbound;
     inbound.error = undefined;
     if (error !== undefined) throw error;
@@ -816,15 +928,14 @@ export class Endpoint
       if (this.#writeEnded) this.#endBothWhenSent();
       else this.hooks.run((it) => this.#owner.handleEnd(it));
     }
-    return false;
   }
 
   /** The end of the stream, where no recv() tells of it. */
   #tellEnd(): void {
     try {
-      this.#receivable();
+      this.#endOfStream(this.#inbound!);
     } catch (error) {
-      this.#failForGood(error);
+      this.hooks.failForGood(error);
     }
   }
 
@@ -838,16 +949,15 @@ export class Endpoint
 
   /** Nothing more is to come either way: `handleClose()` is due. */
   #endBothWhenSent(): void {
-    const { outbound, reactor } = this;
-    outbound.done().then(() => outbound.writeClosed).then(() =>
-      reactor.outside(() => this.hooks.closeForGood())
-    );
+    const { outbound } = this;
+    outbound.done().then(() => outbound.writeClosed)
+      .then(() => this.whenMay(() => this.hooks.closeForGood()));
   }
 
   /** Accepts bytes: all, or none while earlier ones fill the room for them. */
   send(data: Uint8Array): number {
     const { outbound } = this;
-    if (this.channel === null || outbound.failed || this.closed) return 0;
+    if (this.channel === null || !this.#isSending) return 0;
     this.#checkWritable();
     if (outbound.pending >= this.#room) return 0;
     outbound.append(data);
@@ -857,7 +967,7 @@ export class Endpoint
 
   /** Accepts all bytes, whatever waits already; `sendSoon()` sends them. */
   buffer(data: Uint8Array): number {
-    if (this.outbound.failed || this.closed) return 0;
+    if (!this.#isSending) return 0;
     this.#checkWritable();
     this.outbound.append(data);
     return data.length;
@@ -891,114 +1001,180 @@ export class Endpoint
     if (this.joined) this.reactor.queueWrite(this);
   }
 
+  get #isSending(): boolean {
+    return !this.outbound.failed && !this.closed && !this.#isEnding;
+  }
+
   // Ending
 
   /** Leaves the map now; what was accepted goes out in the background. */
   close(): void {
     if (this.closed) return;
-    const { channel, outbound } = this;
-    const unsent = outbound.pending > 0 && !outbound.failed &&
-      (channel !== null || this.phase === "connecting");
+    const isEnding = this.#isEnding;
+    const isConnecting = this.phase === "connecting";
     this.#leave();
-    if (this.#options.linger > 0 && (unsent || this.#mayBeReset())) {
-      this.#finish();
-    } else {
-      outbound.start(); // As it would have been begun outside of a crowd.
-      this.#release();
-    }
+    if (!isEnding) this.#endConnection(isConnecting);
   }
 
-  /** Closes at once, dropping what was not sent. */
-  abort(): void {
+  /** {@linkcode close}, where an override of the dispatcher's has not. */
+  closeAnyway(): void {
+    if (this.closed) return;
+    this.close();
+    this.#owner.closeForgotten(this.pollable);
+  }
+
+  watchClose(): CloseWatch | null {
+    return this.#owner.watchClose(this.pollable);
+  }
+
+  /**
+   * Closes at once, dropping what was not sent. With a reason of the library's,
+   * it is told how much that was.
+   */
+  abort(reason: Error | null = null): void {
     this.#leave();
-    this.outbound.fail(null);
-    this.#finished();
-    this.#release();
+    this.#isAborted = true;
+    if (this.#closing === null) this.#isLossTold = this.outbound.failed;
+    this.outbound.fail(reason);
+    if (this.#heldTimer !== undefined) this.#freed();
+    else if (this.#closing !== null) this.#closing.finish();
+    else if (!this.#isReleased) this.#release();
   }
 
   #leave(): void {
+    if (this.closed) return;
     this.phase = "closed";
     this.reactor.leave(this);
     this.#timers?.end();
+    this.#due = null;
     this.onEnd?.();
     this.onEnd = null;
   }
 
-  #release(): void {
-    this.#attempt?.abort();
-    if (this.#outcome && "channel" in this.#outcome) {
-      closeQuietly(this.#outcome.channel);
+  /** Its end has begun, and the dispatcher has yet to hear of it. */
+  get #isEnding(): boolean {
+    return !this.closed && (this.#closing !== null || this.#isReleased);
+  }
+
+  /** Sends what was accepted, if need be, and closes. */
+  #endConnection(isConnecting: boolean): void {
+    const { channel, outbound, reactor } = this;
+    const { linger } = this.#options;
+    this.#isLossTold = outbound.failed;
+    const isUnsent = outbound.pending > 0 && !outbound.failed &&
+      (channel !== null || isConnecting);
+    if (linger === 0 || !(isUnsent || this.#mayBeReset)) {
+      outbound.start(); // As it would have been begun outside of a crowd.
+      this.#release();
+      return;
     }
-    this.#outcome = null;
-    if (this.#inbound) this.#inbound.closing = true;
-    if (this.#securing) closeQuietly(this.#securing);
-    this.accepting?.close();
-    if (this.acceptor) closeQuietly(this.acceptor);
-    if (this.channel) closeQuietly(this.channel);
-  }
-
-  /** Something may lie unread in the kernel, which would turn a close into a reset. */
-  #mayBeReset(): boolean {
-    const inbound = this.#inbound;
-    if (!inbound || !this.channel?.closeWrite) return false;
-    if (this.outbound.written === 0) return false;
-    return !inbound.ended && (inbound.available > 0 || !inbound.reading);
-  }
-
-  /** Sends what was accepted, and then closes. */
-  async #finish(): Promise<void> {
-    const { reactor, outbound } = this;
-    this.closing = true;
-    reactor.lingering.add(this);
-    this.#watchLinger(outbound.written);
     const outcome = this.#outcome;
+    this.#outcome = null;
+    reactor.lingering.add(this);
+    this.#closing = new Closing(outbound, {
+      clock: reactor.clock,
+      linger,
+      isOver: () => this.#deadlines?.isOver ?? false,
+      finished: () => this.#release(),
+    });
     if (outcome && "channel" in outcome) this.#attach(outcome.channel);
     else if (outcome) outbound.fail(outcome.error);
-    outbound.start();
-    const inbound = this.#inbound;
-    // Also while a read waits: between two of its pieces a peer is silent, too.
-    const mayGoOn = inbound !== null && inbound.hasSpoken;
-    if (this.channel?.closeWrite) discardInput(this.#inbound!, reactor.clock);
-    await outbound.done();
-    if (!outbound.failed) {
-      await drain(this.channel!, this.#inbound!, reactor.clock, mayGoOn);
+    else if (channel !== null && !outbound.isDetached) {
+      outbound.start();
+      this.#closing.attach(channel, this.#inbound!);
     }
-    this.#finished();
   }
 
-  /** Gives up when a whole linger time has brought no progress. */
-  #watchLinger(written: number): void {
-    const { outbound, reactor } = this;
+  /**
+   * Closing could take something from the peer: what it has said and nobody has
+   * read, or what it will say, is answered with a reset.
+   */
+  get #mayBeReset(): boolean {
+    const { channel, outbound } = this;
+    if (!channel?.closeWrite || outbound.written === 0) return false;
+    return !outbound.failed && !outbound.isDetached && !this.#inbound!.ended;
+  }
+
+  /** Closes for the system what there is. */
+  #release(): void {
+    this.#isReleased = true;
+    this.#attempt?.abort();
+    if (this.#outcome && "channel" in this.#outcome) {
+      this.#closeChannel(this.#outcome.channel);
+    }
+    this.#outcome = null;
+    if (this.#inbound) {
+      this.#inbound.closing = true;
+      this.#inbound.listener = this;
+    }
+    if (this.#securing) this.#closeChannel(this.#securing);
+    const { accepting, acceptor, channel } = this;
+    accepting?.close();
+    if (acceptor) this.#track(closeQuietly(acceptor));
+    if (accepting) this.#track(accepting.whenClosed());
+    if (channel) this.#closeChannel(channel);
+    this.reactor.lingering.add(this);
+    this.#lookWhetherFree();
+    if (!this.#isFree) this.reactor.releasing.add(this);
+  }
+
+  #closeChannel(channel: Channel): void {
+    this.#track(closeQuietly(channel));
+  }
+
+  /** Counts an operation as in flight until it settles. */
+  #track(operation: Promise<unknown> | null): void {
+    if (operation === null) return;
+    this.#operations++;
+    const settled = operation.finally(() => {
+      this.#operations--;
+      this.#lookWhetherFree();
+    });
+    this.reactor.follow(settled);
+  }
+
+  /** The system holds nothing of this connection any more. */
+  get #isFree(): boolean {
+    return this.#operations === 0 && !this.outbound.writing &&
+      !this.#inbound?.reading;
+  }
+
+  #lookWhetherFree(): void {
+    if (this.#isReleased && this.#isFree) this.#freed();
+  }
+
+  /**
+   * The system goes on with an operation although it was closed, such as a
+   * connect to a host that does not answer: there is no way to end it.
+   */
+  stillHeld(): void {
     const { linger } = this.#options;
-    this.#lingerTimer = reactor.clock.setTimeout(() => {
-      const isGoingOn = outbound.written > written;
-      if (isGoingOn && !this.#deadlines?.isOver) {
-        this.#watchLinger(outbound.written);
-        return;
-      }
-      if (outbound.pending > 0) {
-        const reason = isGoingOn
-          ? "its lifetime is over"
-          : `its peer took nothing for ${linger} ms`;
-        outbound.fail(new Error(reason));
-      }
-      this.#finished();
-    }, linger);
+    const { clock } = this.reactor;
+    const hasLingered = linger === 0 || this.#closing !== null;
+    if (this.#isAborted || hasLingered) this.#freed();
+    else this.#heldTimer = clock.setTimeout(() => this.#freed(), linger);
   }
 
-  #finished(): void {
-    if (!this.closing) return;
+  #freed(): void {
     const { outbound, reactor } = this;
-    this.closing = false;
-    reactor.clock.clearTimeout(this.#lingerTimer);
-    this.#release();
-    reactor.lingering.delete(this);
-    reactor.wake();
-    if (outbound.lost > 0 && outbound.error !== null) {
+    if (!reactor.lingering.delete(this)) return;
+    reactor.releasing.delete(this);
+    if (this.#heldTimer !== undefined) {
+      reactor.clock.clearTimeout(this.#heldTimer);
+    }
+    // Only a close() without linger time leaves something here.
+    if (outbound.pending > 0) outbound.fail(new Error("its linger is 0"));
+    reactor.freed();
+    if (outbound.lost > 0) {
+      if (this.#isLossTold || outbound.error === null) return;
       this.warn(
         `was closed and lost ${outbound.lost} accepted bytes (${
           describeError(outbound.error)
         })`,
+      );
+    } else if (this.#closing?.wasReset) {
+      this.warn(
+        "was closed, and its peer reset the connection: what it had not yet read is lost",
       );
     }
   }

@@ -12,12 +12,25 @@ export interface HookTarget {
   readonly pollable: Pollable;
   readonly reactor: Reactor;
   readonly closed: boolean;
+  /** It is in a map, so it may be told of events. */
+  readonly joined: boolean;
   /** A hook's promise is pending: no event until it settles. */
   held: boolean;
+  /** Runs `tell` in a map, and when no hook's promise is pending. */
+  whenMay(tell: () => void): void;
   close(): void;
-  abort(): void;
+  /** Closes what an override of `close()` has left open. */
+  closeAnyway(): void;
+  /** Notes whether `close()` is called from now on, where a class overrides it. */
+  watchClose(): CloseWatch | null;
   /** All promises of hooks have settled: events may go on. */
   settled(): void;
+}
+
+/** Looks whether an override of `close()` is called. */
+export interface CloseWatch {
+  /** Stops looking; whether it was called. */
+  stop(): boolean;
 }
 
 /** Calls one hook of a dispatcher. */
@@ -29,6 +42,10 @@ export class Hooks {
   /** How many promises of hooks are pending. */
   #pending = 0;
   #afterwards: (() => void)[] | null = null;
+  /** A hook is being called. */
+  #isCalling = false;
+  /** Those of the socket that was made while a hook of this one was busy. */
+  #successor: Hooks | null = null;
   /** Whether `handleClose()` has had its one call. */
   #close: "due" | "running" | "done" = "due";
 
@@ -45,14 +62,38 @@ export class Hooks {
    * @throws {ExitNow} What the hook threw, if it is one.
    */
   run(hook: Hook, after?: () => void): void {
+    const isNested = this.#isCalling;
+    this.#isCalling = true;
     try {
       const result = hook(this.#target.pollable);
       if (isPromise(result)) this.#follow(result);
     } catch (error) {
       this.fail(error);
     } finally {
+      this.#called(isNested);
       if (after) this.whenSettled(after);
     }
+  }
+
+  #called(isNested: boolean): void {
+    this.#isCalling = isNested;
+    if (!this.isBusy) this.#successor = null;
+  }
+
+  /** A hook is being called, or its promise is pending. */
+  get isBusy(): boolean {
+    return this.#isCalling || this.#pending > 0;
+  }
+
+  /** Has the hooks of the dispatcher's next socket wait for those of this one. */
+  precede(next: Hooks): void {
+    this.#successor = next;
+    if (this.#pending > 0) this.#holdSuccessor();
+  }
+
+  #holdSuccessor(): void {
+    const settled = new Promise<void>((resolve) => this.whenSettled(resolve));
+    this.#successor?.hold(settled);
   }
 
   /** Holds back events until `promise` settles; its errors are the caller's. */
@@ -67,7 +108,7 @@ export class Hooks {
   }
 
   /**
-   * Hands an error to `handleError()`. If that fails too, closes hard.
+   * Hands an error to `handleError()`. If that fails too, closes.
    *
    * @throws {ExitNow} If the error is one: only the loop's caller handles it.
    */
@@ -79,6 +120,8 @@ export class Hooks {
       reactor.report(error);
       return;
     }
+    const isNested = this.#isCalling;
+    this.#isCalling = true;
     try {
       const result = pollable.handleError(error);
       if (isPromise(result)) {
@@ -86,12 +129,14 @@ export class Hooks {
       }
     } catch (second) {
       this.#failHard(second);
+    } finally {
+      this.#called(isNested);
     }
   }
 
   #failHard(error: unknown): void {
     if (error instanceof ExitNow) throw error;
-    this.#target.abort();
+    this.#target.close();
     this.#target.reactor.report(error);
   }
 
@@ -104,56 +149,92 @@ export class Hooks {
   close(): void {
     const target = this.#target;
     if (target.closed || this.#close === "running") return;
-    if (this.#close === "due") {
-      this.#close = "running";
-      try {
-        const result = target.pollable.handleClose();
-        if (isPromise(result)) {
-          this.#follow(
-            result,
-            () => this.#finishClose(),
-            (error) => this.#failClosing(error),
-          );
-          return;
-        }
-      } catch (error) {
-        this.#failClosing(error);
+    if (this.#close === "done") {
+      this.#finishClose(null);
+      return;
+    }
+    this.#close = "running";
+    const watch = target.watchClose();
+    const isNested = this.#isCalling;
+    this.#isCalling = true;
+    try {
+      const result = target.pollable.handleClose();
+      if (isPromise(result)) {
+        this.#follow(
+          result,
+          () => this.#finishClose(watch),
+          (error) => this.#failClosing(error, watch),
+        );
         return;
       }
+    } catch (error) {
+      this.#failClosing(error, watch);
+      return;
+    } finally {
+      this.#called(isNested);
     }
-    this.#finishClose();
+    this.#finishClose(watch);
   }
 
   /** However handleClose() ended, the socket is closed after it. */
-  #failClosing(error: unknown): void {
+  #failClosing(error: unknown, watch: CloseWatch | null): void {
     this.#close = "done";
-    this.fail(error);
-    this.whenSettled(() => this.#finishClose());
+    this.inAnyCase(
+      () => this.fail(error),
+      () => this.whenSettled(() => this.#finishClose(watch)),
+    );
   }
 
-  #finishClose(): void {
+  #finishClose(watch: CloseWatch | null): void {
     this.#close = "done";
+    const hasRun = watch?.stop() ?? false;
     const target = this.#target;
-    try {
-      if (target.closed) return;
+    if (target.closed) return;
+    let isForgotten = hasRun;
+    this.inAnyCase(() => {
+      if (hasRun) return;
       const result: unknown = target.pollable.close();
       if (isPromise(result)) this.#follow(result);
-    } finally {
-      target.close(); // For an override that throws, or forgets super.close().
-    }
+      else isForgotten = true;
+    }, () => isForgotten ? target.closeAnyway() : target.close());
   }
 
-  /** {@linkcode close} at the loop's initiative; nothing stays open after it. */
+  /**
+   * {@linkcode close} at the loop's initiative; nothing stays open after it. A
+   * dispatcher that has left its map hears of it when it is back.
+   */
   closeForGood(): void {
-    try {
-      this.close();
-    } catch (error) {
-      try {
-        this.fail(error);
-      } finally {
-        this.whenSettled(() => this.#target.abort());
-      }
+    const target = this.#target;
+    if (!target.joined && !target.closed) {
+      target.whenMay(() => this.closeForGood());
+      return;
     }
+    this.inAnyCase(() => {
+      try {
+        this.close();
+      } catch (error) {
+        this.fail(error);
+      }
+    }, () => this.whenSettled(() => target.close()));
+  }
+
+  /** {@linkcode fail} with an error that leaves nothing to go on with. */
+  failForGood(error: unknown): void {
+    this.inAnyCase(
+      () => this.fail(error),
+      () => this.whenSettled(() => this.closeForGood()),
+    );
+  }
+
+  /** Goes on with `then` also when `run` throws, an ExitNow for example. */
+  inAnyCase(run: () => void, then: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.#outside(then); // What it throws must not take the place of `error`.
+      throw error;
+    }
+    then();
   }
 
   #follow(
@@ -161,9 +242,13 @@ export class Hooks {
     after?: () => void,
     onError: (error: unknown) => void = (error) => this.fail(error),
   ): void {
-    this.#pending++;
     this.#target.held = true;
-    promise.then(
+    if (++this.#pending === 1 && this.#successor) this.#holdSuccessor();
+    // A thenable of another kind may throw, or settle more than once.
+    const settled = promise instanceof Promise
+      ? promise
+      : Promise.resolve(promise);
+    settled.then(
       () => this.#settle(after),
       (error) => this.#settle(() => onError(error)),
     );
@@ -173,10 +258,15 @@ export class Hooks {
     this.#pending--;
     this.#target.held = this.#pending > 0;
     if (then) this.#outside(then);
+    // Each of these may call a hook whose promise the others have to wait for.
+    while (this.#pending === 0) {
+      const next = this.#afterwards?.shift();
+      if (next === undefined) break;
+      this.#outside(next);
+    }
     if (this.#pending > 0) return;
-    const afterwards = this.#afterwards;
     this.#afterwards = null;
-    for (const then of afterwards ?? []) this.#outside(then);
+    if (!this.isBusy) this.#successor = null;
     this.#target.settled();
   }
 

@@ -5,7 +5,12 @@
  * @module
  */
 
-import { type Channel, isDisconnect, isUnsupported } from "./channel.ts";
+import {
+  type Channel,
+  isDisconnect,
+  isUnsupported,
+  promiseOf,
+} from "./channel.ts";
 import { keepFreedMemory } from "./memory.ts";
 
 /** What an idle connection costs while its read waits. */
@@ -14,6 +19,8 @@ const SMALLEST_BUFFER = 1024;
 const LARGEST_BUFFER = 128 * 1024;
 /** Buffers of this size and more are worth keeping memory for. */
 const LARGE_BUFFER = 16 * 1024;
+/** How much may wait unread while reading goes on behind it. */
+const MOST_UNREAD = 64 * 1024;
 
 /** Who is told of reads. */
 export interface InboundEvents {
@@ -31,8 +38,6 @@ export class Inbound {
   error: unknown = undefined;
   /** Why reading ended, when it was not the end nor our own close. */
   reason: Error | null = null;
-  /** The peer has sent something. */
-  hasSpoken = false;
   /** How many bytes were thrown away. */
   discarded = 0;
   /** The channel is being closed from this side. */
@@ -69,13 +74,50 @@ export class Inbound {
   /** Starts a read, unless one is in flight or something waits already. */
   arm(): void {
     if (this.reading || this.unsupported || this.ready) return;
+    this.#start = this.#end = 0;
     this.reading = true;
     try {
-      this.#buffer ??= new Uint8Array(this.#nextSize);
-      this.#channel.read(this.#buffer).then(this.#onRead, this.#onError);
+      this.#read(this.#buffer ??= new Uint8Array(this.#nextSize));
     } catch (error) {
       this.#onError(error);
     }
+  }
+
+  /**
+   * Goes on reading behind what waits, to hear of the end.
+   *
+   * @returns Whether there was room for it.
+   */
+  armBehind(): boolean {
+    if (this.reading || this.unsupported || this.ended) return true;
+    if (this.available === 0) this.arm();
+    else if (this.available >= MOST_UNREAD) return false;
+    else {
+      this.reading = true;
+      try {
+        this.#makeRoom();
+        this.#read(this.#buffer!.subarray(this.#end));
+      } catch (error) {
+        this.#onError(error);
+      }
+    }
+    return true;
+  }
+
+  #makeRoom(): void {
+    const buffer = this.#buffer!;
+    const length = Math.min(2 * buffer.length, MOST_UNREAD);
+    if (length - this.available <= buffer.length - this.#end) return;
+    const waiting = buffer.subarray(this.#start, this.#end);
+    this.#buffer = new Uint8Array(length);
+    this.#buffer.set(waiting);
+    this.#start = 0;
+    this.#end = waiting.length;
+  }
+
+  #read(target: Uint8Array): void {
+    promiseOf(this.#channel.read(target), "read")
+      .then(this.#onRead, this.#onError);
   }
 
   /** Takes at most `size` bytes. They are the caller's own. */
@@ -104,7 +146,8 @@ export class Inbound {
 
   #advance(length: number): void {
     this.#start += length;
-    if (this.#start < this.#end) return;
+    // A read behind what waits goes into the same buffer.
+    if (this.#start < this.#end || this.reading) return;
     this.#start = this.#end = 0;
     // Too small for a busy connection, or too large for one that fell quiet.
     if (this.#buffer?.length !== this.#nextSize) this.#buffer = null;
@@ -113,12 +156,11 @@ export class Inbound {
   readonly #onRead = (length: number | null): void => {
     this.reading = false;
     if (length === null) this.ended = true;
-    else if (!isCount(length, this.#buffer!.length)) {
+    else if (!isCount(length, this.#buffer!.length - this.#end)) {
       this.#onError(new RangeError(`The channel read ${length} bytes`));
       return;
     } else {
-      this.#end = length;
-      this.hasSpoken ||= length > 0;
+      this.#end += length;
       this.#adapt(length);
     }
     this.listener.onReady();

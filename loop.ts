@@ -276,10 +276,11 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
     // the runtime from everything else.
     if (reactor.idle) await reactor.turn();
     while (passes-- > 0 && !signal?.aborted && !reactor.idle) {
-      await reactor.pass(timeout);
+      await reactor.pass(timeout, true);
     }
     reactor.throwExit();
   } finally {
+    if (reactor.releasing.size > 0) await reactor.released();
     reactor.stop();
     signal?.removeEventListener("abort", wake);
   }
@@ -318,16 +319,17 @@ export async function poll(
   const guest = reactor.start();
   if (guest) await guest;
   try {
-    await reactor.pass(timeout);
+    await reactor.pass(timeout, false);
   } finally {
+    if (reactor.releasing.size > 0) await reactor.released();
     reactor.stop();
   }
 }
 
 /**
  * Closes every dispatcher of a map by its own `close()`, and leaves the map
- * empty. One whose `close()` throws is closed hard, and the others still get
- * their turn.
+ * empty. One whose `close()` throws is closed all the same, and the others
+ * still get their turn. What was accepted goes out in the background.
  *
  * @param map The map to empty.
  * @param ignoreAll Whether to ignore what a `close()` throws. An
@@ -341,16 +343,17 @@ export function closeAll(
   checkMap(map);
   const reactor = reactorOf(map);
   const errors: unknown[] = [];
-  for (const member of [...map]) {
+  for (const entry of [...reactor.members.values()]) {
     try {
-      const result: unknown = member.close();
+      const result: unknown = entry.pollable.close();
       // An override may be async, though nothing waits for it.
       if (isPromise(result)) reactor.follow(result);
+      else entry.closeAnyway();
     } catch (error) {
       if (!ignoreAll || error instanceof ExitNow) errors.push(error);
     }
   }
-  for (const entry of [...reactorOf(map).members.values()]) entry.abort();
+  for (const entry of [...reactor.members.values()]) entry.close();
   if (errors.length > 0) throw errors[0];
 }
 

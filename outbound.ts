@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Channel } from "./channel.ts";
+import { type Channel, promiseOf } from "./channel.ts";
 
 const SMALLEST_BUFFER = 1024;
 /** What is gathered for the next write while one is in flight. */
@@ -55,8 +55,11 @@ export class Outbound {
   written = 0;
   /** Bytes that were accepted and given up. */
   lost = 0;
-  /** Settles when the end that was asked for is written. */
-  writeClosed: Promise<void> | undefined = undefined;
+  /**
+   * Settles when the end that was asked for is written, `false` if it could not
+   * be; `null` before all that precedes it has gone out.
+   */
+  writeClosed: Promise<boolean> | null = null;
   /** Nothing can be written any more. */
   failed = false;
   /** Why; `null` when it was given up on purpose. */
@@ -90,6 +93,11 @@ export class Outbound {
 
   get isDetached(): boolean {
     return this.#channel === null;
+  }
+
+  /** A write is in flight. */
+  get writing(): boolean {
+    return this.#writing;
   }
 
   /** Bytes accepted so far. */
@@ -142,11 +150,11 @@ export class Outbound {
     this.#writing = true;
     this.#writingTo = this.#end;
     try {
-      this.#channel.write(this.#buffer.subarray(this.#start, this.#end))
-        .then(
-          this.#written ??= (length) => this.#onWritten(length),
-          this.#broken ??= (error) => this.#onError(error),
-        );
+      const data = this.#buffer.subarray(this.#start, this.#end);
+      promiseOf(this.#channel.write(data), "write").then(
+        this.#written ??= (length) => this.#onWritten(length),
+        this.#broken ??= (error) => this.#onError(error),
+      );
     } catch (error) {
       this.#onError(error);
     }
@@ -179,8 +187,11 @@ export class Outbound {
   }
 
   #closeWrite(): void {
+    const channel = this.#channel;
+    if (channel === null || this.writeClosed !== null || this.failed) return;
     // The peer may be gone: then there is nothing left to end.
-    this.writeClosed = this.#channel?.closeWrite?.().catch(() => {});
+    this.writeClosed = new Promise((resolve) => resolve(channel.closeWrite?.()))
+      .then(() => true, () => false);
   }
 
   #tellDone(): void {
@@ -209,7 +220,10 @@ export class Outbound {
 
   #onWritten(length: number): void {
     this.#writing = false;
-    if (this.failed) return;
+    if (this.failed) {
+      this.#listener.onProgress();
+      return;
+    }
     const asked = this.#writingTo - this.#start;
     if (!(Number.isInteger(length) && length >= 1 && length <= asked)) {
       // Trying again at once could go on for ever.
@@ -241,7 +255,6 @@ export class Outbound {
 
   #onError(error: unknown): void {
     this.#writing = false;
-    if (this.failed) return;
     this.fail(error);
     this.#listener.onProgress();
   }

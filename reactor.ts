@@ -105,8 +105,18 @@ export interface Entry extends Asked {
   startReading(): void;
   /** Tells the dispatcher that the program ends. */
   shutdown(): void;
-  /** Closes the dispatcher without asking it. */
-  abort(): void;
+  /** Closes the dispatcher without asking it; what was accepted still goes out. */
+  close(): void;
+  /** The same, where an override of the dispatcher's `close()` has not. */
+  closeAnyway(): void;
+  /** Closes the dispatcher without asking it, and drops what was not sent. */
+  abort(reason?: Error): void;
+  /** An operation of the closed dispatcher is in flight after many turns. */
+  stillHeld(): void;
+  /** Closed, with accepted bytes still on their way. */
+  readonly closing: boolean;
+  /** Something that was accepted did not reach the peer, as far as one can tell. */
+  readonly hasLost: boolean;
 }
 
 /** Tells a promise from what other hooks return. */
@@ -131,6 +141,11 @@ const WAIT_FOR_OTHERS = 1;
 const NEWCOMER = -2;
 /** How many waits in a row may do without a turn of the runtime. */
 const WAITS_PER_TURN = 32;
+/**
+ * How many turns the operations of what was closed get to settle: Deno ends
+ * them in the first or second.
+ */
+const RELEASE_TURNS = 16;
 /** How long passes may follow one another without a wait, in ms. */
 const LONGEST_BUSY = 10;
 
@@ -144,8 +159,10 @@ export class Reactor {
   readonly report: (error: unknown) => void;
   /** Changes whenever something happened that an idle dispatcher may care for. */
   activity = 0;
-  /** The closed connections that still have bytes to send. */
+  /** What is closed and still has bytes to send, or an operation in flight. */
   readonly lingering = new Set<Entry>();
+  /** Those of them that only wait for the system to let go. */
+  readonly releasing = new Set<Entry>();
   /** Each of them gets every dispatcher in its first pass. */
   readonly onEnter = new Set<(entry: Entry) => void>();
 
@@ -172,6 +189,8 @@ export class Reactor {
   /** Tells who came that the guest's pass is over. */
   #guestGone: (() => void) | null = null;
   #awake = false;
+  /** The pass that is under way does not wait when nobody is left. */
+  #endsIdle = false;
   /** How many passes have waited so far. */
   #waits = 0;
   /** The pass before has waited: as a rule the runtime has just had its turn. */
@@ -265,11 +284,38 @@ export class Reactor {
     }
   }
 
+  /** Has the predicates asked again: ends the current wait, if there is one. */
+  notice(): void {
+    this.activity++;
+    this.#resumeWait();
+  }
+
   /** Ends the current wait, or keeps the next pass from waiting. */
   wake(): void {
-    this.activity++;
     this.#awake = true;
-    this.#resumeWait();
+    this.notice();
+  }
+
+  /** Something closed is closed for the system, too. */
+  freed(): void {
+    if (this.#endsIdle && this.idle) this.#resumeWait();
+  }
+
+  /**
+   * Waits until what was closed so far is closed for the system, too, or
+   * something else is to be done.
+   */
+  async released(isInterrupted = () => false): Promise<void> {
+    const entries = [...this.releasing];
+    const isHeld = (entry: Entry) => this.releasing.has(entry);
+    for (let left = RELEASE_TURNS; left > 0 && entries.some(isHeld); left--) {
+      await new Promise<void>((resolve) => this.clock.setImmediate(resolve));
+      if (isInterrupted()) return;
+    }
+    for (const entry of entries.filter(isHeld)) {
+      this.releasing.delete(entry);
+      entry.stillHeld();
+    }
   }
 
   /** Makes the running or the next pass throw `error`. */
@@ -327,15 +373,16 @@ export class Reactor {
   /** Gives the map back. */
   stop(): void {
     this.#driver = "nobody";
+    this.#endsIdle = false;
     this.#disarm();
     for (const resolve of this.#whenFree.splice(0)) resolve();
   }
 
   /** Makes a pass where nobody else does, and makes way for whoever comes. */
-  async passAsGuest(timeout: number): Promise<void> {
+  async passAsGuest(timeout: number, endsIdle: boolean): Promise<void> {
     this.#driver = "guest";
     try {
-      await this.pass(timeout);
+      await this.pass(timeout, endsIdle);
     } finally {
       if (this.#guestGone === null) this.stop();
       else this.#guestGone();
@@ -348,25 +395,39 @@ export class Reactor {
     this.#whenFree.push(then);
   }
 
-  /** Asks, waits for at most `timeout` ms, dispatches. */
-  async pass(timeout: number): Promise<void> {
+  /**
+   * Asks, waits for at most `timeout` ms, dispatches.
+   *
+   * @param endsIdle Whether it does not wait when nobody is left to wait for.
+   */
+  async pass(timeout: number, endsIdle: boolean): Promise<void> {
     this.#ask(timeout);
+    if (endsIdle && this.idle) return;
+    this.#endsIdle = endsIdle;
     await this.#untilReady(timeout);
     this.#awake = false;
     this.throwExit();
+    // A timer may take again what was closed before.
+    if (this.releasing.size > 0 && this.timers.nextDue <= this.clock.now()) {
+      await this.released();
+    }
     this.#runTimers();
     this.#dispatch(timeout);
   }
 
   /** Waits for at most `timeout` ms until there is something to do. */
   #untilReady(timeout: number): Promise<void> | void {
-    const { length: newcomers } = this.#fresh;
-    const work = this.#ready.length + this.#writers.length + newcomers > 0;
+    const work = this.#hasWork;
     const hadTurn = this.#hadTurn;
     this.#hadTurn = false;
     // What came of a wait is gone on with at once: the answer to what was read.
     if (work && hadTurn) return;
     if (work || this.#awake || timeout === 0) return this.turn();
+    if (this.releasing.size > 0) {
+      const isInterrupted = () => this.#hasWork || this.#awake;
+      return this.released(isInterrupted).then(() => this.#untilReady(timeout));
+    }
+    if (this.#endsIdle && this.idle) return;
     this.#hadTurn = true;
     const isHeldBack = this.#readers.length > 0;
     const waiting = this.#wait(
@@ -375,6 +436,11 @@ export class Reactor {
     // What it waits for may come by promises alone, again and again.
     const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;
     return isTurnDue ? waiting.then(() => this.turn()) : waiting;
+  }
+
+  get #hasWork(): boolean {
+    const { length: newcomers } = this.#fresh;
+    return this.#ready.length + this.#writers.length + newcomers > 0;
   }
 
   /** Throws the ExitNow that came outside a pass, if one did. */
@@ -491,7 +557,7 @@ export class Reactor {
       timer.busy = true;
       result.then(() => {
         timer.busy = false;
-        this.wake();
+        this.notice();
       }, (error) => {
         timer.busy = false;
         this.outside(() => {

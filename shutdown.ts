@@ -31,7 +31,10 @@ export interface ShutdownResult {
   listeners: number;
   /** How many connections ended by themselves, with all that they had to send. */
   closed: number;
-  /** How many were aborted at the deadline. */
+  /**
+   * How many were aborted at the deadline, or lost bytes that they had accepted,
+   * as a warning says: their peers were gone, or took nothing any more.
+   */
   aborted: number;
 }
 
@@ -84,13 +87,15 @@ class Shutdown {
   readonly #reactor: Reactor;
   /** The connections that were there, or came since. */
   readonly #told: Set<Entry>;
+  /** Those of them that were aborted, or lost accepted bytes. */
+  readonly #aborted = new Set<Entry>();
   #listeners = 0;
   #isLate = false;
   #stopWaiting = () => {};
 
   constructor(reactor: Reactor) {
     this.#reactor = reactor;
-    this.#told = new Set(reactor.lingering);
+    this.#told = new Set(closingOf(reactor));
   }
 
   async run(deadline: number): Promise<ShutdownResult> {
@@ -106,7 +111,9 @@ class Shutdown {
       members.filter(isListener).forEach(tell);
       members.forEach(tell);
       while (!reactor.idle && !this.#isLate) await this.#pass();
-      return this.#result(this.#abortRest());
+      this.#abortRest();
+      await reactor.released();
+      return this.#result();
     } finally {
       if (timer !== null) clock.clearTimeout(timer);
       reactor.onEnter.delete(tell);
@@ -120,8 +127,9 @@ class Shutdown {
       this.#reactor.outside(() => {
         const result: unknown = entry.pollable.close();
         if (isPromise(result)) this.#reactor.follow(result);
+        else entry.closeAnyway();
       });
-      if (entry.joined) entry.abort(); // An override that does not close.
+      entry.close();
     } else {
       this.#told.add(entry);
       this.#reactor.outside(() => entry.shutdown());
@@ -137,27 +145,38 @@ class Shutdown {
   /** Makes a pass, or waits until somebody else makes none any more. */
   #pass(): Promise<void> {
     const reactor = this.#reactor;
-    if (!reactor.isRunning) return reactor.passAsGuest(Infinity);
+    if (!reactor.isRunning) return reactor.passAsGuest(Infinity, true);
     return new Promise((resolve) => {
       this.#stopWaiting = resolve;
       reactor.whenFree(resolve);
     });
   }
 
-  #abortRest(): number {
+  #abortRest(): void {
     const reactor = this.#reactor;
-    const rest = [...reactor.members.values(), ...reactor.lingering];
-    for (const entry of rest) {
+    const reason = new Error("the deadline of shutdown() was over");
+    for (const entry of [...reactor.members.values(), ...closingOf(reactor)]) {
       this.#told.add(entry);
-      entry.abort();
+      this.#aborted.add(entry);
+      entry.abort(reason);
     }
-    return rest.length;
+    for (const entry of [...reactor.lingering]) entry.abort();
   }
 
-  #result(aborted: number): ShutdownResult {
+  #result(): ShutdownResult {
+    // A connection that lost something did not end well, however it ended.
+    for (const entry of this.#told) {
+      if (entry.hasLost) this.#aborted.add(entry);
+    }
+    const { size: aborted } = this.#aborted;
     const closed = this.#told.size - aborted;
     return { listeners: this.#listeners, closed, aborted };
   }
+}
+
+/** The closed connections that still have bytes to send. */
+function closingOf(reactor: Reactor): Entry[] {
+  return [...reactor.lingering].filter(({ closing }) => closing);
 }
 
 function isListener({ pollable }: Entry): boolean {

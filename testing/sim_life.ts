@@ -117,7 +117,7 @@ export class HostLife implements Station, HostContext {
     const reactor = reactorOf(this.map);
     try {
       while (this.isAlive && !reactor.isRunning) {
-        await reactor.passAsGuest(Infinity);
+        await reactor.passAsGuest(Infinity, false);
       }
     } catch (error) {
       // An ExitNow has left the loop, and nobody drives it any more.

@@ -536,6 +536,7 @@ Deno.test("AsyncChat.pushWithProducer() sends async pieces larger than its buffe
 for (const kind of ["sync", "async"]) {
   Deno.test(`AsyncChat.shutdownWrite() sends producers that are ${kind} to their ends, and what follows them`, async () => {
     const { chat, channel, map } = talk();
+    channel.staysOpen = true;
     chat.pushWithProducer(
       kind === "sync"
         ? Array(100).fill("x".repeat(5_000))

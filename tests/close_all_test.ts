@@ -122,8 +122,9 @@ Deno.test("closeAll() lets accepted bytes go out", async () => {
   const sender = new DispatcherWithSend(ours, { map });
   sender.send(bytes("spam"));
   closeAll(map);
+  const text = new Response(theirs.readable).text();
   await loopToEnd(map);
-  assertEquals(await new Response(theirs.readable).text(), "spam");
+  assertEquals(await text, "spam");
 });
 
 Deno.test("closeAll() closes everybody before it throws what a close() threw", () => {

@@ -13,6 +13,7 @@ import {
   rawConnect,
   ScopedMap,
   type TestMap,
+  text,
 } from "./support.ts";
 
 /** What an event calls, from the layer that the loop sees to the hooks. */
@@ -84,8 +85,8 @@ class Probe extends Dispatcher {
     return super.handleAccept();
   }
   override handleAccepted(conn: Channel): void {
+    conn.close(); // An ExitNow leaves it as it is.
     this.#visit("handleAccepted");
-    conn.close();
   }
   override handleConnect(): void {
     this.#visit("handleConnect");
@@ -151,8 +152,10 @@ for (const { part, makeScene } of scenes) {
     assertStrictEquals(thrown, exit);
     assert(probe.failed);
     assertEquals(probe.errors, []);
-    assertEquals([...map], [probe], "an ExitNow closes nobody");
+    // It leaves the loop and changes nothing else: handleClose() is the end.
+    assertEquals([...map], part === "handleClose" ? [] : [probe]);
 
+    if (part === "handleClose") return;
     if (makeScene === listenerScene) {
       using _second = await rawConnect(probe.addr);
       const before = probe.calls.length;
@@ -517,20 +520,51 @@ for (const cause of [null, new Deno.errors.ConnectionReset("spam")]) {
   });
 }
 
-Deno.test("handleClose() tells a class without handleRead() of the end once the waiting bytes are taken", async () => {
-  await using map = new ScopedMap();
-  let closes = 0;
-  class Deaf extends Dispatcher {
-    override handleClose(): void {
-      closes++;
+/** It has no handleRead(). */
+class Deaf extends Dispatcher {
+  closes = 0;
+  unread = "";
+  override handleClose(): void {
+    this.closes++;
+    try {
+      this.unread = text(this.recv());
+    } catch {
+      // Nothing is left.
     }
   }
+}
+
+Deno.test("handleClose() tells a class without handleRead() of the end behind bytes", async () => {
+  await using map = new ScopedMap();
   const channel = new FakeChannel();
   const handler = new Deaf(channel, { map });
-  channel.push("spam", null);
-  await passes(map, 4);
-  assertEquals(closes, 0);
-  assertEquals(handler.recv(), bytes("spam"));
-  await passes(map, 4);
-  assertEquals(closes, 1);
+  channel.push("spam", "eggs", null);
+  await passes(map, 8);
+  assertEquals(handler.closes, 1);
+  assertEquals(handler.unread, "spameggs", "recv() still gives them");
+  assert(channel.closed);
+});
+
+Deno.test("handleClose() tells a class without handleRead() of the end behind many bytes", async () => {
+  await using map = new ScopedMap();
+  const channel = new FakeChannel();
+  const handler = new Deaf(channel, { map });
+  for (let i = 0; i < 1_000; i++) channel.push("x".repeat(1_000));
+  channel.push(null);
+  await loopUntil(map, () => handler.closes > 0);
+  assert(handler.unread.length <= 65_536);
+});
+
+Deno.test("handleClose() waits for bytes that a class without handleRead() takes elsewhere", async () => {
+  await using map = new ScopedMap();
+  const channel = new FakeChannel();
+  const handler = new Deaf(channel, { map });
+  channel.push("spam", "eggs", null);
+  await passes(map, 1);
+  assertEquals(handler.recv(2), bytes("sp"));
+  await passes(map, 8);
+  assertEquals(handler.closes, 0);
+  assertEquals(text(handler.recv()), "ameggs");
+  await loopUntil(map, () => handler.closes > 0);
+  assertEquals(handler.unread, "");
 });

@@ -146,8 +146,9 @@ Deno.test("DispatcherWithSend.send() leaves the data to its caller afterwards", 
   sender.send(data);
   data.fill(0);
   sender.close();
+  const received = readToEnd(theirs);
   await loopToEnd(map);
-  assertEquals(await readToEnd(theirs), "spameggs");
+  assertEquals(await received, "spameggs");
 });
 
 async function readToEnd(conn: Deno.Conn): Promise<string> {

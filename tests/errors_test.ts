@@ -465,6 +465,7 @@ Deno.test("Dispatcher.connect() over a network that throws throws, or tells hand
 
 Deno.test("Dispatcher.close() while connecting aborts the attempt, and no hook runs", async () => {
   const network = new FakeNetwork();
+  network.isStubborn = true;
   const map = quietMap({ network });
   const client = new StrictDispatcher(map);
   client.createSocket();

@@ -34,6 +34,8 @@ export class FakeChannel implements Channel {
   writeCalls = 0;
   closed = false;
   writeEnded = false;
+  /** Whether the peer leaves its side open when it has read the end of ours. */
+  staysOpen = false;
   /** How many bytes a write takes, when, or why not. */
   take: (data: Uint8Array) => number | Promise<number> = (data) => data.length;
 
@@ -95,6 +97,7 @@ export class FakeChannel implements Channel {
 
   closeWrite(): Promise<void> {
     this.writeEnded = true;
+    if (!this.staysOpen) this.push(null);
     return Promise.resolve();
   }
 
@@ -159,6 +162,8 @@ export class FakeNetwork implements Network {
   readonly acceptor: FakeAcceptor = new FakeAcceptor();
   /** The signals of the attempts to connect. */
   readonly signals: AbortSignal[] = [];
+  /** An attempt goes on when it is given up, as some of Deno's do. */
+  isStubborn = false;
   readonly #outcome = Promise.withResolvers<Channel>();
 
   /** Ends the attempts to connect. */
@@ -175,7 +180,15 @@ export class FakeNetwork implements Network {
     { signal }: { signal: AbortSignal },
   ): Promise<Channel> {
     this.signals.push(signal);
-    return this.#outcome.promise;
+    return new Promise((resolve, reject) => {
+      signal.addEventListener("abort", () => {
+        if (!this.isStubborn) reject(signal.reason);
+      });
+      this.#outcome.promise.then((channel) => {
+        if (signal.aborted && !this.isStubborn) channel.close();
+        else resolve(channel);
+      }, reject);
+    });
   }
 
   listen(): Acceptor {

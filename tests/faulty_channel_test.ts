@@ -19,10 +19,14 @@ for (const [what, count] of [["NaN", NaN], ["-1", -1], ["too much", 11]]) {
     const map = quietMap();
     let writes = 0;
     let closed = false;
+    const reading = Promise.withResolvers<null>();
     const channel: Channel = {
-      read: () => new Promise(() => {}),
+      read: () => reading.promise,
       write: () => Promise.resolve(++writes < 50 ? count as number : 1),
-      close: () => void (closed = true),
+      close() {
+        closed = true;
+        reading.resolve(null);
+      },
     };
     const sender = new Sender(channel, { map });
     const neighbour = new FakeChannel();
@@ -45,10 +49,11 @@ for (const [what, count] of [["NaN", NaN], ["-1", -1], ["too much", 11]]) {
 Deno.test("Channel.write() that takes more than it was given is found out though more was gathered", async () => {
   const map = quietMap();
   const gate = Promise.withResolvers<number>();
+  const reading = Promise.withResolvers<null>();
   const channel: Channel = {
-    read: () => new Promise(() => {}),
+    read: () => reading.promise,
     write: () => gate.promise,
-    close() {},
+    close: () => reading.resolve(null),
   };
   const sender = new Sender(channel, { map });
   sender.send(bytes("spam"));

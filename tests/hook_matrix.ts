@@ -538,7 +538,7 @@ export class Life implements Victim {
   readonly saboteur: Saboteur;
   dispatcher!: Dispatcher;
   /** All channels that the dispatcher was given. */
-  readonly channels: { readonly closed: boolean }[] = [];
+  readonly channels: { readonly closed: boolean; close(): void }[] = [];
   received = "";
   /** Lets go what the channel holds back. */
   letGo: () => void = () => {};
@@ -701,6 +701,13 @@ export class Life implements Victim {
   adopt(): void {
     this.channels.push(this.channel);
     this.kind.adopt(this);
+  }
+
+  /** Closes what a `handleAccepted()` got that an ExitNow kept from its work. */
+  closeUnclaimed(): void {
+    const { failure } = this.saboteur.plan!;
+    if (!(failure.make() instanceof ExitNow)) return;
+    for (const channel of this.channels) if (!channel.closed) channel.close();
   }
 
   // What it comes to

@@ -810,6 +810,8 @@ async function failOnce(
   const life = new Life(kind, story, plan);
   try {
     await life.run();
+    // An ExitNow leaves the connection to the hook that threw it.
+    if (hook === "handleAccepted") life.closeUnclaimed();
     life.check();
     life.compare(quiet);
     rejections.check();

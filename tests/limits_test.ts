@@ -331,14 +331,22 @@ Deno.test("lifetime ends a peer that takes a byte a second, in one more linger t
   assertStringIncludes(logger.lines.at(-1)!, "Error: its lifetime is over");
 });
 
-Deno.test("lifetime runs out although the promise of a hook is pending", async () => {
+Deno.test("lifetime cuts the connection although the promise of a hook is pending", async () => {
   const { clock, channel, dispatcher, looping } = connected({ lifetime: 100 });
-  dispatcher.handleRead = () => new Promise(() => {});
+  const hook = Promise.withResolvers<void>();
+  dispatcher.handleRead = () => hook.promise;
   channel.push("x");
   await clock.advance(100);
-  assertEquals(dispatcher.trace, ["lifetime at 100", "handleClose"]);
-  assert(channel.closed);
+  assert(channel.closed, "at its time");
+  assertEquals(dispatcher.trace, [], "one hook at a time");
+  assertEquals(dispatcher.send(bytes("too late")), 0);
+  await clock.advance(50);
+  hook.resolve();
+  await turns();
+  assertEquals(dispatcher.trace, ["lifetime at 150", "handleClose"]);
+  assertEquals(dispatcher.closeReason?.name, "TimedOut");
   assert(looping.settled);
+  assertEquals(clock.armed, 0);
 });
 
 Deno.test("lifetime ends once; handleTimeout() may let the connection go on", async () => {

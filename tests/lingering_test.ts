@@ -219,15 +219,16 @@ Deno.test("Dispatcher.close() reaches a real peer that writes before it reads", 
     const buffer = new Uint8Array(1 << 18);
     for (;;) {
       const length = await theirs.read(buffer);
-      if (length === null) return read;
+      if (length === null) break;
       read += length;
     }
+    theirs.close();
+    return read;
   })();
   await passes(map, 2);
   sender.close();
   await loopToEnd(map);
   assertEquals(await peer, payload.length);
-  theirs.close();
 });
 
 Deno.test("FileDispatcher.close() after a send does not read the rest of the file", async () => {

@@ -992,6 +992,7 @@ for (const allowHalfOpen of [false, true]) {
     Deno.test(`toStreams() runs handleClose() when both have ended (${name})`, async () => {
       const map = quietMap();
       const channel = new FakeChannel();
+      channel.staysOpen = true;
       const trace: string[] = [];
       class Client extends Dispatcher {
         override handleEnd() {
