@@ -74,6 +74,9 @@ export class Accepting {
   /** Those at their handshake, and since when; the oldest comes first. */
   readonly #handshakes = new Map<Channel, number>();
   #closed = false;
+  /** The acceptor owes the answer to an `accept()`. */
+  #isAccepting = false;
+  #quiet: PromiseWithResolvers<void> | null = null;
   #pause = 0;
   #failure: unknown = undefined;
   readonly #exhausted: Alarm;
@@ -108,6 +111,7 @@ export class Accepting {
     if (this.busy || this.#closed || this.#isFull) return;
     if (this.#handshakes.size > MOST_HANDSHAKES) return;
     this.busy = true;
+    this.#isAccepting = true;
     try {
       this.#acceptor.accept().then(this.#onAccept, this.#onError);
     } catch (error) {
@@ -140,6 +144,25 @@ export class Accepting {
     this.#waiting = [];
   }
 
+  /**
+   * Waits, after {@linkcode close}, until the system has the address back: Deno
+   * keeps it as long as an accept is in flight.
+   *
+   * @returns `null` if no accept is in flight and no handshake.
+   */
+  whenClosed(): Promise<void> | null {
+    if (this.#isQuiet) return null;
+    return (this.#quiet ??= Promise.withResolvers()).promise;
+  }
+
+  get #isQuiet(): boolean {
+    return !this.#isAccepting && this.#handshakes.size === 0;
+  }
+
+  #lookWhetherQuiet(): void {
+    if (this.#closed && this.#isQuiet) this.#quiet?.resolve();
+  }
+
   get #isFull(): boolean {
     const { size } = this.#handshakes;
     return this.#open + this.#waiting.length + size >= this.#maxConnections;
@@ -157,8 +180,15 @@ export class Accepting {
     this.#pause = 0;
   }
 
-  readonly #onAccept = (channel: Channel): void => {
+  /** An accept has ended. */
+  #accepted(): void {
     this.busy = false;
+    this.#isAccepting = false;
+    this.#lookWhetherQuiet();
+  }
+
+  readonly #onAccept = (channel: Channel): void => {
+    this.#accepted();
     if (this.#closed) {
       closeQuietly(channel);
       return;
@@ -181,6 +211,7 @@ export class Accepting {
       else this.#waiting.push(channel);
     }, () => this.clientsGone++).finally(() => {
       this.#handshakes.delete(channel);
+      this.#lookWhetherQuiet();
       this.#lookAtRoom();
     });
   }
@@ -196,7 +227,7 @@ export class Accepting {
   }
 
   readonly #onError = (error: unknown): void => {
-    this.busy = false;
+    this.#accepted();
     if (this.#closed) return;
     if (isClientGone(error)) {
       // The owner's next turn arms again: a listener that fails for ever must

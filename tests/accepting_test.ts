@@ -1,4 +1,5 @@
-import { assertEquals, assertFalse, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
+import { type AcceptEvents, Accepting } from "../accepting.ts";
 import { type Channel, Dispatcher, loop } from "../mod.ts";
 import {
   codedError,
@@ -170,6 +171,55 @@ Deno.test("handleAccepted() may return its handler, which is no promise", async 
   assertEquals(server.errors, []);
   assertEquals(client.sent, "spam");
   assertFalse(client.closed);
+});
+
+// The end of a listener
+
+/** An acceptor that does not end its accept when it is closed, but later. */
+class SlowAcceptor extends FakeAcceptor {
+  override close(): void {
+    this.closed = true;
+  }
+}
+
+/** What a listener tells nobody. */
+const unheard: AcceptEvents = {
+  ...{ ready() {}, wanted: () => true, exhausted() {}, full() {} },
+  ...{ now: () => 0, startTimer: () => ({ cancel() {} }) },
+  secure: (channel) => channel.handshake!().then(() => channel),
+};
+
+Deno.test("Accepting.whenClosed() waits for the accept that is in flight", async () => {
+  const acceptor = new SlowAcceptor();
+  const accepting = new Accepting(acceptor, Infinity, unheard);
+  assertEquals(accepting.whenClosed(), null, "nothing is in flight");
+  accepting.arm();
+  accepting.close();
+  const closed = accepting.whenClosed();
+  assert(closed !== null);
+  const watched = watch(closed);
+  await turns();
+  assertFalse(watched.settled);
+  acceptor.push(new Deno.errors.BadResource("closed"));
+  await closed;
+  assertEquals(accepting.whenClosed(), null);
+});
+
+Deno.test("Accepting.whenClosed() waits for handshakes, too", async () => {
+  const acceptor = new FakeAcceptor();
+  const accepting = new Accepting(acceptor, Infinity, unheard);
+  const handshake = Promise.withResolvers<void>();
+  const client = new FakeChannel();
+  acceptor.push(Object.assign(client, { handshake: () => handshake.promise }));
+  accepting.arm();
+  await turns();
+  accepting.close();
+  await turns();
+  const closed = accepting.whenClosed();
+  assert(closed !== null);
+  handshake.reject(new Deno.errors.BadResource("closed"));
+  await closed;
+  assert(client.closed);
 });
 
 // Out of descriptors
