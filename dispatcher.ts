@@ -334,8 +334,8 @@ export class Dispatcher implements Pollable, Disposable {
    * dispatcher can make another one.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
-   * @throws {TypeError} If the transport is unknown or an option has the wrong
-   * type.
+   * @throws {TypeError} If the transport is unknown, or an option has the wrong
+   * type or no effect on this transport.
    * @throws {RangeError} If a number is out of range.
    * @throws {Error} If there is a socket already.
    */
@@ -384,10 +384,12 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @param address A host and a port (host by default `0.0.0.0`, port 0 for
    * any free one), or the path of a Unix socket.
-   * @throws {TypeError} If the address does not fit the transport.
+   * @throws {TypeError} If the address does not fit the transport, or
+   * `createSocket()` got an option for clients.
    * @throws {RangeError} If the port is out of range.
    * @throws {Deno.errors.AddrInUse} If somebody listens there already.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
+   * @throws {Deno.errors.NotSupported} If `reusePort` cannot be had here.
    * @throws {Error} If there is no socket, or it is bound or connected.
    */
   bind(address: Address): void {
@@ -398,6 +400,11 @@ export class Dispatcher implements Pollable, Disposable {
     const { transport = "tcp", backlog = DEFAULT_BACKLOG } = this.#options;
     const { reusePort = false } = this.#options;
     const parsed = parseAddress(address, { action: "bind", transport });
+    refuseOptions(
+      ["connectTimeout"],
+      this.#options,
+      "is for clients, and this socket is to listen",
+    );
     const tls = this.#tls();
     if (tls && !tls.cert) {
       throw new TypeError(
@@ -446,7 +453,8 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @param address A host (by default `127.0.0.1`) and a port, or the path of
    * a Unix socket; the `addr` of a listening dispatcher will do.
-   * @throws {TypeError} If the address does not fit the transport.
+   * @throws {TypeError} If the address does not fit the transport, or
+   * `createSocket()` got an option for listeners.
    * @throws {RangeError} If the port is out of range.
    * @throws {Error} If there is no socket, or it is in use.
    */
@@ -459,6 +467,11 @@ export class Dispatcher implements Pollable, Disposable {
     }
     const { transport = "tcp" } = this.#options;
     const parsed = parseAddress(address, { action: "connect", transport });
+    refuseOptions(
+      ["backlog", "reusePort", "maxConnections"],
+      this.#options,
+      "is for listeners, and this socket is to connect",
+    );
     if ("hostname" in parsed) {
       this.#options = { ...this.#options, hostname: parsed.hostname };
     }
@@ -1208,8 +1221,29 @@ function checkSocketOptions(options: SocketOptions): void {
   const { reusePort = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
   checkBoolean("reusePort", reusePort);
+  if (transport === "unix" || transport === "vsock") {
+    refuseOptions(
+      ["backlog", "reusePort"],
+      options,
+      `has no effect on transport "${transport}"`,
+    );
+  }
   checkMilliseconds("connectTimeout", connectTimeout);
   checkMilliseconds("handshakeTimeout", handshakeTimeout);
+}
+
+/** Refuses options that would be ignored: somebody relies on them. */
+function refuseOptions(
+  names: readonly (keyof SocketOptions)[],
+  options: SocketOptions,
+  reason: string,
+): void {
+  const isGiven = (name: keyof SocketOptions) =>
+    options[name] !== undefined && options[name] !== false;
+  const name = names.find(isGiven);
+  if (name !== undefined) {
+    throw new TypeError(`${name} ${reason}: leave it out`);
+  }
 }
 
 function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {

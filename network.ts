@@ -17,7 +17,9 @@ import type { Acceptor, Channel } from "./channel.ts";
 
 /**
  * The kinds of socket that `createSocket()` makes. Deno ends the process at the
- * first `"vsock"` unless it was started with `--unstable-vsock`.
+ * first `bind()` or `connect()` of a `"vsock"` unless it was started with
+ * `--unstable-vsock`. A program cannot tell beforehand whether it was, so no
+ * error can come instead.
  */
 export type Transport = "tcp" | "tls" | "unix" | "vsock";
 
@@ -61,7 +63,8 @@ export interface SocketOptions {
   /** What a TLS socket is secured with. */
   tls?: TlsOptions;
   /**
-   * How many connections may wait to be accepted.
+   * How many connections may wait to be accepted, over `"tcp"` and `"tls"`. For
+   * other transports Deno decides, and the option is refused.
    *
    * @default {511}
    */
@@ -76,7 +79,8 @@ export interface SocketOptions {
    */
   maxConnections?: number;
   /**
-   * Lets several processes listen on the same TCP port (SO_REUSEPORT).
+   * Lets several processes listen on the same TCP port (SO_REUSEPORT). Without
+   * Deno's `--unstable-net`, `bind()` throws a `Deno.errors.NotSupported`.
    *
    * @default {false}
    */
@@ -174,6 +178,7 @@ export const denoNetwork: Network = {
   },
   listen(address, { backlog, reusePort, tls }) {
     if (address.transport === "tcp") {
+      if (reusePort) checkReusePort();
       const { hostname, port } = address;
       const options = { hostname, port, reusePort, tcpBacklog: backlog };
       return tls
@@ -201,6 +206,23 @@ export const denoNetwork: Network = {
     return Deno.startTls(channel as Deno.TcpConn, { hostname, ...tls });
   },
 };
+
+/**
+ * Deno ends the process at a `reusePort` without the flag, so it is not asked.
+ * What else the flag brings tells whether it is there.
+ *
+ * @throws {Deno.errors.NotSupported} If it is not, or the system has no such thing.
+ */
+function checkReusePort(): void {
+  if (Deno.build.os === "windows") {
+    throw new Deno.errors.NotSupported("Windows has no reusePort");
+  }
+  if (typeof Deno.listenDatagram === "function") return;
+  throw new Deno.errors.NotSupported(
+    "reusePort needs --unstable-net: start Deno with that flag, or put " +
+      '"unstable": ["net"] into deno.json',
+  );
+}
 
 /**
  * A connection that stands at the moment in which it is given up is returned:
