@@ -570,7 +570,8 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If it is not connected, or something unencrypted is under
    * way: a read (so call it inside of `handleRead()` or `handleConnect()`), or
    * bytes not sent. The plain connection goes on. Bytes that wait unread behind
-   * the server's answer are an attack: then the connection is over.
+   * the server's answer are an attack: then the connection is over. So it is
+   * where the name is empty or one that TLS refuses, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
     try {
@@ -582,6 +583,11 @@ export class Dispatcher implements Pollable, Disposable {
       }
       const { hostname = this.#peerName, ...tls } = options;
       const endpoint = this.#conversing("start TLS");
+      if (!endpoint.closed && hostname === "") {
+        // Deno would check the name "localhost" instead.
+        const message = "Cannot start TLS: hostname must not be empty";
+        return endpoint.refuseTls(new TypeError(message));
+      }
       if (!endpoint.closed) checkText("hostname", hostname);
       return endpoint.startTls(this.#map.network, hostname, tls);
     } catch (error) {

@@ -13,7 +13,7 @@ import {
   checkText,
   showValue,
 } from "./arguments.ts";
-import type { Acceptor, Channel } from "./channel.ts";
+import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 
 /**
  * The kinds of socket that `createSocket()` makes. Deno ends the process at the
@@ -165,7 +165,7 @@ export const denoNetwork: Network = {
         return await Deno.connectTls({ hostname, port, ...withKey(tls) });
       }
       const conn = await connectTcp(hostname, port, signal);
-      return tls ? await Deno.startTls(conn, { hostname, ...tls }) : conn;
+      return tls ? await startTls(conn, hostname, tls) : conn;
     }
     if (address.transport === "unix") {
       return await Deno.connect({ transport: "unix", path: address.path });
@@ -203,9 +203,26 @@ export const denoNetwork: Network = {
         }`,
       );
     }
-    return Deno.startTls(channel as Deno.TcpConn, { hostname, ...tls });
+    return startTls(channel as Deno.TcpConn, hostname, tls);
   },
 };
+
+/**
+ * Deno leaves the connection open when it refuses the name, such as `127.1` or
+ * an IPv6 address in brackets.
+ */
+async function startTls(
+  conn: Deno.TcpConn,
+  hostname: string,
+  tls: TlsOptions,
+): Promise<Deno.TlsConn> {
+  try {
+    return await Deno.startTls(conn, { hostname, ...tls });
+  } catch (error) {
+    closeQuietly(conn);
+    throw error;
+  }
+}
 
 /**
  * Deno ends the process at a `reusePort` without the flag, so it is not asked.

@@ -23,4 +23,20 @@ export const LISTENING: Mutation[] = [
     test: "tests/socket_options_test.ts",
     filter: "createSocket() refuses",
   },
+  {
+    promise: "a connection is closed whose TLS cannot start",
+    file: "network.ts",
+    from: "    closeQuietly(conn);\n    throw error;",
+    to: "    throw error;",
+    test: "tests/tls_names_test.ts",
+    filter: "leaves no connection open",
+  },
+  {
+    promise: "an empty name does not pass for localhost",
+    file: "dispatcher.ts",
+    from: 'if (!endpoint.closed && hostname === "") {',
+    to: 'if (hostname === ".") {',
+    test: "tests/tls_names_test.ts",
+    filter: 'with the name "" ends',
+  },
 ];
