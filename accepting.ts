@@ -9,10 +9,12 @@
 import { Alarm } from "./alarm.ts";
 import {
   type Acceptor,
+  asChannel,
   type Channel,
   closeQuietly,
   isClientGone,
   isExhaustion,
+  received,
 } from "./channel.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
@@ -113,7 +115,9 @@ export class Accepting {
     this.busy = true;
     this.#isAccepting = true;
     try {
-      this.#acceptor.accept().then(this.#onAccept, this.#onError);
+      const accepted: unknown = this.#acceptor.accept();
+      // It may be no promise, or one that breaks the rules.
+      Promise.resolve(accepted).then(this.#onAccept, this.#onError);
     } catch (error) {
       this.#onError(error);
     }
@@ -187,10 +191,17 @@ export class Accepting {
     this.#lookWhetherQuiet();
   }
 
-  readonly #onAccept = (channel: Channel): void => {
+  readonly #onAccept = (value: unknown): void => {
     this.#accepted();
     if (this.#closed) {
-      closeQuietly(channel);
+      closeQuietly(value as Channel);
+      return;
+    }
+    let channel: Channel;
+    try {
+      channel = received(asChannel, "The connection", value);
+    } catch (error) {
+      this.#onError(error);
       return;
     }
     this.#endPause();

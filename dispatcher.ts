@@ -9,13 +9,19 @@ import {
   checkBoolean,
   checkBytes,
   checkInteger,
-  checkMethods,
   checkMilliseconds,
   checkOptions,
   checkText,
   showValue,
 } from "./arguments.ts";
-import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
+import {
+  type Acceptor,
+  asAcceptor,
+  asChannel,
+  type Channel,
+  closeQuietly,
+  received,
+} from "./channel.ts";
 import type { TimeoutKind } from "./deadlines.ts";
 import {
   Endpoint,
@@ -122,8 +128,6 @@ export interface Accepted {
 }
 
 const DEFAULT_BACKLOG = 511;
-/** 1 GiB: what a typed array can hold everywhere. */
-const LARGEST_CHUNK = 2 ** 30;
 /** Whose log is written whatever types it ignores. */
 let loud: Dispatcher | null = null;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
@@ -356,15 +360,12 @@ export class Dispatcher implements Pollable, Disposable {
    */
   setSocket(channel: Channel | Acceptor): void {
     if (isAcceptor(channel)) {
-      checkMethods("channel", channel, ["accept", "close"]);
+      asAcceptor("channel", channel);
       const endpoint = this.#create("set a socket");
       endpoint.bind(channel);
       endpoint.listen();
     } else {
-      checkMethods("channel", channel, ["read", "write", "close"]);
-      if (channel.chunkSize !== undefined) {
-        checkInteger("channel.chunkSize", channel.chunkSize, 1, LARGEST_CHUNK);
-      }
+      asChannel("channel", channel);
       this.#create("set a socket").adopt(channel);
     }
     this.addChannel();
@@ -419,7 +420,8 @@ export class Dispatcher implements Pollable, Disposable {
     }
     const options = { backlog, reusePort, tls };
     try {
-      endpoint.bind(this.#map.network.listen(parsed, options));
+      const acceptor = this.#map.network.listen(parsed, options);
+      endpoint.bind(received(asAcceptor, "The network's listener", acceptor));
     } catch (error) {
       explain(error, "listen on", parsed);
       throw error;

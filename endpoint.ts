@@ -9,9 +9,11 @@
 import { type AcceptEvents, Accepting, wasAccepted } from "./accepting.ts";
 import {
   type Acceptor,
+  asChannel,
   type Channel,
   closeQuietly,
   isDisconnect,
+  received,
 } from "./channel.ts";
 import { Deadlines, type TimeoutKind } from "./deadlines.ts";
 import { describeError } from "./log.ts";
@@ -300,7 +302,8 @@ export class Endpoint
     }).then((channel) => {
       timer?.cancel();
       if (!signal.aborted) {
-        this.#securing = channel;
+        const name = "The network's connection";
+        this.#securing = received(asChannel, name, channel);
         return this.#secure(channel);
       }
       closeQuietly(channel); // It came after all, but too late.
@@ -399,7 +402,8 @@ export class Endpoint
   }
 
   async #upgrade(tlsChannel: Promise<Channel>): Promise<void> {
-    this.channel = await tlsChannel;
+    const name = "The network's TLS connection";
+    this.channel = received(asChannel, name, await tlsChannel);
     if (this.closed) closeQuietly(this.channel);
     this.#attach(await this.#secure(this.channel));
   }
