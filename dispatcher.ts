@@ -383,6 +383,10 @@ export class Dispatcher implements Pollable, Disposable {
    * Deno binds and listens in one step, so clients that come before
    * {@linkcode Dispatcher.listen} wait in the backlog.
    *
+   * If this throws, the socket is as `createSocket()` made it, but out of the
+   * map, since nobody may hold a dispatcher whose constructor has thrown. It is
+   * back when another attempt succeeds, or by {@linkcode Dispatcher.addChannel}.
+   *
    * @param address A host and a port (host by default `0.0.0.0`, port 0 for
    * any free one), or the path of a Unix socket.
    * @throws {TypeError} If the address does not fit the transport, or
@@ -398,14 +402,19 @@ export class Dispatcher implements Pollable, Disposable {
     if (endpoint.phase !== "created") {
       throw new Error(`Cannot bind: ${this} is ${endpoint.phase} already`);
     }
-    const { transport = "tcp", backlog = DEFAULT_BACKLOG } = this.#options;
-    const { reusePort = false } = this.#options;
-    const parsed = parseAddress(address, { action: "bind", transport });
-    refuseOptions(
-      ["connectTimeout"],
-      this.#options,
-      "is for clients, and this socket is to listen",
-    );
+    endpoint.attempt(() => {
+      const { transport = "tcp" } = this.#options;
+      const parsed = parseAddress(address, { action: "bind", transport });
+      refuseOptions(
+        ["connectTimeout"],
+        this.#options,
+        "is for clients, and this socket is to listen",
+      );
+      endpoint.bind(this.#listenOn(parsed));
+    });
+  }
+
+  #listenOn(address: Deno.Addr): Acceptor {
     const tls = this.#tls();
     if (tls && !tls.cert) {
       throw new TypeError(
@@ -418,18 +427,21 @@ export class Dispatcher implements Pollable, Disposable {
           "are for clients: a server asks for no certificate",
       );
     }
-    const options = { backlog, reusePort, tls };
+    const { backlog = DEFAULT_BACKLOG, reusePort = false } = this.#options;
+    const { network } = this.#map;
     try {
-      const acceptor = this.#map.network.listen(parsed, options);
-      endpoint.bind(received(asAcceptor, "The network's listener", acceptor));
+      const acceptor = network.listen(address, { backlog, reusePort, tls });
+      return received(asAcceptor, "The network's listener", acceptor);
     } catch (error) {
-      explain(error, "listen on", parsed);
+      explain(error, "listen on", address);
       throw error;
     }
   }
 
   /**
-   * Starts to take connections: each is a `handleAccept()`.
+   * Starts to take connections: each is a `handleAccept()`. If this throws
+   * before the dispatcher listens, what was bound is given back, as in
+   * {@linkcode Dispatcher.bind}.
    *
    * @param backlog Accepted for compatibility with Python. The length of the
    * queue is {@linkcode SocketOptions.backlog}.
@@ -437,21 +449,24 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If the dispatcher is not bound, or listens already.
    */
   listen(backlog: number = DEFAULT_BACKLOG): void {
-    checkInteger("backlog", backlog, 0);
     const endpoint = this.#open("listen");
-    if (endpoint.phase !== "bound") {
-      const state = endpoint.phase === "created"
-        ? "is not bound: call bind() first"
-        : `is ${endpoint.phase} already`;
-      throw new Error(`Cannot listen: ${this.#name} ${state}`);
-    }
-    endpoint.listen();
+    endpoint.attempt(() => {
+      checkInteger("backlog", backlog, 0);
+      if (endpoint.phase !== "bound") {
+        const state = endpoint.phase === "created"
+          ? "is not bound: call bind() first"
+          : `is ${endpoint.phase} already`;
+        throw new Error(`Cannot listen: ${this.#name} ${state}`);
+      }
+      endpoint.listen();
+    });
   }
 
   /**
    * Starts to connect and returns at once. The outcome is an event:
    * `handleConnect()`, or `handleError()` with the reason and then
-   * `handleClose()`.
+   * `handleClose()`. If this throws, the dispatcher is out of the map, as in
+   * {@linkcode Dispatcher.bind}.
    *
    * @param address A host (by default `127.0.0.1`) and a port, or the path of
    * a Unix socket; the `addr` of a listening dispatcher will do.
@@ -467,17 +482,19 @@ export class Dispatcher implements Pollable, Disposable {
         `Cannot connect: ${this} is ${endpoint.phase} already`,
       );
     }
-    const { transport = "tcp" } = this.#options;
-    const parsed = parseAddress(address, { action: "connect", transport });
-    refuseOptions(
-      ["backlog", "reusePort", "maxConnections"],
-      this.#options,
-      "is for listeners, and this socket is to connect",
-    );
-    if ("hostname" in parsed) {
-      this.#options = { ...this.#options, hostname: parsed.hostname };
-    }
-    endpoint.connect(parsed, this.#map.network, this.#tls());
+    endpoint.attempt(() => {
+      const { transport = "tcp" } = this.#options;
+      const parsed = parseAddress(address, { action: "connect", transport });
+      refuseOptions(
+        ["backlog", "reusePort", "maxConnections"],
+        this.#options,
+        "is for listeners, and this socket is to connect",
+      );
+      if ("hostname" in parsed) {
+        this.#options = { ...this.#options, hostname: parsed.hostname };
+      }
+      endpoint.connect(parsed, this.#map.network, this.#tls());
+    });
   }
 
   /**
@@ -1011,8 +1028,9 @@ export class DispatcherWithSend extends Dispatcher {
     channel: Channel | Acceptor | null = null,
     options: DispatcherWithSendOptions = {},
   ) {
+    const highWaterMark = markOf(options);
     super(channel, options);
-    this.#highWaterMark = markOf(options);
+    this.#highWaterMark = highWaterMark;
   }
 
   /** Bytes that were accepted and have not yet left for the peer. */
@@ -1103,6 +1121,7 @@ export function keepsUp(
 
 /** Checks the high water mark among the options. */
 export function markOf(options: DispatcherWithSendOptions): number {
+  checkOptions(options);
   const { highWaterMark = 64 * 1024 } = options;
   return checkInteger("highWaterMark", highWaterMark, 1);
 }

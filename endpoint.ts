@@ -118,6 +118,8 @@ export class Endpoint
   readonly pollable: Pollable;
   phase: Phase = "created";
   #interest: Interest | null = null;
+  /** It is out of its map because nothing came of it. */
+  #hasFailed = false;
   #wantsRead = true;
   #wantsWrite = true;
   #held = false;
@@ -226,6 +228,7 @@ export class Endpoint
 
   /** Registers with `reactor`, leaving the one before. */
   join(reactor: Reactor): void {
+    this.#hasFailed = false;
     if (this.joined && this.reactor === reactor) return;
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
@@ -237,6 +240,31 @@ export class Endpoint
   }
 
   // Opening
+
+  /**
+   * Runs what makes something of a new socket: a listener, a connection. Where
+   * it throws, nobody may hold the dispatcher any more, as its constructor has
+   * thrown: so the socket becomes what it was when it was created, and leaves
+   * its map until something comes of it.
+   */
+  attempt(open: () => void): void {
+    try {
+      open();
+    } catch (error) {
+      if (this.phase === "created" || this.phase === "bound") this.#unbind();
+      throw error;
+    }
+    if (this.#hasFailed) this.join(this.reactor);
+  }
+
+  #unbind(): void {
+    if (this.acceptor) closeQuietly(this.acceptor);
+    this.acceptor = this.addr = null;
+    this.phase = "created";
+    if (!this.joined) return;
+    this.reactor.leave(this);
+    this.#hasFailed = true;
+  }
 
   /** Takes over a channel that is connected. */
   adopt(channel: Channel): void {

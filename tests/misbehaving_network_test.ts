@@ -163,6 +163,7 @@ for (const [name, make, said] of NO_ACCEPTORS) {
     const server = new Dispatcher(null, { map });
     server.createSocket();
     assertThrows(() => server.bind({ port: 7 }), TypeError, said);
+    assertEquals(map.size, 0);
     if (value && "closed" in value) assert(value.closed);
     server.close();
   });

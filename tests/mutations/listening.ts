@@ -40,6 +40,32 @@ export const LISTENING: Mutation[] = [
     filter: 'with the name "" ends',
   },
   {
+    promise: "a bind() that fails in a constructor keeps no loop going",
+    file: "endpoint.ts",
+    from:
+      'if (this.phase === "created" || this.phase === "bound") this.#unbind();',
+    to: "",
+    test: "tests/failed_sockets_test.ts",
+    filter: "keeps no loop going",
+  },
+  {
+    promise: "a bind() that succeeds at last is back in the map",
+    file: "endpoint.ts",
+    from: "if (this.#hasFailed) this.join(this.reactor);",
+    to: "",
+    test: "tests/failed_sockets_test.ts",
+    filter: "is back in the map",
+  },
+  {
+    promise: "a constructor checks before anything joins the map",
+    file: "dispatcher.ts",
+    from:
+      "const highWaterMark = markOf(options);\n    super(channel, options);\n    this.#highWaterMark = highWaterMark;",
+    to: "super(channel, options);\n    this.#highWaterMark = markOf(options);",
+    test: "tests/failed_sockets_test.ts",
+    filter: "new DispatcherWithSend()",
+  },
+  {
     promise: "what a network connects is checked",
     file: "endpoint.ts",
     from: "received(asChannel, name, channel);",
