@@ -18,6 +18,7 @@ import {
 } from "./channel.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
+import { onClose } from "./watch_close.ts";
 
 /** How many connections are taken ahead of the owner. */
 const AHEAD = 64;
@@ -125,16 +126,17 @@ export class Accepting {
 
   /** Takes the connection that waits. */
   take(): Channel | null {
-    const channel = this.#waiting.shift();
+    const [channel] = this.#waiting;
     if (channel === undefined) return null;
-    accepted.add(channel);
     if (this.#maxConnections < Infinity) {
-      this.#open++;
       onClose(channel, () => {
         this.#open--;
         this.#lookAtRoom();
       });
+      this.#open++;
     }
+    this.#waiting.shift();
+    accepted.add(channel);
     return channel;
   }
 
@@ -267,24 +269,4 @@ export class Accepting {
       this.arm();
     });
   }
-}
-
-/** Has `then` run once, when `channel` is closed, whoever closes it. */
-function onClose(channel: Channel, then: () => void): void {
-  let isOpen = true;
-  const told = () => {
-    if (isOpen) then();
-    isOpen = false;
-  };
-  const disposable = channel as Channel & Partial<Disposable>;
-  const { close, [Symbol.dispose]: dispose } = disposable;
-  disposable.close = () => {
-    told();
-    return close.call(channel);
-  };
-  if (!dispose) return;
-  disposable[Symbol.dispose] = () => {
-    told();
-    return dispose.call(channel);
-  };
 }

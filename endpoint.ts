@@ -31,6 +31,7 @@ import {
   type Reactor,
 } from "./reactor.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
+import { inheritClose } from "./watch_close.ts";
 
 /** A sender that has this many bytes on their way is not writable. */
 const WRITABLE_BELOW = 64 * 1024;
@@ -431,7 +432,9 @@ export class Endpoint
 
   async #upgrade(tlsChannel: Promise<Channel>): Promise<void> {
     const name = "The network's TLS connection";
-    this.channel = received(asChannel, name, await tlsChannel);
+    const channel = received(asChannel, name, await tlsChannel);
+    inheritClose(this.channel!, channel);
+    this.channel = channel;
     if (this.closed) closeQuietly(this.channel);
     this.#attach(await this.#secure(this.channel));
   }

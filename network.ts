@@ -72,8 +72,9 @@ export interface SocketOptions {
   /**
    * How many connections a listener may have at the same time, those at their
    * handshake among them. With so many it stops accepting, and goes on when one
-   * of them is closed by its `close()`; further clients wait in the backlog.
-   * Each of the two is said in a warning. Only its own connections count.
+   * of them ends, by `close()`, by `using` or through its Web streams; further
+   * clients wait in the backlog. Each of the two is said in a warning. Only its
+   * own connections count.
    *
    * @default {Infinity}
    */

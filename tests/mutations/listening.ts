@@ -97,4 +97,28 @@ export const LISTENING: Mutation[] = [
     test: "tests/misbehaving_network_test.ts",
     filter: "may fail: it rejects",
   },
+  {
+    promise: "a connection that ended through its stream is not counted",
+    file: "watch_close.ts",
+    from: "        closeQuietly(channel);\n        controller.close();",
+    to: "        controller.close();",
+    test: "tests/max_connections_test.ts",
+    filter: "read to its end (IPv4)",
+  },
+  {
+    promise: "maxConnections sees the streams of its connections",
+    file: "watch_close.ts",
+    from: "if (name in channel) {",
+    to: 'if (name === "close") {',
+    test: "tests/max_connections_test.ts",
+    filter: "pipeTo() from one stream to the other (IPv4)",
+  },
+  {
+    promise: "a connection that turned into a TLS one still counts",
+    file: "endpoint.ts",
+    from: "    inheritClose(this.channel!, channel);\n",
+    to: "",
+    test: "tests/max_connections_test.ts",
+    filter: "until the end of its TLS, which stands",
+  },
 ];
