@@ -392,7 +392,9 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {TypeError} If the address does not fit the transport, or
    * `createSocket()` got an option for clients.
    * @throws {RangeError} If the port is out of range.
-   * @throws {Deno.errors.AddrInUse} If somebody listens there already.
+   * @throws {Deno.errors.AddrInUse} If somebody listens there already, or the
+   * path names a file: a program that has crashed leaves its socket there, and
+   * the next one has to remove it.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
    * @throws {Deno.errors.NotSupported} If `reusePort` cannot be had here.
    * @throws {Error} If there is no socket, or it is bound or connected.

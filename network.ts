@@ -13,6 +13,7 @@ import {
   checkText,
   showValue,
 } from "./arguments.ts";
+import { listenUnix } from "./unix_listener.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 
 /**
@@ -187,7 +188,7 @@ export const denoNetwork: Network = {
         : Deno.listen(options);
     }
     if (address.transport === "unix") {
-      return Deno.listen({ transport: "unix", path: address.path });
+      return listenUnix(address.path);
     }
     if (address.transport === "vsock") {
       const { cid, port } = address;

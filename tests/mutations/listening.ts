@@ -121,4 +121,28 @@ export const LISTENING: Mutation[] = [
     test: "tests/max_connections_test.ts",
     filter: "until the end of its TLS, which stands",
   },
+  {
+    promise: "a Unix listener leaves its successor's path alone",
+    file: "unix_listener.ts",
+    from: "    this.spare();\n    leaving.add(this);",
+    to: "    leaving.add(this);",
+    test: "tests/unix_paths_test.ts",
+    filter: "successor that has taken it",
+  },
+  {
+    promise: "a successor may take a Unix path right behind close()",
+    file: "unix_listener.ts",
+    from: "for (const former of leaving) former.spare();",
+    to: "",
+    test: "tests/unix_paths_test.ts",
+    filter: "takes it behind close()",
+  },
+  {
+    promise: "no path comes back that a successor has left",
+    file: "unix_listener.ts",
+    from: "if (isSame(former.#successor, this.#own)) former.#forget();",
+    to: "",
+    test: "tests/unix_paths_test.ts",
+    filter: "brings no path back",
+  },
 ];
