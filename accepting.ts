@@ -9,13 +9,16 @@
 import { Alarm } from "./alarm.ts";
 import {
   type Acceptor,
+  asChannel,
   type Channel,
   closeQuietly,
   isClientGone,
   isExhaustion,
+  received,
 } from "./channel.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
+import { onClose } from "./watch_close.ts";
 
 /** How many connections are taken ahead of the owner. */
 const AHEAD = 64;
@@ -113,7 +116,9 @@ export class Accepting {
     this.busy = true;
     this.#isAccepting = true;
     try {
-      this.#acceptor.accept().then(this.#onAccept, this.#onError);
+      const accepted: unknown = this.#acceptor.accept();
+      // It may be no promise, or one that breaks the rules.
+      Promise.resolve(accepted).then(this.#onAccept, this.#onError);
     } catch (error) {
       this.#onError(error);
     }
@@ -121,16 +126,17 @@ export class Accepting {
 
   /** Takes the connection that waits. */
   take(): Channel | null {
-    const channel = this.#waiting.shift();
+    const [channel] = this.#waiting;
     if (channel === undefined) return null;
-    accepted.add(channel);
     if (this.#maxConnections < Infinity) {
-      this.#open++;
       onClose(channel, () => {
         this.#open--;
         this.#lookAtRoom();
       });
+      this.#open++;
     }
+    this.#waiting.shift();
+    accepted.add(channel);
     return channel;
   }
 
@@ -196,10 +202,17 @@ export class Accepting {
     this.#lookWhetherQuiet();
   }
 
-  readonly #onAccept = (channel: Channel): void => {
+  readonly #onAccept = (value: unknown): void => {
     this.#accepted();
     if (this.#closed) {
-      closeQuietly(channel);
+      closeQuietly(value as Channel);
+      return;
+    }
+    let channel: Channel;
+    try {
+      channel = received(asChannel, "The connection", value);
+    } catch (error) {
+      this.#onError(error);
       return;
     }
     this.#endPause();
@@ -265,24 +278,4 @@ export class Accepting {
       this.arm();
     });
   }
-}
-
-/** Has `then` run once, when `channel` is closed, whoever closes it. */
-function onClose(channel: Channel, then: () => void): void {
-  let isOpen = true;
-  const told = () => {
-    if (isOpen) then();
-    isOpen = false;
-  };
-  const disposable = channel as Channel & Partial<Disposable>;
-  const { close, [Symbol.dispose]: dispose } = disposable;
-  disposable.close = () => {
-    told();
-    return close.call(channel);
-  };
-  if (!dispose) return;
-  disposable[Symbol.dispose] = () => {
-    told();
-    return dispose.call(channel);
-  };
 }

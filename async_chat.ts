@@ -139,10 +139,12 @@ export class AsyncChat extends Dispatcher {
     channel: Channel | Acceptor | null = null,
     options: AsyncChatOptions = {},
   ) {
-    super(channel, options);
+    const highWaterMark = markOf(options);
     const { maxLength = 64 * 1024 } = options;
-    this.#maxLength = checkInteger("maxLength", maxLength, 1);
-    this.#highWaterMark = markOf(options);
+    checkInteger("maxLength", maxLength, 1);
+    super(channel, options);
+    this.#maxLength = maxLength;
+    this.#highWaterMark = highWaterMark;
   }
 
   // What arrives

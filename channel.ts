@@ -7,7 +7,12 @@
  * @module
  */
 
-import { showValue } from "./arguments.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  showValue,
+} from "./arguments.ts";
 import { isPromise } from "./reactor.ts";
 
 /**
@@ -68,6 +73,68 @@ export interface Acceptor {
   close(): void;
   /** The address listened on. */
   readonly addr: Deno.Addr;
+}
+
+/** 1 GiB: what a typed array can hold everywhere. */
+const LARGEST_CHUNK = 2 ** 30;
+
+/**
+ * Checks that `value` is a {@linkcode Channel}, wherever it comes from: a user,
+ * a network, a listener.
+ *
+ * @throws {TypeError} If it lacks a method, or has one that is none.
+ * @throws {RangeError} If its `chunkSize` is out of range.
+ */
+export function asChannel(name: string, value: unknown): Channel {
+  checkMethods(name, value, ["read", "write", "close"]);
+  const channel = value as Channel;
+  for (const method of ["closeWrite", "handshake"] as const) {
+    const given: unknown = channel[method];
+    if (given !== undefined) checkFunction(`${name}.${method}`, given);
+  }
+  const { chunkSize, remoteAddr } = channel;
+  if (chunkSize !== undefined) {
+    checkInteger(`${name}.chunkSize`, chunkSize, 1, LARGEST_CHUNK);
+  }
+  checkAddr(`${name}.remoteAddr`, remoteAddr);
+  return channel;
+}
+
+/**
+ * Checks that `value` is an {@linkcode Acceptor}.
+ *
+ * @throws {TypeError} If it lacks a method.
+ */
+export function asAcceptor(name: string, value: unknown): Acceptor {
+  checkMethods(name, value, ["accept", "close"]);
+  const acceptor = value as Acceptor;
+  checkAddr(`${name}.addr`, acceptor.addr);
+  return acceptor;
+}
+
+/**
+ * Checks what a network or a listener has handed over: nobody else would close
+ * what is refused.
+ *
+ * @throws What `check` throws.
+ */
+export function received<T extends { close(): void }>(
+  check: (name: string, value: unknown) => T,
+  name: string,
+  value: unknown,
+): T {
+  try {
+    return check(name, value);
+  } catch (error) {
+    closeQuietly(value as T);
+    throw error;
+  }
+}
+
+function checkAddr(name: string, value: unknown): void {
+  if (value === undefined || value === null) return;
+  if (typeof value === "object") return;
+  throw new TypeError(`${name} must be a Deno.Addr, got ${showValue(value)}`);
 }
 
 /** The error codes and names by which a connection says that it is over. */
@@ -142,16 +209,16 @@ export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
  * Closes what may be closed already, for places that can do nothing about it:
  * closed by the peer or by the owner of the channel, it is closed, too.
  *
- * @returns A promise that never rejects, if closing is async; else `null`.
+ * @returns A promise that never rejects, if closing is async.
  */
 export function closeQuietly(
   closable: { close(): void },
-): Promise<void> | null {
+): Promise<void> | undefined {
   try {
     const closing: unknown = closable.close();
-    if (!isPromise(closing)) return null;
+    if (!isPromise(closing)) return;
     return Promise.resolve(closing).then(() => {}, () => {});
   } catch {
-    return null;
+    return;
   }
 }

@@ -277,9 +277,10 @@ export class DatagramDispatcher extends Dispatcher {
   override setSocket(socket: DatagramSocket | Channel | Acceptor): void {
     checkMethods("socket", socket, ["receive", "send", "close"]);
     const opened = socket as DatagramSocket;
+    const { addr } = opened; // A getter may throw: before anything joins.
     const channel = new DatagramChannel(opened);
     super.setSocket(channel);
-    this.#opened(endpointOf(this)!, channel, opened);
+    this.#opened(endpointOf(this)!, channel, addr);
   }
 
   /**
@@ -314,27 +315,29 @@ export class DatagramDispatcher extends Dispatcher {
     if (endpoint.phase !== "created") {
       throw new Error(`Cannot bind: ${this} is bound already`);
     }
-    const parsed = checkAddress("bind", address, "0.0.0.0");
-    if (this.map.network !== denoNetwork) {
-      throw new Deno.errors.NotSupported(
-        `Cannot bind: ${this} is a datagram socket, and the network of its ` +
-          "map, a simulated one perhaps, has none: give it to setSocket()",
-      );
-    }
-    const socket = openSocket(parsed, this.#reuseAddress);
-    const channel = new DatagramChannel(socket);
-    endpoint.adopt(channel);
-    this.#opened(endpoint, channel, socket);
+    endpoint.attempt(() => {
+      const parsed = checkAddress("bind", address, "0.0.0.0");
+      if (this.map.network !== denoNetwork) {
+        throw new Deno.errors.NotSupported(
+          `Cannot bind: ${this} is a datagram socket, and the network of its ` +
+            "map, a simulated one perhaps, has none: give it to setSocket()",
+        );
+      }
+      const socket = openSocket(parsed, this.#reuseAddress);
+      const channel = new DatagramChannel(socket);
+      endpoint.adopt(channel);
+      this.#opened(endpoint, channel, socket.addr);
+    });
     endpoint.opened();
   }
 
   #opened(
     endpoint: Endpoint,
     channel: DatagramChannel,
-    socket: DatagramSocket,
+    addr: Deno.Addr,
   ): void {
     this.#channel = channel;
-    endpoint.addr = socket.addr;
+    endpoint.addr = addr;
     channel.onLoss = (error) => this.#lost(endpoint, error);
   }
 

@@ -9,13 +9,19 @@ import {
   checkBoolean,
   checkBytes,
   checkInteger,
-  checkMethods,
   checkMilliseconds,
   checkOptions,
   checkText,
   showValue,
 } from "./arguments.ts";
-import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
+import {
+  type Acceptor,
+  asAcceptor,
+  asChannel,
+  type Channel,
+  closeQuietly,
+  received,
+} from "./channel.ts";
 import type { TimeoutKind } from "./deadlines.ts";
 import {
   Endpoint,
@@ -128,8 +134,6 @@ export interface Accepted {
 }
 
 const DEFAULT_BACKLOG = 511;
-/** 1 GiB: what a typed array can hold everywhere. */
-const LARGEST_CHUNK = 2 ** 30;
 /** Whose log is written whatever types it ignores. */
 let loud: Dispatcher | null = null;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
@@ -344,8 +348,8 @@ export class Dispatcher implements Pollable, Disposable {
    * dispatcher can make another one.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
-   * @throws {TypeError} If the transport is unknown or an option has the wrong
-   * type.
+   * @throws {TypeError} If the transport is unknown, or an option has the wrong
+   * type or no effect on this transport.
    * @throws {RangeError} If a number is out of range.
    * @throws {Error} If there is a socket already.
    */
@@ -366,15 +370,12 @@ export class Dispatcher implements Pollable, Disposable {
    */
   setSocket(channel: Channel | Acceptor): void {
     if (isAcceptor(channel)) {
-      checkMethods("channel", channel, ["accept", "close"]);
+      asAcceptor("channel", channel);
       const endpoint = this.#create("set a socket");
       endpoint.bind(channel);
       endpoint.listen();
     } else {
-      checkMethods("channel", channel, ["read", "write", "close"]);
-      if (channel.chunkSize !== undefined) {
-        checkInteger("channel.chunkSize", channel.chunkSize, 1, LARGEST_CHUNK);
-      }
+      asChannel("channel", channel);
       this.#create("set a socket").adopt(channel);
     }
     this.addChannel();
@@ -392,12 +393,20 @@ export class Dispatcher implements Pollable, Disposable {
    * Deno binds and listens in one step, so clients that come before
    * {@linkcode Dispatcher.listen} wait in the backlog.
    *
+   * If this throws, the socket is as `createSocket()` made it, but out of the
+   * map, since nobody may hold a dispatcher whose constructor has thrown. It is
+   * back when another attempt succeeds, or by {@linkcode Dispatcher.addChannel}.
+   *
    * @param address A host and a port (host by default `0.0.0.0`, port 0 for
    * any free one), or the path of a Unix socket.
-   * @throws {TypeError} If the address does not fit the transport.
+   * @throws {TypeError} If the address does not fit the transport, or
+   * `createSocket()` got an option for clients.
    * @throws {RangeError} If the port is out of range.
-   * @throws {Deno.errors.AddrInUse} If somebody listens there already.
+   * @throws {Deno.errors.AddrInUse} If somebody listens there already, or the
+   * path names a file: a program that has crashed leaves its socket there, and
+   * the next one has to remove it.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
+   * @throws {Deno.errors.NotSupported} If `reusePort` cannot be had here.
    * @throws {Error} If there is no socket, or it is bound or connected.
    */
   bind(address: Address): void {
@@ -405,9 +414,19 @@ export class Dispatcher implements Pollable, Disposable {
     if (endpoint.phase !== "created") {
       throw new Error(`Cannot bind: ${this} is ${endpoint.phase} already`);
     }
-    const { transport = "tcp", backlog = DEFAULT_BACKLOG } = this.#options;
-    const { reusePort = false } = this.#options;
-    const parsed = parseAddress(address, { action: "bind", transport });
+    endpoint.attempt(() => {
+      const { transport = "tcp" } = this.#options;
+      const parsed = parseAddress(address, { action: "bind", transport });
+      refuseOptions(
+        ["connectTimeout"],
+        this.#options,
+        "is for clients, and this socket is to listen",
+      );
+      endpoint.bind(this.#listenOn(parsed));
+    });
+  }
+
+  #listenOn(address: Deno.Addr): Acceptor {
     const tls = this.#tls();
     if (tls && !tls.cert) {
       throw new TypeError(
@@ -420,17 +439,21 @@ export class Dispatcher implements Pollable, Disposable {
           "are for clients: a server asks for no certificate",
       );
     }
-    const options = { backlog, reusePort, tls };
+    const { backlog = DEFAULT_BACKLOG, reusePort = false } = this.#options;
+    const { network } = this.#map;
     try {
-      endpoint.bind(this.#map.network.listen(parsed, options));
+      const acceptor = network.listen(address, { backlog, reusePort, tls });
+      return received(asAcceptor, "The network's listener", acceptor);
     } catch (error) {
-      explain(error, "listen on", parsed);
+      explain(error, "listen on", address);
       throw error;
     }
   }
 
   /**
-   * Starts to take connections: each is a `handleAccept()`.
+   * Starts to take connections: each is a `handleAccept()`. If this throws
+   * before the dispatcher listens, what was bound is given back, as in
+   * {@linkcode Dispatcher.bind}.
    *
    * @param backlog Accepted for compatibility with Python. The length of the
    * queue is {@linkcode SocketOptions.backlog}.
@@ -438,25 +461,29 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If the dispatcher is not bound, or listens already.
    */
   listen(backlog: number = DEFAULT_BACKLOG): void {
-    checkInteger("backlog", backlog, 0);
     const endpoint = this.#open("listen");
-    if (endpoint.phase !== "bound") {
-      const state = endpoint.phase === "created"
-        ? "is not bound: call bind() first"
-        : `is ${endpoint.phase} already`;
-      throw new Error(`Cannot listen: ${this.#name} ${state}`);
-    }
-    endpoint.listen();
+    endpoint.attempt(() => {
+      checkInteger("backlog", backlog, 0);
+      if (endpoint.phase !== "bound") {
+        const state = endpoint.phase === "created"
+          ? "is not bound: call bind() first"
+          : `is ${endpoint.phase} already`;
+        throw new Error(`Cannot listen: ${this.#name} ${state}`);
+      }
+      endpoint.listen();
+    });
   }
 
   /**
    * Starts to connect and returns at once. The outcome is an event:
    * `handleConnect()`, or `handleError()` with the reason and then
-   * `handleClose()`.
+   * `handleClose()`. If this throws, the dispatcher is out of the map, as in
+   * {@linkcode Dispatcher.bind}.
    *
    * @param address A host (by default `127.0.0.1`) and a port, or the path of
    * a Unix socket; the `addr` of a listening dispatcher will do.
-   * @throws {TypeError} If the address does not fit the transport.
+   * @throws {TypeError} If the address does not fit the transport, or
+   * `createSocket()` got an option for listeners.
    * @throws {RangeError} If the port is out of range.
    * @throws {Error} If there is no socket, or it is in use.
    */
@@ -467,12 +494,19 @@ export class Dispatcher implements Pollable, Disposable {
         `Cannot connect: ${this} is ${endpoint.phase} already`,
       );
     }
-    const { transport = "tcp" } = this.#options;
-    const parsed = parseAddress(address, { action: "connect", transport });
-    if ("hostname" in parsed) {
-      this.#options = { ...this.#options, hostname: parsed.hostname };
-    }
-    endpoint.connect(parsed, this.#map.network, this.#tls());
+    endpoint.attempt(() => {
+      const { transport = "tcp" } = this.#options;
+      const parsed = parseAddress(address, { action: "connect", transport });
+      refuseOptions(
+        ["backlog", "reusePort", "maxConnections"],
+        this.#options,
+        "is for listeners, and this socket is to connect",
+      );
+      if ("hostname" in parsed) {
+        this.#options = { ...this.#options, hostname: parsed.hostname };
+      }
+      endpoint.connect(parsed, this.#map.network, this.#tls());
+    });
   }
 
   /**
@@ -567,7 +601,8 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If it is not connected, or something unencrypted is under
    * way: a read (so call it inside of `handleRead()` or `handleConnect()`), or
    * bytes not sent. The plain connection goes on. Bytes that wait unread behind
-   * the server's answer are an attack: then the connection is over.
+   * the server's answer are an attack: then the connection is over. So it is
+   * where the name is empty or one that TLS refuses, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
     try {
@@ -579,6 +614,11 @@ export class Dispatcher implements Pollable, Disposable {
       }
       const { hostname = this.#peerName, ...tls } = options;
       const endpoint = this.#conversing("start TLS");
+      if (!endpoint.closed && hostname === "") {
+        // Deno would check the name "localhost" instead.
+        const message = "Cannot start TLS: hostname must not be empty";
+        return endpoint.refuseTls(new TypeError(message));
+      }
       if (!endpoint.closed) checkText("hostname", hostname);
       return endpoint.startTls(this.#map.network, hostname, tls);
     } catch (error) {
@@ -1062,8 +1102,9 @@ export class DispatcherWithSend extends Dispatcher {
     channel: Channel | Acceptor | null = null,
     options: DispatcherWithSendOptions = {},
   ) {
+    const highWaterMark = markOf(options);
     super(channel, options);
-    this.#highWaterMark = markOf(options);
+    this.#highWaterMark = highWaterMark;
   }
 
   /** Bytes that were accepted and have not yet left for the peer. */
@@ -1154,6 +1195,7 @@ export function keepsUp(
 
 /** Checks the high water mark among the options. */
 export function markOf(options: DispatcherWithSendOptions): number {
+  checkOptions(options);
   const { highWaterMark = 64 * 1024 } = options;
   return checkInteger("highWaterMark", highWaterMark, 1);
 }
@@ -1280,8 +1322,29 @@ function checkSocketOptions(options: SocketOptions): void {
   const { reusePort = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
   checkBoolean("reusePort", reusePort);
+  if (transport === "unix" || transport === "vsock") {
+    refuseOptions(
+      ["backlog", "reusePort"],
+      options,
+      `has no effect on transport "${transport}"`,
+    );
+  }
   checkMilliseconds("connectTimeout", connectTimeout);
   checkMilliseconds("handshakeTimeout", handshakeTimeout);
+}
+
+/** Refuses options that would be ignored: somebody relies on them. */
+function refuseOptions(
+  names: readonly (keyof SocketOptions)[],
+  options: SocketOptions,
+  reason: string,
+): void {
+  const isGiven = (name: keyof SocketOptions) =>
+    options[name] !== undefined && options[name] !== false;
+  const name = names.find(isGiven);
+  if (name !== undefined) {
+    throw new TypeError(`${name} ${reason}: leave it out`);
+  }
 }
 
 function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {

@@ -9,9 +9,11 @@
 import { type AcceptEvents, Accepting, wasAccepted } from "./accepting.ts";
 import {
   type Acceptor,
+  asChannel,
   type Channel,
   closeQuietly,
   isDisconnect,
+  received,
 } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import { Deadlines, type TimeoutKind } from "./deadlines.ts";
@@ -30,6 +32,7 @@ import {
   type Reactor,
 } from "./reactor.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
+import { inheritClose } from "./watch_close.ts";
 
 /** A sender that has this many bytes on their way is not writable. */
 const WRITABLE_BELOW = 64 * 1024;
@@ -121,6 +124,8 @@ export class Endpoint
   readonly pollable: Pollable;
   phase: Phase = "created";
   #interest: Interest | null = null;
+  /** It is out of its map because nothing came of it. */
+  #hasFailed = false;
   #wantsRead = true;
   #wantsWrite = true;
   #held = false;
@@ -251,6 +256,7 @@ export class Endpoint
 
   /** Registers with `reactor`, leaving the one before. */
   join(reactor: Reactor): void {
+    this.#hasFailed = false;
     if (this.joined && this.reactor === reactor) return;
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
@@ -271,6 +277,31 @@ export class Endpoint
   }
 
   // Opening
+
+  /**
+   * Runs what makes something of a new socket: a listener, a connection. Where
+   * it throws, nobody may hold the dispatcher any more, as its constructor has
+   * thrown: so the socket becomes what it was when it was created, and leaves
+   * its map until something comes of it.
+   */
+  attempt(open: () => void): void {
+    try {
+      open();
+    } catch (error) {
+      if (this.phase === "created" || this.phase === "bound") this.#unbind();
+      throw error;
+    }
+    if (this.#hasFailed) this.join(this.reactor);
+  }
+
+  #unbind(): void {
+    if (this.acceptor) closeQuietly(this.acceptor);
+    this.acceptor = this.addr = null;
+    this.phase = "created";
+    if (!this.joined) return;
+    this.reactor.leave(this);
+    this.#hasFailed = true;
+  }
 
   /** Takes over a channel that is connected. */
   adopt(channel: Channel): void {
@@ -344,7 +375,8 @@ export class Endpoint
       }).then((channel) => {
         timer?.cancel();
         if (!signal.aborted) {
-          this.#securing = channel;
+          const name = "The network's connection";
+          this.#securing = received(asChannel, name, channel);
           return this.#secure(channel);
         }
         this.#closeChannel(channel); // It came after all, but too late.
@@ -443,8 +475,11 @@ export class Endpoint
   }
 
   async #upgrade(tlsChannel: Promise<Channel>): Promise<void> {
-    this.channel = await tlsChannel;
-    if (this.#isReleased) this.#closeChannel(this.channel);
+    const name = "The network's TLS connection";
+    const channel = received(asChannel, name, await tlsChannel);
+    inheritClose(this.channel!, channel);
+    this.channel = channel;
+    if (this.#isReleased) this.#closeChannel(channel);
     this.#attach(await this.#secure(this.channel));
   }
 
@@ -1123,8 +1158,8 @@ export class Endpoint
   }
 
   /** Counts an operation as in flight until it settles. */
-  #track(operation: Promise<unknown> | null): void {
-    if (operation === null) return;
+  #track(operation: Promise<unknown> | null | undefined): void {
+    if (!operation) return;
     this.#operations++;
     const settled = operation.finally(() => {
       this.#operations--;

@@ -13,11 +13,14 @@ import {
   checkText,
   showValue,
 } from "./arguments.ts";
-import type { Acceptor, Channel } from "./channel.ts";
+import { listenUnix } from "./unix_listener.ts";
+import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 
 /**
  * The kinds of socket that `createSocket()` makes. Deno ends the process at the
- * first `"vsock"` unless it was started with `--unstable-vsock`.
+ * first `bind()` or `connect()` of a `"vsock"` unless it was started with
+ * `--unstable-vsock`. A program cannot tell beforehand whether it was, so no
+ * error can come instead.
  */
 export type Transport = "tcp" | "tls" | "unix" | "vsock";
 
@@ -61,7 +64,8 @@ export interface SocketOptions {
   /** What a TLS socket is secured with. */
   tls?: TlsOptions;
   /**
-   * How many connections may wait to be accepted.
+   * How many connections may wait to be accepted, over `"tcp"` and `"tls"`. For
+   * other transports Deno decides, and the option is refused.
    *
    * @default {511}
    */
@@ -69,14 +73,16 @@ export interface SocketOptions {
   /**
    * How many connections a listener may have at the same time, those at their
    * handshake among them. With so many it stops accepting, and goes on when one
-   * of them is closed by its `close()`; further clients wait in the backlog.
-   * Each of the two is said in a warning. Only its own connections count.
+   * of them ends, by `close()`, by `using` or through its Web streams; further
+   * clients wait in the backlog. Each of the two is said in a warning. Only its
+   * own connections count.
    *
    * @default {Infinity}
    */
   maxConnections?: number;
   /**
-   * Lets several processes listen on the same TCP port (SO_REUSEPORT).
+   * Lets several processes listen on the same TCP port (SO_REUSEPORT). Without
+   * Deno's `--unstable-net`, `bind()` throws a `Deno.errors.NotSupported`.
    *
    * @default {false}
    */
@@ -161,7 +167,7 @@ export const denoNetwork: Network = {
         return await Deno.connectTls({ hostname, port, ...withKey(tls) });
       }
       const conn = await connectTcp(hostname, port, signal);
-      return tls ? await Deno.startTls(conn, { hostname, ...tls }) : conn;
+      return tls ? await startTls(conn, hostname, tls) : conn;
     }
     if (address.transport === "unix") {
       return await Deno.connect({ transport: "unix", path: address.path });
@@ -174,6 +180,7 @@ export const denoNetwork: Network = {
   },
   listen(address, { backlog, reusePort, tls }) {
     if (address.transport === "tcp") {
+      if (reusePort) checkReusePort();
       const { hostname, port } = address;
       const options = { hostname, port, reusePort, tcpBacklog: backlog };
       return tls
@@ -181,7 +188,7 @@ export const denoNetwork: Network = {
         : Deno.listen(options);
     }
     if (address.transport === "unix") {
-      return Deno.listen({ transport: "unix", path: address.path });
+      return listenUnix(address.path);
     }
     if (address.transport === "vsock") {
       const { cid, port } = address;
@@ -198,9 +205,43 @@ export const denoNetwork: Network = {
         }`,
       );
     }
-    return Deno.startTls(channel as Deno.TcpConn, { hostname, ...tls });
+    return startTls(channel as Deno.TcpConn, hostname, tls);
   },
 };
+
+/**
+ * Deno leaves the connection open when it refuses the name, such as `127.1` or
+ * an IPv6 address in brackets.
+ */
+async function startTls(
+  conn: Deno.TcpConn,
+  hostname: string,
+  tls: TlsOptions,
+): Promise<Deno.TlsConn> {
+  try {
+    return await Deno.startTls(conn, { hostname, ...tls });
+  } catch (error) {
+    closeQuietly(conn);
+    throw error;
+  }
+}
+
+/**
+ * Deno ends the process at a `reusePort` without the flag, so it is not asked.
+ * What else the flag brings tells whether it is there.
+ *
+ * @throws {Deno.errors.NotSupported} If it is not, or the system has no such thing.
+ */
+function checkReusePort(): void {
+  if (Deno.build.os === "windows") {
+    throw new Deno.errors.NotSupported("Windows has no reusePort");
+  }
+  if (typeof Deno.listenDatagram === "function") return;
+  throw new Deno.errors.NotSupported(
+    "reusePort needs --unstable-net: start Deno with that flag, or put " +
+      '"unstable": ["net"] into deno.json',
+  );
+}
 
 /**
  * A connection that stands at the moment in which it is given up is returned:

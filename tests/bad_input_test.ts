@@ -46,6 +46,17 @@ function assertRefused(
   map.check();
 }
 
+/** The same of a call that was to open a socket: it has left the map. */
+function assertNotOpened(
+  map: TestMap,
+  call: () => unknown,
+  expected: Expected,
+): void {
+  assertError(assertThrows(call), expected);
+  assertEquals([...map], []);
+  map.check();
+}
+
 /** A dispatcher with a socket that is neither bound nor connected. */
 function fresh(map: TestMap, options?: Any): Dispatcher {
   const handler = new Dispatcher(null, { map });
@@ -323,11 +334,12 @@ for (const [transport, address, wanted, ...parts] of BAD_ADDRESSES) {
     for (const action of ["bind", "connect"] as const) {
       const handler = fresh(map, { transport });
       const expected: Expected = [wanted, `Cannot ${action}`, ...parts];
-      assertRefused(map, () => handler[action](address), expected);
+      assertNotOpened(map, () => handler[action](address), expected);
       assertFalse(handler.connecting);
       assertEquals(handler.addr, null);
       // The socket is as good as it was.
       handler[action](transport === "tcp" ? { port: 7 } : { path: "/x" });
+      assertEquals([...map], [handler]);
       handler.abort();
     }
   });
@@ -337,7 +349,7 @@ Deno.test("Dispatcher.connect() refuses port 0, bind() takes it", () => {
   const map = quietMap({ network: new FakeNetwork() });
   const client = fresh(map);
   const connect = () => client.connect({ port: 0 });
-  assertRefused(map, connect, [RangeError, "Cannot connect", "port"]);
+  assertNotOpened(map, connect, [RangeError, "Cannot connect", "port"]);
   fresh(map).bind({ port: 0 });
 });
 
@@ -347,8 +359,8 @@ Deno.test("Dispatcher.bind() of a port in use throws and can be tried again", ()
   const { port } = listener.addr;
   const handler = fresh(map);
   const call = () => handler.bind({ hostname: "127.0.0.1", port });
-  assertRefused(map, call, [Deno.errors.AddrInUse]);
-  assertRefused(map, () => handler.listen(), [Error, "not bound"]);
+  assertNotOpened(map, call, [Deno.errors.AddrInUse]);
+  assertNotOpened(map, () => handler.listen(), [Error, "not bound"]);
   handler.bind({ hostname: "127.0.0.1", port: 0 });
   handler.listen();
   assert(handler.accepting);
@@ -452,9 +464,9 @@ Deno.test("Dispatcher that is closed takes no new address without a new socket",
 });
 
 Deno.test("Dispatcher.listen() refuses a wrong backlog", () => {
-  const map = quietMap({ network: new FakeNetwork() });
+  const network = new FakeNetwork();
+  const map = quietMap({ network });
   const handler = fresh(map);
-  handler.bind({ port: 0 });
   const bad: [unknown, ErrorClass][] = [
     [-1, RangeError],
     [NaN, RangeError],
@@ -463,10 +475,14 @@ Deno.test("Dispatcher.listen() refuses a wrong backlog", () => {
     [null, TypeError],
   ];
   for (const [backlog, wanted] of bad) {
+    handler.bind({ port: 0 });
+    network.acceptor.closed = false;
     const call = () => handler.listen(backlog as number);
-    assertRefused(map, call, [wanted, "backlog"]);
+    assertNotOpened(map, call, [wanted, "backlog"]);
+    assert(network.acceptor.closed, "the address is given back");
   }
   assertFalse(handler.accepting);
+  handler.bind({ port: 0 });
   handler.listen(5);
   assert(handler.accepting);
 });

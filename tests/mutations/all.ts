@@ -10,6 +10,7 @@ import { ENDINGS } from "./endings.ts";
 import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
 import { LIMITS } from "./limits.ts";
+import { LISTENING } from "./listening.ts";
 import { LOG } from "./log.ts";
 import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
@@ -23,6 +24,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...LIMITS,
   ...ENDINGS,
   ...HOOKS,
+  ...LISTENING,
   ...LOG,
   ...FILES,
   ...PARSERS,

@@ -1,0 +1,126 @@
+/**
+ * The end of a connection that others hold, noticed however they end it: by
+ * `close()`, by `using`, or through its Web streams. Deno's own streams close
+ * the system's socket behind the back of the connection.
+ *
+ * @module
+ */
+
+import { type Channel, closeQuietly } from "./channel.ts";
+
+/** How much a stream reads at a time, in bytes: as much as Deno's do. */
+const READ_SIZE = 64 * 1024;
+
+/** What is kept of a channel whose end is awaited. */
+interface Watch {
+  /** Runs at its end; `null` afterwards. */
+  then: (() => void) | null;
+  close: () => unknown;
+  dispose: (() => unknown) | undefined;
+  readable?: ReadableStream<Uint8Array>;
+  writable?: WritableStream<Uint8Array>;
+}
+
+const watches = new WeakMap<Channel, Watch>();
+
+/** The same functions for all: there may be thousands of channels. */
+const WATCHED: [PropertyKey, PropertyDescriptor][] = [
+  ["close", {
+    writable: true,
+    value(this: Channel) {
+      return ended(this).close.call(this);
+    },
+  }],
+  [Symbol.dispose, {
+    writable: true,
+    value(this: Channel) {
+      return ended(this).dispose!.call(this);
+    },
+  }],
+  ["readable", {
+    get(this: Channel) {
+      return watches.get(this)!.readable ??= readableOf(this);
+    },
+  }],
+  ["writable", {
+    get(this: Channel) {
+      return watches.get(this)!.writable ??= writableOf(this);
+    },
+  }],
+];
+
+/** Has `then` run once, when `channel` is closed, whoever closes it. */
+export function onClose(channel: Channel, then: () => void): void {
+  const watch = watches.get(channel);
+  if (watch) { // It was accepted twice: by a listener within a listener, say.
+    const before = watch.then;
+    watch.then = () => {
+      before?.();
+      then();
+    };
+    return;
+  }
+  const { close, [Symbol.dispose]: dispose } = channel as
+    & Channel
+    & Partial<Disposable>;
+  watches.set(channel, { then, close, dispose });
+  for (const [name, property] of WATCHED) {
+    if (name in channel) {
+      Object.defineProperty(channel, name, { configurable: true, ...property });
+    }
+  }
+}
+
+/** Has `channel` take the place of one whose end is awaited. */
+export function inheritClose(former: Channel, channel: Channel): void {
+  const watch = watches.get(former);
+  if (!watch?.then) return;
+  onClose(channel, watch.then);
+  watch.then = null;
+}
+
+function ended(channel: Channel): Watch {
+  const watch = watches.get(channel)!;
+  const { then } = watch;
+  watch.then = null;
+  then?.();
+  return watch;
+}
+
+function readableOf(channel: Channel): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    type: "bytes",
+    autoAllocateChunkSize: READ_SIZE,
+    async pull(controller) {
+      const request = controller.byobRequest!;
+      try {
+        const length = await channel.read(request.view as Uint8Array);
+        if (length !== null) return request.respond(length);
+        closeQuietly(channel);
+        controller.close();
+        request.respond(0);
+      } catch (error) {
+        closeQuietly(channel);
+        throw error;
+      }
+    },
+    cancel: () => closeQuietly(channel),
+  });
+}
+
+function writableOf(channel: Channel): WritableStream<Uint8Array> {
+  return new WritableStream({
+    async write(chunk) {
+      try {
+        for (let sent = 0; sent < chunk.length;) {
+          sent += await channel.write(chunk.subarray(sent));
+        }
+      } catch (error) {
+        closeQuietly(channel);
+        throw error;
+      }
+    },
+    close: () => closeQuietly(channel),
+    abort: () => closeQuietly(channel),
+  });
+}
