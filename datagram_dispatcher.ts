@@ -14,6 +14,7 @@ import {
   checkOptions,
   showValue,
 } from "./arguments.ts";
+import { lookUp } from "./blocking_threads.ts";
 import { type Acceptor, type Channel, isDisconnect } from "./channel.ts";
 import {
   Dispatcher,
@@ -133,7 +134,9 @@ class DatagramChannel implements Channel {
   async write(data: Uint8Array): Promise<number> {
     const { length, addr } = this.outgoing[0]!;
     try {
-      await this.#socket.send(data.subarray(0, length), addr);
+      const datagram = data.subarray(0, length);
+      const send = () => this.#socket.send(datagram, addr);
+      await lookUp(addr.hostname, send);
     } catch (error) {
       const to = formatAddress(addr);
       this.#lose(`Cannot send ${length} bytes to ${to}`, addr, error);

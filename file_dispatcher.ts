@@ -9,9 +9,9 @@ import { checkMethods, showValue } from "./arguments.ts";
 import {
   giveThread,
   mayBlock,
-  MOST_BLOCKING_READS,
+  MOST_READS,
   takeThread,
-} from "./blocking_reads.ts";
+} from "./blocking_threads.ts";
 import type { Channel } from "./channel.ts";
 import {
   Dispatcher,
@@ -230,9 +230,9 @@ export class FileWrapper implements Channel, Disposable {
 
 const UNREADABLE = "The file is not open for reading";
 const TOO_MANY =
-  `waits to be read: ${MOST_BLOCKING_READS} FIFOs, terminals and devices are being ` +
-  "read already, and each holds one of Deno's 32 threads. Close some, or have " +
-  "their data come over sockets";
+  `waits to be read: FIFOs, terminals and devices hold ${MOST_READS} of Deno's 32 ` +
+  "threads, or names that are looked up hold the rest of what is for both. " +
+  "Close some, or have their data come over sockets";
 
 /** How a read of a file ended. */
 type Outcome = { length: number | null } | { error: unknown };
@@ -250,7 +250,7 @@ function isWrongDirection(error: unknown): boolean {
  * a file that is not open for reading brings no event.
  *
  * A read of a FIFO, a terminal or a device holds one of Deno's 32 threads until
- * there is something, even when it is closed. At most 24 of them are read at
+ * there is something, even when it is closed. At most 20 of them are read at
  * the same time, so that files and the lookup of names go on; further ones wait
  * for their turn, which is said in a warning.
  *

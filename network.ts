@@ -13,8 +13,9 @@ import {
   checkText,
   showValue,
 } from "./arguments.ts";
-import { listenUnix } from "./unix_listener.ts";
+import { lookUp } from "./blocking_threads.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
+import { listenUnix } from "./unix_listener.ts";
 
 /**
  * The kinds of socket that `createSocket()` makes. Deno ends the process at the
@@ -92,6 +93,9 @@ export interface SocketOptions {
    * before it fails with `Deno.errors.TimedOut`. Deno cannot give up an attempt
    * that shows a certificate of our own, or one to a Unix socket: it then holds
    * the process until the system gives up.
+   * At most 24 attempts look up names at the same time, so that a resolver that
+   * hangs leaves threads for files: the others wait, and this time counts. An
+   * attempt that was given up counts among the 24 until it is 30 s old.
    *
    * @default {Infinity, that is until the system gives up}
    */
@@ -164,9 +168,11 @@ export const denoNetwork: Network = {
       // Only connectTls() can show a certificate, and only connect() can be
       // given up.
       if (tls?.cert) {
-        return await Deno.connectTls({ hostname, port, ...withKey(tls) });
+        const options = { hostname, port, ...withKey(tls) };
+        return await lookUp(hostname, () => Deno.connectTls(options), signal);
       }
-      const conn = await connectTcp(hostname, port, signal);
+      const connect = () => connectTcp(hostname, port, signal);
+      const conn = await lookUp(hostname, connect, signal);
       return tls ? await startTls(conn, hostname, tls) : conn;
     }
     if (address.transport === "unix") {

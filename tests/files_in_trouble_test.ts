@@ -11,9 +11,9 @@ import { FileDispatcher, type FileLike } from "../mod.ts";
 import {
   giveThread,
   mayBlock,
-  MOST_BLOCKING_READS,
+  MOST_READS,
   takeThread,
-} from "../blocking_reads.ts";
+} from "../blocking_threads.ts";
 import { LogLines, loopToEnd, pattern } from "./fakes.ts";
 import { runCommand } from "./peers.ts";
 import { bytes, loopUntil, ScopedMap, type TestMap } from "./support.ts";
@@ -168,7 +168,7 @@ Deno.test({
         "the last, now: eggs",
       ]);
       assertStringIncludes(warning!, "warning: <Reader connected> waits to be");
-      assertStringIncludes(warning!, "24 FIFOs, terminals and devices");
+      assertStringIncludes(warning!, "FIFOs, terminals and devices hold 20 of");
       assertEquals(err, "");
     } finally {
       Deno.removeSync(folder, { recursive: true });
@@ -217,7 +217,7 @@ Deno.test("takeThread() gives to who waits first, and says once that somebody wa
   while (taken.at(-1) === undefined || taken.length === 0) {
     taken.push(takeThread(warn));
   }
-  assert(taken.length <= MOST_BLOCKING_READS + 1);
+  assert(taken.length <= MOST_READS + 1);
   const order: number[] = [];
   const first = Promise.resolve(taken.at(-1)).then(() => order.push(1));
   const second = Promise.resolve(takeThread(warn)).then(() => order.push(2));

@@ -1,0 +1,187 @@
+/**
+ * Work that may hold a thread for long. Deno has 32 threads for files and the
+ * lookup of names, and gives one to each read of a FIFO, a terminal or a device,
+ * perhaps for ever, and to each lookup, until the resolver answers or gives up.
+ *
+ * @module
+ */
+
+import { systemClock } from "./clock.ts";
+
+/** How many threads all of this may hold; the other eight are for files. */
+export const MOST_THREADS = 24;
+/** How many of them reads may hold: names are looked up beside them. */
+export const MOST_READS = 20;
+/**
+ * In ms: by then the system's resolver has given up, with its default of two
+ * times five seconds for each of three servers. Deno does not tell when.
+ */
+export const LONGEST_LOOKUP = 30_000;
+
+/** Until when a lookup that was not heard of since may go on. */
+interface Lookup {
+  readonly until: number;
+}
+
+/** How many threads reads hold. */
+let reads = 0;
+/** The lookups that hold one; the oldest comes first. */
+const lookups = new Set<Lookup>();
+/** Each begins one that waits for a thread, and comes when there is one. */
+const waitingReads = new Set<() => void>();
+const waitingLookups = new Set<() => void>();
+/** It was said that a read waits. */
+let isTold = false;
+/** Runs when the oldest lookup is over, while somebody waits. */
+let timer: unknown = undefined;
+
+/**
+ * Tells whether a read of `file` may wait for something other than a disk: what
+ * has no position is a FIFO, a terminal or the like. To ask for its kind would
+ * need a permission, and bring a prompt.
+ */
+export function mayBlock(file: object): boolean {
+  if (file === Deno.stdin) return true;
+  const { seekSync } = file as Partial<Deno.FsFile>;
+  if (typeof seekSync !== "function") return false;
+  try {
+    seekSync.call(file, 0, Deno.SeekMode.Current);
+    return false;
+  } catch (error) {
+    return !(error instanceof Deno.errors.BadResource); // It is closed.
+  }
+}
+
+/**
+ * Waits for a thread to read with.
+ *
+ * @param onWait Runs if there is none, and that has not been said yet.
+ */
+export function takeThread(onWait: () => void): Promise<void> | void {
+  if (canRead()) reads++;
+  else {
+    if (!isTold) onWait();
+    isTold = true;
+    return new Promise((resolve) => {
+      waitingReads.add(resolve);
+      watchOldest();
+    });
+  }
+}
+
+/**
+ * Gives the thread of a read back. One whose file was closed while it waited is
+ * lost: it goes on waiting, and nobody tells when it is done.
+ */
+export function giveThread(): void {
+  reads--;
+  serve();
+  if (reads < MOST_READS / 2) isTold = false;
+}
+
+/**
+ * Runs `work`, which looks `hostname` up, when there is a thread for it. An IP
+ * address needs none.
+ *
+ * @param signal Gives up the wait for a thread; `work` sees to itself.
+ * @throws The signal's reason, or what `work` throws.
+ */
+export function lookUp<T>(
+  hostname: string,
+  work: () => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  return isAddress(hostname) ? work() : lookUpName(work, signal);
+}
+
+async function lookUpName<T>(
+  work: () => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const lookup = hasRoom() ? beginLookup() : await untilBegun(signal);
+  let isOver = true;
+  try {
+    return await work();
+  } catch (error) {
+    // What was given up goes on, unseen, until the resolver answers.
+    isOver = !signal?.aborted;
+    throw error;
+  } finally {
+    if (isOver) lookups.delete(lookup);
+    serve();
+  }
+}
+
+function beginLookup(): Lookup {
+  const lookup = { until: systemClock.now() + LONGEST_LOOKUP };
+  lookups.add(lookup);
+  return lookup;
+}
+
+function untilBegun(signal: AbortSignal | undefined): Promise<Lookup> {
+  return new Promise((resolve, reject) => {
+    const begin = () => {
+      signal?.removeEventListener("abort", giveUp);
+      resolve(beginLookup());
+    };
+    const giveUp = () => {
+      waitingLookups.delete(begin);
+      watchOldest();
+      reject(signal!.reason);
+    };
+    signal?.addEventListener("abort", giveUp, { once: true });
+    waitingLookups.add(begin);
+    watchOldest();
+  });
+}
+
+const BYTE = "(?:25[0-5]|2[0-4]\\d|1?\\d?\\d)";
+const ADDRESS = new RegExp(
+  `^(?:${BYTE}(?:\\.${BYTE}){3}|[\\da-f:.]*:[\\da-f:.]*)$`,
+  "i",
+);
+
+/** Tells an IP address, for which nobody is asked, from a name. */
+function isAddress(hostname: string): boolean {
+  return ADDRESS.test(hostname);
+}
+
+function hasRoom(): boolean {
+  const now = systemClock.now();
+  for (const lookup of lookups) {
+    if (lookup.until > now) break;
+    lookups.delete(lookup);
+  }
+  return reads + lookups.size < MOST_THREADS;
+}
+
+function canRead(): boolean {
+  return hasRoom() && reads < MOST_READS;
+}
+
+/** Begins what waits, as far as there is room: lookups first, as they end. */
+function serve(): void {
+  for (const begin of waitingLookups) {
+    if (!hasRoom()) break;
+    waitingLookups.delete(begin);
+    begin();
+  }
+  for (const begin of waitingReads) {
+    if (!canRead()) break;
+    waitingReads.delete(begin);
+    reads++;
+    begin();
+  }
+  watchOldest();
+}
+
+/** Nobody tells that a lookup is over which was given up: a timer does. */
+function watchOldest(): void {
+  systemClock.clearTimeout(timer);
+  timer = undefined;
+  const [oldest] = lookups;
+  if (!oldest || waitingLookups.size + waitingReads.size === 0) return;
+  const rest = oldest.until - systemClock.now();
+  timer = systemClock.setTimeout(serve, Math.max(0, rest));
+}
