@@ -46,14 +46,6 @@ export interface AcceptEvents {
   secure(channel: Channel): Promise<Channel>;
 }
 
-/** Connections that a listener of this library took. */
-const accepted = new WeakSet<Channel>();
-
-/** Tells whether a connection was accepted, rather than made from this side. */
-export function wasAccepted(channel: Channel): boolean {
-  return accepted.has(channel);
-}
-
 /** Accepts ahead of its owner. */
 export class Accepting {
   /** An accept is in flight, or will be when the pause is over. */
@@ -119,7 +111,6 @@ export class Accepting {
   take(): Channel | null {
     const channel = this.#waiting.shift();
     if (channel === undefined) return null;
-    accepted.add(channel);
     if (this.#maxConnections < Infinity) {
       this.#open++;
       onClose(channel, () => {

@@ -11,7 +11,6 @@ import {
   Dispatcher,
   type DispatcherWithSendOptions,
   endpointOf,
-  keepsUp,
   markOf,
   selfDriven,
   type StartTlsOptions,
@@ -556,13 +555,14 @@ export class AsyncChat extends Dispatcher {
   handleDrain(): void | Promise<void> {}
 
   /**
-   * Whether to read: of a client that was accepted, not while as many bytes as
-   * {@linkcode AsyncChat.highWaterMark} wait to be sent to it. What has arrived
-   * already is not handed out either: one that asks and never takes the answers
-   * costs no more memory than that.
+   * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
+   * not while as many bytes as {@linkcode AsyncChat.highWaterMark} wait to be
+   * sent. What has arrived already is not handed out meanwhile, either.
+   * Override it to decide otherwise.
    */
   override readable(): boolean {
-    return keepsUp(this);
+    const isFull = this.bufferedAmount >= this.#highWaterMark;
+    return endpointOf(this)?.mayRead(isFull) ?? true;
   }
 
   /** Goes on sending. */
