@@ -24,11 +24,16 @@ import {
   type Source,
   sourceOf,
 } from "./producer.ts";
+import { Queue } from "./queue.ts";
 import { isPromise } from "./reactor.ts";
 import { Terminator } from "./terminator.ts";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
+/** A server is given no more to do while so many producers wait, and pieces behind them. */
+const MOST_WAITING = 1_000;
+/** So often producers are taken or asked in a row: then others have their turns. */
+const MOST_IN_A_ROW = 256;
 
 const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
 let woken: (chat: AsyncChat) => unknown;
@@ -118,9 +123,12 @@ export class AsyncChat extends Dispatcher {
 
   // What is sent. Only a source keeps bytes in the queue: those that wait for
   // nothing but the peer are in the connection's hands.
-  readonly #queue: (Uint8Array | Source)[] = [];
+  readonly #queue = new Queue<Uint8Array | Source>();
   #queuedBytes = 0;
+  /** The source that comes first is being asked. */
   #pulling = false;
+  /** How often a source was taken or asked since the last event. */
+  #inARow = 0;
   #failure: { error: unknown } | null = null;
   #closesWhenDone = false;
   #endsWhenDone = false;
@@ -242,7 +250,7 @@ export class AsyncChat extends Dispatcher {
     const endpoint = this.#begin();
     if (!this.#isDue && this.#at >= this.#size) {
       const data = this.#receive();
-      if (data.length === 0) return;
+      if (data.length === 0 || this.#closesWhenDone) return;
       this.#hold(data);
     }
     return this.#parse(endpoint!);
@@ -300,9 +308,8 @@ export class AsyncChat extends Dispatcher {
   #parse(endpoint: Endpoint): void | Promise<void> {
     try {
       while (!endpoint.closed) {
-        if (this.#closesWhenDone) this.#forgetInput();
-        if (endpoint.isFull && this.#hasInput) {
-          this.#watch(endpoint); // To go on when there is room for answers.
+        if (this.#hasInput && this.#mustPause(endpoint)) {
+          this.#watch(endpoint); // To go on.
           return;
         }
         let result: unknown;
@@ -386,7 +393,7 @@ export class AsyncChat extends Dispatcher {
       const result = this.collectIncomingData(view(data, start, stop));
       if (!isFound || isPromise(result) || endpoint.closed) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
-        this.#data === data && !this.#closesWhenDone;
+        this.#data === data;
       if (!isAsBefore) return;
     }
     this.#at = end;
@@ -440,7 +447,7 @@ export class AsyncChat extends Dispatcher {
     checkBytes("data", bytes);
     const endpoint = this.#pushable();
     if (this.#queue.length === 0) endpoint.buffer(bytes);
-    else {
+    else if (bytes.length > 0) {
       // What goes out later must not change meanwhile.
       this.#queue.push(bytes === data ? bytes.slice() : bytes);
       this.#queuedBytes += bytes.length;
@@ -454,7 +461,9 @@ export class AsyncChat extends Dispatcher {
    * async iterable, a `ReadableStream`. It is asked for more only as the peer
    * takes what it gave, and released when the connection ends. What it throws
    * goes to `handleError()`; if that does not close, what was pushed after it
-   * follows. Bytes and text are pushed as they are.
+   * follows. Bytes and text are pushed as they are. While 1,000 producers wait,
+   * a server hands out nothing of what arrives: see
+   * {@linkcode AsyncChat.readable}.
    *
    * @param producer The source.
    * @throws {TypeError} If it is none of these, or a stream that is locked.
@@ -473,6 +482,7 @@ export class AsyncChat extends Dispatcher {
       cancel(source);
       return;
     }
+    this.#inARow++;
     this.#queue.push(source);
     endpoint.onEnd = () => {
       if (this.#queuedBytes > 0) {
@@ -496,6 +506,7 @@ export class AsyncChat extends Dispatcher {
     const endpoint = connectionOf(this, "close when done");
     this.#begin();
     this.#closesWhenDone = true;
+    this.#forgetInput();
     this.#watch(endpoint);
   }
 
@@ -557,12 +568,26 @@ export class AsyncChat extends Dispatcher {
   /**
    * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
    * not while as many bytes as {@linkcode AsyncChat.highWaterMark} wait to be
-   * sent. What has arrived already is not handed out meanwhile, either.
-   * Override it to decide otherwise.
+   * sent, or 1,000 producers. What has arrived already is not handed out
+   * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
-    const isFull = this.bufferedAmount >= this.#highWaterMark;
-    return endpointOf(this)?.mayRead(isFull) ?? true;
+    return endpointOf(this)?.mayRead(this.#isFull) ?? true;
+  }
+
+  /** So much waits to be sent that a server takes nothing more in. */
+  get #isFull(): boolean {
+    return this.bufferedAmount >= this.#highWaterMark ||
+      this.#queue.length >= MOST_WAITING;
+  }
+
+  #mustPause(endpoint: Endpoint): boolean {
+    return this.#inARow >= MOST_IN_A_ROW || this.#isHeldBack(endpoint);
+  }
+
+  /** What has arrived waits for room. An override may want it all the same. */
+  #isHeldBack(endpoint: Endpoint): boolean {
+    return !endpoint.mayRead(this.#isFull) && !this.readable();
   }
 
   /** Goes on sending. */
@@ -625,37 +650,45 @@ export class AsyncChat extends Dispatcher {
     return endpoint;
   }
 
-  /** Asks to be woken when there is something to do. */
+  /** Asks to be woken as soon as there is something to do. */
   #watch(endpoint: Endpoint): void {
-    const { outbound } = endpoint;
-    if (outbound.failed) return;
+    if (endpoint.outbound.failed) return;
     if (this.bufferedAmount >= this.#highWaterMark) this.#wasFull = true;
-    let mark: number;
-    if (this.#failure !== null) mark = Infinity;
-    else if (this.#queue.length > 0) {
-      // What comes next depends on the source; what has arrived does not.
-      if (!this.#pulling) mark = Math.floor(this.acOutBufferSize / 2);
-      else if (this.#hasInput) mark = Math.floor(this.#highWaterMark / 2);
-      else return;
-    } else if (this.#closesWhenDone) {
-      if (endpoint.channel === null) return;
-      mark = 0;
-    } else if (this.#wasFull) mark = Math.floor(this.#highWaterMark / 2);
-    else return;
-    endpoint.notifyAt(mark, WOKEN);
+    const mark = this.#nextMark(endpoint);
+    if (mark >= 0) endpoint.notifyAt(mark, WOKEN);
+  }
+
+  /** At how many pending bytes there is something to do; -1 for never. */
+  #nextMark(endpoint: Endpoint): number {
+    if (this.#failure !== null) return Infinity;
+    const half = Math.floor(this.#highWaterMark / 2) - this.#queuedBytes;
+    let mark = -1;
+    if (this.#hasInput) {
+      if (!this.#isHeldBack(endpoint)) return Infinity;
+      if (this.#queue.length < MOST_WAITING) mark = half;
+    }
+    if (this.#wasFull && !this.#closesWhenDone) mark = Math.max(mark, half);
+    if (this.#queue.length === 0) {
+      if (!this.#closesWhenDone || endpoint.channel === null) return mark;
+      return Math.max(mark, 0);
+    }
+    // While a source is asked, what comes next depends on it.
+    if (this.#pulling) return mark;
+    return Math.max(mark, Math.floor(this.acOutBufferSize / 2));
   }
 
   /** Does what is to be done, of which there may be nothing. */
   #woken(): void | Promise<void> {
     const endpoint = this.#begin()!;
-    if (this.#hasInput && !endpoint.isFull) {
+    this.#inARow = 0;
+    if (this.#hasInput && !this.#isHeldBack(endpoint)) {
       this.#watch(endpoint);
       return this.#parse(endpoint);
     }
     if (this.#failure !== null) {
       const { error } = this.#failure;
       this.#failure = null;
-      this.#queue.shift();
+      this.#shift(endpoint);
       endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
       throw error;
     }
@@ -676,15 +709,19 @@ export class AsyncChat extends Dispatcher {
     const { outbound } = endpoint;
     while (this.#queue.length > 0 && !this.#pulling && !this.#failure) {
       if (endpoint.closed || outbound.failed) break;
-      const first = this.#queue[0]!;
+      const first = this.#queue.first!;
       if (first instanceof Uint8Array) {
-        this.#queue.shift();
+        this.#shift(endpoint);
         this.#queuedBytes -= first.length;
         endpoint.buffer(first);
-      } else if (outbound.pending >= this.acOutBufferSize) break;
+      } else if (
+        outbound.pending >= this.acOutBufferSize ||
+        this.#inARow >= MOST_IN_A_ROW
+      ) break;
       else this.#pull(endpoint, first);
       endpoint.reactor.sendSoon(endpoint);
     }
+    if (endpoint.closed) return;
     if (this.#endsWhenDone && this.#queue.length === 0) {
       this.#endsWhenDone = false;
       super.shutdownWrite();
@@ -692,14 +729,21 @@ export class AsyncChat extends Dispatcher {
     this.#watch(endpoint);
   }
 
+  /** Takes the first out of the queue: there may be room for another. */
+  #shift(endpoint: Endpoint): void {
+    this.#queue.shift();
+    if (this.#queue.length === MOST_WAITING - 1) endpoint.lookAgain();
+  }
+
   #pull(endpoint: Endpoint, source: Source): void {
+    this.#inARow++;
+    this.#pulling = true; // What it pushes meanwhile waits behind it.
     try {
       const piece = source.pull();
       if (!isPromise(piece)) {
         this.#give(endpoint, source, piece);
         return;
       }
-      this.#pulling = true;
       const { reactor } = endpoint;
       piece.then(
         (piece) => reactor.outside(() => this.#pulled(endpoint, source, piece)),
@@ -711,8 +755,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #pulled(endpoint: Endpoint, source: Source, piece: Piece): void {
-    if (this.#queue[0] !== source) return; // The connection ended meanwhile.
-    this.#pulling = false;
+    if (this.#queue.first !== source) return; // The connection ended meanwhile.
     try {
       this.#give(endpoint, source, piece);
     } catch (error) {
@@ -725,9 +768,10 @@ export class AsyncChat extends Dispatcher {
 
   /** Sends what a source gave. */
   #give(endpoint: Endpoint, source: Source, piece: Piece): void {
-    if (this.#queue[0] !== source) return; // It closed, or discarded itself.
+    if (this.#queue.first !== source) return; // It closed, or discarded itself.
+    this.#pulling = false;
     if (piece === null) {
-      this.#queue.shift();
+      this.#shift(endpoint);
       return;
     }
     const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
@@ -737,7 +781,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #giveUp(endpoint: Endpoint, source: Source, error: unknown): void {
-    if (this.#queue[0] !== source) return;
+    if (this.#queue.first !== source) return;
     this.#pulling = false;
     cancel(source);
     // It stays in the queue until that is told: nothing overtakes the error.
@@ -746,7 +790,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #cancelSources(): void {
-    const queue = this.#queue.splice(0);
+    const queue = this.#queue.takeAll();
     this.#queuedBytes = 0;
     this.#pulling = false;
     this.#failure = null;

@@ -776,8 +776,8 @@ export class Endpoint
       return;
     }
     this.#deadlines?.touch();
-    this.#stall?.touch();
     if (outbound.pending <= this.#drainAt) this.#drained();
+    this.#stall?.touch();
     // What was pending may have kept it from reading.
     if (!this.#wantsRead) this.lookAgain();
     if (this.#awaitsRoom) reactor.wake();
