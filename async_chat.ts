@@ -547,7 +547,8 @@ export class AsyncChat extends Dispatcher {
 
   /**
    * How many pushed bytes are many: a sender should stop at this number and
-   * wait for {@linkcode AsyncChat.handleDrain}. In bytes.
+   * wait for {@linkcode AsyncChat.handleDrain}. In bytes. A new number holds at
+   * once, for what waits already too.
    *
    * @default {65_536}
    */
@@ -556,6 +557,10 @@ export class AsyncChat extends Dispatcher {
   }
   set highWaterMark(bytes: number) {
     this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
+    const endpoint = this.#begin();
+    if (endpoint === null) return;
+    endpoint.lookAgain();
+    this.#watch(endpoint);
   }
 
   /**

@@ -1018,7 +1018,8 @@ export class DispatcherWithSend extends Dispatcher {
 
   /**
    * How many buffered bytes are many: a sender should stop at this number and
-   * wait for {@linkcode DispatcherWithSend.handleDrain}. In bytes.
+   * wait for {@linkcode DispatcherWithSend.handleDrain}. In bytes. A new number
+   * holds at once, for what is buffered already too.
    *
    * @default {65_536}
    */
@@ -1027,6 +1028,12 @@ export class DispatcherWithSend extends Dispatcher {
   }
   set highWaterMark(bytes: number) {
     this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
+    const endpoint = endpointOf(this);
+    if (endpoint === null) return;
+    endpoint.lookAgain();
+    if (this.bufferedAmount >= bytes || endpoint.awaitsDrain) {
+      endpoint.notifyAt(bytes / 2, DRAIN);
+    }
   }
 
   /**

@@ -784,7 +784,7 @@ export class Endpoint
     this.#awaitsRoom = false;
   }
 
-  /** Less is pending than before: has the loop ask again whether to read. */
+  /** There may be more room than before: has the loop ask again whether to read. */
   lookAgain(): void {
     if (this.asks) this.reactor.wake();
     else if (this.joined) this.reactor.queue(this);
@@ -917,6 +917,11 @@ export class Endpoint
     this.#drainDue = false;
     this.#onDrain = onDrain;
     if (this.outbound.pending <= amount) this.#drained();
+  }
+
+  /** What `notifyAt()` asked for is still to come. */
+  get awaitsDrain(): boolean {
+    return this.#drainAt >= 0;
   }
 
   #drained(): void {

@@ -170,6 +170,22 @@ export const LIMITS: Mutation[] = [
     filter: "not named while the peer takes something",
   },
   {
+    promise: "a highWaterMark that is raised has a full connection read",
+    file: "dispatcher.ts",
+    from: "    endpoint.lookAgain();\n    if (this.bufferedAmount >= bytes",
+    to: "    if (this.bufferedAmount >= bytes",
+    test: "tests/high_water_mark_test.ts",
+    filter: "that is raised lets",
+  },
+  {
+    promise: "a highWaterMark that is lowered still brings handleDrain()",
+    file: "dispatcher.ts",
+    from: "    if (this.bufferedAmount >= bytes || endpoint.awaitsDrain) {",
+    to: "    if (endpoint.awaitsDrain) {",
+    test: "tests/high_water_mark_test.ts",
+    filter: "that was lowered",
+  },
+  {
     promise: "input without a terminator is cut at maxLength",
     file: "async_chat.ts",
     from: "    if (room <= 0) {",
