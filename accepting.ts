@@ -49,14 +49,6 @@ export interface AcceptEvents {
   secure(channel: Channel): Promise<Channel>;
 }
 
-/** Connections that a listener of this library took. */
-const accepted = new WeakSet<Channel>();
-
-/** Tells whether a connection was accepted, rather than made from this side. */
-export function wasAccepted(channel: Channel): boolean {
-  return accepted.has(channel);
-}
-
 /** Accepts ahead of its owner. */
 export class Accepting {
   /** An accept is in flight, or will be when the pause is over. */
@@ -136,7 +128,6 @@ export class Accepting {
       this.#open++;
     }
     this.#waiting.shift();
-    accepted.add(channel);
     return channel;
   }
 

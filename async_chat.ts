@@ -11,7 +11,6 @@ import {
   Dispatcher,
   type DispatcherWithSendOptions,
   endpointOf,
-  keepsUp,
   markOf,
   selfDriven,
   type StartTlsOptions,
@@ -25,11 +24,16 @@ import {
   type Source,
   sourceOf,
 } from "./producer.ts";
+import { Queue } from "./queue.ts";
 import { isPromise } from "./reactor.ts";
 import { Terminator } from "./terminator.ts";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
+/** A server is given no more to do while so many producers wait, and pieces behind them. */
+const MOST_WAITING = 1_000;
+/** So often producers are taken or asked in a row: then others have their turns. */
+const MOST_IN_A_ROW = 256;
 
 const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
 let woken: (chat: AsyncChat) => unknown;
@@ -119,9 +123,12 @@ export class AsyncChat extends Dispatcher {
 
   // What is sent. Only a source keeps bytes in the queue: those that wait for
   // nothing but the peer are in the connection's hands.
-  readonly #queue: (Uint8Array | Source)[] = [];
+  readonly #queue = new Queue<Uint8Array | Source>();
   #queuedBytes = 0;
+  /** The source that comes first is being asked. */
   #pulling = false;
+  /** How often a source was taken or asked since the last event. */
+  #inARow = 0;
   #failure: { error: unknown } | null = null;
   #closesWhenDone = false;
   #endsWhenDone = false;
@@ -245,7 +252,7 @@ export class AsyncChat extends Dispatcher {
     const endpoint = this.#begin();
     if (!this.#isDue && this.#at >= this.#size) {
       const data = this.#receive();
-      if (data.length === 0) return;
+      if (data.length === 0 || this.#closesWhenDone) return;
       this.#hold(data);
     }
     return this.#parse(endpoint!);
@@ -303,9 +310,8 @@ export class AsyncChat extends Dispatcher {
   #parse(endpoint: Endpoint): void | Promise<void> {
     try {
       while (!endpoint.closed) {
-        if (this.#closesWhenDone) this.#forgetInput();
-        if (endpoint.isFull && this.#hasInput) {
-          this.#watch(endpoint); // To go on when there is room for answers.
+        if (this.#hasInput && this.#mustPause(endpoint)) {
+          this.#watch(endpoint); // To go on.
           return;
         }
         let result: unknown;
@@ -389,7 +395,7 @@ export class AsyncChat extends Dispatcher {
       const result = this.collectIncomingData(view(data, start, stop));
       if (!isFound || isPromise(result) || endpoint.closed) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
-        this.#data === data && !this.#closesWhenDone;
+        this.#data === data;
       if (!isAsBefore) return;
     }
     this.#at = end;
@@ -443,7 +449,7 @@ export class AsyncChat extends Dispatcher {
     checkBytes("data", bytes);
     const endpoint = this.#pushable();
     if (this.#queue.length === 0) endpoint.buffer(bytes);
-    else {
+    else if (bytes.length > 0) {
       // What goes out later must not change meanwhile.
       this.#queue.push(bytes === data ? bytes.slice() : bytes);
       this.#queuedBytes += bytes.length;
@@ -457,7 +463,9 @@ export class AsyncChat extends Dispatcher {
    * async iterable, a `ReadableStream`. It is asked for more only as the peer
    * takes what it gave, and released when the connection ends. What it throws
    * goes to `handleError()`; if that does not close, what was pushed after it
-   * follows. Bytes and text are pushed as they are.
+   * follows. Bytes and text are pushed as they are. While 1,000 producers wait,
+   * a server hands out nothing of what arrives: see
+   * {@linkcode AsyncChat.readable}.
    *
    * @param producer The source.
    * @throws {TypeError} If it is none of these, or a stream that is locked.
@@ -476,6 +484,7 @@ export class AsyncChat extends Dispatcher {
       cancel(source);
       return;
     }
+    this.#inARow++;
     this.#queue.push(source);
     endpoint.onEnd = () => {
       if (this.#queuedBytes > 0) {
@@ -499,6 +508,7 @@ export class AsyncChat extends Dispatcher {
     const endpoint = connectionOf(this, "close when done");
     this.#begin();
     this.#closesWhenDone = true;
+    this.#forgetInput();
     this.#watch(endpoint);
   }
 
@@ -539,7 +549,8 @@ export class AsyncChat extends Dispatcher {
 
   /**
    * How many pushed bytes are many: a sender should stop at this number and
-   * wait for {@linkcode AsyncChat.handleDrain}. In bytes.
+   * wait for {@linkcode AsyncChat.handleDrain}. In bytes. A new number holds at
+   * once, for what waits already too.
    *
    * @default {65_536}
    */
@@ -548,6 +559,10 @@ export class AsyncChat extends Dispatcher {
   }
   set highWaterMark(bytes: number) {
     this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
+    const endpoint = this.#begin();
+    if (endpoint === null) return;
+    endpoint.lookAgain();
+    this.#watch(endpoint);
   }
 
   /**
@@ -558,13 +573,28 @@ export class AsyncChat extends Dispatcher {
   handleDrain(): void | Promise<void> {}
 
   /**
-   * Whether to read: of a client that was accepted, not while as many bytes as
-   * {@linkcode AsyncChat.highWaterMark} wait to be sent to it. What has arrived
-   * already is not handed out either: one that asks and never takes the answers
-   * costs no more memory than that.
+   * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
+   * not while as many bytes as {@linkcode AsyncChat.highWaterMark} wait to be
+   * sent, or 1,000 producers. What has arrived already is not handed out
+   * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
-    return keepsUp(this);
+    return endpointOf(this)?.mayRead(this.#isFull) ?? true;
+  }
+
+  /** So much waits to be sent that a server takes nothing more in. */
+  get #isFull(): boolean {
+    return this.bufferedAmount >= this.#highWaterMark ||
+      this.#queue.length >= MOST_WAITING;
+  }
+
+  #mustPause(endpoint: Endpoint): boolean {
+    return this.#inARow >= MOST_IN_A_ROW || this.#isHeldBack(endpoint);
+  }
+
+  /** What has arrived waits for room. An override may want it all the same. */
+  #isHeldBack(endpoint: Endpoint): boolean {
+    return !endpoint.mayRead(this.#isFull) && !this.readable();
   }
 
   /** Goes on sending. */
@@ -627,37 +657,45 @@ export class AsyncChat extends Dispatcher {
     return endpoint;
   }
 
-  /** Asks to be woken when there is something to do. */
+  /** Asks to be woken as soon as there is something to do. */
   #watch(endpoint: Endpoint): void {
-    const { outbound } = endpoint;
-    if (outbound.failed) return;
+    if (endpoint.outbound.failed) return;
     if (this.bufferedAmount >= this.#highWaterMark) this.#wasFull = true;
-    let mark: number;
-    if (this.#failure !== null) mark = Infinity;
-    else if (this.#queue.length > 0) {
-      // What comes next depends on the source; what has arrived does not.
-      if (!this.#pulling) mark = Math.floor(this.acOutBufferSize / 2);
-      else if (this.#hasInput) mark = Math.floor(this.#highWaterMark / 2);
-      else return;
-    } else if (this.#closesWhenDone) {
-      if (endpoint.channel === null) return;
-      mark = 0;
-    } else if (this.#wasFull) mark = Math.floor(this.#highWaterMark / 2);
-    else return;
-    endpoint.notifyAt(mark, WOKEN);
+    const mark = this.#nextMark(endpoint);
+    if (mark >= 0) endpoint.notifyAt(mark, WOKEN);
+  }
+
+  /** At how many pending bytes there is something to do; -1 for never. */
+  #nextMark(endpoint: Endpoint): number {
+    if (this.#failure !== null) return Infinity;
+    const half = Math.floor(this.#highWaterMark / 2) - this.#queuedBytes;
+    let mark = -1;
+    if (this.#hasInput) {
+      if (!this.#isHeldBack(endpoint)) return Infinity;
+      if (this.#queue.length < MOST_WAITING) mark = half;
+    }
+    if (this.#wasFull && !this.#closesWhenDone) mark = Math.max(mark, half);
+    if (this.#queue.length === 0) {
+      if (!this.#closesWhenDone || endpoint.channel === null) return mark;
+      return Math.max(mark, 0);
+    }
+    // While a source is asked, what comes next depends on it.
+    if (this.#pulling) return mark;
+    return Math.max(mark, Math.floor(this.acOutBufferSize / 2));
   }
 
   /** Does what is to be done, of which there may be nothing. */
   #woken(): void | Promise<void> {
     const endpoint = this.#begin()!;
-    if (this.#hasInput && !endpoint.isFull) {
+    this.#inARow = 0;
+    if (this.#hasInput && !this.#isHeldBack(endpoint)) {
       this.#watch(endpoint);
       return this.#parse(endpoint);
     }
     if (this.#failure !== null) {
       const { error } = this.#failure;
       this.#failure = null;
-      this.#queue.shift();
+      this.#shift(endpoint);
       endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
       throw error;
     }
@@ -678,15 +716,19 @@ export class AsyncChat extends Dispatcher {
     const { outbound } = endpoint;
     while (this.#queue.length > 0 && !this.#pulling && !this.#failure) {
       if (endpoint.closed || outbound.failed) break;
-      const first = this.#queue[0]!;
+      const first = this.#queue.first!;
       if (first instanceof Uint8Array) {
-        this.#queue.shift();
+        this.#shift(endpoint);
         this.#queuedBytes -= first.length;
         endpoint.buffer(first);
-      } else if (outbound.pending >= this.acOutBufferSize) break;
+      } else if (
+        outbound.pending >= this.acOutBufferSize ||
+        this.#inARow >= MOST_IN_A_ROW
+      ) break;
       else this.#pull(endpoint, first);
       endpoint.reactor.sendSoon(endpoint);
     }
+    if (endpoint.closed) return;
     if (this.#endsWhenDone && this.#queue.length === 0) {
       this.#endsWhenDone = false;
       super.shutdownWrite();
@@ -694,14 +736,21 @@ export class AsyncChat extends Dispatcher {
     this.#watch(endpoint);
   }
 
+  /** Takes the first out of the queue: there may be room for another. */
+  #shift(endpoint: Endpoint): void {
+    this.#queue.shift();
+    if (this.#queue.length === MOST_WAITING - 1) endpoint.lookAgain();
+  }
+
   #pull(endpoint: Endpoint, source: Source): void {
+    this.#inARow++;
+    this.#pulling = true; // What it pushes meanwhile waits behind it.
     try {
       const piece = source.pull();
       if (!isPromise(piece)) {
         this.#give(endpoint, source, piece);
         return;
       }
-      this.#pulling = true;
       const { reactor } = endpoint;
       piece.then(
         (piece) => reactor.outside(() => this.#pulled(endpoint, source, piece)),
@@ -713,8 +762,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #pulled(endpoint: Endpoint, source: Source, piece: Piece): void {
-    if (this.#queue[0] !== source) return; // The connection ended meanwhile.
-    this.#pulling = false;
+    if (this.#queue.first !== source) return; // The connection ended meanwhile.
     try {
       this.#give(endpoint, source, piece);
     } catch (error) {
@@ -727,9 +775,10 @@ export class AsyncChat extends Dispatcher {
 
   /** Sends what a source gave. */
   #give(endpoint: Endpoint, source: Source, piece: Piece): void {
-    if (this.#queue[0] !== source) return; // It closed, or discarded itself.
+    if (this.#queue.first !== source) return; // It closed, or discarded itself.
+    this.#pulling = false;
     if (piece === null) {
-      this.#queue.shift();
+      this.#shift(endpoint);
       return;
     }
     const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
@@ -739,7 +788,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #giveUp(endpoint: Endpoint, source: Source, error: unknown): void {
-    if (this.#queue[0] !== source) return;
+    if (this.#queue.first !== source) return;
     this.#pulling = false;
     cancel(source);
     // It stays in the queue until that is told: nothing overtakes the error.
@@ -748,7 +797,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #cancelSources(): void {
-    const queue = this.#queue.splice(0);
+    const queue = this.#queue.takeAll();
     this.#queuedBytes = 0;
     this.#pulling = false;
     this.#failure = null;

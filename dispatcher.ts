@@ -28,6 +28,7 @@ import {
   type EndpointOptions,
   type Interest,
   type Owner,
+  type Role,
 } from "./endpoint.ts";
 import type { CloseWatch, Hook } from "./hooks.ts";
 import {
@@ -86,6 +87,22 @@ export interface DispatcherOptions {
    * @default {false}
    */
   allowHalfOpen?: boolean;
+  /**
+   * Which side of the conversation this one is, for classes that buffer what
+   * they send ({@linkcode DispatcherWithSend}, {@linkcode AsyncChat}). A
+   * `"server"` is not read while {@linkcode
+   * DispatcherWithSendOptions.highWaterMark} bytes wait to be sent: a peer that
+   * asks and never takes the answers costs no more memory than that. A
+   * `"client"` is always read: one that sends many requests before it takes the
+   * answers would wait for ever for a server that does the same.
+   *
+   * A connection that was not read for five seconds for that reason, while its
+   * peer took nothing, is warned of once.
+   *
+   * @default {`"client"` for what `connect()` makes; else `"server"`: for what
+   * a listener accepted, in a wrapper or not, and for channels from elsewhere}
+   */
+  role?: "server" | "client";
   /**
    * How long, in milliseconds, a connection may stand without anything being
    * read or written, before {@linkcode Dispatcher.handleTimeout} runs. The time
@@ -1114,7 +1131,8 @@ export class DispatcherWithSend extends Dispatcher {
 
   /**
    * How many buffered bytes are many: a sender should stop at this number and
-   * wait for {@linkcode DispatcherWithSend.handleDrain}. In bytes.
+   * wait for {@linkcode DispatcherWithSend.handleDrain}. In bytes. A new number
+   * holds at once, for what is buffered already too.
    *
    * @default {65_536}
    */
@@ -1123,6 +1141,12 @@ export class DispatcherWithSend extends Dispatcher {
   }
   set highWaterMark(bytes: number) {
     this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
+    const endpoint = endpointOf(this);
+    if (endpoint === null) return;
+    endpoint.lookAgain();
+    if (this.bufferedAmount >= bytes || endpoint.awaitsDrain) {
+      endpoint.notifyAt(bytes / 2, DRAIN);
+    }
   }
 
   /**
@@ -1157,12 +1181,13 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /**
-   * Whether to read: of a client that was accepted, not while as many bytes as
-   * {@linkcode DispatcherWithSend.highWaterMark} wait to be sent to it. One that
-   * asks and never takes the answers costs no more memory than that.
+   * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
+   * not while as many bytes as {@linkcode DispatcherWithSend.highWaterMark} wait
+   * to be sent. Override it to decide otherwise.
    */
   override readable(): boolean {
-    return keepsUp(this);
+    const isFull = this.bufferedAmount >= this.#highWaterMark;
+    return endpointOf(this)?.mayRead(isFull) ?? true;
   }
 
   /** Whether there is something to send, or a connection to wait for. */
@@ -1184,14 +1209,6 @@ export class DispatcherWithSend extends Dispatcher {
 
 const DRAIN: Hook = (pollable) =>
   (pollable as DispatcherWithSend).handleDrain();
-
-/** Whether a peer takes what it is sent, so that more may be taken from it. */
-export function keepsUp(
-  dispatcher: Dispatcher & { bufferedAmount: number; highWaterMark: number },
-): boolean {
-  const { bufferedAmount, highWaterMark } = dispatcher;
-  return bufferedAmount < highWaterMark || !endpointOf(dispatcher)?.isAccepted;
-}
 
 /** Checks the high water mark among the options. */
 export function markOf(options: DispatcherWithSendOptions): number {
@@ -1254,7 +1271,9 @@ function shared(interest: Interest): Interest {
 }
 
 /** What every connection of a dispatcher begins with. */
-type Life = Required<Omit<DispatcherOptions, "map">>;
+type Life = Required<Omit<DispatcherOptions, "map" | "role">> & {
+  role: Role | undefined;
+};
 
 /** What a socket was made with, and the host that it is to be connected to. */
 interface NamedOptions extends SocketOptions {
@@ -1266,6 +1285,7 @@ const NO_OPTIONS: NamedOptions = {};
 const DEFAULT_LIFE: Life = {
   linger: 5_000,
   allowHalfOpen: false,
+  role: undefined,
   idleTimeout: Infinity,
   lifetime: Infinity,
 };
@@ -1288,15 +1308,20 @@ function endpointOptions(life: Life, options: SocketOptions): EndpointOptions {
 function lifeOf(options: DispatcherOptions): Life {
   const { linger = DEFAULT_LIFE.linger } = options;
   const { allowHalfOpen = DEFAULT_LIFE.allowHalfOpen } = options;
-  const { idleTimeout = Infinity, lifetime = Infinity } = options;
+  const { role, idleTimeout = Infinity, lifetime = Infinity } = options;
   const isDefault = linger === DEFAULT_LIFE.linger && allowHalfOpen === false &&
-    idleTimeout === Infinity && lifetime === Infinity;
+    role === undefined && idleTimeout === Infinity && lifetime === Infinity;
   if (isDefault) return DEFAULT_LIFE;
   checkMilliseconds("linger", linger);
   checkBoolean("allowHalfOpen", allowHalfOpen);
   checkMilliseconds("idleTimeout", idleTimeout, { min: SHORTEST_TIMEOUT });
   checkMilliseconds("lifetime", lifetime, { min: SHORTEST_TIMEOUT });
-  return { linger, allowHalfOpen, idleTimeout, lifetime };
+  if (role !== undefined && role !== "server" && role !== "client") {
+    throw new TypeError(
+      `role must be "server" or "client", got ${showValue(role)}`,
+    );
+  }
+  return { linger, allowHalfOpen, role, idleTimeout, lifetime };
 }
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];

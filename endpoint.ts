@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type AcceptEvents, Accepting, wasAccepted } from "./accepting.ts";
+import { type AcceptEvents, Accepting } from "./accepting.ts";
 import {
   type Acceptor,
   asChannel,
@@ -31,6 +31,7 @@ import {
   type Pollable,
   type Reactor,
 } from "./reactor.ts";
+import { LONGEST_STALL, Stall } from "./stall.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
 import { inheritClose } from "./watch_close.ts";
 
@@ -70,6 +71,13 @@ export interface Interest {
   pacesItself: boolean;
 }
 
+/**
+ * Which side of a conversation a connection is. The server is not read while
+ * too much waits to be sent; a client always is, as two ends that do so would
+ * wait for one another.
+ */
+export type Role = "server" | "client";
+
 /** How a connect ended. */
 type Outcome = { channel: Channel } | { error: unknown };
 
@@ -83,6 +91,8 @@ export interface EndpointOptions {
   handshakeTimeout: number;
   /** Writing goes on after the peer's end of the stream. */
   allowHalfOpen: boolean;
+  /** Without one, what this side connects is a client, everything else a server. */
+  role: Role | undefined;
   /** How long nothing may be read or written, in ms. */
   idleTimeout: number;
   /** How long the connection may last, in ms. */
@@ -145,8 +155,6 @@ export class Endpoint
   channel: Channel | null = null;
   acceptor: Acceptor | null = null;
   accepting: Accepting | null = null;
-  /** The connection was accepted: its peer came by itself. */
-  isAccepted = false;
   /** Why this side gave the connection up, if it did. */
   givenUp: Error | null = null;
   /** A broken write is no news while what the peer sent waits for a reader. */
@@ -197,6 +205,9 @@ export class Endpoint
   #due: (() => void)[] | null = null;
   #deadlines: Deadlines | null = null;
   #isShutDown = false;
+  #role: Role;
+  /** Made when the connection is held back for the first time. */
+  #stall: Stall | null = null;
   /** The end of the peer's stream was told, and writing goes on. */
   #endTold = false;
   #writeEnded = false;
@@ -213,6 +224,7 @@ export class Endpoint
     this.reactor = reactor;
     this.#timers = timers;
     this.#options = options;
+    this.#role = options.role ?? "server";
     this.outbound = new Outbound(this);
   }
 
@@ -307,7 +319,6 @@ export class Endpoint
   adopt(channel: Channel): void {
     this.phase = "connected";
     this.addr = channel.remoteAddr ?? null;
-    this.isAccepted = wasAccepted(channel);
     this.#attach(channel);
     this.#startDeadlines();
   }
@@ -365,6 +376,7 @@ export class Endpoint
     tls: TlsOptions | undefined,
   ): void {
     this.phase = "connecting";
+    this.#role = this.#options.role ?? "client";
     this.addr = address;
     const attempt = this.#attempt = new AbortController();
     const { signal } = attempt;
@@ -658,6 +670,27 @@ export class Endpoint
       !this.pollable.readable();
   }
 
+  /** Whether to read, where `isFull` tells that much waits to be sent. */
+  mayRead(isFull: boolean): boolean {
+    const isHeldBack = isFull && this.#role === "server";
+    if (isHeldBack) this.#stall ??= this.#watchStall();
+    this.#stall?.set(isHeldBack);
+    return !isHeldBack;
+  }
+
+  #watchStall(): Stall {
+    return new Stall(this.reactor.timers, this.timers, () => {
+      // It may not have been asked since its peer took what was waiting.
+      if (this.pollable.readable()) return false;
+      this.warn(
+        `was not read for ${LONGEST_STALL} ms, as much waits to be sent and ` +
+          "its peer takes nothing. Where this side is the client, give it the " +
+          'option role: "client"',
+      );
+      return true;
+    });
+  }
+
   startSending(): void {
     this.outbound.start();
   }
@@ -884,13 +917,14 @@ export class Endpoint
     }
     this.#deadlines?.touch();
     if (outbound.pending <= this.#drainAt) this.#drained();
+    this.#stall?.touch();
     // What was pending may have kept it from reading.
     if (!this.#wantsRead) this.lookAgain();
     if (this.#awaitsRoom) reactor.notice();
     this.#awaitsRoom = false;
   }
 
-  /** Less is pending than before: has the loop ask again whether to read. */
+  /** There may be more room than before: has the loop ask again whether to read. */
   lookAgain(): void {
     if (this.asks) this.reactor.notice();
     else if (this.joined) this.reactor.queue(this);
@@ -1028,6 +1062,11 @@ export class Endpoint
     this.#drainDue = false;
     this.#onDrain = onDrain;
     if (this.outbound.pending <= amount) this.#drained();
+  }
+
+  /** What `notifyAt()` asked for is still to come. */
+  get awaitsDrain(): boolean {
+    return this.#drainAt >= 0;
   }
 
   #drained(): void {

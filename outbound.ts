@@ -6,6 +6,7 @@
  */
 
 import { type Channel, promiseOf } from "./channel.ts";
+import { Queue } from "./queue.ts";
 
 const SMALLEST_BUFFER = 1024;
 /** What is gathered for the next write while one is in flight. */
@@ -72,7 +73,7 @@ export class Outbound {
   #start = 0;
   #end = 0;
   /** … these. An idle or prompt connection has none. */
-  #rest: Chunk[] | null = null;
+  #rest: Queue<Chunk> | null = null;
   #writing = false;
   /** Where in its buffer the write in flight ends. */
   #writingTo = 0;
@@ -132,8 +133,8 @@ export class Outbound {
 
   #appendToRest(data: Uint8Array): void {
     const { length } = data;
-    const rest = this.#rest ??= [];
-    let tail = rest.at(-1);
+    const rest = this.#rest ??= new Queue();
+    let tail = rest.last;
     if (tail === undefined || tail.buffer.length - tail.end < length) {
       tail = { buffer: takeBuffer(Math.max(length, GATHER_BUFFER)), end: 0 };
       rest.push(tail);

@@ -137,8 +137,6 @@ const MANY = 96;
 const FEW = 32;
 /** How long those others are waited for, in ms. */
 const WAIT_FOR_OTHERS = 1;
-/** The place of an entry that waits for its first pass. */
-const NEWCOMER = -2;
 /** How many waits in a row may do without a turn of the runtime. */
 const WAITS_PER_TURN = 32;
 /**
@@ -172,7 +170,8 @@ export class Reactor {
   /** Those whose predicates are asked. */
   readonly predicates = new PredicateList();
 
-  #fresh: Entry[] = [];
+  /** Those that wait for their first pass. */
+  readonly #fresh = new Set<Entry>();
   #ready: Entry[] = [];
   #writers: Entry[] = [];
   /** What is asked of the system waits until all hooks or predicates have run. */
@@ -218,11 +217,8 @@ export class Reactor {
     entry.joined = true;
     this.members.set(entry.pollable, entry);
     // It may have left and come back before its first pass: to the end.
-    if (entry.place === NEWCOMER) {
-      this.#fresh.splice(this.#fresh.indexOf(entry), 1);
-    }
-    entry.place = NEWCOMER;
-    this.#fresh.push(entry);
+    this.#fresh.delete(entry);
+    this.#fresh.add(entry);
     this.activity++;
     this.#resumeWait();
   }
@@ -240,7 +236,7 @@ export class Reactor {
   /** Drops what the lists hold of an entry that moves to another map. */
   forget(entry: Entry): void {
     const isOther = (other: Entry) => other !== entry;
-    this.#fresh = this.#fresh.filter(isOther);
+    this.#fresh.delete(entry);
     this.#ready = this.#ready.filter(isOther);
     this.#writers = this.#writers.filter(isOther);
     this.#readers = this.#readers.filter(isOther);
@@ -439,7 +435,7 @@ export class Reactor {
   }
 
   get #hasWork(): boolean {
-    const { length: newcomers } = this.#fresh;
+    const { size: newcomers } = this.#fresh;
     return this.#ready.length + this.#writers.length + newcomers > 0;
   }
 
@@ -452,7 +448,7 @@ export class Reactor {
   }
 
   #ask(timeout: number): void {
-    if (this.#fresh.length > 0) this.#enter();
+    if (this.#fresh.size > 0) this.#enter();
     this.#gathers = true;
     try {
       this.predicates.ask();
@@ -463,10 +459,10 @@ export class Reactor {
 
   #enter(): void {
     // Who joins meanwhile has the next pass, or this one might never end.
-    for (let left = this.#fresh.length; left > 0; left--) {
-      const entry = this.#fresh.shift();
-      if (entry === undefined) return;
-      entry.place = -1;
+    let left = this.#fresh.size;
+    for (const entry of this.#fresh) {
+      if (left-- === 0) return;
+      this.#fresh.delete(entry);
       if (!this.#has(entry)) continue;
       for (const tell of this.onEnter) tell(entry);
       if (!this.#isEntering(entry)) continue;
@@ -477,7 +473,7 @@ export class Reactor {
 
   /** What ran meanwhile may have had it leave, or come back as a newcomer. */
   #isEntering(entry: Entry): boolean {
-    return this.#has(entry) && entry.place !== NEWCOMER;
+    return this.#has(entry) && !this.#fresh.has(entry);
   }
 
   /** Lists may still hold those that closed, left or moved to another map. */

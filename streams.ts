@@ -52,6 +52,10 @@ export interface ChannelStreams {
  * side aborts or cancels without saying why is a disconnect, which ends in
  * `handleClose()`; every other error goes to `handleError()`.
  *
+ * A filter, such as a child process, may answer before it has taken all that it
+ * is sent. A class that buffers what it sends then needs the
+ * {@linkcode DispatcherOptions.role} `"client"`, to take the answers meanwhile.
+ *
  * @param streams The readable, the writable, or both.
  * @returns The channel, for the constructor of a dispatcher.
  * @throws {TypeError} If there is neither, one is no stream, or one is locked.

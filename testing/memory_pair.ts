@@ -7,6 +7,7 @@
 
 import { checkBytes, checkInteger, checkOptions } from "../arguments.ts";
 import type { Channel } from "../channel.ts";
+import { Queue } from "../queue.ts";
 
 /** Options of {@linkcode memoryPair}. */
 export interface MemoryPairOptions {
@@ -86,7 +87,9 @@ interface Writer {
 class MemoryPipe {
   readonly #capacity: number;
   readonly #piece: number;
-  readonly #waiting: Uint8Array[] = [];
+  readonly #waiting = new Queue<Uint8Array>();
+  /** How many bytes of the first that waits were read. */
+  #taken = 0;
   #bytes = 0;
   #reader: Reader | null = null;
   #writer: Writer | null = null;
@@ -147,13 +150,16 @@ class MemoryPipe {
     const most = Math.min(target.length, this.#piece, this.#bytes);
     let length = 0;
     while (length < most) {
-      const [first] = this.#waiting as [Uint8Array];
-      const part = first.subarray(0, most - length);
+      const first = this.#waiting.first!;
+      const end = this.#taken + most - length;
+      const part = first.subarray(this.#taken, end);
       target.set(part, length);
       length += part.length;
       this.#bytes -= part.length;
-      if (part.length === first.length) this.#waiting.shift();
-      else this.#waiting[0] = first.subarray(part.length);
+      this.#taken += part.length;
+      if (this.#taken < first.length) continue;
+      this.#waiting.shift();
+      this.#taken = 0;
     }
     if (this.#writer !== null) this.#move();
     return length;
@@ -168,7 +174,8 @@ class MemoryPipe {
   /** Nothing more is read. */
   break(): void {
     this.#isBroken = true;
-    this.#bytes = this.#waiting.length = 0;
+    this.#waiting.takeAll();
+    this.#bytes = this.#taken = 0;
     this.#writer?.reject(new Deno.errors.BrokenPipe("Broken pipe"));
     this.#writer = null;
   }

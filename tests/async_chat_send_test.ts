@@ -8,7 +8,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { AsyncChat, type Channel, loop } from "../mod.ts";
-import { arrive, block, talk, Talker, Valve } from "./chats.ts";
+import { arrive, block, countTurns, talk, Talker, Valve } from "./chats.ts";
 import {
   FakeChannel,
   FakeNetwork,
@@ -31,19 +31,6 @@ function connecting<T extends Talker = Talker>(
   chat.createSocket();
   chat.connect({ port: 7 });
   return { network, map, channel, chat };
-}
-
-/** How many passes of a loop do not wait while ten are to wait. */
-async function countTurns(map: TestMap, clock: MockClock): Promise<number> {
-  watch(loop({ map, timeout: 100 }));
-  await clock.advance(50);
-  let count = 0;
-  clock.setImmediate = (callback) => {
-    count++;
-    setImmediate(callback);
-  };
-  for (let i = 0; i < 50; i++) await clock.advance(20);
-  return count;
 }
 
 // push()

@@ -1,7 +1,13 @@
 /** Conversations that write down what happens to them, for the tests of AsyncChat. */
 
-import { AsyncChat, type AsyncChatOptions, type Channel } from "../mod.ts";
-import { FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
+import {
+  AsyncChat,
+  type AsyncChatOptions,
+  type Channel,
+  loop,
+} from "../mod.ts";
+import type { MockClock } from "../testing.ts";
+import { FakeChannel, loopToEnd, passes, quietMap, watch } from "./fakes.ts";
 import { bytes, type TestMap, text } from "./support.ts";
 
 /** What {@linkcode AsyncChat.setTerminator} takes. */
@@ -140,4 +146,20 @@ export class Valve {
 /** `length` times the same byte. */
 export function block(length: number, fill = "x"): Uint8Array {
   return new Uint8Array(length).fill(bytes(fill)[0]!);
+}
+
+/** How many passes of a loop do not wait while ten are to wait. */
+export async function countTurns(
+  map: TestMap,
+  clock: MockClock,
+): Promise<number> {
+  watch(loop({ map, timeout: 100 }));
+  await clock.advance(50);
+  let count = 0;
+  clock.setImmediate = (callback) => {
+    count++;
+    setImmediate(callback);
+  };
+  for (let i = 0; i < 50; i++) await clock.advance(20);
+  return count;
 }

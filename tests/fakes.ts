@@ -48,6 +48,11 @@ export class FakeChannel implements Channel {
     return this.writes.map(text).join("");
   }
 
+  /** How many bytes were written. */
+  get written(): number {
+    return this.writes.reduce((sum, { length }) => sum + length, 0);
+  }
+
   /** How many things were pushed and not yet read. */
   get unread(): number {
     return this.#incoming.length;

@@ -207,6 +207,19 @@ Deno.test("Dispatcher is not asked while the promise of a hook is pending, howev
   slow.close();
 });
 
+Deno.test("Dispatcher that leaves and comes back before its first pass is asked last", async () => {
+  const map = quietMap();
+  const asked: string[] = [];
+  const [first, ...others] = ["a", "b", "c"].map((id) =>
+    new Told(map, new FakeChannel(), asked, id)
+  );
+  first!.delChannel();
+  first!.addChannel();
+  await passes(map, 1);
+  assertEquals(asked, ["br", "bw", "cr", "cw", "ar", "aw"]);
+  for (const told of [first!, ...others]) told.abort();
+});
+
 Deno.test("Dispatchers of all kinds are asked once in each pass, in their order, whatever happens", async () => {
   const random = randomFrom(newSeed());
   const pick = (below: number) => Math.floor(random() * below);

@@ -445,10 +445,10 @@ export const HOOKS: Mutation[] = [
   {
     promise: "who comes back before its first pass is asked last",
     file: "reactor.ts",
-    from: "if (entry.place === NEWCOMER) {",
-    to: "if (entry.place > 0) {",
+    from: "    this.#fresh.delete(entry);\n    this.#fresh.add(entry);",
+    to: "    this.#fresh.add(entry);",
     test: "tests/predicates_test.ts",
-    filter: "whatever happens",
+    filter: "before its first pass",
   },
   {
     promise: "hooks run together, and then what they ask of the system",

@@ -52,8 +52,8 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "a client that takes nothing is not read",
     file: "dispatcher.ts",
-    from: "return bufferedAmount < highWaterMark ||",
-    to: "return bufferedAmount < 10 * highWaterMark ||",
+    from: "const isFull = this.bufferedAmount >= this.#highWaterMark;",
+    to: "const isFull = this.bufferedAmount >= 10 * this.#highWaterMark;",
   },
   {
     ...BULK,

@@ -98,8 +98,8 @@ export const SOAKED: Mutation[] = [
   {
     promise: "closeWhenDone() in the midst of a message is its end",
     file: "async_chat.ts",
-    from: "this.#data === data && !this.#closesWhenDone;",
-    to: "this.#data === data;",
+    from: "    this.#closesWhenDone = true;\n    this.#forgetInput();\n",
+    to: "    this.#closesWhenDone = true;\n",
     test: "tests/async_chat_send_test.ts",
     filter: "hands out no terminator",
   },

@@ -1,0 +1,73 @@
+import { assertEquals, assertLess } from "@std/assert";
+import { Queue } from "../queue.ts";
+import { newSeed, randomFrom } from "./fakes.ts";
+
+Deno.test("Queue gives items back in the order in which they came", () => {
+  const queue = new Queue<number>();
+  for (let i = 0; i < 100; i++) queue.push(i);
+  assertEquals([queue.length, queue.first, queue.last], [100, 0, 99]);
+  for (let i = 0; i < 100; i++) assertEquals(queue.shift(), i);
+  assertEquals([queue.length, queue.first, queue.last], [
+    0,
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("Queue.shift() of an empty one gives nothing, again and again", () => {
+  const queue = new Queue<string>();
+  assertEquals(queue.shift(), undefined);
+  queue.push("a");
+  assertEquals([queue.shift(), queue.shift(), queue.shift()], [
+    "a",
+    undefined,
+    undefined,
+  ]);
+  queue.push("b");
+  assertEquals([queue.length, queue.first, queue.last], [1, "b", "b"]);
+});
+
+Deno.test("Queue.takeAll() gives what waits, and leaves nothing", () => {
+  const queue = new Queue<number>();
+  for (let i = 0; i < 50; i++) queue.push(i);
+  for (let i = 0; i < 40; i++) queue.shift();
+  assertEquals(queue.takeAll(), [40, 41, 42, 43, 44, 45, 46, 47, 48, 49]);
+  assertEquals([queue.length, queue.takeAll()], [0, []]);
+});
+
+Deno.test("Queue does what an array does, whatever comes and goes", () => {
+  const random = randomFrom(newSeed());
+  const queue = new Queue<number>();
+  const array: number[] = [];
+  let next = 0;
+  for (let round = 0; round < 200; round++) {
+    for (let left = random() * 100; left > 0; left--) {
+      queue.push(next);
+      array.push(next++);
+    }
+    for (let left = random() * 100; left > 0; left--) {
+      assertEquals(queue.shift(), array.shift());
+    }
+    assertEquals(queue.length, array.length);
+    assertEquals([queue.first, queue.last], [array[0], array.at(-1)]);
+  }
+  assertEquals(queue.takeAll(), array);
+});
+
+/** What an item costs, in ms, where `count` of them wait: the best of five. */
+function costOfItem(count: number): number {
+  const times = Array.from({ length: 5 }, () => {
+    const queue = new Queue<number>();
+    const start = performance.now();
+    for (let i = 0; i < count; i++) queue.push(i);
+    while (queue.length > 0) queue.shift();
+    return performance.now() - start;
+  });
+  return Math.min(...times) / count;
+}
+
+Deno.test("Queue.shift() costs no more where 40 times as many items wait", () => {
+  costOfItem(10_000);
+  // With Array.shift() it is some hundred times as much.
+  assertLess(costOfItem(400_000), 20 * costOfItem(10_000));
+});
