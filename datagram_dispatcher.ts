@@ -255,7 +255,7 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} If there is a socket already.
    */
   override createSocket(options: SocketOptions = {}): void {
-    checkOptions(options);
+    checkOptions(options, ": createSocket() needs none for datagrams");
     const [option] = Object.keys(options);
     if (option !== undefined) {
       throw new TypeError(

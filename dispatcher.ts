@@ -27,10 +27,11 @@ import type { Hook } from "./hooks.ts";
 import { errorLine, type Logger, logLine, printable } from "./log.ts";
 import {
   checkMap,
+  checkMapOptions,
   defaultMap,
   type Pollable,
   reactorOf,
-  SocketMap,
+  type SocketMap,
   startTimer,
   type Timer,
 } from "./loop.ts";
@@ -262,10 +263,7 @@ export class Dispatcher implements Pollable, Disposable {
     channel: Channel | Acceptor | null = null,
     options: DispatcherOptions = {},
   ) {
-    checkOptions(options);
-    if (options instanceof SocketMap) {
-      throw new TypeError("options must be { map }, got the map itself");
-    }
+    checkMapOptions(options);
     const { map = defaultMap() } = options;
     checkMap(map);
     this.#map = map;
@@ -1187,8 +1185,19 @@ function lifeOf(options: DispatcherOptions): Life {
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 
+/** What somebody wants who comes from Python, or gives the transport alone. */
+function hintFor(options: unknown): string {
+  if (typeof options === "number") {
+    return ": the family and the type of a socket, as Python has them, are not " +
+      'needed: createSocket() is for TCP, createSocket({ transport: "unix" }) ' +
+      "for Unix sockets, and a DatagramDispatcher for UDP";
+  }
+  if (!TRANSPORTS.includes(options)) return "";
+  return `: createSocket({ transport: ${showValue(options)} })`;
+}
+
 function checkSocketOptions(options: SocketOptions): void {
-  checkOptions(options);
+  checkOptions(options, hintFor(options));
   const { transport = "tcp", tls, backlog = DEFAULT_BACKLOG } = options;
   if (!TRANSPORTS.includes(transport)) {
     throw new TypeError(

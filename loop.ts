@@ -6,6 +6,7 @@
  */
 
 import {
+  checkBoolean,
   checkFunction,
   checkInteger,
   checkMethods,
@@ -191,6 +192,11 @@ export class SocketMap implements Iterable<Pollable> {
   toString(): string {
     return `SocketMap(${this.size})`;
   }
+
+  /** What `console.log(map)` shows: its text form. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
 }
 
 /** The default map: that of every dispatcher and loop which names no other. */
@@ -258,7 +264,10 @@ export interface LoopOptions {
  * ```
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
-  checkOptions(options);
+  checkMapOptions(options);
+  if (options instanceof AbortSignal) {
+    throw new TypeError("options must be { signal }, got the signal itself");
+  }
   const { timeout = 30_000, map = defaultMap(), signal } = options;
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
@@ -312,6 +321,12 @@ export async function poll(
   timeout: number = 0,
   map: SocketMap = defaultMap(),
 ): Promise<void> {
+  if (typeof timeout === "object") {
+    throw new TypeError(
+      `timeout must be a number of ms, got ${showValue(timeout)}: ` +
+        "poll(timeout, map) takes no options",
+    );
+  }
   checkMilliseconds("timeout", timeout);
   checkMap(map);
   const reactor = reactorOf(map);
@@ -332,6 +347,7 @@ export async function poll(
  * @param map The map to empty.
  * @param ignoreAll Whether to ignore what a `close()` throws. An
  * {@linkcode ExitNow} is never ignored.
+ * @throws {TypeError} If an argument is wrong.
  * @throws The first error of a `close()`, after all are closed.
  */
 export function closeAll(
@@ -339,6 +355,7 @@ export function closeAll(
   ignoreAll: boolean = false,
 ): void {
   checkMap(map);
+  checkBoolean("ignoreAll", ignoreAll);
   const reactor = reactorOf(map);
   const errors: unknown[] = [];
   for (const member of [...map]) {
@@ -361,7 +378,24 @@ export function closeAll(
  */
 export function checkMap(map: unknown): void {
   if (map instanceof SocketMap) return;
-  throw new TypeError(`map must be a SocketMap, got ${showValue(map)}`);
+  const isInside = (map as { map?: unknown } | null)?.map instanceof SocketMap;
+  throw new TypeError(
+    `map must be a SocketMap, got ${showValue(map)}${
+      isInside ? ": give the map itself" : ""
+    }`,
+  );
+}
+
+/**
+ * Checks an object of options, one of which is a map.
+ *
+ * @throws {TypeError} If it is no object, or the map itself.
+ */
+export function checkMapOptions(options: unknown): void {
+  if (options instanceof SocketMap) {
+    throw new TypeError("options must be { map }, got the map itself");
+  }
+  checkOptions(options);
 }
 
 /** The engine of a map. */

@@ -11,6 +11,7 @@ import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
 import { LIMITS } from "./limits.ts";
 import { LOG } from "./log.ts";
+import { MISUSE } from "./misuse.ts";
 import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
 import { PEERS } from "./peers.ts";
@@ -24,6 +25,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...ENDINGS,
   ...HOOKS,
   ...LOG,
+  ...MISUSE,
   ...FILES,
   ...PARSERS,
   ...PEERS,
