@@ -12,6 +12,7 @@ import {
   type DispatcherWithSendOptions,
   endpointOf,
   keepsUp,
+  logLimited,
   markOf,
   selfDriven,
   type StartTlsOptions,
@@ -231,7 +232,11 @@ export class AsyncChat extends Dispatcher {
    */
   handleOverflow(): void | Promise<void> {
     const reason = `more than ${this.#maxLength} bytes without a terminator`;
-    this.logInfo(`closing ${this}: ${reason}`, "error");
+    logLimited(this, {
+      type: "error",
+      kind: "overflow",
+      text: (self) => `closing ${self}: ${reason}`,
+    });
     endpointOf(this)?.giveUp(new RangeError(reason));
   }
 
@@ -479,6 +484,10 @@ export class AsyncChat extends Dispatcher {
       if (this.#queuedBytes > 0) {
         endpoint.warn(
           `was closed and lost ${this.#queuedBytes} bytes that waited for a producer`,
+          {
+            kind: "was closed and lost bytes behind a producer",
+            lost: this.#queuedBytes,
+          },
         );
       }
       this.#cancelSources();

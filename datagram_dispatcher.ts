@@ -19,6 +19,7 @@ import {
   Dispatcher,
   type DispatcherOptions,
   endpointOf,
+  logLimited,
 } from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { describeError } from "./log.ts";
@@ -411,7 +412,11 @@ export class DatagramDispatcher extends Dispatcher {
   }
 
   #logLoss(error: DatagramError): void {
-    this.logInfo(`${this} lost a datagram (${describeError(error)})`, "error");
+    logLimited(this, {
+      type: "error",
+      kind: "lost a datagram",
+      text: (self) => `${self} lost a datagram (${describeError(error)})`,
+    });
   }
 
   /**

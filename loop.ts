@@ -15,7 +15,7 @@ import {
   showValue,
 } from "./arguments.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { type Logger, reportError } from "./log.ts";
+import { type Logger, uncaughtLine } from "./log.ts";
 import { denoNetwork, type Network } from "./network.ts";
 import { ExitNow, isPromise, type Pollable, Reactor } from "./reactor.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./timers.ts";
@@ -44,10 +44,11 @@ export interface SocketMapOptions {
    */
   logger?: Logger;
   /**
-   * Gets the errors that no dispatcher can handle: of timers, of a
-   * `handleError()` that threw, of a hook whose dispatcher has closed.
+   * Gets the errors that no dispatcher can handle: of timers, of a logger, of a
+   * `handleError()` that threw, of a hook whose dispatcher has closed. If it
+   * throws or rejects itself, the console gets both errors.
    *
-   * @default {logs them as errors}
+   * @default {logs them as errors, a limited number: see `Logger`}
    */
   onError?: (error: unknown) => void;
 }
@@ -106,24 +107,49 @@ export class SocketMap implements Iterable<Pollable> {
     this.clock = clock;
     this.logger = options.logger ?? null;
     this.onError = options.onError ??
-      ((error) => reportError(this.logger, error));
-    const failed = (second: unknown) => {
-      if (second instanceof ExitNow) throw second;
-      reportError(null, second);
-    };
-    const report = (error: unknown) => {
-      try {
-        const told: unknown = this.onError(error);
-        if (!isPromise(told)) return;
-        told.then(
-          undefined,
-          (second) => this.#reactor.outside(() => failed(second)),
-        );
-      } catch (second) {
-        failed(second);
-      }
-    };
-    this.#reactor = new Reactor(clock, report);
+      ((error) => this.#log(error));
+    this.#reactor = new Reactor(clock, (error) => this.#report(error));
+  }
+
+  /** Tells `onError()`; if that fails, the console. */
+  #report(error: unknown): void {
+    try {
+      this.#watch(error, this.onError(error));
+    } catch (second) {
+      this.#toConsole(error, second);
+    }
+  }
+
+  /** Telling of `error` may be async, and fail later. */
+  #watch(error: unknown, told: unknown): void {
+    if (!isPromise(told)) return;
+    Promise.resolve(told).then(
+      undefined,
+      (second) => this.#reactor.outside(() => this.#toConsole(error, second)),
+    );
+  }
+
+  /** What `onError` does by default. */
+  #log(error: unknown): void {
+    this.#reactor.logQuota.add("uncaught exception", {
+      text: () => uncaughtLine(error),
+      write: (line) => this.#watch(error, (this.logger ?? console).error(line)),
+    });
+  }
+
+  /** The last way to tell of an error. */
+  #toConsole(error: unknown, second: unknown): void {
+    if (second instanceof ExitNow) throw second;
+    this.#reactor.logQuota.add("onError() failed", {
+      text: () => uncaughtLine(error, second),
+      write: (line) => {
+        try {
+          console.error(line);
+        } catch {
+          // There is none.
+        }
+      },
+    });
   }
 
   /** How many dispatchers are in the map. */

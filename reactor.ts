@@ -10,6 +10,7 @@
  */
 
 import type { Clock } from "./clock.ts";
+import { LogQuota } from "./log_quota.ts";
 import { type Asked, PredicateList } from "./predicates.ts";
 import { type HeapTimer, TimerHeap } from "./timers.ts";
 
@@ -142,6 +143,8 @@ export class Reactor {
   readonly members = new Map<Pollable, Entry>();
   /** Gets the errors that no dispatcher can handle. */
   readonly report: (error: unknown) => void;
+  /** Bounds what the library logs by itself. */
+  readonly logQuota: LogQuota;
   /** Changes whenever something happened that an idle dispatcher may care for. */
   activity = 0;
   /** The closed connections that still have bytes to send. */
@@ -188,6 +191,7 @@ export class Reactor {
     this.clock = clock;
     this.report = report;
     this.timers = new TimerHeap(() => clock.now(), () => this.#resumeWait());
+    this.logQuota = new LogQuota(this.timers, (run) => this.outside(run));
   }
 
   /** Nobody is registered, and closed connections have sent what they had. */
@@ -290,7 +294,8 @@ export class Reactor {
 
   /** Has what nobody waits for tell of its failure. */
   follow(promise: PromiseLike<unknown>): void {
-    promise.then(undefined, (error) =>
+    // A thenable of the user's may throw where a promise does not.
+    Promise.resolve(promise).then(undefined, (error) =>
       this.outside(() => {
         throw error;
       }));
@@ -328,6 +333,7 @@ export class Reactor {
   stop(): void {
     this.#driver = "nobody";
     this.#disarm();
+    if (this.idle) this.logQuota.flush();
     for (const resolve of this.#whenFree.splice(0)) resolve();
   }
 

@@ -282,26 +282,25 @@ export const HOOKS: Mutation[] = [
   {
     promise: "an onError() that throws leaves it to the console",
     file: "loop.ts",
-    from: "      } catch (second) {\n        failed(second);\n      }",
-    to: "      } catch {\n        // Nothing.\n      }",
+    from: "      this.#toConsole(error, second);\n    }\n  }",
+    to: "      if (second instanceof ExitNow) throw second;\n    }\n  }",
     test: TEST,
     filter: "Dispatcher whose handleConnect() fails, at",
   },
   {
     promise: "an onError() that rejects leaves it to the console",
     file: "loop.ts",
-    from: "        if (!isPromise(told)) return;\n",
-    to: "        return;\n",
+    from: "      this.#watch(error, this.onError(error));",
+    to: "      this.onError(error);",
     test: TEST,
     filter: "onError() that rejects",
   },
   {
     promise:
       "a logger that rejects what onError() tells it leaves it to the console",
-    file: "log.ts",
-    from:
-      "  if (isPromise(logged)) {\n    logged.then(undefined, (second) => reportError(null, second));\n  }\n",
-    to: "",
+    file: "loop.ts",
+    from: "this.#watch(error, (this.logger ?? console).error(line)),",
+    to: "void (this.logger ?? console).error(line),",
     test: TEST,
     filter: "Logger that rejects",
   },
