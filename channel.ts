@@ -114,7 +114,9 @@ export function isUnsupported(error: unknown): boolean {
 /** Closes what may be closed already, for places that can do nothing about it. */
 export function closeQuietly(closable: { close(): void }): void {
   try {
-    closable.close();
+    const closed: unknown = closable.close();
+    // It may be async, and fail later.
+    if (closed !== undefined) Promise.resolve(closed).catch(() => {});
   } catch {
     // Closed by the peer or by the owner of the channel: it is closed, then.
   }

@@ -12,9 +12,16 @@ import {
   checkInteger,
   checkMethods,
   checkOptions,
+  checkText,
   showValue,
 } from "./arguments.ts";
-import { type Acceptor, type Channel, isDisconnect } from "./channel.ts";
+import {
+  type Acceptor,
+  type Channel,
+  isDisconnect,
+  isUnsupported,
+} from "./channel.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import {
   Dispatcher,
   type DispatcherOptions,
@@ -30,6 +37,7 @@ import {
   formatAddress,
   type SocketOptions,
 } from "./network.ts";
+import { Queue } from "./queue.ts";
 
 /** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
 export interface DatagramSocket {
@@ -85,6 +93,12 @@ const LONGEST = 64 * 1024;
 const FILLER = new Uint8Array(1);
 /** Where the token of a received datagram goes. */
 const TOKEN = new Uint8Array(1);
+/** How many bytes may be on their way. */
+const ROOM = 64 * 1024;
+/** After this many refusals in a row, each further one is waited for … */
+const MOST_REFUSALS = 64;
+/** … this long, in ms: a socket that always refuses must not take all time. */
+const REFUSAL_PAUSE = 10;
 
 /** A datagram that was accepted and has yet to go. */
 interface Outgoing {
@@ -95,14 +109,17 @@ interface Outgoing {
 /** Makes datagrams look like a stream of bytes. */
 class DatagramChannel implements Channel {
   /** Those accepted, in order; their bytes come to `write()`. */
-  readonly outgoing: Outgoing[] = [];
+  readonly outgoing: Queue<Outgoing> = new Queue();
   /** Gets the failure of each that was lost. */
   onLoss: (error: DatagramError) => void = () => {};
+  /** The clock of the map. */
+  clock: () => Clock = () => systemClock;
 
   readonly #socket: DatagramSocket;
   readonly #buffer = new Uint8Array(LONGEST);
   #received: Datagram | null = null;
   #closed = false;
+  #endPause = () => {};
 
   constructor(socket: DatagramSocket) {
     this.#socket = socket;
@@ -110,17 +127,32 @@ class DatagramChannel implements Channel {
 
   /** Receives one datagram and keeps it; the byte that it reports is a token. */
   async read(): Promise<number> {
-    for (;;) {
+    for (let refusals = 1;; refusals++) {
       try {
-        const [data, addr] = await this.#socket.receive(this.#buffer);
-        this.#received = { data: data.slice(), addr: addr as Deno.NetAddr };
+        this.#received = ownDatagram(await this.#socket.receive(this.#buffer));
         return 1;
       } catch (error) {
-        if (isRefusal(error)) this.#lose("Cannot send a datagram", null, error);
-        else if (this.#closed || !isDisconnect(error)) throw error;
-        else throw endOf(error);
+        if (this.#closed) throw error;
+        if (!isRefusal(error)) throw endOf(error);
+        this.#lose("Cannot send a datagram", null, error);
       }
+      await this.#pause(refusals);
     }
+  }
+
+  /** Others get their turn, however many refusals follow one another. */
+  #pause(refusals: number): Promise<void> {
+    const clock = this.clock();
+    return new Promise((resolve) => {
+      if (refusals < MOST_REFUSALS) clock.setImmediate(resolve);
+      else {
+        const id = clock.setTimeout(resolve, REFUSAL_PAUSE);
+        this.#endPause = () => {
+          clock.clearTimeout(id);
+          resolve();
+        };
+      }
+    });
   }
 
   /** The datagram that the token stands for. */
@@ -132,7 +164,7 @@ class DatagramChannel implements Channel {
 
   /** Sends the first of `data`'s datagrams. A failure ends only this one. */
   async write(data: Uint8Array): Promise<number> {
-    const { length, addr } = this.outgoing[0]!;
+    const { length, addr } = this.outgoing.first!;
     try {
       await this.#socket.send(data.subarray(0, length), addr);
     } catch (error) {
@@ -148,10 +180,37 @@ class DatagramChannel implements Channel {
     this.onLoss(new DatagramError(message, addr, cause));
   }
 
+  /** A receive in flight then fails, and with that the port is free. */
   close(): void {
     this.#closed = true;
-    this.#socket.close();
+    this.#endPause();
+    return this.#socket.close(); // It may be async, against its type.
   }
+}
+
+/**
+ * What `receive()` gave, as the caller's own: the bytes of a Node `Buffer`
+ * would stay shared in its `slice()`.
+ *
+ * @throws {TypeError} If it is no datagram.
+ */
+function ownDatagram(received: unknown): Datagram {
+  if (!Array.isArray(received)) {
+    throw new TypeError(
+      `receive() must give [data, addr], got ${showValue(received)}`,
+    );
+  }
+  const [data, addr] = received as [Uint8Array, unknown];
+  checkBytes("The data of receive()", data);
+  const { hostname, port } = (addr ?? {}) as Partial<Deno.NetAddr>;
+  return {
+    data: new Uint8Array(data),
+    addr: {
+      transport: "udp",
+      hostname: checkText("The hostname of receive()", hostname),
+      port: checkInteger("The port of receive()", port, 0, 65_535),
+    },
+  };
 }
 
 /** Windows tells the receiver that a datagram sent before found nobody. */
@@ -160,14 +219,25 @@ function isRefusal(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionRefused;
 }
 
-/** A disconnect is news of a peer, and here is none: somebody closed the socket. */
-function endOf(cause: unknown): Error {
+/**
+ * The error of a socket that cannot receive any more. A disconnect is news of a
+ * peer elsewhere, and here is none: somebody closed the socket. A channel that
+ * cannot be read at all is no failure elsewhere, but this one would be deaf.
+ */
+function endOf(cause: unknown): unknown {
+  const isPlain = cause instanceof Error && !isUnsupported(cause);
+  if (isPlain && !isDisconnect(cause)) return cause;
   const message = `Cannot receive any more: ${messageOf(cause)}`;
   return new Error(message, { cause });
 }
 
 function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : describeError(cause);
+  try {
+    if (cause instanceof Error) return `${cause.message}`;
+  } catch {
+    // A message that is no text: the description has to do.
+  }
+  return describeError(cause);
 }
 
 /**
@@ -180,7 +250,9 @@ function messageOf(cause: unknown): string {
  * A datagram that cannot be sent (too long, no route, refused) is a
  * {@linkcode DatagramError} for `handleError()`. By default it is logged and
  * the socket goes on: a stranger could close it otherwise, with a forged sender
- * that nobody can answer. As ever with UDP, no error is no proof of arrival.
+ * that nobody can answer. After `close()` it is only logged. However often that
+ * happens, the log gets a bounded number of lines: see {@linkcode Logger}. As
+ * ever with UDP, no error is no proof of arrival.
  *
  * Deno's datagrams are unstable: run with `--unstable-net`, or put
  * `"unstable": ["net"]` into `deno.json`. Unix datagrams are left out, as Deno
@@ -223,6 +295,8 @@ function messageOf(cause: unknown): string {
 export class DatagramDispatcher extends Dispatcher {
   #channel: DatagramChannel | null = null;
   #reuseAddress = false;
+  /** Failures that wait for their turn in the loop. */
+  readonly #untold = new Set<DatagramError>();
 
   /**
    * Makes a dispatcher; with a socket it joins the map at once.
@@ -278,9 +352,10 @@ export class DatagramDispatcher extends Dispatcher {
   override setSocket(socket: DatagramSocket | Channel | Acceptor): void {
     checkMethods("socket", socket, ["receive", "send", "close"]);
     const opened = socket as DatagramSocket;
+    const { addr } = opened; // A getter may throw: before anything joins.
     const channel = new DatagramChannel(opened);
     super.setSocket(channel);
-    this.#opened(endpointOf(this)!, channel, opened);
+    this.#opened(endpointOf(this)!, channel, addr);
   }
 
   /**
@@ -325,18 +400,23 @@ export class DatagramDispatcher extends Dispatcher {
     const socket = openSocket(parsed, this.#reuseAddress);
     const channel = new DatagramChannel(socket);
     endpoint.adopt(channel);
-    this.#opened(endpoint, channel, socket);
+    this.#opened(endpoint, channel, socket.addr);
     if (endpoint.joined) endpoint.reactor.queue(endpoint);
   }
 
   #opened(
     endpoint: Endpoint,
     channel: DatagramChannel,
-    socket: DatagramSocket,
+    addr: Deno.Addr | null | undefined,
   ): void {
     this.#channel = channel;
-    endpoint.addr = socket.addr;
+    endpoint.addr = addr ?? null;
+    channel.clock = () => endpoint.reactor.clock;
     channel.onLoss = (error) => this.#lost(endpoint, error);
+    endpoint.onEnd = () => {
+      for (const error of this.#untold) this.#logLoss(error);
+      this.#untold.clear();
+    };
   }
 
   /**
@@ -369,7 +449,8 @@ export class DatagramDispatcher extends Dispatcher {
    * of a received one. A name is looked up each time, while those behind wait.
    * @returns How many bytes were accepted: all, or 0 for "not now" when earlier
    * ones (64 KiB or more) are still on their way, or the dispatcher is closed.
-   * A datagram without bytes is always accepted until then.
+   * A datagram without bytes counts as one byte; if it is not accepted for want
+   * of room, `handleError()` gets a {@linkcode DatagramError}.
    * @throws {TypeError} If `data` is not a `Uint8Array`, or the address none of
    * UDP.
    * @throws {RangeError} If the port is out of range.
@@ -379,14 +460,23 @@ export class DatagramDispatcher extends Dispatcher {
     checkBytes("data", data);
     const addr = checkAddress("send", address, "127.0.0.1");
     const endpoint = this.#bound("send");
-    const { outgoing } = this.#channel!;
     const { length } = data;
-    // Sending may begin at once, and then asks what goes where.
-    outgoing.push({ length, addr });
-    const accepted = length > 0 ? endpoint.send(data) : endpoint.buffer(FILLER);
-    if (accepted === 0) outgoing.pop();
-    else endpoint.reactor.sendSoon(endpoint);
-    return accepted === 0 ? 0 : length;
+    if (endpoint.outbound.pending >= ROOM) {
+      if (length === 0) this.#refuseEmpty(endpoint, addr);
+      return 0;
+    }
+    if (endpoint.buffer(length > 0 ? data : FILLER) === 0) return 0;
+    this.#channel!.outgoing.push({ length, addr });
+    endpoint.reactor.sendSoon(endpoint);
+    return length;
+  }
+
+  /** That 0 bytes were accepted tells nothing of a datagram that has none. */
+  #refuseEmpty(endpoint: Endpoint, addr: Deno.NetAddr): void {
+    const message = `Cannot send 0 bytes to ${formatAddress(addr)}`;
+    const { pending } = endpoint.outbound;
+    const cause = new Error(`${pending} bytes wait to be sent before them`);
+    this.#lost(endpoint, new DatagramError(message, addr, cause));
   }
 
   /** The endpoint, once it is bound. */
@@ -402,13 +492,18 @@ export class DatagramDispatcher extends Dispatcher {
 
   /** Tells `handleError()`, in the loop; where no event may come, the log. */
   #lost(endpoint: Endpoint, error: DatagramError): void {
-    const { hooks, reactor } = endpoint;
+    if (endpoint.closed || !endpoint.joined) {
+      this.#logLoss(error);
+      return;
+    }
+    this.#untold.add(error);
     const tell = () => {
-      if (endpoint.closed || !endpoint.joined) this.#logLoss(error);
-      else hooks.fail(error);
+      // With the end of the socket, the log was told.
+      if (!this.#untold.delete(error)) return;
+      if (endpoint.joined) endpoint.hooks.fail(error);
+      else this.#logLoss(error);
     };
-    if (endpoint.closed) reactor.outside(tell);
-    else this.map.callLater(0, () => hooks.whenSettled(tell));
+    this.callLater(0, () => endpoint.hooks.whenSettled(tell));
   }
 
   #logLoss(error: DatagramError): void {

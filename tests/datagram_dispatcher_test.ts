@@ -789,6 +789,30 @@ testReal("DatagramDispatcher.close() sends all that was accepted", async () => {
   }
 });
 
+testReal(
+  "DatagramDispatcher has its port free when its receive() has settled",
+  async () => {
+    await using map = new ScopedMap();
+    const opened = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
+    let settled = 0;
+    const socket: DatagramSocket = {
+      addr: opened.addr,
+      receive: (target) => opened.receive(target).finally(() => settled++),
+      send: (data, addr) => opened.send(data, addr),
+      close: () => opened.close(),
+    };
+    const dispatcher = new Recorder(map, socket);
+    await passes(map, 2); // A receive is in flight.
+    dispatcher.close();
+    await loopUntil(map, () => settled === 1, 20_000);
+    const { port } = opened.addr as Deno.NetAddr;
+    const next = new Recorder(map);
+    next.createSocket();
+    next.bind({ hostname: "127.0.0.1", port });
+    next.close();
+  },
+);
+
 testReal("DatagramDispatcher takes over a socket that is open", async () => {
   await using map = new ScopedMap();
   const opened = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });

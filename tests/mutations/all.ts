@@ -6,6 +6,7 @@
  * @module
  */
 
+import { DATAGRAMS } from "./datagrams.ts";
 import { ENDINGS } from "./endings.ts";
 import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
@@ -26,6 +27,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...HOOKS,
   ...LOG,
   ...MISUSE,
+  ...DATAGRAMS,
   ...FILES,
   ...PARSERS,
   ...PEERS,

@@ -382,16 +382,6 @@ export const HOOKS: Mutation[] = [
     filter: "toStreams() whose close() fails, at",
   },
   {
-    promise:
-      "a datagram lost while a hook was pending goes to the log when it is closed then",
-    file: "datagram_dispatcher.ts",
-    from: "    else this.map.callLater(0, () => hooks.whenSettled(tell));",
-    to:
-      "    else this.map.callLater(0, () => hooks.whenSettled(() => hooks.fail(error)));",
-    test: TEST,
-    filter: "DatagramDispatcher whose handleWrite() fails, at",
-  },
-  {
     promise: "shutdown() follows an async close() of a listener",
     file: "shutdown.ts",
     from: "        if (isPromise(result)) this.#reactor.follow(result);",
