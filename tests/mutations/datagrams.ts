@@ -60,7 +60,7 @@ export const DATAGRAMS: Mutation[] = [
   {
     promise: "a loss that handleError() had no turn for is logged",
     file: "datagram_dispatcher.ts",
-    from: "for (const error of this.#untold) this.#logLoss(error);",
+    from: "endpoint.onEnd = () => this.#logLosses();",
     to: "",
     test: TROUBLE,
     filter: "had no turn for",
@@ -68,8 +68,8 @@ export const DATAGRAMS: Mutation[] = [
   {
     promise: "datagrams without bytes are not queued without end",
     file: "datagram_dispatcher.ts",
-    from: "if (endpoint.outbound.pending >= ROOM) {",
-    to: "if (length > 0 && endpoint.outbound.pending >= ROOM) {",
+    from: "if (endpoint.outbound.pending >= ROOM &&",
+    to: "if (length > 0 && endpoint.outbound.pending >= ROOM &&",
     test: TROUBLE,
     filter: "without bytes without end",
   },
