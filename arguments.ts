@@ -120,13 +120,20 @@ export function checkBoolean(name: string, value: unknown): void {
 }
 
 /**
- * Checks an object of options.
+ * Checks an object of options. What can be iterated, such as an array or a
+ * `SocketMap`, is none: no option would be found in it.
  *
+ * @param hint What to do instead, for the end of the message.
  * @throws {TypeError} If it is no object.
  */
-export function checkOptions(value: unknown): void {
-  if (typeof value === "object" && value !== null) return;
-  throw new TypeError(`options must be an object, got ${showValue(value)}`);
+export function checkOptions(value: unknown, hint: string = ""): void {
+  const isObject = typeof value === "object" && value !== null;
+  if (isObject && !(Symbol.iterator in value)) return;
+  throw new TypeError(
+    `options must be an object like { name: value }, got ${
+      showValue(value)
+    }${hint}`,
+  );
 }
 
 /**

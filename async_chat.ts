@@ -11,6 +11,7 @@ import {
   Dispatcher,
   type DispatcherWithSendOptions,
   endpointOf,
+  logLimited,
   markOf,
   selfDriven,
   type StartTlsOptions,
@@ -240,7 +241,11 @@ export class AsyncChat extends Dispatcher {
    */
   handleOverflow(): void | Promise<void> {
     const reason = `more than ${this.#maxLength} bytes without a terminator`;
-    this.logInfo(`closing ${this}: ${reason}`, "error");
+    logLimited(this, {
+      type: "error",
+      kind: "overflow",
+      text: (self) => `closing ${self}: ${reason}`,
+    });
     endpointOf(this)?.giveUp(new RangeError(reason));
   }
 
@@ -490,6 +495,10 @@ export class AsyncChat extends Dispatcher {
       if (this.#queuedBytes > 0) {
         endpoint.warn(
           `was closed and lost ${this.#queuedBytes} bytes that waited for a producer`,
+          {
+            kind: "was closed and lost bytes behind a producer",
+            lost: this.#queuedBytes,
+          },
         );
       }
       this.#cancelSources();

@@ -12,14 +12,22 @@ import {
   checkInteger,
   checkMethods,
   checkOptions,
+  checkText,
   showValue,
 } from "./arguments.ts";
 import { lookUp } from "./blocking_threads.ts";
-import { type Acceptor, type Channel, isDisconnect } from "./channel.ts";
+import {
+  type Acceptor,
+  type Channel,
+  isDisconnect,
+  isUnsupported,
+} from "./channel.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import {
   Dispatcher,
   type DispatcherOptions,
   endpointOf,
+  logLimited,
 } from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { describeError } from "./log.ts";
@@ -30,6 +38,7 @@ import {
   formatAddress,
   type SocketOptions,
 } from "./network.ts";
+import { Queue } from "./queue.ts";
 
 /** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
 export interface DatagramSocket {
@@ -85,6 +94,12 @@ const LONGEST = 64 * 1024;
 const FILLER = new Uint8Array(1);
 /** Where the token of a received datagram goes. */
 const TOKEN = new Uint8Array(1);
+/** How many bytes may be on their way. */
+const ROOM = 64 * 1024;
+/** After this many refusals in a row, each further one is waited for … */
+const MOST_REFUSALS = 64;
+/** … this long, in ms: a socket that always refuses must not take all time. */
+const REFUSAL_PAUSE = 10;
 
 /** A datagram that was accepted and has yet to go. */
 interface Outgoing {
@@ -95,32 +110,62 @@ interface Outgoing {
 /** Makes datagrams look like a stream of bytes. */
 class DatagramChannel implements Channel {
   /** Those accepted, in order; their bytes come to `write()`. */
-  readonly outgoing: Outgoing[] = [];
+  readonly outgoing: Queue<Outgoing> = new Queue();
   /** Gets the failure of each that was lost. */
   onLoss: (error: DatagramError) => void = () => {};
+  /** The clock of the map. */
+  clock: () => Clock = () => systemClock;
 
   readonly #socket: DatagramSocket;
   readonly #buffer = new Uint8Array(LONGEST);
   #received: Datagram | null = null;
   #closed = false;
+  #endPause = () => {};
 
   constructor(socket: DatagramSocket) {
     this.#socket = socket;
   }
 
   /** Receives one datagram and keeps it; the byte that it reports is a token. */
+  #n = 0;
+  #at = 0;
   async read(): Promise<number> {
-    for (;;) {
-      try {
-        const [data, addr] = await this.#socket.receive(this.#buffer);
-        this.#received = { data: data.slice(), addr: addr as Deno.NetAddr };
-        return 1;
-      } catch (error) {
-        if (isRefusal(error)) this.#lose("Cannot send a datagram", null, error);
-        else if (this.#closed || !isDisconnect(error)) throw error;
-        else throw endOf(error);
+    if (++this.#n >= 32) {
+      this.#n = 0;
+      const now = performance.now();
+      if (now - this.#at > 5) {
+        this.#at = now;
+        for (let i = 0; i < 61; i++) {
+          await new Promise<void>((r) => void setImmediate(r));
+        }
       }
     }
+    for (let refusals = 1;; refusals++) {
+      try {
+        this.#received = ownDatagram(await this.#socket.receive(this.#buffer));
+        return 1;
+      } catch (error) {
+        if (this.#closed) throw error;
+        if (!isRefusal(error)) throw endOf(error);
+        this.#lose("Cannot send a datagram", null, error);
+      }
+      await this.#pause(refusals);
+    }
+  }
+
+  /** Others get their turn, however many refusals follow one another. */
+  #pause(refusals: number): Promise<void> {
+    const clock = this.clock();
+    return new Promise((resolve) => {
+      if (refusals < MOST_REFUSALS) clock.setImmediate(resolve);
+      else {
+        const id = clock.setTimeout(resolve, REFUSAL_PAUSE);
+        this.#endPause = () => {
+          clock.clearTimeout(id);
+          resolve();
+        };
+      }
+    });
   }
 
   /** The datagram that the token stands for. */
@@ -132,7 +177,7 @@ class DatagramChannel implements Channel {
 
   /** Sends the first of `data`'s datagrams. A failure ends only this one. */
   async write(data: Uint8Array): Promise<number> {
-    const { length, addr } = this.outgoing[0]!;
+    const { length, addr } = this.outgoing.first!;
     try {
       const datagram = data.subarray(0, length);
       const send = () => this.#socket.send(datagram, addr);
@@ -150,10 +195,37 @@ class DatagramChannel implements Channel {
     this.onLoss(new DatagramError(message, addr, cause));
   }
 
+  /** A receive in flight then fails, and with that the port is free. */
   close(): void {
     this.#closed = true;
-    this.#socket.close();
+    this.#endPause();
+    return this.#socket.close(); // It may be async, against its type.
   }
+}
+
+/**
+ * What `receive()` gave, as the caller's own: the bytes of a Node `Buffer`
+ * would stay shared in its `slice()`.
+ *
+ * @throws {TypeError} If it is no datagram.
+ */
+function ownDatagram(received: unknown): Datagram {
+  if (!Array.isArray(received)) {
+    throw new TypeError(
+      `receive() must give [data, addr], got ${showValue(received)}`,
+    );
+  }
+  const [data, addr] = received as [Uint8Array, unknown];
+  checkBytes("The data of receive()", data);
+  const { hostname, port } = (addr ?? {}) as Partial<Deno.NetAddr>;
+  return {
+    data: new Uint8Array(data),
+    addr: {
+      transport: "udp",
+      hostname: checkText("The hostname of receive()", hostname),
+      port: checkInteger("The port of receive()", port, 0, 65_535),
+    },
+  };
 }
 
 /** Windows tells the receiver that a datagram sent before found nobody. */
@@ -162,14 +234,25 @@ function isRefusal(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionRefused;
 }
 
-/** A disconnect is news of a peer, and here is none: somebody closed the socket. */
-function endOf(cause: unknown): Error {
+/**
+ * The error of a socket that cannot receive any more. A disconnect is news of a
+ * peer elsewhere, and here is none: somebody closed the socket. A channel that
+ * cannot be read at all is no failure elsewhere, but this one would be deaf.
+ */
+function endOf(cause: unknown): unknown {
+  const isPlain = cause instanceof Error && !isUnsupported(cause);
+  if (isPlain && !isDisconnect(cause)) return cause;
   const message = `Cannot receive any more: ${messageOf(cause)}`;
   return new Error(message, { cause });
 }
 
 function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : describeError(cause);
+  try {
+    if (cause instanceof Error) return `${cause.message}`;
+  } catch {
+    // A message that is no text: the description has to do.
+  }
+  return describeError(cause);
 }
 
 /**
@@ -182,7 +265,9 @@ function messageOf(cause: unknown): string {
  * A datagram that cannot be sent (too long, no route, refused) is a
  * {@linkcode DatagramError} for `handleError()`. By default it is logged and
  * the socket goes on: a stranger could close it otherwise, with a forged sender
- * that nobody can answer. As ever with UDP, no error is no proof of arrival.
+ * that nobody can answer. After `close()` it is only logged. However often that
+ * happens, the log gets a bounded number of lines: see {@linkcode Logger}. As
+ * ever with UDP, no error is no proof of arrival.
  *
  * Deno's datagrams are unstable: run with `--unstable-net`, or put
  * `"unstable": ["net"]` into `deno.json`. Unix datagrams are left out, as Deno
@@ -225,6 +310,8 @@ function messageOf(cause: unknown): string {
 export class DatagramDispatcher extends Dispatcher {
   #channel: DatagramChannel | null = null;
   #reuseAddress = false;
+  /** Failures that wait for their turn in the loop. */
+  readonly #untold: Queue<DatagramError> = new Queue();
 
   /**
    * Makes a dispatcher; with a socket it joins the map at once.
@@ -258,7 +345,7 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} If there is a socket already.
    */
   override createSocket(options: SocketOptions = {}): void {
-    checkOptions(options);
+    checkOptions(options, ": createSocket() needs none for datagrams");
     const [option] = Object.keys(options);
     if (option !== undefined) {
       throw new TypeError(
@@ -337,11 +424,13 @@ export class DatagramDispatcher extends Dispatcher {
   #opened(
     endpoint: Endpoint,
     channel: DatagramChannel,
-    addr: Deno.Addr,
+    addr: Deno.Addr | null | undefined,
   ): void {
     this.#channel = channel;
-    endpoint.addr = addr;
+    endpoint.addr = addr ?? null;
+    channel.clock = () => endpoint.reactor.clock;
     channel.onLoss = (error) => this.#lost(endpoint, error);
+    endpoint.onEnd = () => this.#logLosses();
   }
 
   /**
@@ -374,7 +463,8 @@ export class DatagramDispatcher extends Dispatcher {
    * of a received one. A name is looked up each time, while those behind wait.
    * @returns How many bytes were accepted: all, or 0 for "not now" when earlier
    * ones (64 KiB or more) are still on their way, or the dispatcher is closed.
-   * A datagram without bytes is always accepted until then.
+   * A datagram without bytes counts as one byte; if it is not accepted for want
+   * of room, `handleError()` gets a {@linkcode DatagramError}.
    * @throws {TypeError} If `data` is not a `Uint8Array`, or the address none of
    * UDP.
    * @throws {RangeError} If the port is out of range.
@@ -384,14 +474,23 @@ export class DatagramDispatcher extends Dispatcher {
     checkBytes("data", data);
     const addr = checkAddress("send", address, "127.0.0.1");
     const endpoint = this.#bound("send");
-    const { outgoing } = this.#channel!;
     const { length } = data;
-    // Sending may begin at once, and then asks what goes where.
-    outgoing.push({ length, addr });
-    const accepted = length > 0 ? endpoint.send(data) : endpoint.buffer(FILLER);
-    if (accepted === 0) outgoing.pop();
-    else endpoint.reactor.sendSoon(endpoint);
-    return accepted === 0 ? 0 : length;
+    if (endpoint.outbound.pending >= ROOM && !endpoint.closed) {
+      if (length === 0) this.#refuseEmpty(endpoint, addr);
+      return 0;
+    }
+    if (endpoint.buffer(length > 0 ? data : FILLER) === 0) return 0;
+    this.#channel!.outgoing.push({ length, addr });
+    endpoint.reactor.sendSoon(endpoint);
+    return length;
+  }
+
+  /** That 0 bytes were accepted tells nothing of a datagram that has none. */
+  #refuseEmpty(endpoint: Endpoint, addr: Deno.NetAddr): void {
+    const message = `Cannot send 0 bytes to ${formatAddress(addr)}`;
+    const { pending } = endpoint.outbound;
+    const cause = new Error(`${pending} bytes wait to be sent before them`);
+    this.#lost(endpoint, new DatagramError(message, addr, cause));
   }
 
   /** The endpoint, once it is bound. */
@@ -407,17 +506,40 @@ export class DatagramDispatcher extends Dispatcher {
 
   /** Tells `handleError()`, in the loop; where no event may come, the log. */
   #lost(endpoint: Endpoint, error: DatagramError): void {
-    const { hooks, reactor } = endpoint;
-    const tell = () => {
-      if (endpoint.closed || !endpoint.joined) this.#logLoss(error);
-      else hooks.fail(error);
-    };
-    if (endpoint.closed) reactor.outside(tell);
-    else this.map.callLater(0, () => hooks.whenSettled(tell));
+    if (endpoint.closed || !endpoint.joined) {
+      this.#logLoss(error);
+      return;
+    }
+    this.#untold.push(error);
+    this.#tellSoon(endpoint);
+  }
+
+  /** Not by a timer, which would cost each pass a turn of the runtime. */
+  #tellSoon(endpoint: Endpoint): void {
+    endpoint.notifyAt(Infinity, () => this.#tellLosses(endpoint));
+  }
+
+  #tellLosses(endpoint: Endpoint): void {
+    try {
+      while (this.#untold.length > 0 && endpoint.joined && !endpoint.held) {
+        endpoint.hooks.fail(this.#untold.shift());
+      }
+    } finally { // An ExitNow may have come, or a promise.
+      if (this.#untold.length > 0) this.#tellSoon(endpoint);
+    }
+  }
+
+  /** What had no turn in the loop before the end of the socket. */
+  #logLosses(): void {
+    while (this.#untold.length > 0) this.#logLoss(this.#untold.shift()!);
   }
 
   #logLoss(error: DatagramError): void {
-    this.logInfo(`${this} lost a datagram (${describeError(error)})`, "error");
+    logLimited(this, {
+      type: "error",
+      kind: "lost a datagram",
+      text: (self) => `${self} lost a datagram (${describeError(error)})`,
+    });
   }
 
   /**

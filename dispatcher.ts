@@ -40,10 +40,11 @@ import {
 } from "./log.ts";
 import {
   checkMap,
+  checkMapOptions,
   defaultMap,
   type Pollable,
   reactorOf,
-  SocketMap,
+  type SocketMap,
   startTimer,
   type Timer,
 } from "./loop.ts";
@@ -262,7 +263,14 @@ export class Dispatcher implements Pollable, Disposable {
 
   static readonly #owner: Owner = {
     interest: (of) => interestOf(of as Dispatcher),
-    warn: (of, message) => (of as Dispatcher).#warn(message),
+    warn: (of, message, { kind = message, lost = 0 }) =>
+      logLimited(of as Dispatcher, {
+        type: "warning",
+        kind,
+        text: (self) => `${self} ${message}`,
+        lost,
+        isLoud: true,
+      }),
     handleEnd: (of) => (of as Dispatcher).handleEnd(),
     handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
     handleShutdown: (of) => (of as Dispatcher).handleShutdown(),
@@ -293,10 +301,7 @@ export class Dispatcher implements Pollable, Disposable {
     channel: Channel | Acceptor | null = null,
     options: DispatcherOptions = {},
   ) {
-    checkOptions(options);
-    if (options instanceof SocketMap) {
-      throw new TypeError("options must be { map }, got the map itself");
-    }
+    checkMapOptions(options);
     const { map = defaultMap() } = options;
     checkMap(map);
     this.#map = map;
@@ -650,7 +655,8 @@ export class Dispatcher implements Pollable, Disposable {
       const hooks = this.#endpoint?.hooks;
       const tell = () => {
         if (hooks?.lastFailure === error) return;
-        this.#warn(`goes on without TLS: ${describeError(error)}`);
+        const message = `goes on without TLS: ${describeError(error)}`;
+        Dispatcher.#owner.warn(this, message, { kind: "no TLS" });
       };
       if (hooks) hooks.whenSettled(tell);
       else tell();
@@ -752,17 +758,17 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** The connection stands. */
   handleConnect(): void | Promise<void> {
-    this.logInfo("unhandled connect event", "warning");
+    this.#logUnhandled("unhandled connect event");
   }
 
   /** Bytes, or the end of the stream, can be had from {@linkcode Dispatcher.recv}. */
   handleRead(): void | Promise<void> {
-    this.logInfo("unhandled read event", "warning");
+    this.#logUnhandled("unhandled read event");
   }
 
   /** {@linkcode Dispatcher.send} will accept bytes. */
   handleWrite(): void | Promise<void> {
-    this.logInfo("unhandled write event", "warning");
+    this.#logUnhandled("unhandled write event");
   }
 
   /**
@@ -803,7 +809,7 @@ export class Dispatcher implements Pollable, Disposable {
    */
   handleAccepted(conn: Channel, _addr: Deno.Addr): void | Promise<void> {
     conn.close();
-    this.logInfo("unhandled accepted event", "warning");
+    this.#logUnhandled("unhandled accepted event");
   }
 
   /**
@@ -829,7 +835,11 @@ export class Dispatcher implements Pollable, Disposable {
     const reason = kind === "idle"
       ? `nothing read or written for ${this.#life.idleTimeout} ms`
       : `the lifetime of ${this.#life.lifetime} ms is over`;
-    this.logInfo(`closing ${this.#describe()}: ${reason}`, "warning");
+    logLimited(this, {
+      type: "warning",
+      kind: `timeout: ${kind}`,
+      text: (self) => `closing ${self}: ${reason}`,
+    });
     this.#endpoint?.giveUp(new Deno.errors.TimedOut(reason));
   }
 
@@ -846,12 +856,12 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** Urgent data has arrived. Deno does not tell, so the loop never calls it. */
   handleExpt(): void | Promise<void> {
-    this.logInfo("unhandled incoming priority event", "warning");
+    this.#logUnhandled("unhandled incoming priority event");
   }
 
   /** The connection is over. Runs once; the dispatcher is closed after it. */
   handleClose(): void | Promise<void> {
-    this.logInfo("unhandled close event", "warning");
+    this.#logUnhandled("unhandled close event");
     return this.close();
   }
 
@@ -862,12 +872,12 @@ export class Dispatcher implements Pollable, Disposable {
    * @param error What was thrown.
    */
   handleError(error: unknown): void | Promise<void> {
-    this.logInfo(
-      `uncaught exception, closing channel ${this.#describe()} ${
-        errorLine(error)
-      }`,
-      "error",
-    );
+    logLimited(this, {
+      type: "error",
+      kind: "uncaught exception",
+      text: (self) =>
+        `uncaught exception, closing channel ${self} ${errorLine(error)}`,
+    });
     const endpoint = this.#endpoint;
     if (endpoint) endpoint.hooks.close();
     else return this.handleClose();
@@ -902,6 +912,8 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @param message One line: it is cut after 4,000 characters, as it may come from
    * a peer, and control characters in it are written as escapes.
+   * @throws What the logger throws. What its promise rejects with goes to
+   * {@linkcode SocketMap.onError}.
    */
   log(message: string): void {
     const logger = this.logger ?? this.#map.logger;
@@ -915,8 +927,12 @@ export class Dispatcher implements Pollable, Disposable {
    * gets `debug`, `warning` and `error` by the methods of these names and
    * everything else as `info`.
    *
+   * The library's own lines come here as well, so an override gets them too: a
+   * limited number, see {@linkcode Logger}.
+   *
    * @param message One line, as in {@linkcode Dispatcher.log}.
    * @param type Left out if it is among the `ignoreLogTypes`.
+   * @throws As {@linkcode Dispatcher.log}.
    */
   logInfo(message: string, type: string = "info"): void {
     if (this.ignoreLogTypes.has(type) && loud !== this) return;
@@ -937,15 +953,8 @@ export class Dispatcher implements Pollable, Disposable {
     if (isPromise(logged)) reactorOf(this.#map).follow(logged);
   }
 
-  /** A warning that an operator must see, whatever types are ignored. */
-  #warn(message: string): void {
-    const outer = loud;
-    loud = this;
-    try {
-      this.logInfo(`${this.#describe()} ${message}`, "warning");
-    } finally {
-      loud = outer;
-    }
+  #logUnhandled(event: string): void {
+    logLimited(this, { type: "warning", kind: event, text: () => event });
   }
 
   /** The class, the state and the address: `<EchoServer listening [::1]:7>`. */
@@ -965,16 +974,7 @@ export class Dispatcher implements Pollable, Disposable {
   }
 
   get #name(): string {
-    return this.constructor.name || "Dispatcher";
-  }
-
-  /** The text form, even where an override of it throws. */
-  #describe(): string {
-    try {
-      return this.toString();
-    } catch {
-      return `<${this.#name}: toString() failed>`;
-    }
+    return nameOf(this);
   }
 
   /** The open endpoint, or an error that says what is missing. */
@@ -1045,9 +1045,9 @@ export class Dispatcher implements Pollable, Disposable {
   #closeForgotten(): void {
     if (forgetful.has(this.constructor)) return;
     forgetful.add(this.constructor);
-    this.#warn(
-      `was closed by the loop: the close() of ${this.#name} does not call super.close()`,
-    );
+    const message =
+      `was closed by the loop: the close() of ${this.#name} does not call super.close()`;
+    Dispatcher.#owner.warn(this, message, {});
   }
 }
 
@@ -1079,6 +1079,70 @@ function dropAccepted(conn: Channel, error: unknown): never {
   // An ExitNow is no failure: it leaves the loop, and changes nothing else.
   if (!(error instanceof ExitNow)) closeQuietly(conn);
   throw error;
+}
+
+/** A line that the library writes by itself. */
+export interface OwnLine {
+  type: "warning" | "error";
+  /** Of one class, the lines of one kind are counted together. */
+  kind: string;
+  /** Makes the text, with the text form of the dispatcher. */
+  text(self: string): string;
+  /** How many bytes were lost. */
+  lost?: number;
+  /** It is written whatever types the dispatcher ignores. */
+  isLoud?: boolean;
+}
+
+/**
+ * Logs what a peer can make happen again and again: a bounded number of lines.
+ * A log that fails is for the map to tell, and leaves the dispatcher as it is.
+ */
+export function logLimited(dispatcher: Dispatcher, line: OwnLine): void {
+  const reactor = reactorOf(dispatcher.map);
+  reactor.outside(() => {
+    if (isIgnored(dispatcher, line)) return;
+    reactor.logQuota.add(`${nameOf(dispatcher)}: ${line.kind}`, {
+      text: () => line.text(describe(dispatcher)),
+      write: (message) => write(dispatcher, line, message),
+      lost: line.lost ?? 0,
+    });
+  });
+}
+
+/** What nobody will see takes no place from what somebody would. */
+function isIgnored(dispatcher: Dispatcher, { type, isLoud }: OwnLine): boolean {
+  const isPlain = dispatcher.logInfo === Dispatcher.prototype.logInfo;
+  return !isLoud && isPlain && dispatcher.ignoreLogTypes.has(type);
+}
+
+function write(
+  dispatcher: Dispatcher,
+  { type, isLoud }: OwnLine,
+  message: string,
+): void {
+  const outer = loud;
+  if (isLoud) loud = dispatcher;
+  try {
+    const result: unknown = dispatcher.logInfo(message, type);
+    // An override may be async, though nothing waits for it.
+    if (isPromise(result)) reactorOf(dispatcher.map).follow(result);
+  } finally {
+    loud = outer;
+  }
+}
+
+function nameOf(dispatcher: Dispatcher): string {
+  return dispatcher.constructor.name || "Dispatcher";
+}
+
+/** The text form, even where an override of it throws. */
+function describe(dispatcher: Dispatcher): string {
+  try {
+    return dispatcher.toString();
+  } catch {
+    return `<${nameOf(dispatcher)}: toString() failed>`;
+  }
 }
 
 /**
@@ -1326,8 +1390,19 @@ function lifeOf(options: DispatcherOptions): Life {
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 
+/** What somebody wants who comes from Python, or gives the transport alone. */
+function hintFor(options: unknown): string {
+  if (typeof options === "number") {
+    return ": the family and the type of a socket, as Python has them, are not " +
+      'needed: createSocket() is for TCP, createSocket({ transport: "unix" }) ' +
+      "for Unix sockets, and a DatagramDispatcher for UDP";
+  }
+  if (!TRANSPORTS.includes(options)) return "";
+  return `: createSocket({ transport: ${showValue(options)} })`;
+}
+
 function checkSocketOptions(options: SocketOptions): void {
-  checkOptions(options);
+  checkOptions(options, hintFor(options));
   const { transport = "tcp", tls, backlog = DEFAULT_BACKLOG } = options;
   if (!TRANSPORTS.includes(transport)) {
     throw new TypeError(

@@ -101,12 +101,20 @@ export interface EndpointOptions {
   maxConnections: number;
 }
 
+/** What a warning is about, for a log that a peer must not fill. */
+export interface About {
+  /** Warnings of one kind are counted together. By default the message. */
+  kind?: string;
+  /** How many bytes were lost. */
+  lost?: number;
+}
+
 /** What endpoints need of dispatchers: the same for all of them. */
 export interface Owner {
   /** Looks at the class, in the first pass, when the constructor has run. */
   interest(of: Pollable): Interest;
   /** Reports what an operator must see, whatever log types are ignored. */
-  warn(of: Pollable, message: string): void;
+  warn(of: Pollable, message: string, about: About): void;
   /** The peer has ended its side, and ours stays open. */
   handleEnd(of: Pollable): unknown;
   /** The connection was silent for too long, or lasted too long. */
@@ -360,8 +368,8 @@ export class Endpoint
   }
 
   /** Says what an operator must see. */
-  warn(message: string): void {
-    this.reactor.outside(() => this.#owner.warn(this.pollable, message));
+  warn(message: string, about: About = {}): void {
+    this.reactor.outside(() => this.#owner.warn(this.pollable, message, about));
   }
 
   #secure(channel: Channel): Promise<Channel> {
@@ -1245,6 +1253,7 @@ export class Endpoint
         `was closed and lost ${outbound.lost} accepted bytes (${
           describeError(outbound.error)
         })`,
+        { kind: "was closed and lost bytes", lost: outbound.lost },
       );
     } else if (this.#closing?.wasReset) {
       this.warn(

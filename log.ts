@@ -6,11 +6,19 @@
  */
 
 import { isExhaustion } from "./channel.ts";
-import { isPromise } from "./reactor.ts";
 
 /**
  * Anything with these four methods: `console`, a logger of `@std/log`, one's
  * own.
+ *
+ * What a program logs is written as it comes. The library's own lines are
+ * limited, as a peer can repeat what is worth a line: of one kind, such as
+ * uncaught exceptions of one class, a map writes 20 lines within 10 s. After
+ * that time, or when the loop ends, a line tells how many were left out, how
+ * many bytes were lost with them, and shows one of them.
+ *
+ * A method may throw, or give a promise that rejects. Where the library logs by
+ * itself, `SocketMap.onError` gets that error, and the dispatcher goes on.
  */
 export interface Logger {
   /** Details for whoever debugs. */
@@ -154,13 +162,12 @@ export function errorLine(error: unknown): string {
 }
 
 /**
- * Tells the program what has no other way out: an error with no dispatcher to
- * handle it, or one that a dispatcher's own `handleError()` threw.
+ * The line about an error with no dispatcher to handle it, and about the one
+ * that came of telling the program, if another one did.
  */
-export function reportError(logger: Logger | null, error: unknown): void {
-  const message = `uncaught exception in the loop ${errorLine(error)}`;
-  const logged: unknown = (logger ?? console).error(message);
-  if (isPromise(logged)) {
-    logged.then(undefined, (second) => reportError(null, second));
-  }
+export function uncaughtLine(error: unknown, second: unknown = error): string {
+  const line = `uncaught exception in the loop ${errorLine(error)}`;
+  return second === error
+    ? line
+    : `${line}, and telling it failed ${errorLine(second)}`;
 }

@@ -6,6 +6,7 @@
  */
 
 import {
+  checkBoolean,
   checkFunction,
   checkInteger,
   checkMethods,
@@ -14,7 +15,7 @@ import {
   showValue,
 } from "./arguments.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { type Logger, reportError } from "./log.ts";
+import { type Logger, uncaughtLine } from "./log.ts";
 import { denoNetwork, type Network } from "./network.ts";
 import { ExitNow, isPromise, type Pollable, Reactor } from "./reactor.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./timers.ts";
@@ -43,10 +44,11 @@ export interface SocketMapOptions {
    */
   logger?: Logger;
   /**
-   * Gets the errors that no dispatcher can handle: of timers, of a
-   * `handleError()` that threw, of a hook whose dispatcher has closed.
+   * Gets the errors that no dispatcher can handle: of timers, of a logger, of a
+   * `handleError()` that threw, of a hook whose dispatcher has closed. If it
+   * throws or rejects itself, the console gets both errors.
    *
-   * @default {logs them as errors}
+   * @default {logs them as errors, a limited number: see `Logger`}
    */
   onError?: (error: unknown) => void;
 }
@@ -105,24 +107,49 @@ export class SocketMap implements Iterable<Pollable> {
     this.clock = clock;
     this.logger = options.logger ?? null;
     this.onError = options.onError ??
-      ((error) => reportError(this.logger, error));
-    const failed = (second: unknown) => {
-      if (second instanceof ExitNow) throw second;
-      reportError(null, second);
-    };
-    const report = (error: unknown) => {
-      try {
-        const told: unknown = this.onError(error);
-        if (!isPromise(told)) return;
-        told.then(
-          undefined,
-          (second) => this.#reactor.outside(() => failed(second)),
-        );
-      } catch (second) {
-        failed(second);
-      }
-    };
-    this.#reactor = new Reactor(clock, report);
+      ((error) => this.#log(error));
+    this.#reactor = new Reactor(clock, (error) => this.#report(error));
+  }
+
+  /** Tells `onError()`; if that fails, the console. */
+  #report(error: unknown): void {
+    try {
+      this.#watch(error, this.onError(error));
+    } catch (second) {
+      this.#toConsole(error, second);
+    }
+  }
+
+  /** Telling of `error` may be async, and fail later. */
+  #watch(error: unknown, told: unknown): void {
+    if (!isPromise(told)) return;
+    Promise.resolve(told).then(
+      undefined,
+      (second) => this.#reactor.outside(() => this.#toConsole(error, second)),
+    );
+  }
+
+  /** What `onError` does by default. */
+  #log(error: unknown): void {
+    this.#reactor.logQuota.add("uncaught exception", {
+      text: () => uncaughtLine(error),
+      write: (line) => this.#watch(error, (this.logger ?? console).error(line)),
+    });
+  }
+
+  /** The last way to tell of an error. */
+  #toConsole(error: unknown, second: unknown): void {
+    if (second instanceof ExitNow) throw second;
+    this.#reactor.logQuota.add("onError() failed", {
+      text: () => uncaughtLine(error, second),
+      write: (line) => {
+        try {
+          console.error(line);
+        } catch {
+          // There is none.
+        }
+      },
+    });
   }
 
   /** How many dispatchers are in the map. */
@@ -191,6 +218,11 @@ export class SocketMap implements Iterable<Pollable> {
   toString(): string {
     return `SocketMap(${this.size})`;
   }
+
+  /** What `console.log(map)` shows: its text form. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
 }
 
 /** The default map: that of every dispatcher and loop which names no other. */
@@ -258,7 +290,10 @@ export interface LoopOptions {
  * ```
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
-  checkOptions(options);
+  checkMapOptions(options);
+  if (options instanceof AbortSignal) {
+    throw new TypeError("options must be { signal }, got the signal itself");
+  }
   const { timeout = 30_000, map = defaultMap(), signal } = options;
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
@@ -313,6 +348,12 @@ export async function poll(
   timeout: number = 0,
   map: SocketMap = defaultMap(),
 ): Promise<void> {
+  if (typeof timeout === "object") {
+    throw new TypeError(
+      `timeout must be a number of ms, got ${showValue(timeout)}: ` +
+        "poll(timeout, map) takes no options",
+    );
+  }
   checkMilliseconds("timeout", timeout);
   checkMap(map);
   const reactor = reactorOf(map);
@@ -334,6 +375,7 @@ export async function poll(
  * @param map The map to empty.
  * @param ignoreAll Whether to ignore what a `close()` throws. An
  * {@linkcode ExitNow} is never ignored.
+ * @throws {TypeError} If an argument is wrong.
  * @throws The first error of a `close()`, after all are closed.
  */
 export function closeAll(
@@ -341,6 +383,7 @@ export function closeAll(
   ignoreAll: boolean = false,
 ): void {
   checkMap(map);
+  checkBoolean("ignoreAll", ignoreAll);
   const reactor = reactorOf(map);
   const errors: unknown[] = [];
   for (const entry of [...reactor.members.values()]) {
@@ -364,7 +407,24 @@ export function closeAll(
  */
 export function checkMap(map: unknown): void {
   if (map instanceof SocketMap) return;
-  throw new TypeError(`map must be a SocketMap, got ${showValue(map)}`);
+  const isInside = (map as { map?: unknown } | null)?.map instanceof SocketMap;
+  throw new TypeError(
+    `map must be a SocketMap, got ${showValue(map)}${
+      isInside ? ": give the map itself" : ""
+    }`,
+  );
+}
+
+/**
+ * Checks an object of options, one of which is a map.
+ *
+ * @throws {TypeError} If it is no object, or the map itself.
+ */
+export function checkMapOptions(options: unknown): void {
+  if (options instanceof SocketMap) {
+    throw new TypeError("options must be { map }, got the map itself");
+  }
+  checkOptions(options);
 }
 
 /** The engine of a map. */

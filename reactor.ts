@@ -10,6 +10,7 @@
  */
 
 import type { Clock } from "./clock.ts";
+import { LogQuota } from "./log_quota.ts";
 import { type Asked, PredicateList } from "./predicates.ts";
 import { type HeapTimer, TimerHeap } from "./timers.ts";
 
@@ -155,6 +156,8 @@ export class Reactor {
   readonly members = new Map<Pollable, Entry>();
   /** Gets the errors that no dispatcher can handle. */
   readonly report: (error: unknown) => void;
+  /** Bounds what the library logs by itself. */
+  readonly logQuota: LogQuota;
   /** Changes whenever something happened that an idle dispatcher may care for. */
   activity = 0;
   /** What is closed and still has bytes to send, or an operation in flight. */
@@ -206,6 +209,7 @@ export class Reactor {
     this.clock = clock;
     this.report = report;
     this.timers = new TimerHeap(() => clock.now(), () => this.#resumeWait());
+    this.logQuota = new LogQuota(this.timers, (run) => this.outside(run));
   }
 
   /** Nobody is registered, and closed connections have sent what they had. */
@@ -332,7 +336,8 @@ export class Reactor {
 
   /** Has what nobody waits for tell of its failure. */
   follow(promise: PromiseLike<unknown>): void {
-    promise.then(undefined, (error) =>
+    // A thenable of the user's may throw where a promise does not.
+    Promise.resolve(promise).then(undefined, (error) =>
       this.outside(() => {
         throw error;
       }));
@@ -371,6 +376,7 @@ export class Reactor {
     this.#driver = "nobody";
     this.#endsIdle = false;
     this.#disarm();
+    if (this.idle) this.logQuota.flush();
     for (const resolve of this.#whenFree.splice(0)) resolve();
   }
 

@@ -4,8 +4,14 @@
  * @module
  */
 
-import { checkMilliseconds, checkOptions } from "./arguments.ts";
-import { checkMap, defaultMap, reactorOf, type SocketMap } from "./loop.ts";
+import { checkMilliseconds } from "./arguments.ts";
+import {
+  checkMap,
+  checkMapOptions,
+  defaultMap,
+  reactorOf,
+  type SocketMap,
+} from "./loop.ts";
 import { type Entry, isPromise, type Reactor } from "./reactor.ts";
 
 /** Options of {@linkcode shutdown}. */
@@ -75,7 +81,7 @@ export interface ShutdownResult {
 export async function shutdown(
   options: ShutdownOptions = {},
 ): Promise<ShutdownResult> {
-  checkOptions(options);
+  checkMapOptions(options);
   const { map = defaultMap(), deadline = 10_000 } = options;
   checkMap(map);
   checkMilliseconds("deadline", deadline);

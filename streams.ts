@@ -323,8 +323,8 @@ type Overrides = Pick<
  * @param dispatcher Whose connection it is.
  * @param options The high water mark.
  * @returns The readable and the writable.
- * @throws {TypeError} If `dispatcher` is no `Dispatcher` or reads by itself, or
- * has streams already.
+ * @throws {TypeError} If `dispatcher` is no `Dispatcher`, reads by itself, has
+ * streams already or is for datagrams.
  * @throws {RangeError} If `highWaterMark` is not a whole number, 0 or more.
  * @throws {Error} If it is neither connected nor connecting.
  *
@@ -377,6 +377,10 @@ export function toStreams(
   const endpoint = connectionOf(dispatcher, "make streams");
   if (endpoint.closed) {
     throw new Error(`Cannot make streams: ${dispatcher} is closed`);
+  }
+  if (endpoint.phase === "connected" && !dispatcher.connected) {
+    // Datagrams are no stream of bytes, though the engine takes them for one.
+    throw new TypeError(`Cannot make streams: ${dispatcher} has no connection`);
   }
   if (taken.has(endpoint)) {
     throw new TypeError(`Cannot make streams: ${dispatcher} has its streams`);

@@ -10,13 +10,16 @@ import {
 import {
   type Channel,
   closeAll,
+  DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
   FileDispatcher,
   FileWrapper,
   loop,
   poll,
+  shutdown,
   SocketMap,
+  toStreams,
 } from "../mod.ts";
 import { FakeAcceptor, FakeChannel, FakeNetwork, quietMap } from "./fakes.ts";
 import { bytes, families, isMissing, type TestMap } from "./support.ts";
@@ -591,6 +594,105 @@ Deno.test("loop() refuses a bare timeout in the place of its options", async () 
     const error = await assertRejects(() => loop(options));
     assertError(error, [TypeError, "options must be an object", `${options}`]);
   }
+});
+
+/** What is no object of options, though an object or a function. */
+const NO_OPTIONS: [string, Any][] = [
+  ["an array", [30]],
+  ["a Map", new Map([["timeout", 30]])],
+  ["null", null],
+  ["a function", () => {}],
+  ["text", "timeout"],
+  ["a number", 30],
+];
+
+for (const [what, options] of NO_OPTIONS) {
+  Deno.test(`loop(), shutdown() and SocketMap refuse ${what} in the place of their options`, async () => {
+    const map = quietMap();
+    const expected: Expected = [TypeError, "options must be an object"];
+    assertError(await assertRejects(() => loop(options)), expected);
+    assertError(await assertRejects(() => shutdown(options)), expected);
+    assertRefused(map, () => new SocketMap(options), expected);
+    const channel = new FakeChannel();
+    assertRefused(map, () => new Dispatcher(channel, options), expected);
+    const handler = new Dispatcher(channel, { map });
+    assertRefused(map, () => toStreams(handler, options), expected);
+    const bare = new Dispatcher(null, { map });
+    assertRefused(map, () => bare.createSocket(options), expected);
+    handler.abort();
+  });
+}
+
+Deno.test("loop() and shutdown() refuse the map in the place of their options", async () => {
+  const map = quietMap();
+  const handler = fresh(map); // The default map is empty: it would do nothing.
+  const expected: Expected = [
+    TypeError,
+    "options must be { map }, got the map",
+  ];
+  assertError(await assertRejects(() => loop(map as Any)), expected);
+  assertError(await assertRejects(() => shutdown(map as Any)), expected);
+  assertEquals(map.size, 1);
+  handler.close();
+});
+
+Deno.test("SocketMap refuses another map in the place of its options", () => {
+  const expected: Expected = [TypeError, "options", "SocketMap(0)"];
+  assertError(assertThrows(() => new SocketMap(quietMap() as Any)), expected);
+});
+
+Deno.test("loop() refuses a signal in the place of its options", async () => {
+  const { signal } = new AbortController();
+  const error = await assertRejects(() => loop(signal as Any));
+  assertError(error, [TypeError, "options must be { signal }"]);
+});
+
+Deno.test("poll() and closeAll() refuse options in the place of their arguments", async () => {
+  const map = quietMap();
+  const handler = fresh(map);
+  const noOptions: Expected = [
+    TypeError,
+    "timeout must be a number of ms",
+    "poll(timeout, map) takes no options",
+  ];
+  for (const timeout of [{ timeout: 5 }, { map }, map] as Any[]) {
+    assertError(await assertRejects(() => poll(timeout)), noOptions);
+  }
+  const noMap: Expected = [
+    TypeError,
+    "map must be a SocketMap",
+    "give the map itself",
+  ];
+  const options = { map } as Any;
+  assertError(await assertRejects(() => poll(0, options)), noMap);
+  assertError(assertThrows(() => closeAll(options)), noMap);
+  assertRefused(map, () => handler.addChannel(options), noMap);
+  for (const ignoreAll of [1, "yes", null, { ignoreAll: true }] as Any[]) {
+    const error = assertThrows(() => closeAll(map, ignoreAll));
+    assertError(error, [TypeError, "ignoreAll must be true or false"]);
+  }
+  assertEquals(map.size, 1);
+  closeAll(map, true);
+});
+
+Deno.test("Dispatcher.createSocket() says what to write instead of Python's arguments", () => {
+  const map = quietMap();
+  const stream = new Dispatcher(null, { map }) as Any;
+  const datagram = new DatagramDispatcher(null, { map }) as Any;
+  const python = () => stream.createSocket(2, 1); // AF_INET, SOCK_STREAM
+  assertRefused(map, python, [TypeError, "got 2", "createSocket() is for TCP"]);
+  const udp = () => datagram.createSocket(2, 2); // AF_INET, SOCK_DGRAM
+  assertRefused(map, udp, [TypeError, "got 2", "createSocket() needs none"]);
+  for (const transport of ["tcp", "tls", "unix"]) {
+    assertRefused(map, () => stream.createSocket(transport), [
+      TypeError,
+      `got "${transport}": createSocket({ transport: "${transport}" })`,
+    ]);
+  }
+});
+
+Deno.test("SocketMap shows itself in short", () => {
+  assertEquals(Deno.inspect([new SocketMap()]), "[ SocketMap(0) ]");
 });
 
 for (const chunkSize of [0, -5, 1.5, NaN, Infinity, 2 ** 31, "64", null]) {

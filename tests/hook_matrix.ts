@@ -122,7 +122,7 @@ const INTRUSIVE = new Set([
   ...["readable", "writable", "handleRead", "handleReadEvent"],
   ...["handleWrite", "handleWriteEvent"],
 ]);
-/** Not hooks: they may be called when it is over. */
+/** Not hooks: they may be called when it is over, and the map is told of theirs. */
 const LOGS = new Set(["logInfo", "logger"]);
 /** Nothing that a dispatcher is answerable for: the map is told. */
 const TIMERS = new Set(["callLater()", "callEvery()"]);
@@ -222,16 +222,8 @@ export class Saboteur {
       if (INTRUSIVE.has(hook) && hook !== this.plan?.hook) continue;
       const original = methods[hook];
       if (typeof original !== "function") continue; // The story calls it.
-      this.#replace(hook, (...args) => {
-        // A default hook says so, and perhaps nobody spies on that one.
-        const isDefault = `${args[0]}`.startsWith("unhandled");
-        if (isDefault) this.#frames.push("a default hook");
-        try {
-          return this.enter(hook, () => original.apply(dispatcher, args));
-        } finally {
-          if (isDefault) this.#frames.pop();
-        }
-      });
+      const call = (args: unknown[]) => original.apply(dispatcher, args);
+      this.#replace(hook, (...args) => this.enter(hook, () => call(args)));
     }
     const handle = dispatcher.handleError.bind(dispatcher);
     this.#replace("handleError", (error) => this.#handle(error, handle));
@@ -320,7 +312,7 @@ export class Saboteur {
     if (sink !== null) this.due.push(sink);
     const { works, isAsync } = this.plan!.failure;
     const { hook, frames } = place;
-    const through = isAsync
+    const through = isAsync || LOGS.has(hook)
       ? [hook]
       : frames.slice(frames.lastIndexOf("handleClose") + 1);
     const isDone = works && ENDINGS.has(hook);
@@ -340,10 +332,9 @@ export class Saboteur {
     if (this.isClosed && hook === "more()") return null;
     if (value instanceof ExitNow) return "loop";
     if (this.isClosed || TIMERS.has(hook)) return "onError";
-    if (hook === "handleError") return "onError";
-    if (isAsync) return LOGS.has(hook) ? "onError" : this.#sink;
-    // The loop's own close() is followed by a hard one; a warning has no hook.
-    if (isClosing || LOGS.has(outermost!)) return "onError";
+    if (hook === "handleError" || LOGS.has(hook)) return "onError";
+    if (isAsync) return this.#sink;
+    if (isClosing) return "onError"; // It is followed by a hard one.
     return isInError(place) ? "onError" : this.#sink;
   }
 
@@ -404,13 +395,12 @@ export class Saboteur {
    */
   leavesOpen(isOpen: boolean): boolean {
     const { failure, handling, hook } = this.plan!;
-    const { frames: [outermost], stage } = this.place!;
+    const { stage } = this.place!;
     const [sink] = this.due;
     const isLeft = isOpen || this.isUndone;
     if (sink === "loop") return isLeft;
     if (sink === "caller") return stage === "closing" && !failure.works;
-    const isAlone = failure.isAsync || LOGS.has(outermost!);
-    const isNoHook = TIMERS.has(hook) || (LOGS.has(hook) && isAlone);
+    const isNoHook = TIMERS.has(hook) || LOGS.has(hook);
     if (sink === "onError") return isNoHook && isOpen;
     return handling === "does nothing" && isLeft;
   }

@@ -424,5 +424,6 @@ testResets("when it has closed and still sends to them", async (bed) => {
   assertEquals(lives.length, CLIENTS);
   for (const { closes } of lives) assertEquals(closes, 0);
   const lost = /was closed and lost \d+ accepted bytes/;
-  assertEquals(bed.logger.lines.filter((l) => lost.test(l)).length, CLIENTS);
+  // The first of them are said, the others counted: none fills the log.
+  assertEquals(bed.logger.lines.filter((l) => lost.test(l)).length, 20);
 });

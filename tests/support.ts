@@ -242,3 +242,20 @@ export function captureConsole(): ConsoleOutput {
   const restore = () => void Object.assign(console, { log, error });
   return { out, err, [Symbol.dispose]: restore };
 }
+
+/** The rejections that nobody handled. */
+export interface Rejections extends Disposable {
+  readonly reasons: unknown[];
+}
+
+/** Takes the rejections that nobody handles until it is disposed of. */
+export function captureRejections(): Rejections {
+  const reasons: unknown[] = [];
+  const hear = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    reasons.push(event.reason);
+  };
+  addEventListener("unhandledrejection", hear);
+  const stop = () => removeEventListener("unhandledrejection", hear);
+  return { reasons, [Symbol.dispose]: stop };
+}

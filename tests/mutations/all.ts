@@ -6,12 +6,14 @@
  * @module
  */
 
+import { DATAGRAMS } from "./datagrams.ts";
 import { ENDINGS } from "./endings.ts";
 import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
 import { LIMITS } from "./limits.ts";
 import { LISTENING } from "./listening.ts";
 import { LOG } from "./log.ts";
+import { MISUSE } from "./misuse.ts";
 import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
 import { PEERS } from "./peers.ts";
@@ -26,6 +28,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ...HOOKS,
   ...LISTENING,
   ...LOG,
+  ...MISUSE,
+  ...DATAGRAMS,
   ...FILES,
   ...PARSERS,
   ...PEERS,

@@ -282,26 +282,25 @@ export const HOOKS: Mutation[] = [
   {
     promise: "an onError() that throws leaves it to the console",
     file: "loop.ts",
-    from: "      } catch (second) {\n        failed(second);\n      }",
-    to: "      } catch {\n        // Nothing.\n      }",
+    from: "      this.#toConsole(error, second);\n    }\n  }",
+    to: "      if (second instanceof ExitNow) throw second;\n    }\n  }",
     test: TEST,
     filter: "Dispatcher whose handleConnect() fails, at",
   },
   {
     promise: "an onError() that rejects leaves it to the console",
     file: "loop.ts",
-    from: "        if (!isPromise(told)) return;\n",
-    to: "        return;\n",
+    from: "      this.#watch(error, this.onError(error));",
+    to: "      this.onError(error);",
     test: TEST,
     filter: "onError() that rejects",
   },
   {
     promise:
       "a logger that rejects what onError() tells it leaves it to the console",
-    file: "log.ts",
-    from:
-      "  if (isPromise(logged)) {\n    logged.then(undefined, (second) => reportError(null, second));\n  }\n",
-    to: "",
+    file: "loop.ts",
+    from: "this.#watch(error, (this.logger ?? console).error(line)),",
+    to: "void (this.logger ?? console).error(line),",
     test: TEST,
     filter: "Logger that rejects",
   },
@@ -381,16 +380,6 @@ export const HOOKS: Mutation[] = [
     to: "    void result;",
     test: TEST,
     filter: "toStreams() whose close() fails, at",
-  },
-  {
-    promise:
-      "a datagram lost while a hook was pending goes to the log when it is closed then",
-    file: "datagram_dispatcher.ts",
-    from: "    else this.map.callLater(0, () => hooks.whenSettled(tell));",
-    to:
-      "    else this.map.callLater(0, () => hooks.whenSettled(() => hooks.fail(error)));",
-    test: TEST,
-    filter: "DatagramDispatcher whose handleWrite() fails, at",
   },
   {
     promise: "shutdown() follows an async close() of a listener",
