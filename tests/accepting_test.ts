@@ -12,8 +12,8 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { type TestMap, text } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import { type TestMap, text, turns } from "./support.ts";
 
 // Connections that wait in the listener
 

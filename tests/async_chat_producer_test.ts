@@ -17,8 +17,14 @@ import {
 } from "../mod.ts";
 import { talk, Talker, Valve } from "./chats.ts";
 import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
-import { bytes, connectedPair, loopUntil, TestMap, turn } from "./support.ts";
+import {
+  bytes,
+  connectedPair,
+  loopUntil,
+  TestMap,
+  turn,
+  turns,
+} from "./support.ts";
 
 /** A source that a test can look at. */
 interface Observed {

@@ -17,8 +17,8 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { bytes, type TestMap, text } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import { bytes, type TestMap, text, turns } from "./support.ts";
 
 /** A chat that is connecting; `network.succeed(channel)` ends that. */
 function connecting<T extends Talker = Talker>(

@@ -19,8 +19,8 @@ import {
   type RecorderOptions,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { bytes, connectedPair, type TestMap, text } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import { bytes, connectedPair, type TestMap, text, turns } from "./support.ts";
 
 /** The hooks that a {@linkcode Gated} can make wait. */
 type Hook =

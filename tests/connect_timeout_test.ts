@@ -15,8 +15,8 @@ import {
   quietMap,
   Recorder,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { ScopedMap, work } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import { ScopedMap, turns, work } from "./support.ts";
 
 /** A dispatcher that connects to a network which does not answer. */
 function connecting(connectTimeout?: number) {

@@ -17,7 +17,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
@@ -25,6 +25,7 @@ import {
   type TestMap,
   TestServer,
   turn,
+  turns,
   work,
 } from "./support.ts";
 

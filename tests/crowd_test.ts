@@ -13,9 +13,23 @@ import {
   loop,
   poll,
 } from "../mod.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { Echo, FakeChannel, passes, quietMap, watch } from "./fakes.ts";
-import { loopUntil, type TestMap, TestServer, work } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import {
+  Echo,
+  FakeChannel,
+  loopToEnd,
+  passes,
+  quietMap,
+  watch,
+} from "./fakes.ts";
+import {
+  loopUntil,
+  PATIENCE,
+  type TestMap,
+  TestServer,
+  turns,
+  work,
+} from "./support.ts";
 
 /** Writes down what happens in which order, and answers in two pieces. */
 class Answerer extends DispatcherWithSend {
@@ -336,9 +350,10 @@ Deno.test("Dispatchers by the hundred are served alike", async () => {
     thread.postMessage({ addr: server.addr, count: each });
     return thread;
   });
-  await loopUntil(map, () => left <= 0, 20_000);
+  await loopUntil(map, () => left <= 0, 2 * PATIENCE);
   for (const thread of threads) thread.terminate();
   closeAll(map);
+  await loopToEnd(map);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   assertGreater(10 * least, most, `${least} to ${most} messages each`);
 });

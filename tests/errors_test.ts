@@ -22,7 +22,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   loopUntil,
@@ -30,6 +30,7 @@ import {
   type TestMap,
   TestServer,
   text,
+  turns,
 } from "./support.ts";
 
 // What a hook or a predicate throws

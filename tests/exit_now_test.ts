@@ -17,8 +17,7 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
-import { bytes, type TestMap } from "./support.ts";
+import { bytes, type TestMap, turns } from "./support.ts";
 
 /** Leaves the loop from the hook that a test says. */
 class Leaver extends Dispatcher {

@@ -13,7 +13,7 @@ import {
   type Network,
   type SocketMapOptions,
 } from "../mod.ts";
-import { bytes, TestMap, text } from "./support.ts";
+import { bytes, PATIENCE, TestMap, text } from "./support.ts";
 
 /** What a fake channel will read: bytes, the end, or a failure. */
 type Incoming = Uint8Array | null | Error;
@@ -317,7 +317,10 @@ export function watch(promise: Promise<unknown>): Watched {
  *
  * @throws If that takes longer than `limit` ms, or an error went unhandled.
  */
-export async function loopToEnd(map: TestMap, limit = 5_000): Promise<void> {
+export async function loopToEnd(
+  map: TestMap,
+  limit = PATIENCE,
+): Promise<void> {
   const controller = new AbortController();
   const { signal } = controller;
   const id = setTimeout(() => controller.abort(), limit);

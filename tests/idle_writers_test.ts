@@ -3,8 +3,8 @@
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
 import { Echo, FakeChannel, quietMap, watch } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { bytes, text } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import { bytes, text, turns } from "./support.ts";
 
 /** A map that is being looped, on a clock of its own. */
 function setUp() {

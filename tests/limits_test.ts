@@ -30,13 +30,14 @@ import {
   type RecorderOptions,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   loopUntil,
   rawConnect,
   ScopedMap,
   type TestMap,
+  turns,
 } from "./support.ts";
 
 /** Writes down what runs out, and when. */

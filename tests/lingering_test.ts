@@ -19,7 +19,7 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
@@ -28,6 +28,7 @@ import {
   ScopedMap,
   type TestMap,
   TestServer,
+  turns,
 } from "./support.ts";
 
 /** A map on a clock of its own, and what is logged in it. */

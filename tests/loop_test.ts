@@ -21,8 +21,15 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { bytes, loopUntil, type TestMap, TestServer, text } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import {
+  bytes,
+  loopUntil,
+  type TestMap,
+  TestServer,
+  text,
+  turns,
+} from "./support.ts";
 
 /** A recorder whose predicates are written down too, and can do things. */
 class Asked extends Recorder {

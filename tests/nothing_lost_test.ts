@@ -29,7 +29,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
@@ -38,6 +38,7 @@ import {
   type TestMap,
   TestServer,
   text,
+  turns,
 } from "./support.ts";
 
 const SENDERS = [Dispatcher, DispatcherWithSend];

@@ -29,7 +29,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   loopUntil,
@@ -37,6 +37,7 @@ import {
   ScopedMap,
   type TestMap,
   TestServer,
+  turns,
 } from "./support.ts";
 
 /** A map on a clock of its own. */

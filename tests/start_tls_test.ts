@@ -16,7 +16,6 @@ import { certificates, hasCommand, testTls } from "./certificates.ts";
 import { FakeChannel, LogLines, loopToEnd, quietMap } from "./fakes.ts";
 import { Child } from "./peers.ts";
 import { toText } from "@std/streams";
-import { turns } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
@@ -24,6 +23,7 @@ import {
   ScopedMap,
   type TestMap,
   text,
+  turns,
 } from "./support.ts";
 
 const hasPython = hasCommand("python3", "-c", "import ssl");

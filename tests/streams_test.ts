@@ -34,6 +34,7 @@ import {
   type TestMap,
   TestServer,
   text,
+  turns,
 } from "./support.ts";
 import {
   FakeChannel,
@@ -45,7 +46,6 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
 
 const MIB = 1024 * 1024;
 const MARK = 64 * 1024;

@@ -7,19 +7,54 @@ import {
   type Acceptor,
   type Address,
   type Channel,
+  type Clock,
   Dispatcher,
   loop,
   SocketMap,
+  socketMap,
   type SocketMapOptions,
   type SocketOptions,
 } from "../mod.ts";
+
+/**
+ * How long a test waits for anything, in ms. It bounds a test that fails; a
+ * busy machine must not reach it.
+ */
+export const PATIENCE = 30_000;
+
+/** How often the loops of {@linkcode TestMap}s have used their clocks. */
+let clockUses = 0;
+/** How many of the turns that they asked for have not come yet. */
+let turnsDue = 0;
+
+/** `clock`, watched for {@linkcode turns}: a loop at work uses it in each pass. */
+function watched(clock: Clock): Clock {
+  return {
+    now() {
+      clockUses++;
+      return clock.now();
+    },
+    setTimeout(callback, delay) {
+      clockUses++;
+      return clock.setTimeout(callback, delay);
+    },
+    clearTimeout: (id) => clock.clearTimeout(id),
+    setImmediate(callback, isOverdue) {
+      turnsDue++;
+      clock.setImmediate(() => {
+        turnsDue--;
+        callback();
+      }, isOverdue);
+    },
+  };
+}
 
 /** A map that keeps the errors which no dispatcher handled. */
 export class TestMap extends SocketMap {
   readonly errors: unknown[] = [];
 
   constructor(options: SocketMapOptions = {}) {
-    super(options);
+    super({ ...options, clock: watched(options.clock ?? socketMap.clock) });
     this.onError = (error) => void this.errors.push(error);
   }
 
@@ -37,7 +72,7 @@ export class TestMap extends SocketMap {
 export async function loopUntil(
   map: TestMap,
   done: () => boolean,
-  limit = 5_000,
+  limit = PATIENCE,
 ): Promise<void> {
   const deadline = performance.now() + limit;
   while (!done()) {
@@ -47,7 +82,7 @@ export async function loopUntil(
     }
     await loop({ map, timeout: 10, count: 1 });
     // An empty map ends the loop at once; timers and sockets need their turn.
-    if (map.size === 0) await turn();
+    if (map.size === 0) await pause();
   }
   map.check();
 }
@@ -61,6 +96,52 @@ export function work(ms: number): void {
 /** One turn of the runtime. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Lets the runtime sleep for a moment: before that, it looks at its sockets. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, 1));
+}
+
+/** For so many turns nothing happens where all wait. */
+const QUIET_TURNS = 6;
+
+/**
+ * Waits until the loops of the {@linkcode TestMap}s have done all that they
+ * can without new input, however many turns that takes. What the system does,
+ * for sockets and files, is not seen here: wait for that with {@linkcode until}.
+ *
+ * @throws If they go on for longer than {@linkcode PATIENCE}.
+ */
+export async function turns(): Promise<void> {
+  const deadline = performance.now() + PATIENCE;
+  for (let quiet = 0, before = -1; quiet < QUIET_TURNS; quiet++) {
+    if (turnsDue > 0 || clockUses !== before) quiet = 0;
+    before = clockUses;
+    await turn();
+    if (performance.now() > deadline) {
+      throw new Error(`A loop does not come to rest within ${PATIENCE} ms`);
+    }
+  }
+}
+
+/**
+ * Waits until `condition()` is true, while others make the passes.
+ *
+ * @param what Names in the error what was waited for.
+ * @throws If that takes longer than {@linkcode PATIENCE}.
+ */
+export async function until(
+  condition: () => boolean,
+  what: string,
+): Promise<void> {
+  const deadline = performance.now() + PATIENCE;
+  while (!condition()) {
+    if (performance.now() > deadline) {
+      throw new Error(`Waited ${PATIENCE} ms in vain for ${what}`);
+    }
+    await pause();
+  }
 }
 
 /** A kind of socket that a test is repeated for. */
@@ -204,7 +285,7 @@ export class ScopedMap extends TestMap implements AsyncDisposable {
     for (const member of [...this]) member.abort();
     // Closed connections send the rest, for as long as they linger.
     const controller = new AbortController();
-    const id = setTimeout(() => controller.abort(), 6_000);
+    const id = setTimeout(() => controller.abort(), PATIENCE);
     await loop({ map: this, signal: controller.signal });
     clearTimeout(id);
     await turn();

@@ -25,8 +25,8 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
-import { bytes } from "./support.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import { bytes, turns } from "./support.ts";
 
 /** A map on a clock of its own, and the times at which its timers ran. */
 function setUp() {

@@ -33,7 +33,7 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import { Child } from "./peers.ts";
 import {
   bytes,
@@ -44,6 +44,7 @@ import {
   ScopedMap,
   type TestMap,
   text,
+  turns,
 } from "./support.ts";
 
 const [IPV4, IPV6] = families;

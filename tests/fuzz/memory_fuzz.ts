@@ -5,7 +5,6 @@ import fc from "fast-check";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { HttpConnection } from "../../examples/http_connection.ts";
-import { MailFolder } from "../../examples/mail_folder.ts";
 import { SmtpSession } from "../../examples/smtp_session.ts";
 import { StaticFiles } from "../../examples/static_files.ts";
 import {
@@ -20,7 +19,7 @@ import { TestMap } from "../support.ts";
 import { type Mark, terminatorOf } from "./async_chat_model.ts";
 import { ENDLESS as HTTP_TALK } from "./http_inputs.ts";
 import { type Endless, endless, toBytes } from "./inputs.ts";
-import { untilComplete } from "./peer.ts";
+import { WatchedFolder } from "./peer.ts";
 import { fuzz } from "./property.ts";
 import { ENDLESS as SMTP_TALK } from "./smtp_inputs.ts";
 
@@ -124,7 +123,12 @@ async function checkMemory(
     await loop({ map, count: 1, timeout: 5 });
   }
   await loop({ map, count: 3, timeout: 0 });
-  const cost = await memory() - before;
+  // What is free may be seen to be so only a little later.
+  const late = performance.now() + LIMIT / 4;
+  let cost: number;
+  do cost = await memory() - before; while (
+    cost >= most && performance.now() < late
+  );
   server.close();
   while (map.size + map.lingering > 0) await loop({ map, count: 1 });
   assertLess(cost, most, "What a peer costs, in bytes");
@@ -179,7 +183,7 @@ fuzz({
 });
 
 const folder = Deno.makeTempDirSync();
-const store = new MailFolder(folder);
+const store = new WatchedFolder(folder);
 addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
 
 class QuietSession extends SmtpSession {
@@ -205,7 +209,7 @@ fuzz({
       socketMap,
       (channel) => new QuietSession(channel, "127.0.0.1", store),
     );
-    for (const name of await untilComplete(folder)) {
+    for (const name of await store.names()) {
       Deno.removeSync(`${folder}/${name}`);
     }
     assertEquals(QuietSession.errors.splice(0), []);

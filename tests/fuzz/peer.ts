@@ -1,12 +1,10 @@
 /** A peer that says what it is told to, and the end of what it hears. */
 
+import { MailFolder, type MessageFile } from "../../examples/mail_folder.ts";
 import { loop, type SocketMap } from "../../mod.ts";
 import { FakeChannel } from "../fakes.ts";
-import { turn } from "../support.ts";
 import { type Binary, toBinary, toBytes } from "./inputs.ts";
 
-/** How many turns it may take to remove what is left of a message. */
-const TURNS = 10_000;
 /** How many ms a conversation may take, with much to spare. */
 const LIMIT = 20_000;
 
@@ -53,20 +51,43 @@ export async function runToEnd(map: SocketMap): Promise<void> {
   throw new Error(`The conversation goes on after ${LIMIT} ms`);
 }
 
-/**
- * Waits until a folder holds no message that is not complete.
- *
- * @returns The names of those that are.
- * @throws If one stays; it is removed.
- */
-export async function untilComplete(folder: string): Promise<string[]> {
-  let parts: string[] = [];
-  for (let turns = 0; turns < TURNS; turns++) {
-    const names = Array.from(Deno.readDirSync(folder), ({ name }) => name);
-    parts = names.filter((name) => name.endsWith(".part"));
-    if (parts.length === 0) return names;
-    await turn();
+/** A folder for messages, which waits for what is done to its files. */
+export class WatchedFolder extends MailFolder {
+  readonly #path: string;
+  readonly #underWay = new Set<Promise<void>>();
+
+  constructor(path: string) {
+    super(path);
+    this.#path = path;
   }
-  for (const name of parts) Deno.removeSync(`${folder}/${name}`);
-  throw new Error(`The folder still holds ${parts.join(", ")}`);
+
+  override create(): MessageFile {
+    const file = super.create();
+    const { save, discard } = file;
+    file.save = () => this.#watch(save.call(file));
+    file.discard = () => this.#watch(discard.call(file));
+    return file;
+  }
+
+  /**
+   * Waits until nothing is under way.
+   *
+   * @returns The names of the messages, all of which are complete.
+   * @throws If a part of a message stays; it is removed.
+   */
+  async names(): Promise<string[]> {
+    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+    const names = Array.from(Deno.readDirSync(this.#path), ({ name }) => name);
+    const parts = names.filter((name) => name.endsWith(".part"));
+    for (const name of parts) Deno.removeSync(`${this.#path}/${name}`);
+    if (parts.length === 0) return names;
+    throw new Error(`The folder still holds ${parts.join(", ")}`);
+  }
+
+  #watch(work: Promise<void>): Promise<void> {
+    this.#underWay.add(work);
+    const done = () => void this.#underWay.delete(work);
+    work.then(done, done);
+    return work;
+  }
 }

@@ -1,7 +1,6 @@
 /** The mail server's conversations, from the first byte to the files. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { MailFolder } from "../../examples/mail_folder.ts";
 import { SmtpSession } from "../../examples/smtp_session.ts";
 import { socketMap } from "../../mod.ts";
 import { LogLines } from "../fakes.ts";
@@ -12,7 +11,7 @@ import {
   splitsOf,
   toBinary,
 } from "./inputs.ts";
-import { answerTo, untilComplete } from "./peer.ts";
+import { answerTo, WatchedFolder } from "./peer.ts";
 import { fuzz } from "./property.ts";
 import { conversation, message, stuffed, TRICKS } from "./smtp_inputs.ts";
 
@@ -20,7 +19,7 @@ const LONGEST_COMMAND = 553;
 const MOST_ERRORS = 20;
 
 const folder = Deno.makeTempDirSync();
-const store = new MailFolder(folder);
+const store = new WatchedFolder(folder);
 addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
 
 /** A session that keeps its log to itself, and what goes wrong. */
@@ -84,7 +83,7 @@ function repliesIn(answer: Binary): Binary[] {
 
 /** Reads the messages with these names, which are all there are. */
 async function takeMessages(ids: string[]): Promise<Binary[]> {
-  const names = await untilComplete(folder);
+  const names = await store.names();
   assertEquals(names.sort(), ids.map((id) => `${id}.eml`).sort());
   return ids.map((id) => {
     const path = `${folder}/${id}.eml`;
