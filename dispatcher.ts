@@ -1276,7 +1276,7 @@ const DRAIN: Hook = (pollable) =>
 
 /** Checks the high water mark among the options. */
 export function markOf(options: DispatcherWithSendOptions): number {
-  checkOptions(options);
+  checkMapOptions(options);
   const { highWaterMark = 64 * 1024 } = options;
   return checkInteger("highWaterMark", highWaterMark, 1);
 }

@@ -681,7 +681,12 @@ Deno.test("checkChannel() ends though a channel takes bytes for ever", async () 
 const make = () => memoryPair();
 const WRONG: [unknown, unknown, new () => Error, string][] = [
   [null, {}, TypeError, "make must be a function, got null"],
-  [make, null, TypeError, "options must be an object, got null"],
+  [
+    make,
+    null,
+    TypeError,
+    "options must be an object like { name: value }, got null",
+  ],
   [make, { kind: "tape" }, TypeError, 'or "file", got "tape"'],
   [make, { kind: "toString" }, TypeError, 'or "file", got "toString"'],
   [make, { timeout: "1" }, TypeError, "timeout must be a number of ms"],

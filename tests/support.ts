@@ -27,9 +27,14 @@ let clockUses = 0;
 /** How many of the turns that they asked for have not come yet. */
 let turnsDue = 0;
 
+/** Each clock stays one clock, so that dispatchers can move between its maps. */
+const watchedClocks = new WeakMap<Clock, Clock>();
+
 /** `clock`, watched for {@linkcode turns}: a loop at work uses it in each pass. */
 function watched(clock: Clock): Clock {
-  return {
+  const known = watchedClocks.get(clock);
+  if (known) return known;
+  const watching: Clock = {
     now() {
       clockUses++;
       return clock.now();
@@ -47,6 +52,8 @@ function watched(clock: Clock): Clock {
       }, isOverdue);
     },
   };
+  watchedClocks.set(clock, watching);
+  return watching;
 }
 
 /** A map that keeps the errors which no dispatcher handled. */
