@@ -104,7 +104,7 @@ Deno.test("loop() does not spin over bytes that nobody takes", async () => {
   const channel = new FakeChannel();
   const handler = new Dispatcher(channel, { map });
   const taken = new Recorder(map, new FakeChannel());
-  channel.push("spam", null);
+  channel.push("spam");
   assertEquals(await countWaits(map, clock), 10);
   assertFalse(channel.closed);
   assert(handler.connected && taken.connected);

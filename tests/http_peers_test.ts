@@ -230,6 +230,7 @@ Deno.test({
     served.child.kill("SIGINT");
     assertEquals(await idle.rest(), "");
     assertEquals((await busy.rest()).length, size);
+    busy[Symbol.dispose]();
     const { code, out, err } = await served.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
     assertMatch(out, /^serving ".*" at http:.*\n.*SIGINT: closing$/);
