@@ -61,12 +61,13 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
  *
  * class Shouter extends AsyncChat {
  *   #line = "";
+ *   readonly #decoder = new TextDecoder();
  *   constructor(conn: Channel) {
  *     super(conn);
  *     this.setTerminator("\r\n");
  *   }
  *   override collectIncomingData(data: Uint8Array) {
- *     this.#line += new TextDecoder().decode(data);
+ *     this.#line += this.#decoder.decode(data, { stream: true });
  *   }
  *   override foundTerminator() {
  *     this.push(`${this.#line.toUpperCase()}\r\n`);
@@ -165,7 +166,7 @@ export class AsyncChat extends Dispatcher {
    * collected, received or not. A connection that follows a `close()` begins
    * with the terminator that was set last.
    *
-   * @param terminator The terminator.
+   * @param terminator The terminator. The caller may change bytes afterwards.
    * @throws {TypeError} If it is of another type.
    * @throws {RangeError} If it is empty, negative or fractional.
    */
@@ -196,10 +197,16 @@ export class AsyncChat extends Dispatcher {
     return search;
   }
 
-  /** The terminator. Of a number of bytes, those that are still to come. */
+  /**
+   * The terminator: of bytes a copy, of a number of bytes how many are still to
+   * come.
+   */
   getTerminator(): string | Uint8Array | number | null {
     this.#begin();
-    return typeof this.#terminator === "number" ? this.#left : this.#terminator;
+    const terminator = this.#terminator;
+    if (typeof terminator === "number") return this.#left;
+    if (!(terminator instanceof Uint8Array)) return terminator;
+    return new Uint8Array(this.#search!.bytes);
   }
 
   /**
@@ -453,10 +460,11 @@ export class AsyncChat extends Dispatcher {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
     checkBytes("data", bytes);
     const endpoint = this.#pushable();
+    if (endpoint.closed) return;
     if (this.#queue.length === 0) endpoint.buffer(bytes);
     else if (bytes.length > 0) {
       // What goes out later must not change meanwhile.
-      this.#queue.push(bytes === data ? bytes.slice() : bytes);
+      this.#queue.push(bytes === data ? new Uint8Array(bytes) : bytes);
       this.#queuedBytes += bytes.length;
     }
     endpoint.reactor.sendSoon(endpoint);
@@ -510,35 +518,41 @@ export class AsyncChat extends Dispatcher {
    * Closes, by `handleClose()`, when all that was pushed is sent, however long
    * that takes, and not before the connection stands. Nothing can be pushed
    * after it, and nothing that arrives is handed out: the conversation is over.
+   * A peer that ends its side meanwhile, as a client may behind its request,
+   * gets all of it nevertheless, the producers to their ends.
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
   closeWhenDone(): void {
     const endpoint = connectionOf(this, "close when done");
-    this.#begin();
+    if (endpoint !== this.#begin()) return;
     this.#closesWhenDone = true;
     this.#forgetInput();
+    endpoint.finish(true);
     this.#watch(endpoint);
   }
 
   /**
    * Ends the writing direction when all that was pushed is sent, the producers
-   * to their ends: the peer reads the end of the stream, and can still send.
-   * Nothing can be pushed after it.
+   * to their ends, also where the peer ends its side first: the peer reads the
+   * end of the stream, and can still send. Nothing can be pushed after it.
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
   override shutdownWrite(): void {
-    connectionOf(this, "shut down writing");
-    this.#begin();
+    const endpoint = connectionOf(this, "shut down writing");
+    if (endpoint !== this.#begin()) return;
     if (this.#queue.length === 0) super.shutdownWrite();
-    else this.#endsWhenDone = true;
+    else {
+      this.#endsWhenDone = true;
+      endpoint.finish(true);
+    }
   }
 
   /**
    * Forgets what was received and not collected, and what was pushed and has
-   * not begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. For
-   * emergencies.
+   * not begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. An end of
+   * writing that was asked for stays, and comes at once. For emergencies.
    */
   discardBuffers(): void {
     const endpoint = this.#begin();
@@ -547,8 +561,9 @@ export class AsyncChat extends Dispatcher {
     this.#closesWhenDone = false;
     if (endpoint === null) return;
     endpoint.outbound.discard();
+    this.#pump(endpoint); // The end of writing may be due.
+    endpoint.finish(false);
     endpoint.lookAgain();
-    this.#watch(endpoint);
   }
 
   /** Bytes that were pushed and have not yet left for the peer. */
@@ -656,13 +671,15 @@ export class AsyncChat extends Dispatcher {
 
   #pushable(): Endpoint {
     const endpoint = connectionOf(this, "push");
-    this.#begin();
+    // What a hook of the former connection says is not for this one.
+    if (endpoint !== this.#begin()) return endpoint;
     if (this.#closesWhenDone) {
       throw new Error(`Cannot push: ${this} closes when done`);
     }
     if (this.#endsWhenDone) {
       throw new Error(`Cannot push: ${this} ends its writing when done`);
     }
+    endpoint.checkWritable();
     return endpoint;
   }
 
@@ -839,7 +856,7 @@ function parseTerminator(terminator: unknown): Terminator | null {
     );
   }
   if (bytes.length === 0) throw new RangeError("terminator must not be empty");
-  return new Terminator(bytes.slice());
+  return new Terminator(new Uint8Array(bytes));
 }
 
 function cancel(source: Source): void {

@@ -172,6 +172,16 @@ Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
   assertEquals(long, []);
 });
 
+Deno.test("Snippets decode text that comes in pieces with one decoder", () => {
+  const docs = [...Deno.readDirSync(new URL("docs/", ROOT))]
+    .map(({ name }) => `docs/${name}`).filter((path) => path.endsWith(".md"));
+  const paths = [...LIBRARY, "README.md", ...docs];
+  assertGreater(paths.length, 40);
+  // A letter whose bytes come in two pieces would be two signs of replacement.
+  const piecewise = /\+= new TextDecoder\(/;
+  assertEquals(paths.filter((path) => piecewise.test(read(path))), []);
+});
+
 // What is checked above must be able to fail.
 
 Deno.test("findCircle() finds a circle that starts elsewhere", () => {
