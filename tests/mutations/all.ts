@@ -7,6 +7,7 @@
  */
 
 import { ENDINGS } from "./endings.ts";
+import { EXAMPLES } from "./examples.ts";
 import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
 import { LIMITS } from "./limits.ts";
@@ -30,4 +31,5 @@ export const MUTATIONS: readonly Mutation[] = [
   ...SOAKED,
   ...SCENARIOS,
   ...TOOLS,
+  ...EXAMPLES,
 ];
