@@ -6,14 +6,14 @@
  *     deno task example chat_server    (where JSR cannot be reached)
  *
  * Without a port it takes a free one and says which. Come in with
- * `nc 127.0.0.1 PORT`, as often as you like; Ctrl-C closes the room.
+ * `nc 127.0.0.1 PORT`, as often as you like; Ctrl-C or SIGTERM closes the room.
  *
  * @module
  */
 
 import { AsyncChat, type Channel, Dispatcher, loop } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = "Usage: chat_server.ts [--port PORT]";
 const HELP = [
@@ -208,7 +208,7 @@ function harmless(text: string): string {
     .replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "\ufffd");
 }
 
-/** Serves until Ctrl-C; then everybody gets the last of what was said. */
+/** Serves until a signal; then everybody gets the last of what was said. */
 async function serve(port: number): Promise<number> {
   let room: ChatServer;
   try {
@@ -217,7 +217,7 @@ async function serve(port: number): Promise<number> {
     console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
     return 1;
   }
-  using _ = shutdownAtCtrlC(room.logger);
+  using _ = shutdownAtSignal(room.logger);
   const { port: actual } = room.addr as Deno.NetAddr;
   console.log(`listening on 127.0.0.1:${actual}`);
   console.log(`come in with "nc 127.0.0.1 ${actual}"`);

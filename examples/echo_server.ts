@@ -5,21 +5,16 @@
  *     deno run --allow-net examples/echo_server.ts [--serve [PORT]]
  *     deno task example echo_server    (where JSR cannot be reached)
  *
- * With `--serve` the server goes on for clients of your own (`nc`, `telnet`)
- * until Ctrl-C. Without a port it takes a free one and says which.
+ * With `--serve` the server goes on for clients of your own, such as
+ * `nc 127.0.0.1 PORT`, until Ctrl-C or SIGTERM. Without a port it takes a free
+ * one and says which.
  *
  * @module
  */
 
-import {
-  type Channel,
-  closeAll,
-  Dispatcher,
-  loop,
-  socketMap,
-  type Timer,
-} from "@asyncore/asyncore";
+import { type Channel, Dispatcher, loop, type Timer } from "@asyncore/asyncore";
 import { createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = "Usage: echo_server.ts [--serve [PORT]]";
 const MESSAGE = `\
@@ -36,8 +31,6 @@ will all of yours. Now, listen.`;
 
 /** When the server stops, a client that is quiet for so many ms has had its echo. */
 const QUIET = 100;
-/** How many ms the others get to finish. */
-const GRACE = 2_000;
 
 /** Accepts one client and closes itself, unless it shall go on. */
 class EchoServer extends Dispatcher {
@@ -114,7 +107,7 @@ class EchoHandler extends Dispatcher {
   }
 
   /** Closes when the client has had its echo. */
-  finish() {
+  override handleShutdown() {
     this.#quiet ??= this.callLater(QUIET, () => this.handleClose());
   }
 }
@@ -187,29 +180,17 @@ async function demonstrate(): Promise<number> {
   return isCopy ? 0 : 1;
 }
 
-/** Serves until Ctrl-C; then every client gets the rest of its echo. */
+/** Serves until a signal; then every client gets the rest of its echo. */
 async function serve(port: number): Promise<number> {
-  let server: EchoServer;
+  using _ = shutdownAtSignal(createLogger("main"));
   try {
-    server = new EchoServer(port, true);
+    const server = new EchoServer(port, true);
+    console.log(`listening on ${server.address}`);
   } catch (error) {
     console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
     return 1;
   }
-  const logger = createLogger("main");
-  const stop = () => {
-    if (server.socket === null) return; // Ctrl-C again
-    logger.debug("SIGINT: closing");
-    server.handleClose();
-    for (const member of socketMap) {
-      if (member instanceof EchoHandler) member.finish();
-    }
-    socketMap.callLater(GRACE, () => closeAll());
-  };
-  Deno.addSignalListener("SIGINT", stop);
-  console.log(`listening on ${server.address}`);
   await loop();
-  Deno.removeSignalListener("SIGINT", stop);
   return 0;
 }
 

@@ -5,7 +5,8 @@
  *     deno task example http_server ROOT    (where JSR cannot be reached)
  *
  * Options: `--port PORT` (without it, any free port), `--quiet` (do not log
- * each request). Ctrl-C lets the clients have what they wait for, and ends.
+ * each request). Ctrl-C and SIGTERM let the clients have what they wait for, and
+ * end it.
  *
  * The work is divided: `http_request.ts` takes requests apart, `http_answer.ts`
  * decides about conditions and ranges, `static_files.ts` opens files and lets
@@ -22,9 +23,9 @@ import {
   type SocketMap,
   socketMap,
 } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { HttpConnection } from "./http_connection.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 import { StaticFiles } from "./static_files.ts";
 
 const USAGE = "Usage: http_server.ts ROOT [--port PORT] [--quiet]";
@@ -83,7 +84,7 @@ export class HttpServer extends Dispatcher {
   }
 }
 
-/** Serves until Ctrl-C. */
+/** Serves until a signal. */
 async function serve(options: HttpServerOptions): Promise<number> {
   let server: HttpServer;
   try {
@@ -92,7 +93,7 @@ async function serve(options: HttpServerOptions): Promise<number> {
     console.error(`Cannot serve ${quote(options.root)}: ${reasonOf(error)}`);
     return 1;
   }
-  using _ = shutdownAtCtrlC(server.logger);
+  using _ = shutdownAtSignal(server.logger);
   console.log(`serving ${quote(options.root, Infinity)} at ${server.url}`);
   await loop();
   return 0;

@@ -10,7 +10,7 @@
  *
  * Without arguments it shows how it works, in one process and in memory. Talk
  * to a primary by `nc 127.0.0.1 8010`: `append KEY TEXT` adds a record, once
- * for each key, and `read` shows all. Ctrl-C ends a member.
+ * for each key, and `read` shows all. Ctrl-C or SIGTERM ends a member.
  *
  * There is no election: while the primary is away, nothing can be appended, and
  * it comes back as the primary. If its disk is lost, the longest of the other
@@ -20,11 +20,11 @@
  */
 
 import { type Address, loop, shutdown, socketMap } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
 import { type Disk, FileDisk } from "./replicated_disk.ts";
 import { Follower, LogClient } from "./replicated_follower.ts";
 import { Primary } from "./replicated_primary.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = "Usage: replicated_log.ts [primary|a|b PORT FILE]";
 const FOLLOWERS = ["a", "b"];
@@ -67,21 +67,23 @@ async function demonstrate(): Promise<number> {
   return 0;
 }
 
-/** Is one of the members until Ctrl-C. */
+/** Is one of the members until a signal. */
 async function serve(role: string, port: number, path: string) {
   using end = new DisposableStack();
+  end.use(shutdownAtSignal(socketMap.logger!));
+  let member: Primary | Follower;
   try {
     const disk = end.use(new FileDisk(path));
     if (role === "primary") {
-      const primary = new Primary(port, disk, FOLLOWERS);
-      console.log(`listening on ${addressText(primary.addr)}`);
-    } else new Follower(role, { hostname: "127.0.0.1", port }, disk);
+      member = new Primary(port, disk, FOLLOWERS);
+      console.log(`listening on ${addressText(member.addr)}`);
+    } else member = new Follower(role, { hostname: "127.0.0.1", port }, disk);
   } catch (error) {
     console.error(`Cannot be ${role}: ${reasonOf(error)}`);
     return 1;
   }
-  end.use(shutdownAtCtrlC(socketMap.logger!));
   await loop();
+  await member.records.store(); // before the disk is closed
   return 0;
 }
 

@@ -4,8 +4,8 @@
  *     deno run --allow-net --allow-read --allow-write examples/smtp_server.ts [--port PORT] FOLDER
  *     deno task example smtp_server [--port PORT] FOLDER    (where JSR cannot be reached)
  *
- * Without a port it takes a free one and says which; Ctrl-C ends it. Send it
- * something:
+ * Without a port it takes a free one and says which; Ctrl-C or SIGTERM ends
+ * it. Send it something:
  *
  *     curl smtp://127.0.0.1:PORT --mail-from me@example.org --mail-rcpt you@example.org -T message.txt
  *
@@ -17,9 +17,9 @@
  */
 
 import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import { MailFolder } from "./mail_folder.ts";
+import { shutdownAtSignal } from "./signals.ts";
 import { type MailStore, SmtpSession } from "./smtp_session.ts";
 
 const USAGE = "Usage: smtp_server.ts [--port PORT] FOLDER";
@@ -42,7 +42,7 @@ class SmtpServer extends Dispatcher {
   }
 }
 
-/** Serves until Ctrl-C; what is not acknowledged by then, the clients keep. */
+/** Serves until a signal; what is not acknowledged by then, the clients keep. */
 async function serve(port: number, folder: string): Promise<number> {
   let server: SmtpServer;
   let task = `make the folder ${quote(folder, Infinity)}`;
@@ -54,7 +54,7 @@ async function serve(port: number, folder: string): Promise<number> {
     console.error(`Cannot ${task}: ${reasonOf(error)}`);
     return 1;
   }
-  using _ = shutdownAtCtrlC(server.logger);
+  using _ = shutdownAtSignal(server.logger);
   console.log(`listening on 127.0.0.1:${(server.addr as Deno.NetAddr).port}`);
   await loop();
   return 0;

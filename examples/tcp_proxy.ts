@@ -8,8 +8,8 @@
  *
  * A `tls://` listener needs `--cert` and `--key`; `--ca` names an authority
  * that a `tls://` target's certificate may be signed by. At port 0 it listens
- * on any free port. Ctrl-C takes no more clients and gives those that are there
- * five seconds to finish; a second one ends at once.
+ * on any free port. At Ctrl-C or SIGTERM it takes no more clients and gives those
+ * that are there five seconds to finish; a second one ends it at once.
  *
  * @module
  */
@@ -24,8 +24,8 @@ import {
   type SocketOptions,
   type TlsOptions,
 } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
 import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = "Usage: tcp_proxy.ts [--cert FILE --key FILE] [--ca FILE] " +
   "[tls://]HOST:PORT [tls://]HOST:PORT";
@@ -142,9 +142,9 @@ function parsePlace(text: string, tls: TlsOptions): Place {
   return { address, options };
 }
 
-/** Serves until Ctrl-C. */
+/** Serves until a signal. */
 async function serve(proxy: Proxy): Promise<void> {
-  using _ = shutdownAtCtrlC(proxy.logger);
+  using _ = shutdownAtSignal(proxy.logger);
   console.log(`listening on ${addressText(proxy.addr)}`);
   await loop();
 }

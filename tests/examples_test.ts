@@ -10,6 +10,7 @@ import {
   assertGreater,
   assertLess,
   assertMatch,
+  assertRejects,
   assertStringIncludes,
 } from "@std/assert";
 import { HttpClient } from "../examples/http_client.ts";
@@ -340,7 +341,6 @@ Deno.test({
     await second.write(bytes(long));
     server.kill("SIGINT");
     await server.until("main: SIGINT: closing");
-    server.kill("SIGINT");
     assertEquals(await readText(first), long);
     assertEquals(await readText(second), long);
 
@@ -484,3 +484,39 @@ Deno.test("deno task example gives an example the permissions that it opens with
   assertEquals(code, 1);
   assertMatch(err, /no such file|cannot find/i);
 });
+
+/** Servers with their arguments; a folder of the test's own is FOLDER. */
+const SERVERS: Record<string, string[]> = {
+  chat_server: [],
+  echo_server: ["--serve"],
+  http_server: ["FOLDER"],
+  replicated_log: ["primary", "0", "FOLDER/records"],
+  smtp_server: ["FOLDER"],
+  tcp_proxy: ["127.0.0.1:0", "127.0.0.1:9"],
+};
+
+for (const [name, args] of Object.entries(SERVERS)) {
+  Deno.test({
+    name: `${name} ends with SIGTERM`,
+    ignore: isWindows, // there is no SIGTERM
+    async fn() {
+      const folder = await Deno.makeTempDir();
+      try {
+        await using server = await Child.start(
+          ["--allow-net", `--allow-read=${folder}`, `--allow-write=${folder}`],
+          name,
+          ...args.map((arg) => arg.replace("FOLDER", folder)),
+        );
+        const line = await server.until("127.0.0.1:");
+        const port = /127\.0\.0\.1:(\d+)/.exec(line)![1]!;
+        server.kill("SIGTERM");
+        const { code, out, err } = await server.end();
+        assertEquals({ code, err }, { code: 0, err: "" });
+        assertMatch(out, /: SIGTERM: closing$/);
+        await assertRejects(() => Deno.connect({ port: Number(port) }));
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  });
+}

@@ -368,22 +368,47 @@ Deno.test("replicated_log survives the end of each of its three processes", asyn
 });
 
 Deno.test({
-  name: "replicated_log ends each member at Ctrl-C",
-  ignore: isWindows, // there is no SIGINT to send
+  name: "replicated_log ends each member at Ctrl-C or SIGTERM",
+  ignore: isWindows, // there are no signals to send
   async fn() {
     await using cluster = await Cluster.start();
     using client = await Caller.connect(cluster.port);
     await client.say("append k1 spam\n");
     await client.until("ok 1\n");
-    for (const role of ["b", "a", "primary"]) {
+    for (
+      const [role, signal] of [
+        ["b", "SIGINT"],
+        ["a", "SIGTERM"],
+        ["primary", "SIGTERM"],
+      ] as const
+    ) {
       const member = cluster.members.get(role)!;
-      member.kill("SIGINT");
+      member.kill(signal);
       const { code, out, err } = await member.end();
       assertEquals({ role, code, err }, { role, code: 0, err: "" });
-      assertStringIncludes(out, `${role}: SIGINT: closing`);
+      assertStringIncludes(out, `${role}: ${signal}: closing`);
     }
     assertEquals(await client.rest(), "");
     assertEquals(cluster.linesOf("primary"), ["k1 spam"]);
+  },
+});
+
+Deno.test({
+  name: "replicated_log stores what it has taken before it ends",
+  ignore: isWindows, // there are no signals to send
+  async fn() {
+    await using cluster = new Cluster();
+    await cluster.startPrimary();
+    using client = await Caller.connect(cluster.port);
+    const primary = cluster.members.get("primary")!;
+    // Again and again, so that the disk is at work when the signal comes.
+    let count = 0;
+    const isWritten = () => cluster.linesOf("primary").length > 0;
+    while (!isWritten()) await client.say(`append k${++count} spam\n`);
+    await client.say(`append last ${"spam".repeat(200)}\n`.repeat(100));
+    primary.kill("SIGTERM");
+    const { code, err } = await primary.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
   },
 });
 
@@ -467,14 +492,18 @@ Deno.test("Records count as stored what was read only when it is synced", async 
     write: () => Promise.resolve(),
     sync: () => new Promise((resolve) => void syncs.push(resolve)),
   });
-  await turn();
+  const nextSync = async () => {
+    while (syncs.length === 0) await turn();
+    return syncs.shift()!;
+  };
+  const endFirst = await nextSync();
   assertEquals(records.stored, 0);
   records.append("k2 eggs"); // while the first sync is under way
-  syncs.shift()!();
-  await turn();
+  endFirst();
+  const endSecond = await nextSync();
   assertEquals(records.stored, 1);
-  syncs.shift()!();
-  await turn();
+  endSecond();
+  await records.store();
   assertEquals(records.stored, 2);
 });
 

@@ -343,21 +343,23 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "tcp_proxy lets its clients finish after Ctrl-C",
-  ignore: isWindows, // Ctrl-C cannot be sent there.
-  async fn() {
-    await using proxied = await Proxied.start();
-    const [client, server] = await proxied.pair();
-    proxied.child.kill("SIGINT");
-    await proxied.child.until("SIGINT: closing");
-    await say(client, bytes("spam"));
-    assertEquals(await hearSome(server), "spam");
-    await Promise.all([client.closeWrite(), server.closeWrite()]);
-    const { code, err } = await proxied.child.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
-  },
-});
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test({
+    name: `tcp_proxy lets its clients finish after ${signal}`,
+    ignore: isWindows, // Signals cannot be sent there.
+    async fn() {
+      await using proxied = await Proxied.start();
+      const [client, server] = await proxied.pair();
+      proxied.child.kill(signal);
+      await proxied.child.until(`${signal}: closing`);
+      await say(client, bytes("spam"));
+      assertEquals(await hearSome(server), "spam");
+      await Promise.all([client.closeWrite(), server.closeWrite()]);
+      const { code, err } = await proxied.child.end();
+      assertEquals({ code, err }, { code: 0, err: "" });
+    },
+  });
+}
 
 Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
   await using proxied = await Proxied.start();

@@ -6,9 +6,36 @@
 
 import type { Mutation } from "./mutation.ts";
 
+const ENDS = {
+  file: "examples/signals.ts",
+  test: "tests/http_peers_test.ts",
+};
+const LOG = { test: "tests/replicated_log_test.ts" };
 const HTTP = { test: "tests/http_request_test.ts" };
 
 export const EXAMPLES: Mutation[] = [
+  {
+    ...ENDS,
+    promise: "SIGTERM lets the clients finish",
+    from: ': ["SIGINT", "SIGTERM"];',
+    to: ': ["SIGINT"];',
+    filter: "finishes downloads",
+  },
+  {
+    ...ENDS,
+    promise: "a second signal waits for nobody",
+    from: "    deadline = 0;\n",
+    to: "",
+    filter: "second signal",
+  },
+  {
+    ...LOG,
+    promise: "a member stores what it has before it closes the file",
+    file: "examples/replicated_log.ts",
+    from: "  await member.records.store(); // before the disk is closed\n",
+    to: "",
+    filter: "before it ends",
+  },
   {
     ...HTTP,
     promise: "chunked is the last coding, and there once",
