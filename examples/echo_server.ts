@@ -13,7 +13,7 @@
  */
 
 import { type Channel, Dispatcher, loop, type Timer } from "@asyncore/asyncore";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { createLogger, quote, Quoter, reasonOf } from "./logging.ts";
 import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = "Usage: echo_server.ts [--serve [PORT]]";
@@ -53,13 +53,13 @@ class EchoServer extends Dispatcher {
 
   override handleAccepted(conn: Channel, addr: Deno.Addr) {
     const client = addressText(addr);
-    this.logger.debug(`handle_accepted() -> ${client}`);
+    this.logger.debug(`handleAccepted() -> ${client}`);
     new EchoHandler(conn, this.#goesOn ? `EchoHandler ${client}` : undefined);
     if (!this.#goesOn) this.handleClose();
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close();
   }
 }
@@ -68,6 +68,8 @@ class EchoServer extends Dispatcher {
 class EchoHandler extends Dispatcher {
   override readonly logger;
   readonly #chunk = 256;
+  readonly #heard = new Quoter();
+  readonly #said = new Quoter();
   #data: Uint8Array = new Uint8Array(0);
   #quiet: Timer | null = null;
 
@@ -89,20 +91,19 @@ class EchoHandler extends Dispatcher {
 
   override handleRead() {
     this.#data = this.recv(this.#chunk); // at the end, this calls handleClose()
-    this.logger.debug(`handle_read() -> ${describe(this.#data)}`);
+    this.logger.debug(`handleRead() -> ${this.#heard.quote(this.#data)}`);
     this.#quiet?.reset();
   }
 
   override handleWrite() {
     const sent = this.send(this.#data);
-    this.logger.debug(
-      `handle_write() -> ${describe(this.#data.subarray(0, sent))}`,
-    );
+    const said = this.#said.quote(this.#data.subarray(0, sent));
+    this.logger.debug(`handleWrite() -> ${said}`);
     this.#data = this.#data.subarray(sent);
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close(); // what was sent still goes out
   }
 
@@ -117,6 +118,8 @@ class EchoClient extends Dispatcher {
   override readonly logger = createLogger("EchoClient");
   readonly #chunk = 512;
   readonly #decoder = new TextDecoder();
+  readonly #heard = new Quoter();
+  readonly #said = new Quoter();
   #unsent: Uint8Array = new TextEncoder().encode(MESSAGE);
   #missing = this.#unsent.length;
   received = "";
@@ -135,33 +138,28 @@ class EchoClient extends Dispatcher {
   }
 
   override handleConnect() {
-    this.logger.debug("handle_connect()");
+    this.logger.debug("handleConnect()");
   }
 
   override handleWrite() {
     const sent = this.send(this.#unsent.subarray(0, this.#chunk));
-    this.logger.debug(
-      `handle_write() -> ${describe(this.#unsent.subarray(0, sent))}`,
-    );
+    const said = this.#said.quote(this.#unsent.subarray(0, sent));
+    this.logger.debug(`handleWrite() -> ${said}`);
     this.#unsent = this.#unsent.subarray(sent);
   }
 
   override handleRead() {
     const data = this.recv(this.#chunk);
-    this.logger.debug(`handle_read() -> ${describe(data)}`);
+    this.logger.debug(`handleRead() -> ${this.#heard.quote(data)}`);
     this.received += this.#decoder.decode(data, { stream: true });
     this.#missing -= data.length;
     if (this.#missing === 0) this.handleClose();
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close();
   }
-}
-
-function describe(data: Uint8Array): string {
-  return `${data.length} bytes ${quote(new TextDecoder().decode(data))}`;
 }
 
 function addressText(addr: Deno.Addr | null): string {

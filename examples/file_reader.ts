@@ -13,7 +13,7 @@
  */
 
 import { FileDispatcher, type FileLike, loop } from "@asyncore/asyncore";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { createLogger, quote, Quoter, reasonOf } from "./logging.ts";
 
 const CHUNK = 256;
 
@@ -23,25 +23,24 @@ class FileReader extends FileDispatcher {
   bytesRead = 0;
   chunks = 0;
   failure: string | null = null;
-  readonly #decoder = new TextDecoder();
+  readonly #text = new Quoter();
 
   override handleRead() {
     const data = this.recv(CHUNK); // at the end, this calls handleClose()
     if (data.length === 0) return;
     this.bytesRead += data.length;
     this.chunks++;
-    const text = this.#decoder.decode(data, { stream: true });
-    this.logger.debug(`handle_read() -> ${data.length} bytes ${quote(text)}`);
+    this.logger.debug(`handleRead() -> ${this.#text.quote(data)}`);
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close();
   }
 
   override handleError(error: unknown) {
     this.failure = reasonOf(error);
-    this.logger.debug(`handle_error() -> ${this.failure}`);
+    this.logger.debug(`handleError() -> ${this.failure}`);
     this.handleClose();
   }
 }

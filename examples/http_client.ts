@@ -42,6 +42,7 @@ export class HttpClient extends Dispatcher {
 
   #request: Uint8Array;
   #head = "";
+  readonly #decoder = new TextDecoder("latin1"); // a byte is a letter
   readonly #silence: Timer;
 
   constructor(url: URL, options: HttpClientOptions = {}) {
@@ -74,28 +75,28 @@ export class HttpClient extends Dispatcher {
   }
 
   override handleConnect() {
-    this.logger.debug("handle_connect()");
+    this.logger.debug("handleConnect()");
   }
 
   override handleWrite() {
     const sent = this.send(this.#request);
-    const text = new TextDecoder().decode(this.#request.subarray(0, sent));
-    this.logger.debug(`handle_write() -> ${JSON.stringify(text)}`);
+    const said = this.#decoder.decode(this.#request.subarray(0, sent));
+    this.logger.debug(`handleWrite() -> ${JSON.stringify(said)}`);
     this.#request = this.#request.subarray(sent);
   }
 
   override handleRead() {
     const data = this.recv(CHUNK); // at the end, this calls handleClose()
-    this.logger.debug(`handle_read() -> ${data.length} bytes`);
+    this.logger.debug(`handleRead() -> ${data.length} bytes`);
     this.bytesReceived += data.length;
     if (this.#head.length < HEAD) {
-      this.#head += new TextDecoder("latin1").decode(data);
+      this.#head += this.#decoder.decode(data);
     }
     this.#silence.reset();
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     // A connection that broke ends like any other, but for its reason.
     if (this.closeReason) this.failure ??= reasonOf(this.closeReason);
     this.failure ??= this.#whatIsMissing();
@@ -105,7 +106,7 @@ export class HttpClient extends Dispatcher {
 
   override handleError(error: unknown) {
     this.failure = reasonOf(error);
-    this.logger.debug(`handle_error() -> ${this.failure}`);
+    this.logger.debug(`handleError() -> ${this.failure}`);
     this.handleClose();
   }
 

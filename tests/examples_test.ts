@@ -51,14 +51,14 @@ function story(output: string, name: string): string[] {
   for (const line of withoutPorts(output).split("\n")) {
     if (!line.startsWith(prefix)) continue;
     const message = line.slice(prefix.length);
-    const read = /^handle_read\(\) -> (\d+) bytes/.exec(message);
+    const read = /^handleRead\(\) -> (\d+) bytes/.exec(message);
     if (/^(read|writ)able\(\)/.test(message)) continue;
     if (read === null) lines.push(message);
-    else if (received === 0) lines.push("handle_read()");
+    else if (received === 0) lines.push("handleRead()");
     received += Number(read?.[1] ?? 0);
   }
   return lines.map((line) =>
-    line === "handle_read()" ? `${line} -> ${received} bytes` : line
+    line === "handleRead()" ? `${line} -> ${received} bytes` : line
   );
 }
 
@@ -66,10 +66,10 @@ function story(output: string, name: string): string[] {
 function downloadStory(path: string, size: number): string[] {
   return [
     "connecting to HOST",
-    "handle_connect()",
-    `handle_write() -> "GET ${path} HTTP/1.0\\r\\nHost: HOST\\r\\n\\r\\n"`,
-    `handle_read() -> ${size} bytes`,
-    "handle_close()",
+    "handleConnect()",
+    `handleWrite() -> "GET ${path} HTTP/1.0\\r\\nHost: HOST\\r\\n\\r\\n"`,
+    `handleRead() -> ${size} bytes`,
+    "handleClose()",
   ];
 }
 
@@ -270,30 +270,30 @@ Deno.test("echo_server tells the story of a server, its handler and a client", a
   assertEquals({ code, err }, { code: 0, err: "" });
   assertEquals(story(out, "EchoServer"), [
     "binding to HOST",
-    "handle_accepted() -> HOST",
-    "handle_close()",
+    "handleAccepted() -> HOST",
+    "handleClose()",
   ]);
   const sends = (lines: string[]) =>
-    lines.filter((line) => line.startsWith("handle_write()"))
+    lines.filter((line) => line.startsWith("handleWrite()"))
       .map((line) => Number(/\d+/.exec(line)![0]));
   const others = (lines: string[]) =>
-    lines.filter((line) => !line.startsWith("handle_write()"));
+    lines.filter((line) => !line.startsWith("handleWrite()"));
 
   const client = story(out, "EchoClient");
   assertEquals(sends(client), [512, 737 - 512]);
   assertEquals(others(client), [
     "connecting to HOST",
-    "handle_connect()",
-    "handle_read() -> 737 bytes",
-    "handle_close()",
+    "handleConnect()",
+    "handleRead() -> 737 bytes",
+    "handleClose()",
     "RECEIVED COPY OF MESSAGE",
   ]);
   const handler = story(out, "EchoHandler");
   assertEquals(sends(handler).reduce((sum, sent) => sum + sent), 737);
   assert(sends(handler).every((sent) => sent <= 256));
   assertEquals(others(handler), [
-    "handle_read() -> 737 bytes",
-    "handle_close()",
+    "handleRead() -> 737 bytes",
+    "handleClose()",
   ]);
   for (const answer of [true, false]) {
     assertStringIncludes(out, `EchoHandler: writable() -> ${answer}\n`);
@@ -350,6 +350,18 @@ Deno.test({
     assertStringIncludes(out, '"1 \\u001b[2J"');
     assert(!out.includes("\x1b"), "what a client says is escaped");
   },
+});
+
+Deno.test("echo_server --serve shows a letter that comes in two halves", async () => {
+  const { server, port } = await startServing();
+  await using _ = server;
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  const [first = 0, second = 0] = bytes("é");
+  await conn.write(Uint8Array.of(first));
+  await server.until('handleWrite() -> 1 bytes ""');
+  await conn.write(Uint8Array.of(second));
+  await server.until('handleRead() -> 1 bytes "é"');
+  await server.until('handleWrite() -> 1 bytes "é"');
 });
 
 Deno.test("echo_server --serve sends all back to a client that stops sending", async () => {
@@ -415,7 +427,7 @@ Deno.test("echo_server says that its port is taken", async () => {
 /** The lengths of the chunks that were logged. */
 function chunkLengths(output: string): number[] {
   return Array.from(
-    output.matchAll(/^FileReader: handle_read\(\) -> (\d+) bytes/gm),
+    output.matchAll(/^FileReader: handleRead\(\) -> (\d+) bytes/gm),
     ([, length]) => Number(length),
   );
 }
@@ -428,7 +440,7 @@ Deno.test("file_reader reads itself in chunks of 256 bytes", async () => {
   if (size % 256 > 0) lengths.push(size % 256);
   assertEquals(chunkLengths(out), lengths);
   assertEquals(out.split("\n").slice(-2), [
-    "FileReader: handle_close()",
+    "FileReader: handleClose()",
     `${size} bytes in ${lengths.length} chunks`,
   ]);
 });
@@ -439,14 +451,14 @@ Deno.test("file_reader reads any file and escapes what it shows", async () => {
     const empty = await run("file_reader", path);
     assertEquals(empty, {
       code: 0,
-      out: "FileReader: handle_close()\n0 bytes in 0 chunks",
+      out: "FileReader: handleClose()\n0 bytes in 0 chunks",
       err: "",
     });
     await Deno.writeTextFile(path, "\x1b[2J\x9b\u2028\u202ecafé");
     const { out } = await run("file_reader", path);
     assertStringIncludes(
       out,
-      'handle_read() -> 17 bytes "\\u001b[2J\\u{9b}\\u{2028}\\u{202e}café"\n',
+      'handleRead() -> 17 bytes "\\u001b[2J\\u{9b}\\u{2028}\\u{202e}café"\n',
     );
   } finally {
     await Deno.remove(path);
@@ -456,9 +468,9 @@ Deno.test("file_reader reads any file and escapes what it shows", async () => {
 Deno.test("file_reader shows what a pipe brings as soon as it comes", async () => {
   await using reader = await start("file_reader", "-");
   await reader.write("a\n");
-  await reader.until('handle_read() -> 2 bytes "a\\n"');
+  await reader.until('handleRead() -> 2 bytes "a\\n"');
   await reader.write("b\n");
-  await reader.until('handle_read() -> 2 bytes "b\\n"');
+  await reader.until('handleRead() -> 2 bytes "b\\n"');
   const { code, out, err } = await reader.end();
   assertEquals({ code, err }, { code: 0, err: "" });
   assertEquals(out.split("\n").at(-1), "4 bytes in 2 chunks");
@@ -475,6 +487,21 @@ Deno.test("file_reader names what it cannot read", async () => {
   const usage = "Usage: file_reader.ts [PATH | -]";
   assertComplaint(await run("file_reader", "a", "b"), 2, usage);
   assertComplaint(await run("file_reader", "--spam"), 2, usage);
+});
+
+/** Sources of the examples by their names. */
+const SOURCES = new Map(
+  Array.from(Deno.readDirSync(`${root}/examples`), ({ name }) => [
+    name,
+    Deno.readTextFileSync(`${root}/examples/${name}`),
+  ]),
+);
+
+Deno.test("examples decode the pieces of a text with one decoder", () => {
+  const fresh = /new TextDecoder\([^)]*\)\s*\.decode\(/;
+  const names = [...SOURCES].filter(([, source]) => fresh.test(source))
+    .map(([name]) => name);
+  assertEquals(names, ["replicated_disk.ts"], "that one decodes a whole file");
 });
 
 Deno.test("deno task example gives an example the permissions that it opens with", async () => {

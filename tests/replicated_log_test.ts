@@ -17,9 +17,11 @@ import {
 } from "@std/assert";
 import { type Disk, FileDisk, Records } from "../examples/replicated_disk.ts";
 import { Follower, LogClient } from "../examples/replicated_follower.ts";
+import { LineChat } from "../examples/replicated_link.ts";
 import { Primary, Session } from "../examples/replicated_primary.ts";
-import { AsyncChat, type Channel, Dispatcher } from "../mod.ts";
+import { AsyncChat, type Channel, Dispatcher, loop } from "../mod.ts";
 import {
+  memoryPair,
   shrink,
   type ShrinkResult,
   SimNetwork,
@@ -505,6 +507,22 @@ Deno.test("Records count as stored what was read only when it is synced", async 
   endSecond();
   await records.store();
   assertEquals(records.stored, 2);
+});
+
+Deno.test("LineChat does not carry a broken letter into the next line", async () => {
+  const lines: string[] = [];
+  class Lines extends LineChat {
+    override handleLine(line: string) {
+      lines.push(line);
+    }
+  }
+  const [mine, theirs] = memoryPair();
+  new Lines(mine).setTerminator("\n");
+  await theirs.write(Uint8Array.of(0x61, 0xc3, 0x0a, 0x62, 0xc3));
+  await theirs.write(Uint8Array.of(0xa9, 0x0a));
+  theirs.close();
+  await loop();
+  assertEquals(lines, ["a\ufffd", "bé"]);
 });
 
 Deno.test("Records end the program when the disk fails", async () => {

@@ -37,6 +37,14 @@ export const EXAMPLES: Mutation[] = [
     filter: "before it ends",
   },
   {
+    ...LOG,
+    promise: "a letter without its end does not change the next line",
+    file: "examples/replicated_link.ts",
+    from: "this.#line + this.#decoder.decode()",
+    to: "this.#line",
+    filter: "a broken letter",
+  },
+  {
     ...HTTP,
     promise: "chunked is the last coding, and there once",
     file: "examples/http_request.ts",
