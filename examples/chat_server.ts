@@ -12,10 +12,17 @@
  */
 
 import { AsyncChat, type Channel, Dispatcher, loop } from "@asyncore/asyncore";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { parsePort, runCommand } from "./command_line.ts";
+import { addressText, createLogger, reasonOf } from "./logging.ts";
 import { shutdownAtSignal } from "./signals.ts";
 
-const USAGE = "Usage: chat_server.ts [--port PORT]";
+const USAGE = `\
+Usage: chat_server.ts [--port PORT] [--help]
+
+A chat room for lines of text. Come in with "nc 127.0.0.1 PORT", as often as
+you like. Ctrl-C or SIGTERM closes the room.
+
+  --port PORT  where to listen; by default on any free port`;
 const HELP = [
   "/who             who is here",
   "/msg NAME TEXT   tell one of them alone",
@@ -214,28 +221,18 @@ async function serve(port: number): Promise<number> {
   try {
     room = new ChatServer(port);
   } catch (error) {
-    console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
+    console.error(reasonOf(error)); // it names the address
     return 1;
   }
   using _ = shutdownAtSignal(room.logger);
-  const { port: actual } = room.addr as Deno.NetAddr;
-  console.log(`listening on 127.0.0.1:${actual}`);
-  console.log(`come in with "nc 127.0.0.1 ${actual}"`);
+  console.log(`listening on ${addressText(room.addr)}`);
   await loop();
   return 0;
 }
 
-async function main(args: string[]): Promise<number> {
-  const [flag = "--port", port = "0", ...rest] = args;
-  if (flag !== "--port" || args.length === 1 || rest.length > 0) {
-    console.error(USAGE);
-    return 2;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
-    return 2;
-  }
-  return await serve(Number(port));
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, options: { port: { type: "string" } } },
+    ({ port }) => serve(parsePort(port)),
+  );
 }
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -13,10 +13,24 @@
  */
 
 import { type Channel, Dispatcher, loop, type Timer } from "@asyncore/asyncore";
-import { createLogger, quote, Quoter, reasonOf } from "./logging.ts";
+import { parsePort, runCommand, UsageError } from "./command_line.ts";
+import {
+  addressText,
+  createLogger,
+  quote,
+  Quoter,
+  reasonOf,
+} from "./logging.ts";
 import { shutdownAtSignal } from "./signals.ts";
 
-const USAGE = "Usage: echo_server.ts [--serve [PORT]]";
+const USAGE = `\
+Usage: echo_server.ts [--serve [PORT]] [--help]
+
+A server that sends back whatever it gets, and a client that checks it.
+
+  --serve  go on for other clients, such as "nc 127.0.0.1 PORT", until Ctrl-C
+           or SIGTERM
+  PORT     where to listen then; by default on any free port`;
 const MESSAGE = `\
 An echo server is the parrot of the network: it listens, it says what it has
 heard, and it has no opinion of its own. Whatever arrives in the morning leaves
@@ -42,13 +56,8 @@ class EchoServer extends Dispatcher {
     this.#goesOn = goesOn;
     this.createSocket();
     this.bind({ hostname: "127.0.0.1", port });
-    this.logger.debug(`binding to ${this.address}`);
     this.listen();
-  }
-
-  /** Where it listens. */
-  get address(): string {
-    return addressText(this.addr);
+    this.logger.debug(`listening on ${addressText(this.addr)}`);
   }
 
   override handleAccepted(conn: Channel, addr: Deno.Addr) {
@@ -126,7 +135,7 @@ class EchoClient extends Dispatcher {
 
   constructor(server: EchoServer) {
     super();
-    this.logger.debug(`connecting to ${server.address}`);
+    this.logger.debug(`connecting to ${addressText(server.addr)}`);
     this.createSocket();
     this.connect(server.addr!);
   }
@@ -162,11 +171,6 @@ class EchoClient extends Dispatcher {
   }
 }
 
-function addressText(addr: Deno.Addr | null): string {
-  const { hostname, port } = addr as Deno.NetAddr;
-  return `${hostname}:${port}`;
-}
-
 /** One server, one client, one message. */
 async function demonstrate(): Promise<number> {
   const client = new EchoClient(new EchoServer(0, false));
@@ -182,28 +186,24 @@ async function demonstrate(): Promise<number> {
 async function serve(port: number): Promise<number> {
   using _ = shutdownAtSignal(createLogger("main"));
   try {
-    const server = new EchoServer(port, true);
-    console.log(`listening on ${server.address}`);
+    new EchoServer(port, true);
   } catch (error) {
-    console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
+    console.error(reasonOf(error)); // it names the address
     return 1;
   }
   await loop();
   return 0;
 }
 
-async function main(args: string[]): Promise<number> {
-  const [flag, port = "0", ...rest] = args;
-  if (flag === undefined) return await demonstrate();
-  if (flag !== "--serve" || rest.length > 0) {
-    console.error(USAGE);
-    return 2;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
-    return 2;
-  }
-  return await serve(Number(port));
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    options: { serve: { type: "boolean" } },
+    operands: ["PORT"],
+    isOptional: true,
+  }, ({ serve: isServer }, [port]) => {
+    if (isServer) return serve(parsePort(port));
+    if (port === undefined) return demonstrate();
+    throw new UsageError(`PORT needs --serve, got ${quote(port)} alone`);
+  });
 }
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

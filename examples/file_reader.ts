@@ -13,7 +13,15 @@
  */
 
 import { FileDispatcher, type FileLike, loop } from "@asyncore/asyncore";
+import { runCommand } from "./command_line.ts";
 import { createLogger, quote, Quoter, reasonOf } from "./logging.ts";
+
+const USAGE = `\
+Usage: file_reader.ts [PATH] [--help]
+
+Reads a file in chunks of 256 bytes, to its end.
+
+  PATH  the file, or - for standard input; by default the example itself`;
 
 const CHUNK = 256;
 
@@ -50,12 +58,7 @@ async function open(path: string | undefined): Promise<FileLike> {
   return await Deno.open(path ?? new URL(import.meta.url));
 }
 
-async function main(args: string[]): Promise<number> {
-  const [path] = args;
-  if (args.length > 1 || (path?.startsWith("-") && path !== "-")) {
-    console.error("Usage: file_reader.ts [PATH | -]");
-    return 2;
-  }
+async function main(path: string | undefined): Promise<number> {
   let file: FileLike;
   try {
     file = await open(path);
@@ -74,4 +77,9 @@ async function main(args: string[]): Promise<number> {
   return 0;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, operands: ["PATH"], isOptional: true },
+    (_, [path]) => main(path),
+  );
+}

@@ -13,8 +13,17 @@
 
 import { Dispatcher, loop, type Timer } from "@asyncore/asyncore";
 import type { Logger } from "@std/log";
+import { runCommand, UsageError } from "./command_line.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import { PageServer } from "./page_server.ts";
+
+const USAGE = `\
+Usage: http_client.ts [URL…] [--help]
+
+Downloads web pages, all at once, and tells how.
+
+  URL  what to download, http:// only; by default two pages of a server that
+       runs in the same loop`;
 
 /** How many bytes to take at a time. */
 const CHUNK = 8_192;
@@ -126,18 +135,20 @@ export class HttpClient extends Dispatcher {
 /**
  * Turns an argument into a URL that the client can download.
  *
- * @throws {TypeError} If it is none.
+ * @throws {UsageError} If it is none.
  */
 function parseUrl(arg: string): URL {
   const url = URL.parse(arg);
-  if (url === null) throw new TypeError(`${quote(arg, Infinity)} is not a URL`);
+  if (url === null) {
+    throw new UsageError(`${quote(arg, Infinity)} is not a URL`);
+  }
   if (url.protocol !== "http:") {
-    throw new TypeError(`${url.href}: only http:// URLs are supported`);
+    throw new UsageError(`${url.href}: only http:// URLs are supported`);
   }
   if (url.username || url.password) {
-    throw new TypeError(`http://${url.host}: a user name is not supported`);
+    throw new UsageError(`http://${url.host}: a user name is not supported`);
   }
-  if (url.port === "0") throw new TypeError(`${url.href}: there is no port 0`);
+  if (url.port === "0") throw new UsageError(`${url.href}: there is no port 0`);
   return url;
 }
 
@@ -149,15 +160,8 @@ export function report({ url, bytesReceived, failure }: HttpClient): boolean {
 }
 
 async function main(args: string[]): Promise<number> {
-  let urls: URL[];
-  try {
-    urls = args.map(parseUrl);
-  } catch (error) {
-    console.error(reasonOf(error));
-    return 2;
-  }
+  let urls = args.map(parseUrl);
   if (urls.length === 0) urls = new PageServer().urls;
-
   const logger = createLogger("main");
   const clients = urls.map((url) => new HttpClient(url));
   logger.debug("LOOP STARTING");
@@ -166,4 +170,9 @@ async function main(args: string[]): Promise<number> {
   return clients.map(report).every(Boolean) ? 0 : 1;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, operands: ["URL…"], isOptional: true },
+    (_, urls) => main(urls),
+  );
+}

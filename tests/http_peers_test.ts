@@ -264,15 +264,21 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 Deno.test("http_server says what is wrong with its arguments", async () => {
-  const file = new URL(import.meta.url).pathname;
+  const file = import.meta.filename!;
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const usage = "Usage: http_server.ts ROOT [--port PORT] [--quiet]\n";
+  const usage =
+    ". Usage: http_server.ts ROOT [--port PORT] [--quiet] [--help]\n";
   const cases: [string[], number, RegExp | string][] = [
-    [[], 2, usage],
-    [[".", "."], 2, usage],
-    [["--spam", "."], 2, usage],
-    [[".", "--port"], 2, usage],
-    [[".", "--port", "65536"], 2, usage],
+    [[], 2, `ROOT is missing${usage}`],
+    [["--quiet", "--port", "0"], 2, `ROOT is missing${usage}`],
+    [[".", "."], 2, `Unexpected argument "."${usage}`],
+    [["--spam", "."], 2, `Unknown option "--spam"${usage}`],
+    [[".", "--port"], 2, `--port needs a value${usage}`],
+    [
+      ["--port=65536", ".", "--quiet"],
+      2,
+      `PORT must be from 0 to 65535, got "65536"${usage}`,
+    ],
     [
       ["no/such/folder"],
       1,

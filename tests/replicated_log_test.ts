@@ -452,18 +452,18 @@ Deno.test("replicated_log shows how it works, without a file", async () => {
 });
 
 Deno.test("replicated_log says what is wrong with its arguments", async () => {
-  const usage = "Usage: replicated_log.ts [primary|a|b PORT FILE]\n";
-  const isBad = (port: string) =>
-    `PORT must be from 0 to 65535, got "${port}"\n`;
   const cases: [string[], string][] = [
-    [["primary"], usage],
-    [["c", "8010", "log"], usage],
-    [["a", "8010", "log", "more"], usage],
-    [["a", "65536", "log"], isBad("65536")],
-    [["primary", "spam", "log"], isBad("spam")],
+    [["primary"], "PORT is missing"],
+    [["a", "8010"], "FILE is missing"],
+    [["c", "8010", "log"], 'ROLE must be primary, a or b, got "c"'],
+    [["a", "8010", "log", "more"], 'Unexpected argument "more"'],
+    [["a", "0", "log"], 'PORT must be from 1 to 65535, got "0"'],
+    [["primary", "spam", "log"], 'PORT must be from 0 to 65535, got "spam"'],
   ];
-  await Promise.all(cases.map(async ([args, err]) => {
+  await Promise.all(cases.map(async ([args, complaint]) => {
     await using child = await Child.start([], "replicated_log", ...args);
+    const err =
+      `${complaint}. Usage: replicated_log.ts [ROLE PORT FILE] [--help]\n`;
     assertEquals(await child.end(), { code: 2, out: "", err });
   }));
   const args = ["primary", "0", "no/such/file"];

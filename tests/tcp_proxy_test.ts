@@ -383,13 +383,19 @@ Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async
 
 Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
   const calls: [string[], number, string][] = [
-    [[], 2, "Usage: "],
-    [["127.0.0.1:0"], 2, "Usage: "],
+    [[], 2, "LISTEN is missing. Usage: "],
+    [["--ca=a", "127.0.0.1:0"], 2, "TARGET is missing. Usage: "],
+    [["127.0.0.1:0", "a:1", "b:1"], 2, 'Unexpected argument "b:1". Usage: '],
     [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
     [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
     [["127.0.0.1:0", "127.0.0.1:0"], 2, "Nobody can be reached at port 0"],
-    [["tls://127.0.0.1:0", "a:1"], 2, "--cert and --key are needed"],
-    [["--spam", "127.0.0.1:0", "a:1"], 2, "Unknown option '--spam'"],
+    [
+      ["tls://127.0.0.1:0", "a:1"],
+      2,
+      '"tls://127.0.0.1:0" needs --cert and --key. Usage: ',
+    ],
+    [["127.0.0.1:0", "a:1", "--key"], 2, "--key needs a value. Usage: "],
+    [["--spam", "127.0.0.1:0", "a:1"], 2, 'Unknown option "--spam". Usage: '],
     [["--ca=no-such-file", "127.0.0.1:0", "a:1"], 1, "os error 2"],
   ];
   await Promise.all(calls.map(async ([args, code, part]) => {

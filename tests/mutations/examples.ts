@@ -6,6 +6,10 @@
 
 import type { Mutation } from "./mutation.ts";
 
+const CALLS = {
+  file: "examples/command_line.ts",
+  test: "tests/examples_test.ts",
+};
 const ENDS = {
   file: "examples/signals.ts",
   test: "tests/http_peers_test.ts",
@@ -14,6 +18,27 @@ const LOG = { test: "tests/replicated_log_test.ts" };
 const HTTP = { test: "tests/http_request_test.ts" };
 
 export const EXAMPLES: Mutation[] = [
+  {
+    ...CALLS,
+    promise: "an example that is asked for help looks at nothing else",
+    from: 'if (values["help"] === true) return null;',
+    to: "",
+    filter: "asked for help",
+  },
+  {
+    ...CALLS,
+    promise: "an unknown option of an example is refused",
+    from: "if (!Object.hasOwn(options, name)) {",
+    to: "if (false) {",
+    filter: "does not know",
+  },
+  {
+    ...CALLS,
+    promise: "an argument of an example that is one too many is refused",
+    from: "throw new UsageError(`Unexpected argument ${quote(unexpected)}`);",
+    to: "",
+    filter: "echo_server refuses",
+  },
   {
     ...ENDS,
     promise: "SIGTERM lets the clients finish",
