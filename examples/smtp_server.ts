@@ -53,12 +53,13 @@ class SmtpServer extends Dispatcher {
 
 /** Serves until a signal; what is not acknowledged by then, the clients keep. */
 async function serve(port: number, folder: string): Promise<number> {
+  const store = new MailFolder(folder);
   let server: SmtpServer;
-  let problem = `Cannot make the folder ${quote(folder, Infinity)}: `;
+  let problem = `Cannot keep mail in ${quote(folder, Infinity)}: `;
   try {
-    await Deno.mkdir(folder, { recursive: true });
+    await store.open();
     problem = ""; // an error of the next names the address itself
-    server = new SmtpServer(port, new MailFolder(folder));
+    server = new SmtpServer(port, store);
   } catch (error) {
     console.error(problem + reasonOf(error));
     return 1;
@@ -66,6 +67,7 @@ async function serve(port: number, folder: string): Promise<number> {
   using _ = shutdownAtSignal(server.logger);
   console.log(`listening on ${addressText(server.addr)}`);
   await loop();
+  await store.close();
   return 0;
 }
 

@@ -26,6 +26,9 @@ const MOST_RECIPIENTS = 100;
 const MOST_ERRORS = 20;
 /** How many ms a client may say nothing. */
 const PATIENCE = 5 * 60_000;
+/** How many ms it may take to complete a message when the server closes. */
+const LAST_PATIENCE = 3_000;
+const CLOSING = "421 The server is closing";
 
 const CRLF = new TextEncoder().encode("\r\n");
 const EXTENSIONS = ["PIPELINING", `SIZE ${LARGEST_MESSAGE}`, "8BITMIME"];
@@ -75,6 +78,8 @@ export class SmtpSession extends AsyncChat {
   #sender: string | null = null;
   #recipients: string[] = [];
   #message: Incoming | null = null;
+  /** The message on its way is the last one. */
+  #isEnding = false;
 
   constructor(conn: Channel, address: string, store: MailStore) {
     super(conn);
@@ -111,7 +116,7 @@ export class SmtpSession extends AsyncChat {
     const message = this.#message;
     if (message === null) this.#obeyLine();
     else if (!message.lines.end()) return this.#add(message, CRLF);
-    else return this.#save(message);
+    else return this.#finish(message);
   }
 
   override handleClose() {
@@ -135,9 +140,14 @@ export class SmtpSession extends AsyncChat {
     this.#message = null;
   }
 
-  /** Comes when no promise is pending: a message that is complete has its answer. */
+  /**
+   * Comes when no promise is pending: a message that is complete has its answer.
+   * The client may still complete the message that it is sending.
+   */
   override handleShutdown() {
-    this.#hangUp("421 The server is closing");
+    if (this.#message === null) return this.#hangUp(CLOSING);
+    this.#isEnding = true;
+    this.callLater(LAST_PATIENCE, () => this.#hangUp(CLOSING));
   }
 
   #hangUp(reply: string) {
@@ -258,6 +268,11 @@ export class SmtpSession extends AsyncChat {
     const [first] = data;
     if (size === 0 && (first === 0x20 || first === 0x09)) file.add(CRLF);
     return file.add(data);
+  }
+
+  async #finish(message: Incoming) {
+    await this.#save(message);
+    if (this.#isEnding) this.#hangUp(CLOSING);
   }
 
   async #save({ file, size }: Incoming) {

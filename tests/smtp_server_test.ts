@@ -31,7 +31,10 @@ class Server implements AsyncDisposable {
   }
 
   static async start(): Promise<Server> {
-    const folder = await Deno.makeTempDir();
+    return await Server.in(await Deno.makeTempDir());
+  }
+
+  static async in(folder: string): Promise<Server> {
     const permissions = [
       "--allow-net=127.0.0.1",
       `--allow-read=${folder}`,
@@ -73,6 +76,14 @@ class Server implements AsyncDisposable {
     await this.child[Symbol.asyncDispose]();
     await Deno.remove(this.folder, { recursive: true }).catch(() => {});
   }
+}
+
+/** Begins a message, and sends so much of it that there is a file. */
+async function beginMessage(server: Server, caller: Caller): Promise<void> {
+  const before = server.names.length;
+  await caller.say(`${ENVELOPE}DATA\r\n`);
+  await caller.until("of its own\r\n");
+  while (server.names.length === before) await caller.say("x".repeat(100_000));
 }
 
 /** Says each line and checks how the answer begins. */
@@ -423,9 +434,7 @@ Deno.test("smtp_server says OK when the file is there, and not before", async ()
 Deno.test("smtp_server leaves nothing of a message whose client has gone", async () => {
   await using server = await Server.start();
   const caller = await server.caller();
-  await caller.say(`${ENVELOPE}DATA\r\n`);
-  await caller.until("of its own\r\n");
-  while (server.names.length === 0) await caller.say("x".repeat(100_000));
+  await beginMessage(server, caller);
   caller[Symbol.dispose]();
   await server.child.until("127.0.0.1 left amid a message");
   // Its folder is empty when all that was begun has ended.
@@ -468,24 +477,84 @@ Deno.test("smtp_server does not ask who reads no answers", async () => {
   await saying;
 });
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test({
+    name: `smtp_server takes the message on its way after ${signal}`,
+    ignore: isWindows, // signals cannot be sent there
+    async fn() {
+      await using server = await Server.start();
+      using idle = await server.caller();
+      using amid = await server.caller();
+      using never = await server.caller();
+      await beginMessage(server, amid);
+      await beginMessage(server, never);
+      server.child.kill(signal);
+      await server.child.until(`${signal}: closing`);
+      assertEquals(await idle.rest(), "421 The server is closing\r\n");
+      await amid.say(`\r\n.\r\n${ENVELOPE}`);
+      assertMatch(
+        await amid.rest(),
+        /^250 Stored as \S+\r\n421 The server is closing\r\n$/,
+      );
+      // Nobody waits for ever: what is not complete is not kept.
+      assertEquals(await never.rest(), "421 The server is closing\r\n");
+      const { code, err } = await server.child.end();
+      assertEquals({ code, err }, { code: 0, err: "" });
+      assertEquals(server.messages().length, 1);
+    },
+  });
+}
+
 Deno.test({
-  name: "smtp_server ends with Ctrl-C and tells its clients",
-  ignore: isWindows, // SIGINT cannot be sent there
+  name: "smtp_server keeps no part of a message after a second signal",
+  ignore: isWindows, // signals cannot be sent there
   async fn() {
     await using server = await Server.start();
-    using idle = await server.caller();
     using amid = await server.caller();
-    await amid.say(`${ENVELOPE}DATA\r\n`);
-    await amid.until("of its own\r\n");
-    while (server.names.length === 0) await amid.say("x".repeat(100_000));
+    await beginMessage(server, amid);
+    server.child.kill("SIGTERM");
+    await server.child.until("SIGTERM: closing");
     server.child.kill("SIGINT");
-    await server.child.until("SIGINT: closing");
-    assertEquals(await idle.rest(), "421 The server is closing\r\n");
-    assertStringIncludes(await amid.rest(), "421 The server is closing\r\n");
-    const { code, err } = await server.child.end();
+    const { code, out, err } = await server.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
+    assertStringIncludes(out, "1 connection was cut");
     assertEquals(server.names, []);
   },
+});
+
+Deno.test("smtp_server clears what a crash has left, and nothing else", async () => {
+  const folder = await Deno.makeTempDir();
+  let part = "";
+  {
+    await using crashed = await Server.in(folder);
+    using amid = await crashed.caller();
+    await beginMessage(crashed, amid);
+    [part = ""] = crashed.names;
+    crashed.child.kill("SIGKILL");
+    await crashed.child.end();
+    assertEquals(crashed.names, [part]);
+    assertMatch(part, /\.part$/);
+    // The folder goes with the server that is disposed of.
+    await Deno.rename(folder, `${folder}-kept`);
+  }
+  await Deno.rename(`${folder}-kept`, folder);
+  const others = ["20200101000000000-a.eml", "film.part", "notes"];
+  for (const name of others) await Deno.writeTextFile(`${folder}/${name}`, "");
+  await Deno.mkdir(`${folder}/20200101000000000-b.part`);
+  await using server = await Server.in(folder);
+  assertEquals(server.names, [...others, "20200101000000000-b.part"].sort());
+});
+
+Deno.test("smtp_server leaves the messages of another one in its folder alone", async () => {
+  await using first = await Server.start();
+  using amid = await first.caller();
+  await beginMessage(first, amid);
+  await Deno.writeTextFile(`${first.folder}/20200101000000000-a.part`, "");
+  await using second = await Server.in(first.folder);
+  assertEquals(second.names.length, 1);
+  await amid.say("\r\n.\r\n");
+  await amid.until("250 Stored");
+  assertEquals(first.messages().length, 1);
 });
 
 Deno.test("smtp_server logs what it stored and what it refused", async () => {
@@ -543,6 +612,6 @@ Deno.test("smtp_server refuses wrong arguments and a port that is taken", async 
   await Deno.writeTextFile(file, "");
   const { code, err: reason } = await run(file);
   assertEquals(code, 1);
-  assertMatch(reason, /^Cannot make the folder ".*": .+\n$/);
+  assertMatch(reason, /^Cannot keep mail in ".*": .+\n$/);
   await Deno.remove(folder, { recursive: true });
 });

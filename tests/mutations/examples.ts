@@ -14,6 +14,10 @@ const ENDS = {
   file: "examples/signals.ts",
   test: "tests/http_peers_test.ts",
 };
+const MAIL = {
+  file: "examples/mail_folder.ts",
+  test: "tests/smtp_server_test.ts",
+};
 const LOG = { test: "tests/replicated_log_test.ts" };
 const HTTP = { test: "tests/http_request_test.ts" };
 
@@ -52,6 +56,36 @@ export const EXAMPLES: Mutation[] = [
     from: "    deadline = 0;\n",
     to: "",
     filter: "second signal",
+  },
+  {
+    ...MAIL,
+    promise: "what a mail server that crashed has left is removed",
+    from: "if (await file.tryLock(true)) await Deno.remove(part);",
+    to: "",
+    filter: "what a crash",
+  },
+  {
+    ...MAIL,
+    promise: "no mail server removes what another one writes",
+    from: "if (await file.tryLock(true)) await Deno.remove(part);",
+    to: "await Deno.remove(part);",
+    filter: "of another one",
+  },
+  {
+    ...MAIL,
+    promise: "no part of a message outlives the mail server",
+    file: "examples/smtp_server.ts",
+    from: "  await store.close();\n",
+    to: "",
+    filter: "second signal",
+  },
+  {
+    ...MAIL,
+    promise: "a message on its way may be completed at the end",
+    file: "examples/smtp_session.ts",
+    from: "if (this.#message === null) return this.#hangUp(CLOSING);",
+    to: "return this.#hangUp(CLOSING);",
+    filter: "on its way after SIGTERM",
   },
   {
     ...LOG,
