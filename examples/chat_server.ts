@@ -12,6 +12,7 @@
  */
 
 import { AsyncChat, type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+import { isHttp } from "./browsers.ts";
 import { parsePort, runCommand } from "./command_line.ts";
 import { addressText, createLogger, reasonOf } from "./logging.ts";
 import { shutdownAtSignal } from "./signals.ts";
@@ -148,6 +149,11 @@ export class Guest extends AsyncChat {
     const isRefused = this.#isTooLong;
     this.#line = "";
     this.#isTooLong = false;
+    // No name has a blank, and what people say later may begin in any way.
+    if (this.name === "" && line.includes(" ") && isHttp(line)) {
+      this.hear("* This is no web server");
+      return this.#leave();
+    }
     if (isRefused || line === "") return;
     if (line.startsWith("/")) this.#obey(line);
     else if (this.name === "") this.#introduce(line);

@@ -6,6 +6,7 @@
  */
 
 import { AsyncChat, type Channel, type Timer } from "@asyncore/asyncore";
+import { isHttp } from "./browsers.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import {
   DataLines,
@@ -22,7 +23,7 @@ const LARGEST_MESSAGE = 10 * 1024 * 1024;
 /** The most bytes of a command: 512 with its CR LF, and 43 that SIZE and BODY add. */
 const LONGEST_COMMAND = 512 + 43 - 2;
 const MOST_RECIPIENTS = 100;
-/** After so many wrong commands, a client is none: perhaps a web browser. */
+/** After so many wrong commands, a client is none. */
 const MOST_ERRORS = 20;
 /** How many ms a client may say nothing. */
 const PATIENCE = 5 * 60_000;
@@ -169,6 +170,7 @@ export class SmtpSession extends AsyncChat {
     const isTooLong = this.#isTooLong;
     this.#line = "";
     this.#isTooLong = false;
+    if (isHttp(line)) return this.#hangUp("421 This is no web server");
     try {
       if (isTooLong) throw new Refusal("500 The line is too long");
       const reply = this.#obey(...parseCommand(line));

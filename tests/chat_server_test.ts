@@ -254,6 +254,25 @@ Deno.test("chat_server says nothing for a guest after its /quit", async () => {
   );
 });
 
+Deno.test("chat_server hangs up on a web browser, but lets guests say what they like", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  for (const path of ["/", `/${"x".repeat(1_000)}`]) {
+    using browser = await Caller.connect(room.port);
+    await browser.say(
+      `POST ${path} HTTP/1.1\r\nHost: x\r\n\r\neve\r\nI am ann\r\n`,
+    );
+    const answer = await browser.rest();
+    assert(answer.endsWith("\r\n* This is no web server\r\n"), answer);
+  }
+  using trace = await room.guest("Trace");
+  await trace.say("get well soon\nPOST / HTTP/1.1\n");
+  assertEquals(
+    await ann.until("HTTP/1.1\r\n"),
+    "* Trace has come\r\n<Trace> get well soon\r\n<Trace> POST / HTTP/1.1\r\n",
+  );
+});
+
 Deno.test("chat_server explains its commands, and answers wrong ones", async () => {
   await using room = await Room.open();
   using ann = await room.guest("ann");

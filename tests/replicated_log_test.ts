@@ -414,6 +414,18 @@ Deno.test({
   },
 });
 
+Deno.test("replicated_log hangs up on a web browser, and appends nothing", async () => {
+  await using cluster = await Cluster.start();
+  for (const verb of ["POST", "put", "OPTIONS"]) {
+    using browser = await Caller.connect(cluster.port);
+    await browser.say(`${verb} / HTTP/1.1\r\n\r\nappend k1 spam\r\nread\r\n`);
+    assertEquals(await browser.rest(), "");
+  }
+  using client = await Caller.connect(cluster.port);
+  await client.say("append k2 GET / HTTP/1.1\n");
+  assertEquals(await client.until("\n"), "ok 1\n");
+});
+
 Deno.test("replicated_log answers what is no command, and refuses strange followers", async () => {
   await using cluster = new Cluster();
   await cluster.startPrimary();

@@ -557,6 +557,39 @@ Deno.test("smtp_server leaves the messages of another one in its folder alone", 
   assertEquals(first.messages().length, 1);
 });
 
+Deno.test("smtp_server hangs up on a web browser, and stores nothing", async () => {
+  await using server = await Server.start();
+  const mail = `HELO x\r\n${ENVELOPE}DATA\r\nspam\r\n.\r\nQUIT\r\n`;
+  const hangUp = "421 This is no web server\r\n";
+  const verbs = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE get Post";
+  for (const verb of verbs.split(" ")) {
+    using browser = await server.caller(false);
+    await browser.say(`${verb} / HTTP/1.1\r\nHost: x\r\n\r\n${mail}`);
+    assertEquals(await browser.rest(), hangUp, verb);
+  }
+  const lines = ["GET", "GET\t/", `POST /${"x".repeat(2_000)} HTTP/1.1`];
+  for (const line of [...lines, "PUT /caf\xe9 HTTP/1.1"]) {
+    using browser = await server.caller(false);
+    await browser.say(`${line}\r\n${mail}`);
+    assertEquals(await browser.rest(), hangUp, line.slice(0, 40));
+  }
+  // However late it comes
+  using late = await server.caller();
+  await late.say(`${ENVELOPE}post / HTTP/1.1\r\nDATA\r\nspam\r\n.\r\n`);
+  assertEquals(await late.rest(), `250 OK\r\n250 OK\r\n${hangUp}`);
+  assertEquals(server.names, []);
+});
+
+Deno.test("smtp_server takes a message about HTTP", async () => {
+  await using server = await Server.start();
+  using caller = await server.caller();
+  const message = "GET / HTTP/1.1\r\nPOST\r\n";
+  await caller.say(`${ENVELOPE}DATA\r\n${message}.\r\nGETTING\r\n`);
+  await caller.until("250 Stored");
+  await caller.until("500 Unknown command\r\n");
+  assertEquals(server.messages()[0]!.message, message);
+});
+
 Deno.test("smtp_server logs what it stored and what it refused", async () => {
   await using server = await Server.start();
   using caller = await server.caller();
