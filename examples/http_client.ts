@@ -125,11 +125,26 @@ export class HttpClient extends Dispatcher {
     const end = this.#head.indexOf("\r\n\r\n") + 4;
     if (end < 4) return "connection closed before the end of the headers";
     const headers = this.#head.slice(0, end);
-    const length = /^content-length:\s*(\d+)\s*$/im.exec(headers)?.[1];
-    const expected = end + Number(length ?? 0);
+    if (!/^HTTP\/1\.\d \d{3}[ \r]/.test(headers)) return "no answer of HTTP";
+    const lengths = lengthsIn(headers);
+    const [length = "0", ...others] = lengths;
+    if (others.length > 0 || !/^\d+$/.test(length)) {
+      return `unclear length ${quote(lengths.join(", "))}`;
+    }
+    const expected = end + Number(length);
     if (this.bytesReceived >= expected) return null;
     return `connection closed after ${this.bytesReceived} of ${expected} bytes`;
   }
+}
+
+/** The lengths that the headers give; none where chunks or the end tell. */
+function lengthsIn(headers: string): string[] {
+  if (/^transfer-encoding:/im.test(headers)) return [];
+  const all = Array.from(
+    headers.matchAll(/^content-length:(.*)$/gim),
+    ([, value]) => value!.split(","),
+  );
+  return [...new Set(all.flat().map((value) => value.trim()))];
 }
 
 /**

@@ -235,6 +235,32 @@ Deno.test("http_client names the downloads that failed and finishes the others",
   assertEquals(rest, []);
 });
 
+Deno.test("HttpClient takes an answer for whole only when its headers are clear", async () => {
+  const ok = "HTTP/1.1 200 OK\r\n";
+  const answers: Record<string, string | null> = {
+    [`${ok}\r\nspam`]: null,
+    [`${ok}Content-Length: 4\r\n\r\nspam`]: null,
+    [`${ok}content-length:4 \r\nContent-Length: 4, 4\r\n\r\nspam`]: null,
+    [`${ok}Transfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n`]: null,
+    "HTTP/1.0 404 \r\n\r\n": null,
+    "HTTP/1.0 404\r\n\r\n": null,
+    "220 localhost ESMTP\r\n\r\n": "no answer of HTTP",
+    "HTTP/2 200 OK\r\n\r\n": "no answer of HTTP",
+    "HTTP/1.0 20 OK\r\n\r\n": "no answer of HTTP",
+    [`${ok}Content-Length: -4\r\n\r\nspam`]: 'unclear length "-4"',
+    [`${ok}Content-Length:\r\n\r\nspam`]: 'unclear length ""',
+    [`${ok}Content-Length: 4\r\nContent-Length: 5\r\n\r\nspam`]:
+      'unclear length "4, 5"',
+  };
+  for (const [answer, failure] of Object.entries(answers)) {
+    await using server = listenOnce(answering(answer));
+    const logger = createLogger("client", "INFO");
+    const client = new HttpClient(new URL(server.url), { logger });
+    await loop();
+    assertEquals(client.failure, failure, answer);
+  }
+});
+
 Deno.test("HttpClient gives up on a server that says nothing", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const url = new URL(`http://127.0.0.1:${listener.addr.port}`);
