@@ -3,7 +3,7 @@
  * process and, with TLS, for curl; what needs a program is left out by name
  * where that is missing.
  *
- * `PROXY_BYTES` sets how many bytes the large transfer carries (1 GiB without
+ * `PROXY_BYTES` sets how many bytes the large transfer carries (256 MiB without
  * it), and with `PROXY_FIGURES` it says how fast that was and what it took.
  */
 
@@ -22,7 +22,7 @@ import { Child, hasCommand, runCommand } from "./peers.ts";
 import { bytes, text } from "./support.ts";
 
 const MEGABYTE = 1024 * 1024;
-const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 1024 * MEGABYTE);
+const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 256 * MEGABYTE);
 /** A write that takes longer than this, in ms, waits for a reader. */
 const STALLED = 500;
 /** More than the kernel's buffers hold on the way through the proxy. */
