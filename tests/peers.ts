@@ -9,7 +9,7 @@ import { bytes, text } from "./support.ts";
 
 const root = `${import.meta.dirname}/..`;
 /** How many ms a peer may take in all. */
-const LIMIT = 20_000;
+const LIMIT = 30_000;
 
 /** What a child has printed, and its exit code. */
 export interface Result {

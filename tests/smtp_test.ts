@@ -170,7 +170,8 @@ Deno.test("The parsers answer anything, at once", () => {
       outcome(() => parseClient(path));
     }
   }
-  assert(performance.now() - start < 5_000);
+  // A pattern that is tried again and again would take hours.
+  assert(performance.now() - start < 20_000);
 });
 
 /** What `DataLines` makes of lines that come in pieces, up to the end. */

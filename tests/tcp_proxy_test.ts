@@ -3,7 +3,7 @@
  * process and, with TLS, for curl; what needs a program is left out by name
  * where that is missing.
  *
- * `PROXY_BYTES` sets how many bytes the large transfer carries (1 GiB without
+ * `PROXY_BYTES` sets how many bytes the large transfer carries (256 MiB without
  * it), and with `PROXY_FIGURES` it says how fast that was and what it took.
  */
 
@@ -22,7 +22,7 @@ import { Child, hasCommand, runCommand } from "./peers.ts";
 import { bytes, text } from "./support.ts";
 
 const MEGABYTE = 1024 * 1024;
-const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 1024 * MEGABYTE);
+const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 256 * MEGABYTE);
 /** A write that takes longer than this, in ms, waits for a reader. */
 const STALLED = 500;
 /** More than the kernel's buffers hold on the way through the proxy. */
@@ -343,21 +343,23 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "tcp_proxy lets its clients finish after Ctrl-C",
-  ignore: isWindows, // Ctrl-C cannot be sent there.
-  async fn() {
-    await using proxied = await Proxied.start();
-    const [client, server] = await proxied.pair();
-    proxied.child.kill("SIGINT");
-    await proxied.child.until("SIGINT: closing");
-    await say(client, bytes("spam"));
-    assertEquals(await hearSome(server), "spam");
-    await Promise.all([client.closeWrite(), server.closeWrite()]);
-    const { code, err } = await proxied.child.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
-  },
-});
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test({
+    name: `tcp_proxy lets its clients finish after ${signal}`,
+    ignore: isWindows, // Signals cannot be sent there.
+    async fn() {
+      await using proxied = await Proxied.start();
+      const [client, server] = await proxied.pair();
+      proxied.child.kill(signal);
+      await proxied.child.until(`${signal}: closing`);
+      await say(client, bytes("spam"));
+      assertEquals(await hearSome(server), "spam");
+      await Promise.all([client.closeWrite(), server.closeWrite()]);
+      const { code, err } = await proxied.child.end();
+      assertEquals({ code, err }, { code: 0, err: "" });
+    },
+  });
+}
 
 Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
   await using proxied = await Proxied.start();
@@ -381,13 +383,19 @@ Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async
 
 Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
   const calls: [string[], number, string][] = [
-    [[], 2, "Usage: "],
-    [["127.0.0.1:0"], 2, "Usage: "],
+    [[], 2, "LISTEN is missing. Usage: "],
+    [["--ca=a", "127.0.0.1:0"], 2, "TARGET is missing. Usage: "],
+    [["127.0.0.1:0", "a:1", "b:1"], 2, 'Unexpected argument "b:1". Usage: '],
     [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
     [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
     [["127.0.0.1:0", "127.0.0.1:0"], 2, "Nobody can be reached at port 0"],
-    [["tls://127.0.0.1:0", "a:1"], 2, "--cert and --key are needed"],
-    [["--spam", "127.0.0.1:0", "a:1"], 2, "Unknown option '--spam'"],
+    [
+      ["tls://127.0.0.1:0", "a:1"],
+      2,
+      '"tls://127.0.0.1:0" needs --cert and --key. Usage: ',
+    ],
+    [["127.0.0.1:0", "a:1", "--key"], 2, "--key needs a value. Usage: "],
+    [["--spam", "127.0.0.1:0", "a:1"], 2, 'Unknown option "--spam". Usage: '],
     [["--ca=no-such-file", "127.0.0.1:0", "a:1"], 1, "os error 2"],
   ];
   await Promise.all(calls.map(async ([args, code, part]) => {
