@@ -258,7 +258,7 @@ Deno.test({
 });
 
 Deno.test("http_server says what is wrong with its arguments", async () => {
-  const file = new URL(import.meta.url).pathname;
+  const file = import.meta.filename!;
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const usage = "Usage: http_server.ts ROOT [--port PORT] [--quiet]\n";
   const cases: [string[], number, RegExp | string][] = [

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
+import { posix } from "node:path";
 
 const ROOT = new URL("../", import.meta.url);
 /** The folders whose code the promises about functions hold for. */
@@ -30,6 +31,31 @@ function filesOf(folder: string): string[] {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
   }
+}
+
+/** Every program of the repository, in whatever folder, as paths from the root. */
+function programsIn(folder = ""): string[] {
+  const entries = [...Deno.readDirSync(new URL(`./${folder}`, ROOT))];
+  const folders = entries.filter(({ name, isDirectory }) =>
+    isDirectory && !/^(?:\..*|node_modules|coverage)$/.test(name)
+  );
+  const programs = entries.filter(({ name }) => /\.(?:ts|mjs)$/.test(name));
+  return [
+    ...programs.map(({ name }) => `${folder}${name}`),
+    ...folders.flatMap(({ name }) => programsIn(`${folder}${name}/`)),
+  ];
+}
+
+/**
+ * Whether a program makes a path of a file URL by hand. Such a path is
+ * percent-encoded, and on Windows it begins with a slash.
+ */
+function cutsFileUrl(source: string): boolean {
+  const code = withoutComments(source);
+  const cut = /import\.meta\.url\)?(?:\.href)?\.(?:slice|split|replace|sub)/;
+  return cut.test(code) ||
+    /\bpathname\b/.test(code) &&
+      /import\.meta\.url|new URL\(["`]file:/.test(code);
 }
 
 function read(path: string): string {
@@ -123,9 +149,7 @@ function pathsFrom(path: string): string[] {
   return importsOf(read(path))
     .filter((name) => name !== ELSEWHERE.get(path))
     .map((name) =>
-      name.startsWith(".")
-        ? new URL(name, `file:///${path}`).pathname.slice(1)
-        : name
+      name.startsWith(".") ? posix.join(posix.dirname(path), name) : name
     );
 }
 
@@ -172,7 +196,33 @@ Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
   assertEquals(long, []);
 });
 
+Deno.test("Programs take paths from import.meta.dirname and import.meta.filename", () => {
+  const programs = programsIn();
+  assertGreater(programs.length, 200);
+  assertEquals(programs.filter((path) => cutsFileUrl(read(path))), []);
+});
+
 // What is checked above must be able to fail.
+
+Deno.test("cutsFileUrl() finds a path made by hand, and no path of a request", () => {
+  const part = ["path", "name"].join("");
+  const url = ["import", "meta", "url"].join(".");
+  for (
+    const bad of [
+      `new URL("x.ts", ${url}).${part}`,
+      `const { ${part}: file } = new URL(${url});`,
+      `new URL("file:///x y").${part}`,
+      `${url}.replace("file://", "")`,
+    ]
+  ) assert(cutsFileUrl(bad), bad);
+  for (
+    const good of [
+      `new URL(request.url).${part}`,
+      `Deno.readTextFile(new URL("x", ${url}))`,
+      "`${import.meta.dirname}/x`",
+    ]
+  ) assert(!cutsFileUrl(good), good);
+});
 
 Deno.test("findCircle() finds a circle that starts elsewhere", () => {
   const graph = (text: string) =>
