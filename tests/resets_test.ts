@@ -12,7 +12,7 @@ import {
 } from "@std/assert";
 import { isDisconnect } from "../channel.ts";
 import { AsyncChat, type Channel, DispatcherWithSend } from "../mod.ts";
-import { certificates, hasCommand, hasOpenssl } from "./certificates.ts";
+import { certificates, hasCommand } from "./certificates.ts";
 import { LogLines, pattern, watch } from "./fakes.ts";
 import { Child } from "./peers.ts";
 import {
@@ -342,7 +342,7 @@ function testResets(what: string, test: (bed: Bed) => Promise<void>): void {
     Deno.test({
       name:
         `${name} outlives ${CLIENTS} clients that reset ${what}, and serves the others`,
-      ignore: Deno.build.os !== "linux" || !hasOpenssl || !python,
+      ignore: Deno.build.os !== "linux" || !python,
       async fn() {
         await using bed = new Bed(Handler);
         await bed.serve();
