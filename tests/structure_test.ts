@@ -9,6 +9,7 @@ const FOLDERS = [
   "examples/",
   "tests/",
   "tests/fuzz/",
+  "tests/long/",
   "tests/scenarios/",
   "tests/mutations/",
   "tests/soak/",

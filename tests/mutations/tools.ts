@@ -171,7 +171,7 @@ const CHANNELS: Mutation[] = [
     file: "file_dispatcher.ts",
     from: "    this.#interrupt();\n",
     to: "",
-    test: "tests/channel_conformance_test.ts",
+    test: "tests/long/channel_conformance_test.ts",
     filter: "FIFO",
   },
   {
@@ -180,7 +180,7 @@ const CHANNELS: Mutation[] = [
     from:
       "    await turn(); // The check's own timeout must have its chance.\n",
     to: "",
-    test: "tests/check_channel_test.ts",
+    test: "tests/long/check_channel_test.ts",
     filter: "takes bytes for ever",
   },
   {
@@ -188,7 +188,7 @@ const CHANNELS: Mutation[] = [
     file: "testing/check_channel.ts",
     from: "      for (const channel of channels) closeQuietly(channel);\n",
     to: "",
-    test: "tests/check_channel_test.ts",
+    test: "tests/long/check_channel_test.ts",
     filter: "closes both",
   },
 ];
