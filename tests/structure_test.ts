@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { posix } from "node:path";
+import {
+  configuration,
+  importsOf,
+  pathOf,
+  read,
+  ROOT,
+  withoutComments,
+} from "./modules.ts";
 
-const ROOT = new URL("../", import.meta.url);
 /** The folders whose code the promises about functions hold for. */
 const FOLDERS = [
   "",
@@ -57,24 +63,6 @@ function cutsFileUrl(source: string): boolean {
   return cut.test(code) ||
     /\bpathname\b/.test(code) &&
       /import\.meta\.url|new URL\(["`]file:/.test(code);
-}
-
-function read(path: string): string {
-  return Deno.readTextFileSync(new URL(path, ROOT));
-}
-
-/** Source without its comments; good enough for code that is formatted. */
-function withoutComments(source: string): string {
-  return source.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-}
-
-/** What a module imports and re-exports, types too. */
-function importsOf(source: string): string[] {
-  const code = withoutComments(source);
-  const statements = code.matchAll(
-    /^(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gm,
-  );
-  return [...statements].map((match) => match[1] ?? match[2] ?? match[3]!);
 }
 
 /** A circle among modules, as the path that leads back; empty if there is none. */
@@ -149,9 +137,7 @@ const ELSEWHERE = new Map([["testing/host_context.ts", "node:async_hooks"]]);
 function pathsFrom(path: string): string[] {
   return importsOf(read(path))
     .filter((name) => name !== ELSEWHERE.get(path))
-    .map((name) =>
-      name.startsWith(".") ? posix.join(posix.dirname(path), name) : name
-    );
+    .map((name) => name.startsWith(".") ? pathOf(name, path) : name);
 }
 
 Deno.test("Library modules import one another in one direction", () => {
@@ -176,9 +162,14 @@ Deno.test("Library modules do not import the tools for tests", () => {
   }
 });
 
-for (const path of ["mod.ts", "testing.ts"]) {
-  Deno.test(`Library module ${path} holds nothing but re-exports`, () => {
-    const rest = withoutComments(read(path))
+for (const entry of Object.values(configuration.exports)) {
+  const path = pathOf(entry, "");
+  Deno.test(`Library module ${path} asks for the runtime, and re-exports`, () => {
+    const code = withoutComments(read(path)).trimStart();
+    const [first, ...more] = importsOf(code);
+    assertEquals(pathOf(first!, path), "runtime.ts");
+    assertGreater(more.length, 0);
+    const rest = code.replace(/^import "[^"]+";$/m, "")
       .replace(/^export (?:type )?(?:\{[^}]*\}|\*) from "[^"]+";$/gm, "");
     assertEquals(rest.trim(), "");
   });

@@ -193,4 +193,28 @@ const CHANNELS: Mutation[] = [
   },
 ];
 
-export const TOOLS: Mutation[] = [...CLOCK, ...RECORDS, ...CHANNELS];
+const ELSEWHERE: Mutation[] = [
+  {
+    promise: "the library says what it needs before it touches what is missing",
+    file: "mod.ts",
+    from: 'import "./runtime.ts";\n',
+    to: "",
+    test: "tests/runtime_test.ts",
+    filter: "in another runtime",
+  },
+  {
+    promise: "the library refuses a Deno that is too old",
+    file: "runtime.ts",
+    from: "minor < MINOR",
+    to: "minor < 0",
+    test: "tests/runtime_test.ts",
+    filter: "in Deno 2.6.10",
+  },
+];
+
+export const TOOLS: Mutation[] = [
+  ...CLOCK,
+  ...RECORDS,
+  ...CHANNELS,
+  ...ELSEWHERE,
+];
