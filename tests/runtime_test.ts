@@ -100,3 +100,18 @@ Deno.test({
     }
   },
 });
+
+Deno.test("SimNetwork needs no Temporal", async () => {
+  const { out, err } = await runCommand(Deno.execPath(), [
+    "eval",
+    `delete globalThis.Temporal;
+    const { SimNetwork } = await import("${new URL("testing.ts", ROOT)}");
+    const sim = new SimNetwork();
+    const { map } = sim.host("a");
+    let date;
+    map.callLater(5_000, () => date = new Date().toISOString());
+    await sim.run({ until: () => date !== undefined });
+    console.log(date);`,
+  ]);
+  assertEquals([out, err], ["2030-01-01T00:00:05.000Z\n", ""]);
+});

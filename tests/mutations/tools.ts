@@ -210,6 +210,14 @@ const ELSEWHERE: Mutation[] = [
     test: "tests/runtime_test.ts",
     filter: "in Deno 2.6.10",
   },
+  {
+    promise: "a simulation needs no Temporal",
+    file: "testing/sim_globals.ts",
+    from: "if (globalThis.Temporal) replace(",
+    to: "replace(",
+    test: "tests/runtime_test.ts",
+    filter: "needs no Temporal",
+  },
 ];
 
 export const TOOLS: Mutation[] = [
