@@ -2,6 +2,7 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import {
   configuration,
   importsOf,
+  libraryModules,
   pathOf,
   read,
   ROOT,
@@ -174,6 +175,23 @@ for (const entry of Object.values(configuration.exports)) {
     assertEquals(rest.trim(), "");
   });
 }
+
+Deno.test("Package holds the library's modules and what a user reads, nothing else", async () => {
+  const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
+    args: ["publish", "--dry-run", "--allow-dirty", "--no-check"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  const told = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  assert(success, told.join(""));
+  const files = [...told.join("").matchAll(/^ +(file:\S+) \(/gm)];
+  const paths = files.map(([, url]) => url!.slice(ROOT.href.length));
+  const read = ["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"];
+  assertEquals(
+    paths.sort(),
+    [...libraryModules(), ...read, "deno.json"].sort(),
+  );
+});
 
 Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
   const long: string[] = [];
