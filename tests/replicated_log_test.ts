@@ -1,6 +1,6 @@
 /**
- * The replicated log: over thousands of seeds in a simulated network, and as
- * programs on real sockets and files.
+ * The replicated log: over some seeds in a simulated network, and as programs
+ * on real sockets and files. `long/replicated_log_seeds_test.ts` has thousands.
  */
 
 import {
@@ -26,7 +26,6 @@ import {
   type ShrinkResult,
   SimNetwork,
   simulate,
-  type SimulateResult,
   SimulationError,
 } from "../testing.ts";
 import { Caller, Child } from "./peers.ts";
@@ -39,36 +38,16 @@ import {
 } from "./replicated_log_scenario.ts";
 import { turn } from "./support.ts";
 
-const SEEDS = 10_000;
 /** Within so many seeds, a bug that was put in must be found. */
 const FEW_SEEDS = 200;
 const isWindows = Deno.build.os === "windows";
 
 // In a simulated network
 
-/** Runs some seeds in a worker. */
-async function runInWorker(seeds: number[]): Promise<SimulateResult> {
-  const url = new URL("./replicated_log_worker.ts", import.meta.url);
-  const worker = new Worker(url, { type: "module" });
-  try {
-    return await new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) =>
-        typeof data === "string" ? reject(new Error(data)) : resolve(data);
-      worker.onerror = ({ message }) => reject(new Error(message));
-      worker.postMessage(seeds);
-    });
-  } finally {
-    worker.terminate();
-  }
-}
-
-Deno.test(`replicated_log loses nothing that it acknowledged, with ${SEEDS} seeds`, async () => {
-  const workers = Math.min(navigator.hardwareConcurrency, 4);
-  const shares = Array.from({ length: workers }, (): number[] => []);
-  for (let i = 0; i < SEEDS; i++) shares[i % workers]!.push(i + 1);
-  const results = await Promise.all(shares.map(runInWorker));
-  const seeds = results.reduce((sum, { seeds }) => sum + seeds, 0);
-  assertEquals(seeds, SEEDS);
+Deno.test(`replicated_log loses nothing that it acknowledged, with ${FEW_SEEDS} seeds`, async () => {
+  const options = { seeds: FEW_SEEDS, faults: FAULTS };
+  const { seeds } = await simulate(options, logScenario());
+  assertEquals(seeds, FEW_SEEDS);
 });
 
 /** Acknowledges what is in its memory, and on no disk. */

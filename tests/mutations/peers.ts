@@ -6,12 +6,12 @@
 
 import type { Mutation } from "./mutation.ts";
 
-const RESETS = { test: "tests/resets_test.ts" };
+const RESETS = { test: "tests/long/resets_test.ts" };
 const DESCRIPTORS = {
   test: "tests/descriptors_test.ts",
   filter: "more clients than descriptors",
 };
-const HOSTILE = { test: "tests/hostile_tls_test.ts" };
+const HOSTILE = { test: "tests/long/hostile_tls_test.ts" };
 
 export const PEERS: Mutation[] = [
   {

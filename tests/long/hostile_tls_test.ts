@@ -12,21 +12,21 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { closeQuietly } from "../channel.ts";
+import { closeQuietly } from "../../channel.ts";
 import {
   AsyncChat,
   type Channel,
   DispatcherWithSend,
   type SocketOptions,
-} from "../mod.ts";
+} from "../../mod.ts";
 import {
   certificates,
   type Certified,
   hasCommand,
   testTls,
-} from "./certificates.ts";
-import { LogLines, newSeed, randomFrom, Recorder } from "./fakes.ts";
-import { Child } from "./peers.ts";
+} from "../certificates.ts";
+import { LogLines, newSeed, randomFrom, Recorder } from "../fakes.ts";
+import { Child } from "../peers.ts";
 import {
   bytes,
   connectedPair,
@@ -37,7 +37,7 @@ import {
   TestServer,
   text,
   turn,
-} from "./support.ts";
+} from "../support.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 };
 /** What nobody but the right peer may hear. */
@@ -781,7 +781,7 @@ for (const [name, Peer] of PEERS) {
 
 /** The Python server with a certificate, and the port that it listens on. */
 async function startPython({ cert, key }: Certified, ...more: string[]) {
-  const program = `${import.meta.dirname}/python/starttls_server.py`;
+  const program = `${import.meta.dirname}/../python/starttls_server.py`;
   const directory = await Deno.makeTempDir();
   await Deno.writeTextFile(`${directory}/cert`, cert);
   await Deno.writeTextFile(`${directory}/key`, key);

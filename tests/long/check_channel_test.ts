@@ -5,14 +5,14 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import type { Channel } from "../mod.ts";
+import type { Channel } from "../../mod.ts";
 import {
   checkChannel,
   type CheckChannelOptions,
   type MakeChannels,
-} from "../testing/check_channel.ts";
-import { memoryPair } from "../testing/memory_pair.ts";
-import { bytes, turn } from "./support.ts";
+} from "../../testing/check_channel.ts";
+import { memoryPair } from "../../testing/memory_pair.ts";
+import { bytes, turn } from "../support.ts";
 
 type Kind = NonNullable<CheckChannelOptions["kind"]>;
 
