@@ -1,6 +1,6 @@
 /** Who asks and never takes the answers must not cost more than its share. */
 
-import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
+import { assertEquals, assertLess, assertThrows } from "@std/assert";
 import {
   AsyncChat,
   type Channel,
