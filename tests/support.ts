@@ -3,6 +3,7 @@
  * the three families of sockets, and a handler that accepts no surprise.
  */
 
+import { cpuUsage } from "node:process";
 import {
   type Acceptor,
   type Address,
@@ -92,6 +93,15 @@ export async function loopUntil(
     if (map.size === 0) await pause();
   }
   map.check();
+}
+
+/**
+ * How many ms this process has had a processor: unlike the time on the wall,
+ * this leaves out what other processes do.
+ */
+export function cpuTime(): number {
+  const { user, system } = cpuUsage();
+  return (user + system) / 1_000;
 }
 
 /** Works for `ms` without a pause. */
