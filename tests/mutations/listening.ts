@@ -180,8 +180,8 @@ export const LISTENING: Mutation[] = [
   {
     promise: "reads and lookups leave threads to one another",
     file: "blocking_threads.ts",
-    from: "return hasRoom() && reads < MOST_READS;",
-    to: "return hasRoom();",
+    from: "return held() < MOST_THREADS && reads < MOST_READS;",
+    to: "return held() < MOST_THREADS;",
     test: "tests/name_lookups_test.ts",
     filter: "leaves threads for lookups",
   },
