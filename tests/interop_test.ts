@@ -18,6 +18,7 @@ import {
   type Family,
   isMissing,
   loopUntil,
+  PATIENCE,
   rawConnect,
   ScopedMap,
   type TestMap,
@@ -65,7 +66,7 @@ class PythonProgram implements AsyncDisposable {
     }).spawn();
     this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
       .pipeThrough(new TextLineStream()).getReader();
-    this.#deadline = setTimeout(() => this.#kill(), 30_000);
+    this.#deadline = setTimeout(() => this.#kill(), 2 * PATIENCE);
   }
 
   /** The next line that it prints. */
@@ -205,7 +206,7 @@ testWithPython(
     await using client = new PythonProgram("echo_client", "300000", ...place);
     const lines = Promise.all([client.line(), client.line()]);
     const reading = watch(lines);
-    await loopUntil(map, () => reading.settled && closes > 0, 30_000);
+    await loopUntil(map, () => reading.settled && closes > 0);
     assertEquals(await lines, ["connected", "the same"]);
     assertEquals(closes, 1);
     assertEquals([...map], [server]);
@@ -232,7 +233,7 @@ testWithPython(
     await using client = new PythonProgram("echo_client", "1000", ...place);
     const lines = Promise.all([client.line(), client.line()]);
     const reading = watch(lines);
-    await loopUntil(map, () => reading.settled, 30_000);
+    await loopUntil(map, () => reading.settled);
     assertEquals(await lines, ["connected", "lost after 100"]);
   },
 );

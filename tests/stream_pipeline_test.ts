@@ -5,7 +5,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { withStd } from "../tools/with_std.ts";
-import { bytes, text } from "./support.ts";
+import { bytes, PATIENCE, text } from "./support.ts";
 
 const root = `${import.meta.dirname}/..`;
 
@@ -24,7 +24,7 @@ async function run(args: string[], input = ""): Promise<Result> {
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(2 * PATIENCE),
   }).spawn();
   const writer = child.stdin.getWriter();
   // It may end without having read any.

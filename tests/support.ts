@@ -28,31 +28,40 @@ let clockUses = 0;
 /** How many of the turns that they asked for have not come yet. */
 let turnsDue = 0;
 
-/** Each clock stays one clock, so that dispatchers can move between its maps. */
+/** A clock, watched for {@linkcode turns}: a loop at work uses it in each pass. */
+class WatchedClock implements Clock {
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+  now(): number {
+    clockUses++;
+    return this.#clock.now();
+  }
+  setTimeout(callback: () => void, delay: number): unknown {
+    clockUses++;
+    return this.#clock.setTimeout(callback, delay);
+  }
+  clearTimeout(id: unknown): void {
+    this.#clock.clearTimeout(id);
+  }
+  setImmediate(callback: () => void, isOverdue?: boolean): void {
+    turnsDue++;
+    this.#clock.setImmediate(() => {
+      turnsDue--;
+      callback();
+    }, isOverdue);
+  }
+}
+
 const watchedClocks = new WeakMap<Clock, Clock>();
 
-/** `clock`, watched for {@linkcode turns}: a loop at work uses it in each pass. */
+/** Each clock stays one clock, so that dispatchers can move between its maps. */
 function watched(clock: Clock): Clock {
   const known = watchedClocks.get(clock);
   if (known) return known;
-  const watching: Clock = {
-    now() {
-      clockUses++;
-      return clock.now();
-    },
-    setTimeout(callback, delay) {
-      clockUses++;
-      return clock.setTimeout(callback, delay);
-    },
-    clearTimeout: (id) => clock.clearTimeout(id),
-    setImmediate(callback, isOverdue) {
-      turnsDue++;
-      clock.setImmediate(() => {
-        turnsDue--;
-        callback();
-      }, isOverdue);
-    },
-  };
+  const watching = new WatchedClock(clock);
   watchedClocks.set(clock, watching);
   return watching;
 }
@@ -62,7 +71,8 @@ export class TestMap extends SocketMap {
   readonly errors: unknown[] = [];
 
   constructor(options: SocketMapOptions = {}) {
-    super({ ...options, clock: watched(options.clock ?? socketMap.clock) });
+    const { clock = socketMap.clock } = options;
+    super({ ...options, clock: watched(clock) });
     this.onError = (error) => void this.errors.push(error);
   }
 

@@ -20,6 +20,7 @@ import {
   families,
   type Family,
   loopUntil,
+  PATIENCE,
   rawConnect,
   ScopedMap,
   type TestMap,
@@ -301,7 +302,7 @@ class Bed implements AsyncDisposable {
   /** Makes passes until `work` is done. */
   async loopDuring(work: Promise<unknown>): Promise<void> {
     const told = watch(work);
-    await loopUntil(this.map, () => told.settled, 18_000);
+    await loopUntil(this.map, () => told.settled, 2 * PATIENCE);
     await work;
   }
 
