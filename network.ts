@@ -192,9 +192,11 @@ export const denoNetwork: Network = {
       if (reusePort) checkReusePort();
       const { hostname, port } = address;
       const options = { hostname, port, reusePort, tcpBacklog: backlog };
-      return tls
-        ? Deno.listenTls({ ...options, ...withKey(tls) })
-        : Deno.listen(options);
+      if (!tls) return Deno.listen(options);
+      const listener = Deno.listenTls({ ...options, ...withKey(tls) });
+      // Before Deno 2.9, the address does not say what it is of.
+      Object.assign(listener.addr, { transport: "tcp" });
+      return listener;
     }
     if (address.transport === "unix") {
       return listenUnix(address.path);
