@@ -3,6 +3,7 @@
  * the three families of sockets, and a handler that accepts no surprise.
  */
 
+import { Socket } from "node:net";
 import { cpuUsage } from "node:process";
 import {
   type Acceptor,
@@ -22,6 +23,23 @@ import {
  * busy machine must not reach it.
  */
 export const PATIENCE = 30_000;
+
+/** Whether this Deno is at least version 2.`minor`.`patch`. */
+function isDeno(minor: number, patch: number): boolean {
+  const [major = 0, ours = 0, last = 0] = Deno.version.deno.split(/[.+-]/)
+    .map(Number);
+  return major > 2 || ours > minor || ours === minor && last >= patch;
+}
+
+/** What only a later Deno does, and the library does not need, for its tests. */
+export const DENO_CAN = {
+  /** Ends a write that waits for the peer when its connection is closed. */
+  endWrites: isDeno(9, 5),
+  /** Goes on while a FIFO is opened whose other end is not. */
+  openFifos: isDeno(8, 0),
+  /** Resets a connection. */
+  reset: "resetAndDestroy" in Socket.prototype,
+};
 
 /** How often the loops of {@linkcode TestMap}s have used their clocks. */
 let clockUses = 0;
