@@ -615,7 +615,10 @@ export class AsyncChat extends Dispatcher {
 
   /** Nothing more that has arrived is to be handed out now. */
   #mustPause(endpoint: Endpoint): boolean {
-    return this.#inARow >= MOST_IN_A_ROW || this.#isHeldBack(endpoint);
+    const waiting = this.#queuedBytes + endpoint.outbound.pending;
+    return this.#inARow >= MOST_IN_A_ROW ||
+      (waiting >= this.#highWaterMark || this.#queue.length >= MOST_WAITING) &&
+        this.#isHeldBack(endpoint);
   }
 
   /** Input waits for room, unless an override wants to read all the same. */
