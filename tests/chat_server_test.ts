@@ -392,13 +392,14 @@ Deno.test({
     await using room = await Room.open();
     using ann = await room.guest("ann");
     using bob = await room.guest("bob");
-    using _nameless = await Caller.connect(room.port);
+    using nameless = await Caller.connect(room.port);
     await bob.say("last words\n");
     await ann.until("last words\r\n");
     room.child.kill("SIGINT");
     await room.child.until("SIGINT: closing");
     assertEquals(await bob.rest(), "* The room is closing\r\n");
     assertEquals(await ann.rest(), "* The room is closing\r\n");
+    await nameless.ignore();
     const { code, out, err } = await room.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
     assertMatch(out, /^listening on 127\.0\.0\.1:\d+\nChatServer: ann came\n/);

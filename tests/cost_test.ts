@@ -172,7 +172,7 @@ Deno.test("Dispatcher that is always writable hardly slows its neighbour", async
   const [ours, theirs] = await connectedPair();
   const server = new TestServer(map, (conn) => new Echo(conn, { map }));
   const { port } = server.addr as Deno.NetAddr;
-  using client = await Deno.connect({ hostname: "127.0.0.1", port });
+  const client = await Deno.connect({ hostname: "127.0.0.1", port });
   await makeRoundTrips(map, client, 5);
   const restless = new Restless(ours, { map });
   await makeRoundTrips(map, client, 50);
@@ -180,8 +180,9 @@ Deno.test("Dispatcher that is always writable hardly slows its neighbour", async
   // Of 61 turns, one looks at the sockets, and a round trip needs two looks.
   assertLess(restless.writes / 50, 1_000, "write events for a round trip");
   for (const member of [...map]) member.close();
-  await loop({ map });
+  client.close();
   theirs.close();
+  await loop({ map });
 });
 
 Deno.test("loop() hears of its sockets within a few passes of a program that is always busy", async () => {
@@ -247,13 +248,13 @@ Deno.test("loop() hears of its sockets while a dispatcher that is always writabl
     .finally(() => {
       busy.close();
       echo.close();
+      theirs.close();
+      other.close();
     });
   busy.callLater(5_000, () => busy.close());
   await loop({ map });
   assertLess(writes, 50, "write events for a round trip");
   await talking;
-  theirs.close();
-  other.close();
 });
 
 Deno.test("Dispatcher that asks to write answers without another turn of the runtime", async () => {

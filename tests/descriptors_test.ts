@@ -28,6 +28,8 @@ class Client implements Disposable {
     await this.#conn.write(bytes(question));
     const buffer = new Uint8Array(64);
     const length = await this.#conn.read(buffer).catch(() => 0);
+    // The server waits for this end, too.
+    if (!length) await this.#conn.closeWrite().catch(() => {});
     return text(buffer.subarray(0, length ?? 0));
   }
   async askNumber(question: string): Promise<number> {

@@ -266,7 +266,11 @@ Deno.test("HttpClient gives up on a server that says nothing", async () => {
   const url = new URL(`http://127.0.0.1:${listener.addr.port}`);
   const logger = createLogger(url.href, "INFO");
   const client = new HttpClient(url, { logger, patience: 50 });
+  const silent = listener.accept().then((conn) =>
+    new Response(conn.readable).text()
+  );
   await loop();
+  await silent;
   assertEquals(client.failure, "no answer for 0.05 s");
 });
 
@@ -371,6 +375,7 @@ Deno.test({
     await server.until("main: SIGINT: closing");
     assertEquals(await readText(first), long);
     assertEquals(await readText(second), long);
+    await Promise.all([first.closeWrite(), second.closeWrite()]);
 
     const { code, out, err } = await server.end();
     assertEquals({ code, err }, { code: 0, err: "" });

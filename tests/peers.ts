@@ -200,7 +200,11 @@ export class Caller implements Disposable {
   async #read(): Promise<string | null> {
     const length = await this.#conn.read(this.#buffer).catch(() => null);
     goesOn();
-    if (length === null) return null;
+    if (length === null) {
+      // A server waits for the client's end, too.
+      await this.#conn.closeWrite().catch(() => {});
+      return null;
+    }
     const data = this.#buffer.subarray(0, length);
     return this.#decoder.decode(data, { stream: true });
   }

@@ -356,6 +356,7 @@ Deno.test({
     using client = await Caller.connect(cluster.port);
     await client.say("append k1 spam\n");
     await client.until("ok 1\n");
+    const rest = client.rest();
     for (
       const [role, signal] of [
         ["b", "SIGINT"],
@@ -369,7 +370,7 @@ Deno.test({
       assertEquals({ role, code, err }, { role, code: 0, err: "" });
       assertStringIncludes(out, `${role}: ${signal}: closing`);
     }
-    assertEquals(await client.rest(), "");
+    assertEquals(await rest, "");
     assertEquals(cluster.linesOf("primary"), ["k1 spam"]);
   },
 });
