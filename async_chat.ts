@@ -33,7 +33,7 @@ const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
 /** A server is given no more to do while so many producers wait, and pieces behind them. */
 const MOST_WAITING = 1_000;
-/** So often producers are taken or asked in a row: then others have their turns. */
+/** So often sources are taken or asked in a pass: then others have their turns. */
 const MOST_IN_A_ROW = 256;
 
 const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
@@ -129,7 +129,7 @@ export class AsyncChat extends Dispatcher {
   #queuedBytes = 0;
   /** The source that comes first is being asked. */
   #pulling = false;
-  /** How often a source was taken or asked since the last event. */
+  /** How often a source was taken or asked in a row. */
   #inARow = 0;
   #failure: { error: unknown } | null = null;
   #closesWhenDone = false;
@@ -288,6 +288,7 @@ export class AsyncChat extends Dispatcher {
     if (typeof this.#terminator === "number") this.#left = this.#terminator;
     this.#closesWhenDone = this.#endsWhenDone = this.#wasFull = false;
     this.#failure = null;
+    this.#inARow = 0;
     return endpoint;
   }
 
@@ -497,7 +498,6 @@ export class AsyncChat extends Dispatcher {
       cancel(source);
       return;
     }
-    this.#inARow++;
     this.#queue.push(source);
     endpoint.onEnd = () => {
       if (this.#queuedBytes > 0) {
@@ -511,6 +511,7 @@ export class AsyncChat extends Dispatcher {
       }
       this.#cancelSources();
     };
+    this.#tally(endpoint);
     this.#pump(endpoint);
   }
 
@@ -599,7 +600,7 @@ export class AsyncChat extends Dispatcher {
   /**
    * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
    * not while as many bytes as {@linkcode AsyncChat.highWaterMark} wait to be
-   * sent, or 1,000 producers. What has arrived already is not handed out
+   * sent, or 1,000 producers. Input that was read already is not handed out
    * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
@@ -612,11 +613,15 @@ export class AsyncChat extends Dispatcher {
       this.#queue.length >= MOST_WAITING;
   }
 
+  /** Nothing more that has arrived is to be handed out now. */
   #mustPause(endpoint: Endpoint): boolean {
-    return this.#inARow >= MOST_IN_A_ROW || this.#isHeldBack(endpoint);
+    const waiting = this.#queuedBytes + endpoint.outbound.pending;
+    return this.#inARow >= MOST_IN_A_ROW ||
+      (waiting >= this.#highWaterMark || this.#queue.length >= MOST_WAITING) &&
+        this.#isHeldBack(endpoint);
   }
 
-  /** What has arrived waits for room. An override may want it all the same. */
+  /** Input waits for room, unless an override wants to read all the same. */
   #isHeldBack(endpoint: Endpoint): boolean {
     return !endpoint.mayRead(this.#isFull) && !this.readable();
   }
@@ -671,7 +676,7 @@ export class AsyncChat extends Dispatcher {
 
   #pushable(): Endpoint {
     const endpoint = connectionOf(this, "push");
-    // What a hook of the former connection says is not for this one.
+    // A hook of the former connection has nothing to say to this one.
     if (endpoint !== this.#begin()) return endpoint;
     if (this.#closesWhenDone) {
       throw new Error(`Cannot push: ${this} closes when done`);
@@ -694,6 +699,7 @@ export class AsyncChat extends Dispatcher {
   /** At how many pending bytes there is something to do; -1 for never. */
   #nextMark(endpoint: Endpoint): number {
     if (this.#failure !== null) return Infinity;
+    if (this.#inARow >= MOST_IN_A_ROW) return -1; // The next pass goes on.
     const half = Math.floor(this.#highWaterMark / 2) - this.#queuedBytes;
     let mark = -1;
     if (this.#hasInput) {
@@ -713,8 +719,8 @@ export class AsyncChat extends Dispatcher {
   /** Does what is to be done, of which there may be nothing. */
   #woken(): void | Promise<void> {
     const endpoint = this.#begin()!;
-    this.#inARow = 0;
-    if (this.#hasInput && !this.#isHeldBack(endpoint)) {
+    const isInTurn = this.#inARow < MOST_IN_A_ROW;
+    if (this.#hasInput && !this.#isHeldBack(endpoint) && isInTurn) {
       this.#watch(endpoint);
       return this.#parse(endpoint);
     }
@@ -762,6 +768,15 @@ export class AsyncChat extends Dispatcher {
     this.#watch(endpoint);
   }
 
+  /** A source was taken or asked: after many, the next pass goes on. */
+  #tally(endpoint: Endpoint): void {
+    if (++this.#inARow !== MOST_IN_A_ROW) return;
+    endpoint.callSoon(() => {
+      this.#inARow = 0;
+      this.#pump(endpoint);
+    });
+  }
+
   /** Takes the first out of the queue: there may be room for another. */
   #shift(endpoint: Endpoint): void {
     this.#queue.shift();
@@ -769,8 +784,8 @@ export class AsyncChat extends Dispatcher {
   }
 
   #pull(endpoint: Endpoint, source: Source): void {
-    this.#inARow++;
-    this.#pulling = true; // What it pushes meanwhile waits behind it.
+    this.#tally(endpoint);
+    this.#pulling = true; // Its own pushes wait behind it.
     try {
       const piece = source.pull();
       if (!isPromise(piece)) {

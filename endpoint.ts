@@ -595,6 +595,11 @@ export class Endpoint
     return timer;
   }
 
+  /** Runs `callback` in the next pass, whatever hook's promise is pending. */
+  callSoon(callback: () => void): void {
+    this.#startTimer(0, callback);
+  }
+
   // The loop's side
 
   enter(): void {

@@ -2,10 +2,10 @@ import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
 import type { Report } from "../bench/report.ts";
 import { showReport } from "../bench/table.ts";
 import { Child } from "./peers.ts";
-import { text } from "./support.ts";
+import { PATIENCE, text } from "./support.ts";
 
-/** It starts some fifteen processes; a busy machine takes its time. */
-const LIMIT = 60_000;
+/** In ms; it starts some fifteen processes. */
+const LIMIT = 8 * PATIENCE;
 
 async function runBenchmark(...args: string[]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

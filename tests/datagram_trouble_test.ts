@@ -19,7 +19,7 @@ import {
   toStreams,
 } from "../mod.ts";
 import { reactorOf } from "../loop.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import { FakeSocket, gate, PEER, peer, Recorder, setUp } from "./datagrams.ts";
 import {
   Echo,
@@ -36,6 +36,7 @@ import {
   ScopedMap,
   text,
   turn,
+  turns,
 } from "./support.ts";
 
 /** The bounds of these tests, in ms: a busy machine is no fault. */

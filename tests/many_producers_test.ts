@@ -202,6 +202,30 @@ for (const [kind, produce] of Object.entries(PROMPT)) {
   });
 }
 
+Deno.test("AsyncChat goes on with producers for which a hook waits", async () => {
+  for (const [kind, produce] of Object.entries(PROMPT)) {
+    class Waiting extends Answering {
+      override answer(): void {}
+      override async foundTerminator(): Promise<void> {
+        const last = Promise.withResolvers<string>();
+        for (let i = 0; i < MOST; i++) this.pushWithProducer(produce("x"));
+        this.pushWithProducer({
+          more: () => {
+            last.resolve(kind);
+            return "";
+          },
+        });
+        this.taken += await last.promise;
+      }
+    }
+    const { map, channel, chat } = over(Waiting);
+    channel.push("\n");
+    await loopUntil(map, () => chat.taken === kind);
+    await loopUntil(map, () => channel.written === MOST);
+    chat.abort();
+  }
+});
+
 Deno.test("AsyncChat of a client pauses between producers, but waits for nobody", async () => {
   class Large extends Answering {
     override answer(): void {

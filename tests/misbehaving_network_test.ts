@@ -9,7 +9,7 @@ import {
   type Network,
 } from "../mod.ts";
 import { FakeAcceptor, FakeChannel, quietMap, Recorder } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
+import { turns } from "./support.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;

@@ -20,8 +20,7 @@ import {
 } from "../blocking_threads.ts";
 import { denoNetwork } from "../network.ts";
 import { FakeChannel, quietMap, Recorder } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
-import { bytes } from "./support.ts";
+import { bytes, turns } from "./support.ts";
 
 /** Takes the place of a function of an object until it is disposed of. */
 function replace<T extends object>(object: T, changes: Partial<T>): Disposable {

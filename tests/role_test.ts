@@ -17,7 +17,6 @@ import {
   loop,
 } from "../mod.ts";
 import { memoryPair, MockClock } from "../testing.ts";
-import { turns } from "../testing/mock_clock.ts";
 import { Valve } from "./chats.ts";
 import {
   FakeAcceptor,
@@ -34,6 +33,7 @@ import {
   ScopedMap,
   type TestMap,
   TestServer,
+  turns,
 } from "./support.ts";
 
 const MARK = 64 * 1024;

@@ -105,9 +105,9 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "a connection with nothing left to send is given up in the making",
-    file: "endpoint.ts",
-    from: "if (!outbound.failed && this.channel !== null) {",
-    to: "if (!outbound.failed) {",
+    file: "closing.ts",
+    from: "if (!outbound.failed && channel?.closeWrite) {",
+    to: "if (!outbound.failed && channel!.closeWrite) {",
     test: "tests/discard_buffers_test.ts",
     filter: "gives a connection up",
   },
