@@ -13,7 +13,7 @@ import {
   quietMap,
   randomFrom,
 } from "./fakes.ts";
-import { loopUntil, ScopedMap, type TestMap } from "./support.ts";
+import { loopUntil, PATIENCE, ScopedMap, type TestMap } from "./support.ts";
 
 /** A producer that never gives anything. */
 const never = () => ({ more: () => new Promise<never>(() => {}) });
@@ -346,7 +346,7 @@ Deno.test("AsyncChat ends whatever is discarded, and when, in 400 random lives",
     }
     letGo(life);
     const controller = new AbortController();
-    const late = setTimeout(() => controller.abort(), 20_000);
+    const late = setTimeout(() => controller.abort(), PATIENCE);
     await loop({ map, signal: controller.signal });
     clearTimeout(late);
     assertFalse(controller.signal.aborted, `round ${round} does not end`);

@@ -10,7 +10,7 @@ import {
 } from "../mod.ts";
 import { block, Valve } from "./chats.ts";
 import { FakeChannel, passes, quietMap } from "./fakes.ts";
-import { loopUntil, type TestMap, text } from "./support.ts";
+import { loopUntil, type TestMap, text, turns, until } from "./support.ts";
 
 /** Takes in what comes, and sends what the test says. */
 class Sender extends DispatcherWithSend {
@@ -103,11 +103,9 @@ for (const Class of [...CLASSES, Asked, Behind]) {
     assertEquals(handler.taken, "");
     // The loop waits already, with nothing else to wake it.
     const looping = loop({ map });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await turns();
     handler.highWaterMark = 10_000;
-    for (let i = 0; i < 2_000 && handler.taken === ""; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => handler.taken !== "", "what the peer said");
     assertEquals(handler.taken, "spam");
     handler.abort();
     await looping;
