@@ -15,7 +15,14 @@ import {
   SimpleProducer,
 } from "../mod.ts";
 import { talk, Talker, Valve } from "./chats.ts";
-import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
+import {
+  FakeChannel,
+  LogLines,
+  loopToEnd,
+  passes,
+  quietMap,
+  rest,
+} from "./fakes.ts";
 import {
   bytes,
   connectedPair,
@@ -145,12 +152,12 @@ testShapes(
     const valve = new Valve(channel);
     const source = shape(() => "x".repeat(1_000));
     chat.pushWithProducer(source.producer);
-    await passes(map, 100);
+    await rest(map);
     assertEquals(source.pulls, 66, "64 KiB of them");
     assertLess(chat.bufferedAmount, 67_000);
     for (let i = 0; i < 20; i++) {
       valve.step();
-      await passes(map, 100);
+      await rest(map);
       assertLess(chat.bufferedAmount, 67_000);
     }
     const sent = channel.sent.length;
@@ -170,7 +177,7 @@ testShapes(
     chat.acOutBufferSize = 50;
     const source = shape(() => "0123456789");
     chat.pushWithProducer(source.producer);
-    await passes(map, 20);
+    await rest(map);
     assertEquals(source.pulls, 5);
     chat.abort();
     await turns();
@@ -188,14 +195,14 @@ testShapes(
       new Valve(channel);
       const sources = [1, 2, 3].map(() => shape(() => "x".repeat(40_000)));
       for (const { producer } of sources) chat.pushWithProducer(producer);
-      await passes(map, 10);
+      await rest(map);
       const pulls = sources.map((source) => source.pulls);
       assertEquals(pulls, [2, 0, 0]);
       if (end === "peer") channel.push(null);
       else if (end === "broken") {
         channel.push(new Deno.errors.ConnectionReset("gone"));
       } else chat[end]();
-      await passes(map, 10);
+      await rest(map);
       await turns();
       assertFalse(chat.connected, end);
       // A generator that never began has nothing to release.
@@ -312,10 +319,10 @@ Deno.test("AsyncChat waits for an async handleError() before it sends what follo
     },
   });
   chat.push("then");
-  await passes(map, 10);
+  await rest(map);
   assertEquals(channel.sent, "");
   gate.resolve();
-  await passes(map, 10);
+  await rest(map);
   assertEquals(channel.sent, "then");
   assertEquals(chat.events, ["error"]);
   chat.abort();

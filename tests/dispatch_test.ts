@@ -6,7 +6,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { type Channel, Dispatcher, ExitNow, poll } from "../mod.ts";
-import { FakeChannel, loopToEnd, passes } from "./fakes.ts";
+import { FakeChannel, loopToEnd, passes, rest } from "./fakes.ts";
 import {
   bytes,
   loopUntil,
@@ -540,7 +540,7 @@ Deno.test("handleClose() tells a class without handleRead() of the end behind by
   const channel = new FakeChannel();
   const handler = new Deaf(channel, { map });
   channel.push("spam", "eggs", null);
-  await passes(map, 8);
+  await rest(map);
   assertEquals(handler.closes, 1);
   assertEquals(handler.unread, "spameggs", "recv() still gives them");
   assert(channel.closed);
@@ -563,7 +563,7 @@ Deno.test("handleClose() waits for bytes that a class without handleRead() takes
   channel.push("spam", "eggs", null);
   await passes(map, 1);
   assertEquals(handler.recv(2), bytes("sp"));
-  await passes(map, 8);
+  await rest(map);
   assertEquals(handler.closes, 0);
   assertEquals(text(handler.recv()), "ameggs");
   await loopUntil(map, () => handler.closes > 0);

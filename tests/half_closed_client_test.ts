@@ -5,7 +5,14 @@ import { type Channel, type ProducerLike, shutdown } from "../mod.ts";
 import { memoryPair } from "../testing.ts";
 import { certificates, testTls } from "./certificates.ts";
 import { talk, Talker, Valve } from "./chats.ts";
-import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
+import {
+  FakeChannel,
+  LogLines,
+  loopToEnd,
+  passes,
+  quietMap,
+  rest,
+} from "./fakes.ts";
 import {
   bytes,
   families,
@@ -187,7 +194,7 @@ Deno.test("AsyncChat.closeWhenDone() outlasts an end that came before the produc
   const { chat, channel, map } = talk(Slow);
   chat.setTerminator("\n");
   channel.push("GET\n", null);
-  await passes(map, 10);
+  await rest(map);
   chat.gate.resolve();
   await loopToEnd(map);
   assertEquals(channel.sent, "one two");
@@ -199,7 +206,7 @@ Deno.test("AsyncChat.closeWhenDone() outlasts an end behind bytes that nobody re
   chat.pushWithProducer(producer);
   chat.closeWhenDone();
   channel.push("and more", "of this", null);
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.events, []);
   gate.resolve("begin ");
   await loopToEnd(map);
@@ -214,7 +221,7 @@ Deno.test("AsyncChat.closeWhenDone() outlasts the end until the peer has taken a
   chat.pushWithProducer(["short"]);
   chat.closeWhenDone();
   channel.push(null);
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.events, []);
   assert(chat.connected);
   valve.open();
@@ -241,7 +248,7 @@ Deno.test("AsyncChat.closeWhenDone() does not outlast a reset behind the end", a
   chat.pushWithProducer(producer);
   chat.closeWhenDone();
   channel.push(null);
-  await passes(map, 10);
+  await rest(map);
   assertEquals(chat.events, []);
   gate.resolve("begin");
   await loopToEnd(map);
@@ -288,7 +295,7 @@ Deno.test("AsyncChat.discardBuffers() that takes closeWhenDone() back tells the 
   chat.pushWithProducer(producer);
   chat.closeWhenDone();
   channel.push(null);
-  await passes(map, 10);
+  await rest(map);
   assertEquals(chat.events, []);
   chat.discardBuffers();
   await loopToEnd(map);

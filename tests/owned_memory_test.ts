@@ -18,7 +18,7 @@ import {
 import { memoryPair } from "../testing.ts";
 import { Slab } from "../testing/slab.ts";
 import { talk, Valve } from "./chats.ts";
-import { FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
+import { FakeChannel, loopToEnd, quietMap, rest } from "./fakes.ts";
 import { bytes, loopUntil, text } from "./support.ts";
 
 /** Bytes of each kind, a part of a larger buffer. */
@@ -95,7 +95,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
       const { chat, channel, map } = talk();
       const valve = new Valve(channel);
       chat.pushWithProducer(source);
-      await passes(map, 10);
+      await rest(map);
       data.fill(0);
       valve.open();
       await loopUntil(map, () => channel.sent === "spameggsfish");

@@ -45,6 +45,7 @@ import {
   pattern,
   quietMap,
   Recorder,
+  rest,
   watch,
 } from "./fakes.ts";
 
@@ -330,7 +331,7 @@ Deno.test("channelFrom() makes the dispatcher wait for a slow writable", async (
   const sender = new DispatcherWithSend(channelFrom({ writable }), { map });
   sender.send(new Uint8Array(1000));
   sender.send(new Uint8Array(2000));
-  await passes(map, 10);
+  await rest(map);
   assertEquals(sender.bufferedAmount, 3000);
   const reader = readable.getReader();
   assertEquals((await reader.read()).value?.length, 1000);
@@ -823,7 +824,7 @@ Deno.test("toStreams() holds at most the high water mark and one buffer", async 
     };
     const dispatcher = new Dispatcher(channel, { map });
     const { readable } = toStreams(dispatcher, { highWaterMark });
-    await passes(map, 50);
+    await rest(map);
     assertFalse(dispatcher.readable());
     assertLessOrEqual(taken, Math.max(0, highWaterMark - 1 + LARGEST_BUFFER));
     if (highWaterMark === 0) assertEquals(taken, 0);
