@@ -27,9 +27,14 @@ let clockUses = 0;
 /** How many of the turns that they asked for have not come yet. */
 let turnsDue = 0;
 
+/** Two maps on one clock have one in common here, too. */
+const watchedClocks = new WeakMap<Clock, Clock>();
+
 /** `clock`, watched for {@linkcode turns}: a loop at work uses it in each pass. */
 function watched(clock: Clock): Clock {
-  return {
+  const known = watchedClocks.get(clock);
+  if (known) return known;
+  const watched: Clock = {
     now() {
       clockUses++;
       return clock.now();
@@ -47,6 +52,10 @@ function watched(clock: Clock): Clock {
       }, isOverdue);
     },
   };
+  watchedClocks.set(clock, watched);
+  // A map may be made on the clock of another one.
+  watchedClocks.set(watched, watched);
+  return watched;
 }
 
 /** A map that keeps the errors which no dispatcher handled. */
