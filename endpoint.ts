@@ -887,6 +887,8 @@ export class Endpoint
     const { error } = this.outbound;
     // A handshake that was cut off has failed, however that came.
     const broken = isDisconnect(error) && !this.outbound.isDetached;
+    // While a hook's promise was pending, nothing was read.
+    if (broken && this.#wantsRead) this.#inbound!.arm();
     if (broken && this.#inbound!.reading && this.#lastWords?.index !== -1) {
       // Where this thread was late, what has come is read within two turns.
       const { clock } = this.reactor;
