@@ -147,8 +147,7 @@ const DISCONNECTS: ReadonlySet<string> = new Set([
 ]);
 
 const RESETS: ReadonlySet<string> = new Set([
-  ...["ECONNRESET", "ECONNABORTED", "EPIPE"],
-  ...["ConnectionReset", "ConnectionAborted", "BrokenPipe"],
+  ...["ECONNRESET", "ECONNABORTED", "ConnectionReset", "ConnectionAborted"],
 ]);
 
 const EXHAUSTIONS: ReadonlySet<string> = new Set([

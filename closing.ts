@@ -46,6 +46,8 @@ export class Closing implements InboundEvents {
   /** The writing direction has ended: only the peer's end is waited for. */
   #hasEnded = false;
   #isFinished = false;
+  /** The time ran out while the peer was still talking. */
+  isCut = false;
 
   /** Begins; {@linkcode attach} follows when the connection stands. */
   constructor(outbound: Outbound, options: ClosingOptions) {
@@ -66,11 +68,6 @@ export class Closing implements InboundEvents {
     if (channel.closeWrite) this.#dropInput();
   }
 
-  /** The peer has reset the connection: the kernel dropped what it still held. */
-  get wasReset(): boolean {
-    return isReset(this.#inbound?.reason);
-  }
-
   /** The peer has taken some bytes. */
   onProgress(): void {
     const { written } = this.#outbound;
@@ -89,7 +86,7 @@ export class Closing implements InboundEvents {
       // A turn between two reads: a channel that always has something must not
       // keep the runtime from everything else.
       clock.setImmediate(() => this.#dropInput());
-    } else if (this.#hasEnded) this.finish();
+    } else if (this.#hasEnded) this.#onEnd();
   }
 
   /** Waits no longer. */
@@ -98,6 +95,22 @@ export class Closing implements InboundEvents {
     this.#isFinished = true;
     this.#options.clock.clearTimeout(this.#timer);
     this.#options.finished();
+  }
+
+  /**
+   * Both sides have ended. Where a reset came right behind the peer's end, reads
+   * do not tell, but a write of nothing does.
+   */
+  async #onEnd(): Promise<void> {
+    const channel = this.#channel!;
+    if (channel.remoteAddr?.transport === "tcp" && !channel.handshake) {
+      try {
+        await channel.write(NO_BYTES);
+      } catch (error) {
+        if (isReset(error)) this.#inbound!.reason ??= error as Error;
+      }
+    }
+    this.finish();
   }
 
   #dropInput(): void {
@@ -115,12 +128,11 @@ export class Closing implements InboundEvents {
       if (await outbound.writeClosed) {
         this.#hasEnded = true;
         const { ended, unsupported } = this.#inbound!;
-        if (!ended && !unsupported) {
-          if (mayReset(channel)) return;
-          // Unread bytes would only make the peer's end look like a reset.
-          await this.#turn();
-          await this.#turn();
-        }
+        if (ended || unsupported) return this.#onEnd();
+        if (mayReset(channel)) return;
+        // Unread bytes would only make the peer's end look like a reset.
+        await this.#turn();
+        await this.#turn();
       }
     }
     this.finish();
@@ -152,8 +164,9 @@ export class Closing implements InboundEvents {
       this.#watch();
       return;
     }
+    const isTalking = clock.now() < this.#activeAt + linger;
+    this.isCut = isTalking && this.#hasEnded;
     if (this.#outbound.pending > 0) {
-      const isTalking = clock.now() < this.#activeAt + linger;
       const time = isTalking ? MOST_LINGERS * linger : linger;
       const reason = isLate
         ? `its peer took nothing for ${time} ms`
@@ -163,6 +176,8 @@ export class Closing implements InboundEvents {
     this.finish();
   }
 }
+
+const NO_BYTES = new Uint8Array(0);
 
 /** Whether closing with unread bytes in the kernel takes something from the peer. */
 function mayReset({ remoteAddr }: Channel): boolean {

@@ -13,6 +13,7 @@ import {
   type Channel,
   closeQuietly,
   isDisconnect,
+  isReset,
   received,
 } from "./channel.ts";
 import type { Clock } from "./clock.ts";
@@ -264,7 +265,17 @@ export class Endpoint
 
   /** Something that was accepted did not reach the peer, as far as one can tell. */
   get hasLost(): boolean {
-    return this.outbound.lost > 0 || this.#closing?.wasReset === true;
+    return this.outbound.lost > 0 || this.#wasReset || this.#wasCut;
+  }
+
+  /** The peer has reset the connection: the kernel dropped what it still held. */
+  get #wasReset(): boolean {
+    return this.outbound.written > 0 && isReset(this.#inbound?.reason);
+  }
+
+  /** It ended while its peer was still talking, which is answered with a reset. */
+  get #wasCut(): boolean {
+    return this.#closing?.isCut ?? false;
   }
 
   /** The error that ended the connection, if one did. */
@@ -433,7 +444,7 @@ export class Endpoint
       this.#outcome = outcome;
       if (this.joined) this.reactor.queue(this);
     } else if ("error" in outcome) {
-      this.outbound.fail(outcome.error);
+      if (!this.#isReleased) this.outbound.fail(outcome.error);
     } else if (this.closing) {
       // Bytes accepted before the connection stood are still to go out.
       this.#attach(outcome.channel);
@@ -1116,9 +1127,10 @@ export class Endpoint
    * it is told how much that was.
    */
   abort(reason: Error | null = null): void {
+    const hasBegun = this.closed || this.#isEnding;
+    if (!hasBegun) this.#isLossTold = this.outbound.failed;
     this.#leave();
     this.#isAborted = true;
-    if (this.#closing === null) this.#isLossTold = this.outbound.failed;
     this.outbound.fail(reason);
     if (this.#heldTimer !== undefined) this.#freed();
     else if (this.#closing !== null) this.#closing.finish();
@@ -1182,6 +1194,7 @@ export class Endpoint
   /** Closes for the system what there is. */
   #release(): void {
     this.#isReleased = true;
+    this.outbound.closing = true;
     this.#attempt?.abort();
     if (this.#outcome && "channel" in this.#outcome) {
       this.#closeChannel(this.#outcome.channel);
@@ -1257,9 +1270,10 @@ export class Endpoint
         })`,
         { kind: "was closed and lost bytes", lost: outbound.lost },
       );
-    } else if (this.#closing?.wasReset) {
+    } else if (this.#closing && (this.#wasReset || this.#wasCut)) {
+      const how = this.#wasCut ? "went on talking" : "reset the connection";
       this.warn(
-        "was closed, and its peer reset the connection: what it had not yet read is lost",
+        `was closed, and its peer ${how}: what that had not yet read is lost`,
       );
     }
   }

@@ -65,6 +65,8 @@ export class Outbound {
   failed = false;
   /** Why; `null` when it was given up on purpose. */
   error: unknown = null;
+  /** The channel is being closed from this side: that is why a write fails. */
+  closing = false;
 
   readonly #listener: OutboundEvents;
   #channel: Channel | null = null;
@@ -256,7 +258,7 @@ export class Outbound {
 
   #onError(error: unknown): void {
     this.#writing = false;
-    this.fail(error);
+    if (!this.closing) this.fail(error);
     this.#listener.onProgress();
   }
 }
