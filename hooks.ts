@@ -46,8 +46,8 @@ export class Hooks {
   #isCalling = false;
   /** Those of the socket that was made while a hook of this one was busy. */
   #successor: Hooks | null = null;
-  /** Whether `handleClose()` has had its one call. */
-  #close: "due" | "running" | "done" = "due";
+  /** `handleClose()` has had its one call. */
+  #isClosing = false;
 
   constructor(target: HookTarget) {
     this.#target = target;
@@ -148,12 +148,8 @@ export class Hooks {
    */
   close(): void {
     const target = this.#target;
-    if (target.closed || this.#close === "running") return;
-    if (this.#close === "done") {
-      this.#finishClose(null);
-      return;
-    }
-    this.#close = "running";
+    if (target.closed || this.#isClosing) return;
+    this.#isClosing = true;
     const watch = target.watchClose();
     const isNested = this.#isCalling;
     this.#isCalling = true;
@@ -178,25 +174,35 @@ export class Hooks {
 
   /** However handleClose() ended, the socket is closed after it. */
   #failClosing(error: unknown, watch: CloseWatch | null): void {
-    this.#close = "done";
     this.inAnyCase(
       () => this.fail(error),
       () => this.whenSettled(() => this.#finishClose(watch)),
     );
   }
 
+  /** Runs `close()`, unless `handleClose()` has; an override may be async, too. */
   #finishClose(watch: CloseWatch | null): void {
-    this.#close = "done";
     const hasRun = watch?.stop() ?? false;
     const target = this.#target;
     if (target.closed) return;
-    let isForgotten = hasRun;
-    this.inAnyCase(() => {
-      if (hasRun) return;
-      const result: unknown = target.pollable.close();
-      if (isPromise(result)) this.#follow(result);
-      else isForgotten = true;
-    }, () => isForgotten ? target.closeAnyway() : target.close());
+    if (hasRun) {
+      target.closeAnyway();
+      return;
+    }
+    let result: unknown;
+    try {
+      result = target.pollable.close();
+    } catch (error) {
+      target.close();
+      throw error;
+    }
+    if (!isPromise(result)) target.closeAnyway();
+    else {
+      this.#follow(result, () => target.closeAnyway(), (error) => {
+        target.close();
+        this.fail(error);
+      });
+    }
   }
 
   /**
