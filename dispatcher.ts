@@ -655,7 +655,9 @@ export class Dispatcher implements Pollable, Disposable {
       const hooks = this.#endpoint?.hooks;
       const tell = () => {
         if (hooks?.lastFailure === error) return;
-        const message = `goes on without TLS: ${describeError(error)}`;
+        const message = `was refused startTls(), and goes on as it was: ${
+          describeError(error)
+        }`;
         Dispatcher.#owner.warn(this, message, { kind: "no TLS" });
       };
       if (hooks) hooks.whenSettled(tell);
