@@ -33,7 +33,7 @@ const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
 /** A server is given no more to do while so many producers wait, and pieces behind them. */
 const MOST_WAITING = 1_000;
-/** So often producers are taken or asked in a row: then others have their turns. */
+/** So often sources are taken or asked in a pass: then others have their turns. */
 const MOST_IN_A_ROW = 256;
 
 const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
@@ -61,12 +61,13 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
  *
  * class Shouter extends AsyncChat {
  *   #line = "";
+ *   readonly #decoder = new TextDecoder();
  *   constructor(conn: Channel) {
  *     super(conn);
  *     this.setTerminator("\r\n");
  *   }
  *   override collectIncomingData(data: Uint8Array) {
- *     this.#line += new TextDecoder().decode(data);
+ *     this.#line += this.#decoder.decode(data, { stream: true });
  *   }
  *   override foundTerminator() {
  *     this.push(`${this.#line.toUpperCase()}\r\n`);
@@ -128,7 +129,7 @@ export class AsyncChat extends Dispatcher {
   #queuedBytes = 0;
   /** The source that comes first is being asked. */
   #pulling = false;
-  /** How often a source was taken or asked since the last event. */
+  /** How often a source was taken or asked in a row. */
   #inARow = 0;
   #failure: { error: unknown } | null = null;
   #closesWhenDone = false;
@@ -165,7 +166,7 @@ export class AsyncChat extends Dispatcher {
    * collected, received or not. A connection that follows a `close()` begins
    * with the terminator that was set last.
    *
-   * @param terminator The terminator.
+   * @param terminator The terminator. The caller may change bytes afterwards.
    * @throws {TypeError} If it is of another type.
    * @throws {RangeError} If it is empty, negative or fractional.
    */
@@ -196,10 +197,16 @@ export class AsyncChat extends Dispatcher {
     return search;
   }
 
-  /** The terminator. Of a number of bytes, those that are still to come. */
+  /**
+   * The terminator: of bytes a copy, of a number of bytes how many are still to
+   * come.
+   */
   getTerminator(): string | Uint8Array | number | null {
     this.#begin();
-    return typeof this.#terminator === "number" ? this.#left : this.#terminator;
+    const terminator = this.#terminator;
+    if (typeof terminator === "number") return this.#left;
+    if (!(terminator instanceof Uint8Array)) return terminator;
+    return new Uint8Array(this.#search!.bytes);
   }
 
   /**
@@ -281,6 +288,7 @@ export class AsyncChat extends Dispatcher {
     if (typeof this.#terminator === "number") this.#left = this.#terminator;
     this.#closesWhenDone = this.#endsWhenDone = this.#wasFull = false;
     this.#failure = null;
+    this.#inARow = 0;
     return endpoint;
   }
 
@@ -453,10 +461,11 @@ export class AsyncChat extends Dispatcher {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
     checkBytes("data", bytes);
     const endpoint = this.#pushable();
+    if (endpoint.closed) return;
     if (this.#queue.length === 0) endpoint.buffer(bytes);
     else if (bytes.length > 0) {
       // What goes out later must not change meanwhile.
-      this.#queue.push(bytes === data ? bytes.slice() : bytes);
+      this.#queue.push(bytes === data ? new Uint8Array(bytes) : bytes);
       this.#queuedBytes += bytes.length;
     }
     endpoint.reactor.sendSoon(endpoint);
@@ -489,7 +498,6 @@ export class AsyncChat extends Dispatcher {
       cancel(source);
       return;
     }
-    this.#inARow++;
     this.#queue.push(source);
     endpoint.onEnd = () => {
       if (this.#queuedBytes > 0) {
@@ -503,6 +511,7 @@ export class AsyncChat extends Dispatcher {
       }
       this.#cancelSources();
     };
+    this.#tally(endpoint);
     this.#pump(endpoint);
   }
 
@@ -510,35 +519,41 @@ export class AsyncChat extends Dispatcher {
    * Closes, by `handleClose()`, when all that was pushed is sent, however long
    * that takes, and not before the connection stands. Nothing can be pushed
    * after it, and nothing that arrives is handed out: the conversation is over.
+   * A peer that ends its side meanwhile, as a client may behind its request,
+   * gets all of it nevertheless, the producers to their ends.
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
   closeWhenDone(): void {
     const endpoint = connectionOf(this, "close when done");
-    this.#begin();
+    if (endpoint !== this.#begin()) return;
     this.#closesWhenDone = true;
     this.#forgetInput();
+    endpoint.finish(true);
     this.#watch(endpoint);
   }
 
   /**
    * Ends the writing direction when all that was pushed is sent, the producers
-   * to their ends: the peer reads the end of the stream, and can still send.
-   * Nothing can be pushed after it.
+   * to their ends, also where the peer ends its side first: the peer reads the
+   * end of the stream, and can still send. Nothing can be pushed after it.
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
   override shutdownWrite(): void {
-    connectionOf(this, "shut down writing");
-    this.#begin();
+    const endpoint = connectionOf(this, "shut down writing");
+    if (endpoint !== this.#begin()) return;
     if (this.#queue.length === 0) super.shutdownWrite();
-    else this.#endsWhenDone = true;
+    else {
+      this.#endsWhenDone = true;
+      endpoint.finish(true);
+    }
   }
 
   /**
    * Forgets what was received and not collected, and what was pushed and has
-   * not begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. For
-   * emergencies.
+   * not begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. An end of
+   * writing that was asked for stays, and comes at once. For emergencies.
    */
   discardBuffers(): void {
     const endpoint = this.#begin();
@@ -547,8 +562,9 @@ export class AsyncChat extends Dispatcher {
     this.#closesWhenDone = false;
     if (endpoint === null) return;
     endpoint.outbound.discard();
+    this.#pump(endpoint); // The end of writing may be due.
+    endpoint.finish(false);
     endpoint.lookAgain();
-    this.#watch(endpoint);
   }
 
   /** Bytes that were pushed and have not yet left for the peer. */
@@ -584,7 +600,7 @@ export class AsyncChat extends Dispatcher {
   /**
    * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
    * not while as many bytes as {@linkcode AsyncChat.highWaterMark} wait to be
-   * sent, or 1,000 producers. What has arrived already is not handed out
+   * sent, or 1,000 producers. Input that was read already is not handed out
    * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
@@ -597,11 +613,15 @@ export class AsyncChat extends Dispatcher {
       this.#queue.length >= MOST_WAITING;
   }
 
+  /** Nothing more that has arrived is to be handed out now. */
   #mustPause(endpoint: Endpoint): boolean {
-    return this.#inARow >= MOST_IN_A_ROW || this.#isHeldBack(endpoint);
+    const waiting = this.#queuedBytes + endpoint.outbound.pending;
+    return this.#inARow >= MOST_IN_A_ROW ||
+      (waiting >= this.#highWaterMark || this.#queue.length >= MOST_WAITING) &&
+        this.#isHeldBack(endpoint);
   }
 
-  /** What has arrived waits for room. An override may want it all the same. */
+  /** Input waits for room, unless an override wants to read all the same. */
   #isHeldBack(endpoint: Endpoint): boolean {
     return !endpoint.mayRead(this.#isFull) && !this.readable();
   }
@@ -656,13 +676,15 @@ export class AsyncChat extends Dispatcher {
 
   #pushable(): Endpoint {
     const endpoint = connectionOf(this, "push");
-    this.#begin();
+    // A hook of the former connection has nothing to say to this one.
+    if (endpoint !== this.#begin()) return endpoint;
     if (this.#closesWhenDone) {
       throw new Error(`Cannot push: ${this} closes when done`);
     }
     if (this.#endsWhenDone) {
       throw new Error(`Cannot push: ${this} ends its writing when done`);
     }
+    endpoint.checkWritable();
     return endpoint;
   }
 
@@ -677,6 +699,7 @@ export class AsyncChat extends Dispatcher {
   /** At how many pending bytes there is something to do; -1 for never. */
   #nextMark(endpoint: Endpoint): number {
     if (this.#failure !== null) return Infinity;
+    if (this.#inARow >= MOST_IN_A_ROW) return -1; // The next pass goes on.
     const half = Math.floor(this.#highWaterMark / 2) - this.#queuedBytes;
     let mark = -1;
     if (this.#hasInput) {
@@ -696,8 +719,8 @@ export class AsyncChat extends Dispatcher {
   /** Does what is to be done, of which there may be nothing. */
   #woken(): void | Promise<void> {
     const endpoint = this.#begin()!;
-    this.#inARow = 0;
-    if (this.#hasInput && !this.#isHeldBack(endpoint)) {
+    const isInTurn = this.#inARow < MOST_IN_A_ROW;
+    if (this.#hasInput && !this.#isHeldBack(endpoint) && isInTurn) {
       this.#watch(endpoint);
       return this.#parse(endpoint);
     }
@@ -745,6 +768,15 @@ export class AsyncChat extends Dispatcher {
     this.#watch(endpoint);
   }
 
+  /** A source was taken or asked: after many, the next pass goes on. */
+  #tally(endpoint: Endpoint): void {
+    if (++this.#inARow !== MOST_IN_A_ROW) return;
+    endpoint.callSoon(() => {
+      this.#inARow = 0;
+      this.#pump(endpoint);
+    });
+  }
+
   /** Takes the first out of the queue: there may be room for another. */
   #shift(endpoint: Endpoint): void {
     this.#queue.shift();
@@ -752,8 +784,8 @@ export class AsyncChat extends Dispatcher {
   }
 
   #pull(endpoint: Endpoint, source: Source): void {
-    this.#inARow++;
-    this.#pulling = true; // What it pushes meanwhile waits behind it.
+    this.#tally(endpoint);
+    this.#pulling = true; // Its own pushes wait behind it.
     try {
       const piece = source.pull();
       if (!isPromise(piece)) {
@@ -839,7 +871,7 @@ function parseTerminator(terminator: unknown): Terminator | null {
     );
   }
   if (bytes.length === 0) throw new RangeError("terminator must not be empty");
-  return new Terminator(bytes.slice());
+  return new Terminator(new Uint8Array(bytes));
 }
 
 function cancel(source: Source): void {

@@ -13,14 +13,21 @@ export const MOST_THREADS = 24;
 /** How many of them reads may hold: names are looked up beside them. */
 export const MOST_READS = 20;
 /**
+ * How many more lookups may begin, one at a time, where all that went before
+ * were given up: the resolver may answer again.
+ */
+export const MOST_TRIALS = 4;
+/**
  * In ms: by then the system's resolver has given up, with its default of two
  * times five seconds for each of three servers. Deno does not tell when.
  */
 export const LONGEST_LOOKUP = 30_000;
 
-/** Until when a lookup that was not heard of since may go on. */
 interface Lookup {
+  /** By then it is over, whether that was heard of or not. */
   readonly until: number;
+  /** Nobody waits for it any more, but it may go on. */
+  isGivenUp: boolean;
 }
 
 /** How many threads reads hold. */
@@ -100,23 +107,35 @@ async function lookUpName<T>(
 ): Promise<T> {
   signal?.throwIfAborted();
   const lookup = hasRoom() ? beginLookup() : await untilBegun(signal);
-  let isOver = true;
   try {
     return await work();
   } catch (error) {
-    // What was given up goes on, unseen, until the resolver answers.
-    isOver = !signal?.aborted;
+    lookup.isGivenUp = signal?.aborted ?? false;
     throw error;
   } finally {
-    if (isOver) lookups.delete(lookup);
+    if (!lookup.isGivenUp) endLookup(lookup);
     serve();
   }
 }
 
 function beginLookup(): Lookup {
-  const lookup = { until: systemClock.now() + LONGEST_LOOKUP };
+  const until = systemClock.now() + LONGEST_LOOKUP;
+  const lookup = { until, isGivenUp: false };
   lookups.add(lookup);
   return lookup;
+}
+
+/**
+ * The resolver has answered, or the host: so those before it that were given up
+ * did not hang in their lookup, and there may be many of them.
+ */
+function endLookup(lookup: Lookup): void {
+  if (!lookups.has(lookup)) return; // It took long, and is taken to be over.
+  for (const former of lookups) {
+    if (former === lookup) break;
+    if (former.isGivenUp) lookups.delete(former);
+  }
+  lookups.delete(lookup);
 }
 
 function untilBegun(signal: AbortSignal | undefined): Promise<Lookup> {
@@ -147,17 +166,29 @@ function isAddress(hostname: string): boolean {
   return ADDRESS.test(hostname);
 }
 
+/** Whether a lookup may begin. */
 function hasRoom(): boolean {
+  return held() < MOST_THREADS ||
+    (held() < MOST_THREADS + MOST_TRIALS && areAllGivenUp());
+}
+
+/** How many threads are held, as far as can be known. */
+function held(): number {
   const now = systemClock.now();
   for (const lookup of lookups) {
     if (lookup.until > now) break;
     lookups.delete(lookup);
   }
-  return reads + lookups.size < MOST_THREADS;
+  return reads + lookups.size;
+}
+
+function areAllGivenUp(): boolean {
+  for (const { isGivenUp } of lookups) if (!isGivenUp) return false;
+  return true;
 }
 
 function canRead(): boolean {
-  return hasRoom() && reads < MOST_READS;
+  return held() < MOST_THREADS && reads < MOST_READS;
 }
 
 /** Begins what waits, as far as there is room: lookups first, as they end. */

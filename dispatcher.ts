@@ -198,11 +198,13 @@ export let connectionOf: (dispatcher: Dispatcher, action: string) => Endpoint;
  *
  * class Client extends Dispatcher {
  *   answer = "";
+ *   readonly #decoder = new TextDecoder();
  *   override handleConnect() {
  *     this.send(new TextEncoder().encode("spam"));
  *   }
  *   override handleRead() {
- *     this.answer += new TextDecoder().decode(this.recv());
+ *     // A letter may come in two pieces.
+ *     this.answer += this.#decoder.decode(this.recv(), { stream: true });
  *     if (this.answer === "spam") this.close();
  *   }
  * }
@@ -992,12 +994,17 @@ export class Dispatcher implements Pollable, Disposable {
   #conversing(action: string): Endpoint {
     const endpoint = this.#endpoint;
     const phase = endpoint?.phase;
+    const former = this.#former;
+    if (former !== null) {
+      // A hook in whose midst handleClose() made a new socket, as recv() may run
+      // it, goes on talking to its own peer.
+      const { isBusy, isCloseDone } = former.hooks;
+      if (!isBusy) this.#former = null;
+      else if (isCloseDone || phase === "created") return former;
+    }
     if (phase === "connected" || phase === "connecting" || phase === "closed") {
       return endpoint!;
     }
-    // The hook in which a connection ends and a new socket is made may go on
-    // with the one that is over.
-    if (phase === "created" && this.#former?.hooks.isBusy) return this.#former;
     const advice = phase === undefined || phase === "created"
       ? "call connect() first"
       : `it is ${phase}`;
@@ -1278,7 +1285,7 @@ const DRAIN: Hook = (pollable) =>
 
 /** Checks the high water mark among the options. */
 export function markOf(options: DispatcherWithSendOptions): number {
-  checkOptions(options);
+  checkMapOptions(options);
   const { highWaterMark = 64 * 1024 } = options;
   return checkInteger("highWaterMark", highWaterMark, 1);
 }

@@ -220,6 +220,8 @@ export class Endpoint
   /** The end of the peer's stream was told, and writing goes on. */
   #endTold = false;
   #writeEnded = false;
+  /** What is to be sent goes out to its end, whenever the peer's side ends. */
+  #isFinishing = false;
 
   constructor(
     pollable: Pollable,
@@ -602,6 +604,11 @@ export class Endpoint
     const timer = new HeapTimer(timers, delay, false, callback, this.timers);
     timer.reset();
     return timer;
+  }
+
+  /** Runs `callback` in the next pass, whatever hook's promise is pending. */
+  callSoon(callback: () => void): void {
+    this.#startTimer(0, callback);
   }
 
   // The loop's side
@@ -1011,12 +1018,16 @@ export class Endpoint
     const { error } = inbound;
     inbound.error = undefined;
     if (error !== undefined) throw error;
-    const isEnd = inbound.reason === null && this.#options.allowHalfOpen;
+    const { allowHalfOpen } = this.#options;
+    const isEnd = inbound.reason === null &&
+      (allowHalfOpen || this.#isFinishing);
     if (!isEnd) this.hooks.close();
     else if (!this.#endTold) {
       this.#endTold = true;
       if (this.#writeEnded) this.#endBothWhenSent();
-      else this.hooks.run((it) => this.#owner.handleEnd(it));
+      else if (allowHalfOpen) {
+        this.hooks.run((it) => this.#owner.handleEnd(it));
+      }
     }
   }
 
@@ -1027,6 +1038,17 @@ export class Endpoint
     } catch (error) {
       this.hooks.failForGood(error);
     }
+  }
+
+  /**
+   * Has the end of the peer's side change nothing, as what is to be sent will
+   * end the connection or its writing; or takes that back.
+   */
+  finish(isFinishing: boolean): void {
+    const isTaken = this.#isFinishing && !isFinishing && !this.#writeEnded;
+    this.#isFinishing = isFinishing;
+    // An end that was passed over is told after all.
+    if (isTaken && !this.#options.allowHalfOpen) this.#endTold = false;
   }
 
   /** Ends the writing direction when all that was accepted has gone out. */
@@ -1048,7 +1070,7 @@ export class Endpoint
   send(data: Uint8Array): number {
     const { outbound } = this;
     if (this.channel === null || !this.#isSending) return 0;
-    this.#checkWritable();
+    this.checkWritable();
     if (outbound.pending >= this.#room) return 0;
     outbound.append(data);
     this.reactor.sendSoon(this);
@@ -1058,7 +1080,7 @@ export class Endpoint
   /** Accepts all bytes, whatever waits already; `sendSoon()` sends them. */
   buffer(data: Uint8Array): number {
     if (!this.#isSending) return 0;
-    this.#checkWritable();
+    this.checkWritable();
     this.outbound.append(data);
     return data.length;
   }
@@ -1070,8 +1092,9 @@ export class Endpoint
     return chunkSize === undefined ? WRITABLE_BELOW : 2 * chunkSize;
   }
 
-  #checkWritable(): void {
-    if (!this.#writeEnded) return;
+  /** Throws if the writing direction of a connection that stands was ended. */
+  checkWritable(): void {
+    if (!this.#writeEnded || this.outbound.failed || this.closed) return;
     throw new Error(
       `Cannot send: ${this.pollable} has ended its writing direction`,
     );

@@ -261,8 +261,9 @@ function isWrongDirection(error: unknown): boolean {
  *
  * class Reader extends FileDispatcher {
  *   text = "";
+ *   readonly #decoder = new TextDecoder();
  *   override handleRead() {
- *     this.text += new TextDecoder().decode(this.recv());
+ *     this.text += this.#decoder.decode(this.recv(), { stream: true });
  *   }
  * }
  *

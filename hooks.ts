@@ -56,6 +56,11 @@ export class Hooks {
   /** The last error that was handed to `handleError()`. */
   lastFailure: unknown = undefined;
 
+  /** `handleClose()` has run to its end. */
+  get isCloseDone(): boolean {
+    return this.#close === "done";
+  }
+
   /**
    * Calls a hook; then, however it ended, `after`.
    *

@@ -35,6 +35,7 @@
  * @module
  */
 
+import "./runtime.ts";
 export { AsyncChat, type AsyncChatOptions } from "./async_chat.ts";
 export type { Acceptor, Channel } from "./channel.ts";
 export {

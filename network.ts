@@ -93,9 +93,9 @@ export interface SocketOptions {
    * before it fails with `Deno.errors.TimedOut`. Deno cannot give up an attempt
    * that shows a certificate of our own, or one to a Unix socket: it then holds
    * the process until the system gives up.
-   * At most 24 attempts look up names at the same time, so that a resolver that
-   * hangs leaves threads for files: the others wait, and this time counts. An
-   * attempt that was given up counts among the 24 until it is 30 s old.
+   * At most 24 attempts to connect to names, rather than IP addresses, are under
+   * way at the same time, so that a resolver that hangs leaves threads for files:
+   * the others wait, and this time counts.
    *
    * @default {Infinity, that is until the system gives up}
    */
@@ -139,7 +139,10 @@ export interface NetworkListenOptions {
   tls?: TlsOptions | undefined;
 }
 
-/** Makes connections and listeners. */
+/**
+ * Makes connections and listeners. What it gives is checked as a user's channel
+ * is; what is refused is closed, and is an error of the dispatcher that asked.
+ */
 export interface Network {
   /** Connects to `address`; rejects with the reason. */
   connect(
@@ -189,9 +192,11 @@ export const denoNetwork: Network = {
       if (reusePort) checkReusePort();
       const { hostname, port } = address;
       const options = { hostname, port, reusePort, tcpBacklog: backlog };
-      return tls
-        ? Deno.listenTls({ ...options, ...withKey(tls) })
-        : Deno.listen(options);
+      if (!tls) return Deno.listen(options);
+      const listener = Deno.listenTls({ ...options, ...withKey(tls) });
+      // Before Deno 2.9, the address does not say what it is of.
+      Object.assign(listener.addr, { transport: "tcp" });
+      return listener;
     }
     if (address.transport === "unix") {
       return listenUnix(address.path);

@@ -44,14 +44,14 @@ export class SimpleProducer implements Producer {
   /**
    * Makes a producer of bytes that are there already.
    *
-   * @param data What to give out.
+   * @param data What to give out; the caller may change it afterwards.
    * @param bufferSize The most bytes of a piece.
    * @throws {TypeError} If an argument has the wrong type.
    * @throws {RangeError} If `bufferSize` is not a positive integer.
    */
   constructor(data: Uint8Array, bufferSize: number = 512) {
     checkBytes("data", data);
-    this.#data = data;
+    this.#data = new Uint8Array(data);
     this.#bufferSize = checkInteger("bufferSize", bufferSize, 1);
   }
 

@@ -531,8 +531,8 @@ export class Reactor {
   }
 
   readonly #onTimeout = (): void => {
-    this.#timerId = undefined;
-    this.#timerDue = NaN;
+    // Deno before 2.7.3 can run one that was cleared, while another is set.
+    this.#disarm();
     if (this.#resume === null) return;
     const now = this.clock.now();
     if (now >= this.#deadline) this.#resumeWait();

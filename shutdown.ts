@@ -161,12 +161,12 @@ class Shutdown {
   #abortRest(): void {
     const reactor = this.#reactor;
     const reason = new Error("the deadline of shutdown() was over");
-    for (const entry of [...reactor.members.values(), ...closingOf(reactor)]) {
+    for (const entry of [...reactor.members.values()]) {
       this.#told.add(entry);
       this.#aborted.add(entry);
       entry.abort(reason);
     }
-    for (const entry of [...reactor.lingering]) entry.abort();
+    for (const entry of [...reactor.lingering]) entry.abort(reason);
   }
 
   #result(): ShutdownResult {

@@ -67,8 +67,9 @@ export interface ChannelStreams {
  *
  * class Reader extends Dispatcher {
  *   text = "";
+ *   readonly #decoder = new TextDecoder();
  *   override handleRead() {
- *     this.text += new TextDecoder().decode(this.recv());
+ *     this.text += this.#decoder.decode(this.recv(), { stream: true });
  *   }
  * }
  *
@@ -136,7 +137,7 @@ class StreamChannel implements Channel {
     return this.#run("write", async () => {
       // Whoever takes a chunk from a stream may keep it; `data` is only lent.
       this.#writing = true;
-      await writer.write(data.slice());
+      await writer.write(new Uint8Array(data));
       this.#writing = false;
       return data.length;
     });
@@ -317,7 +318,7 @@ type Overrides = Pick<
  *   with the reason or a `Deno.errors.Interrupted`; the readable not before
  *   what had arrived is read.
  * - `write()` settles when fewer than {@linkcode ToStreamsOptions.highWaterMark}
- *   bytes are on their way. A chunk that is no `Uint8Array` is a `TypeError`,
+ *   bytes are on their way; until then the chunk must not change. A chunk that is no `Uint8Array` is a `TypeError`,
  *   and aborts the writable.
  *
  * @param dispatcher Whose connection it is.

@@ -6,6 +6,7 @@
  * @module
  */
 
+import "./runtime.ts";
 export {
   type ChannelKind,
   checkChannel,

@@ -6,16 +6,24 @@
  *     deno task example chat_server    (where JSR cannot be reached)
  *
  * Without a port it takes a free one and says which. Come in with
- * `nc 127.0.0.1 PORT`, as often as you like; Ctrl-C closes the room.
+ * `nc 127.0.0.1 PORT`, as often as you like; Ctrl-C or SIGTERM closes the room.
  *
  * @module
  */
 
 import { AsyncChat, type Channel, Dispatcher, loop } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { isHttp } from "./browsers.ts";
+import { parsePort, runCommand } from "./command_line.ts";
+import { addressText, createLogger, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
-const USAGE = "Usage: chat_server.ts [--port PORT]";
+const USAGE = `\
+Usage: chat_server.ts [--port PORT] [--help]
+
+A chat room for lines of text. Come in with "nc 127.0.0.1 PORT", as often as
+you like. Ctrl-C or SIGTERM closes the room.
+
+  --port PORT  where to listen; by default on any free port`;
 const HELP = [
   "/who             who is here",
   "/msg NAME TEXT   tell one of them alone",
@@ -141,6 +149,11 @@ export class Guest extends AsyncChat {
     const isRefused = this.#isTooLong;
     this.#line = "";
     this.#isTooLong = false;
+    // No name has a blank, and what people say later may begin in any way.
+    if (this.name === "" && line.includes(" ") && isHttp(line)) {
+      this.hear("* This is no web server");
+      return this.#leave();
+    }
     if (isRefused || line === "") return;
     if (line.startsWith("/")) this.#obey(line);
     else if (this.name === "") this.#introduce(line);
@@ -208,34 +221,24 @@ function harmless(text: string): string {
     .replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "\ufffd");
 }
 
-/** Serves until Ctrl-C; then everybody gets the last of what was said. */
+/** Serves until a signal; then everybody gets the last of what was said. */
 async function serve(port: number): Promise<number> {
   let room: ChatServer;
   try {
     room = new ChatServer(port);
   } catch (error) {
-    console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
+    console.error(reasonOf(error)); // it names the address
     return 1;
   }
-  using _ = shutdownAtCtrlC(room.logger);
-  const { port: actual } = room.addr as Deno.NetAddr;
-  console.log(`listening on 127.0.0.1:${actual}`);
-  console.log(`come in with "nc 127.0.0.1 ${actual}"`);
+  using _ = shutdownAtSignal(room.logger);
+  console.log(`listening on ${addressText(room.addr)}`);
   await loop();
   return 0;
 }
 
-async function main(args: string[]): Promise<number> {
-  const [flag = "--port", port = "0", ...rest] = args;
-  if (flag !== "--port" || args.length === 1 || rest.length > 0) {
-    console.error(USAGE);
-    return 2;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
-    return 2;
-  }
-  return await serve(Number(port));
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, options: { port: { type: "string" } } },
+    ({ port }) => serve(parsePort(port)),
+  );
 }
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

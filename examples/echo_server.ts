@@ -5,23 +5,32 @@
  *     deno run --allow-net examples/echo_server.ts [--serve [PORT]]
  *     deno task example echo_server    (where JSR cannot be reached)
  *
- * With `--serve` the server goes on for clients of your own (`nc`, `telnet`)
- * until Ctrl-C. Without a port it takes a free one and says which.
+ * With `--serve` the server goes on for clients of your own, such as
+ * `nc 127.0.0.1 PORT`, until Ctrl-C or SIGTERM. Without a port it takes a free
+ * one and says which.
  *
  * @module
  */
 
+import { type Channel, Dispatcher, loop, type Timer } from "@asyncore/asyncore";
+import { parsePort, runCommand, UsageError } from "./command_line.ts";
 import {
-  type Channel,
-  closeAll,
-  Dispatcher,
-  loop,
-  socketMap,
-  type Timer,
-} from "@asyncore/asyncore";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+  addressText,
+  createLogger,
+  quote,
+  Quoter,
+  reasonOf,
+} from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
-const USAGE = "Usage: echo_server.ts [--serve [PORT]]";
+const USAGE = `\
+Usage: echo_server.ts [--serve [PORT]] [--help]
+
+A server that sends back whatever it gets, and a client that checks it.
+
+  --serve  go on for other clients, such as "nc 127.0.0.1 PORT", until Ctrl-C
+           or SIGTERM
+  PORT     where to listen then; by default on any free port`;
 const MESSAGE = `\
 An echo server is the parrot of the network: it listens, it says what it has
 heard, and it has no opinion of its own. Whatever arrives in the morning leaves
@@ -36,8 +45,6 @@ will all of yours. Now, listen.`;
 
 /** When the server stops, a client that is quiet for so many ms has had its echo. */
 const QUIET = 100;
-/** How many ms the others get to finish. */
-const GRACE = 2_000;
 
 /** Accepts one client and closes itself, unless it shall go on. */
 class EchoServer extends Dispatcher {
@@ -49,24 +56,19 @@ class EchoServer extends Dispatcher {
     this.#goesOn = goesOn;
     this.createSocket();
     this.bind({ hostname: "127.0.0.1", port });
-    this.logger.debug(`binding to ${this.address}`);
     this.listen();
-  }
-
-  /** Where it listens. */
-  get address(): string {
-    return addressText(this.addr);
+    this.logger.debug(`listening on ${addressText(this.addr)}`);
   }
 
   override handleAccepted(conn: Channel, addr: Deno.Addr) {
     const client = addressText(addr);
-    this.logger.debug(`handle_accepted() -> ${client}`);
+    this.logger.debug(`handleAccepted() -> ${client}`);
     new EchoHandler(conn, this.#goesOn ? `EchoHandler ${client}` : undefined);
     if (!this.#goesOn) this.handleClose();
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close();
   }
 }
@@ -75,6 +77,8 @@ class EchoServer extends Dispatcher {
 class EchoHandler extends Dispatcher {
   override readonly logger;
   readonly #chunk = 256;
+  readonly #heard = new Quoter();
+  readonly #said = new Quoter();
   #data: Uint8Array = new Uint8Array(0);
   #quiet: Timer | null = null;
 
@@ -96,25 +100,24 @@ class EchoHandler extends Dispatcher {
 
   override handleRead() {
     this.#data = this.recv(this.#chunk); // at the end, this calls handleClose()
-    this.logger.debug(`handle_read() -> ${describe(this.#data)}`);
+    this.logger.debug(`handleRead() -> ${this.#heard.quote(this.#data)}`);
     this.#quiet?.reset();
   }
 
   override handleWrite() {
     const sent = this.send(this.#data);
-    this.logger.debug(
-      `handle_write() -> ${describe(this.#data.subarray(0, sent))}`,
-    );
+    const said = this.#said.quote(this.#data.subarray(0, sent));
+    this.logger.debug(`handleWrite() -> ${said}`);
     this.#data = this.#data.subarray(sent);
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close(); // what was sent still goes out
   }
 
   /** Closes when the client has had its echo. */
-  finish() {
+  override handleShutdown() {
     this.#quiet ??= this.callLater(QUIET, () => this.handleClose());
   }
 }
@@ -124,13 +127,15 @@ class EchoClient extends Dispatcher {
   override readonly logger = createLogger("EchoClient");
   readonly #chunk = 512;
   readonly #decoder = new TextDecoder();
+  readonly #heard = new Quoter();
+  readonly #said = new Quoter();
   #unsent: Uint8Array = new TextEncoder().encode(MESSAGE);
   #missing = this.#unsent.length;
   received = "";
 
   constructor(server: EchoServer) {
     super();
-    this.logger.debug(`connecting to ${server.address}`);
+    this.logger.debug(`connecting to ${addressText(server.addr)}`);
     this.createSocket();
     this.connect(server.addr!);
   }
@@ -142,38 +147,28 @@ class EchoClient extends Dispatcher {
   }
 
   override handleConnect() {
-    this.logger.debug("handle_connect()");
+    this.logger.debug("handleConnect()");
   }
 
   override handleWrite() {
     const sent = this.send(this.#unsent.subarray(0, this.#chunk));
-    this.logger.debug(
-      `handle_write() -> ${describe(this.#unsent.subarray(0, sent))}`,
-    );
+    const said = this.#said.quote(this.#unsent.subarray(0, sent));
+    this.logger.debug(`handleWrite() -> ${said}`);
     this.#unsent = this.#unsent.subarray(sent);
   }
 
   override handleRead() {
     const data = this.recv(this.#chunk);
-    this.logger.debug(`handle_read() -> ${describe(data)}`);
+    this.logger.debug(`handleRead() -> ${this.#heard.quote(data)}`);
     this.received += this.#decoder.decode(data, { stream: true });
     this.#missing -= data.length;
     if (this.#missing === 0) this.handleClose();
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close();
   }
-}
-
-function describe(data: Uint8Array): string {
-  return `${data.length} bytes ${quote(new TextDecoder().decode(data))}`;
-}
-
-function addressText(addr: Deno.Addr | null): string {
-  const { hostname, port } = addr as Deno.NetAddr;
-  return `${hostname}:${port}`;
 }
 
 /** One server, one client, one message. */
@@ -187,44 +182,28 @@ async function demonstrate(): Promise<number> {
   return isCopy ? 0 : 1;
 }
 
-/** Serves until Ctrl-C; then every client gets the rest of its echo. */
+/** Serves until a signal; then every client gets the rest of its echo. */
 async function serve(port: number): Promise<number> {
-  let server: EchoServer;
+  using _ = shutdownAtSignal(createLogger("main"));
   try {
-    server = new EchoServer(port, true);
+    new EchoServer(port, true);
   } catch (error) {
-    console.error(`Cannot listen on 127.0.0.1:${port}: ${reasonOf(error)}`);
+    console.error(reasonOf(error)); // it names the address
     return 1;
   }
-  const logger = createLogger("main");
-  const stop = () => {
-    if (server.socket === null) return; // Ctrl-C again
-    logger.debug("SIGINT: closing");
-    server.handleClose();
-    for (const member of socketMap) {
-      if (member instanceof EchoHandler) member.finish();
-    }
-    socketMap.callLater(GRACE, () => closeAll());
-  };
-  Deno.addSignalListener("SIGINT", stop);
-  console.log(`listening on ${server.address}`);
   await loop();
-  Deno.removeSignalListener("SIGINT", stop);
   return 0;
 }
 
-async function main(args: string[]): Promise<number> {
-  const [flag, port = "0", ...rest] = args;
-  if (flag === undefined) return await demonstrate();
-  if (flag !== "--serve" || rest.length > 0) {
-    console.error(USAGE);
-    return 2;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
-    return 2;
-  }
-  return await serve(Number(port));
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    options: { serve: { type: "boolean" } },
+    operands: ["PORT"],
+    isOptional: true,
+  }, ({ serve: isServer }, [port]) => {
+    if (isServer) return serve(parsePort(port));
+    if (port === undefined) return demonstrate();
+    throw new UsageError(`PORT needs --serve, got ${quote(port)} alone`);
+  });
 }
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -13,7 +13,15 @@
  */
 
 import { FileDispatcher, type FileLike, loop } from "@asyncore/asyncore";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { runCommand } from "./command_line.ts";
+import { createLogger, quote, Quoter, reasonOf } from "./logging.ts";
+
+const USAGE = `\
+Usage: file_reader.ts [PATH] [--help]
+
+Reads a file in chunks of 256 bytes, to its end.
+
+  PATH  the file, or - for standard input; by default the example itself`;
 
 const CHUNK = 256;
 
@@ -23,25 +31,24 @@ class FileReader extends FileDispatcher {
   bytesRead = 0;
   chunks = 0;
   failure: string | null = null;
-  readonly #decoder = new TextDecoder();
+  readonly #text = new Quoter();
 
   override handleRead() {
     const data = this.recv(CHUNK); // at the end, this calls handleClose()
     if (data.length === 0) return;
     this.bytesRead += data.length;
     this.chunks++;
-    const text = this.#decoder.decode(data, { stream: true });
-    this.logger.debug(`handle_read() -> ${data.length} bytes ${quote(text)}`);
+    this.logger.debug(`handleRead() -> ${this.#text.quote(data)}`);
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     this.close();
   }
 
   override handleError(error: unknown) {
     this.failure = reasonOf(error);
-    this.logger.debug(`handle_error() -> ${this.failure}`);
+    this.logger.debug(`handleError() -> ${this.failure}`);
     this.handleClose();
   }
 }
@@ -51,12 +58,7 @@ async function open(path: string | undefined): Promise<FileLike> {
   return await Deno.open(path ?? new URL(import.meta.url));
 }
 
-async function main(args: string[]): Promise<number> {
-  const [path] = args;
-  if (args.length > 1 || (path?.startsWith("-") && path !== "-")) {
-    console.error("Usage: file_reader.ts [PATH | -]");
-    return 2;
-  }
+async function main(path: string | undefined): Promise<number> {
   let file: FileLike;
   try {
     file = await open(path);
@@ -75,4 +77,9 @@ async function main(args: string[]): Promise<number> {
   return 0;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, operands: ["PATH"], isOptional: true },
+    (_, [path]) => main(path),
+  );
+}

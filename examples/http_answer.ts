@@ -5,6 +5,7 @@
  * @module
  */
 
+import { parseDate } from "./http_date.ts";
 import {
   type Headers,
   HttpError,
@@ -33,25 +34,27 @@ export interface Answer {
 /**
  * Decides how to answer a request for a file.
  *
+ * @param now The time of the answer, in ms since 1970.
  * @throws {HttpError} 412 or 416, if the request asks for what cannot be had.
  */
 export function answerTo(
   { method, headers }: HttpRequest,
   { size, changed, type }: FileFacts,
+  now: number = Date.now(),
 ): Answer {
   const tag = `"${size.toString(36)}-${Math.floor(changed).toString(36)}"`;
-  const date = new Date(changed).toUTCString();
+  // A clock that was wrong may have left a date of the future.
+  const date = new Date(Math.min(changed, now)).toUTCString();
   const about: Headers = { "ETag": tag, "Last-Modified": date };
-  if (!isAsExpected(headers, tag, changed)) throw new HttpError(412);
-  if (isKnown(headers, tag, changed)) {
+  const facts: Version = { tag, changed, now };
+  if (!isAsExpected(headers, facts)) throw new HttpError(412);
+  if (isKnown(headers, facts)) {
     return { status: 304, headers: about, start: 0, end: 0 };
   }
   about["Accept-Ranges"] = "bytes";
   about["Content-Type"] = type;
 
-  const ifRange = headers.get("if-range");
-  const isSame = ifRange === undefined || ifRange === tag || ifRange === date;
-  const range = method === "GET" && isSame
+  const range = method === "GET" && isSame(headers, facts)
     ? parseRange(headers.get("range"), size)
     : null;
   const [start, end] = range ?? [0, size];
@@ -61,38 +64,44 @@ export function answerTo(
   return { status: 206, headers: about, start, end };
 }
 
+/** Which file it is, as conditions name it. */
+interface Version {
+  tag: string;
+  changed: number;
+  now: number;
+}
+
 /** `If-Match`, or else `If-Unmodified-Since`. */
-function isAsExpected(
-  headers: Map<string, string>,
-  tag: string,
-  changed: number,
-): boolean {
+function isAsExpected(headers: Map<string, string>, version: Version): boolean {
+  const { tag } = version;
   const tags = headers.get("if-match");
   if (tags !== undefined) return tags === "*" || listOf(tags).includes(tag);
-  const limit = parseDate(headers.get("if-unmodified-since"));
-  return limit === null || seconds(changed) <= seconds(limit);
+  const age = secondsSince(headers.get("if-unmodified-since"), version);
+  return !(age > 0);
 }
 
 /** `If-None-Match`, or else `If-Modified-Since`. */
-function isKnown(
-  headers: Map<string, string>,
-  tag: string,
-  changed: number,
-): boolean {
+function isKnown(headers: Map<string, string>, version: Version): boolean {
+  const { tag } = version;
   const tags = headers.get("if-none-match");
   if (tags !== undefined) {
     const weak = `w/${tag}`;
     return tags === "*" ||
       listOf(tags).some((known) => known === tag || known === weak);
   }
-  const known = parseDate(headers.get("if-modified-since"));
-  return known !== null && seconds(changed) <= seconds(known);
+  return secondsSince(headers.get("if-modified-since"), version) <= 0;
 }
 
-/** A date as HTTP writes it today; the two old forms count as none. */
-function parseDate(text: string | undefined): number | null {
-  const time = Date.parse(text ?? "");
-  return new Date(time).toUTCString() === text ? time : null;
+/** `If-Range`. */
+function isSame(headers: Map<string, string>, version: Version): boolean {
+  const text = headers.get("if-range");
+  return text === undefined || text === version.tag ||
+    secondsSince(text, version) === 0;
+}
+
+/** How long after a date the file was changed; NaN where there is no date. */
+function secondsSince(text = "", { changed, now }: Version): number {
+  return seconds(changed) - seconds(parseDate(text, now));
 }
 
 function seconds(time: number): number {

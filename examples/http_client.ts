@@ -13,8 +13,17 @@
 
 import { Dispatcher, loop, type Timer } from "@asyncore/asyncore";
 import type { Logger } from "@std/log";
+import { runCommand, UsageError } from "./command_line.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import { PageServer } from "./page_server.ts";
+
+const USAGE = `\
+Usage: http_client.ts [URL…] [--help]
+
+Downloads web pages, all at once, and tells how.
+
+  URL  what to download, http:// only; by default two pages of a server that
+       runs in the same loop`;
 
 /** How many bytes to take at a time. */
 const CHUNK = 8_192;
@@ -42,6 +51,7 @@ export class HttpClient extends Dispatcher {
 
   #request: Uint8Array;
   #head = "";
+  readonly #decoder = new TextDecoder("latin1"); // a byte is a letter
   readonly #silence: Timer;
 
   constructor(url: URL, options: HttpClientOptions = {}) {
@@ -74,28 +84,28 @@ export class HttpClient extends Dispatcher {
   }
 
   override handleConnect() {
-    this.logger.debug("handle_connect()");
+    this.logger.debug("handleConnect()");
   }
 
   override handleWrite() {
     const sent = this.send(this.#request);
-    const text = new TextDecoder().decode(this.#request.subarray(0, sent));
-    this.logger.debug(`handle_write() -> ${JSON.stringify(text)}`);
+    const said = this.#decoder.decode(this.#request.subarray(0, sent));
+    this.logger.debug(`handleWrite() -> ${JSON.stringify(said)}`);
     this.#request = this.#request.subarray(sent);
   }
 
   override handleRead() {
     const data = this.recv(CHUNK); // at the end, this calls handleClose()
-    this.logger.debug(`handle_read() -> ${data.length} bytes`);
+    this.logger.debug(`handleRead() -> ${data.length} bytes`);
     this.bytesReceived += data.length;
     if (this.#head.length < HEAD) {
-      this.#head += new TextDecoder("latin1").decode(data);
+      this.#head += this.#decoder.decode(data);
     }
     this.#silence.reset();
   }
 
   override handleClose() {
-    this.logger.debug("handle_close()");
+    this.logger.debug("handleClose()");
     // A connection that broke ends like any other, but for its reason.
     if (this.closeReason) this.failure ??= reasonOf(this.closeReason);
     this.failure ??= this.#whatIsMissing();
@@ -105,7 +115,7 @@ export class HttpClient extends Dispatcher {
 
   override handleError(error: unknown) {
     this.failure = reasonOf(error);
-    this.logger.debug(`handle_error() -> ${this.failure}`);
+    this.logger.debug(`handleError() -> ${this.failure}`);
     this.handleClose();
   }
 
@@ -115,28 +125,45 @@ export class HttpClient extends Dispatcher {
     const end = this.#head.indexOf("\r\n\r\n") + 4;
     if (end < 4) return "connection closed before the end of the headers";
     const headers = this.#head.slice(0, end);
-    const length = /^content-length:\s*(\d+)\s*$/im.exec(headers)?.[1];
-    const expected = end + Number(length ?? 0);
+    if (!/^HTTP\/1\.\d \d{3}[ \r]/.test(headers)) return "no answer of HTTP";
+    const lengths = lengthsIn(headers);
+    const [length = "0", ...others] = lengths;
+    if (others.length > 0 || !/^\d+$/.test(length)) {
+      return `unclear length ${quote(lengths.join(", "))}`;
+    }
+    const expected = end + Number(length);
     if (this.bytesReceived >= expected) return null;
     return `connection closed after ${this.bytesReceived} of ${expected} bytes`;
   }
 }
 
+/** The lengths that the headers give; none where chunks or the end tell. */
+function lengthsIn(headers: string): string[] {
+  if (/^transfer-encoding:/im.test(headers)) return [];
+  const all = Array.from(
+    headers.matchAll(/^content-length:(.*)$/gim),
+    ([, value]) => value!.split(","),
+  );
+  return [...new Set(all.flat().map((value) => value.trim()))];
+}
+
 /**
  * Turns an argument into a URL that the client can download.
  *
- * @throws {TypeError} If it is none.
+ * @throws {UsageError} If it is none.
  */
 function parseUrl(arg: string): URL {
   const url = URL.parse(arg);
-  if (url === null) throw new TypeError(`${quote(arg, Infinity)} is not a URL`);
+  if (url === null) {
+    throw new UsageError(`${quote(arg, Infinity)} is not a URL`);
+  }
   if (url.protocol !== "http:") {
-    throw new TypeError(`${url.href}: only http:// URLs are supported`);
+    throw new UsageError(`${url.href}: only http:// URLs are supported`);
   }
   if (url.username || url.password) {
-    throw new TypeError(`http://${url.host}: a user name is not supported`);
+    throw new UsageError(`http://${url.host}: a user name is not supported`);
   }
-  if (url.port === "0") throw new TypeError(`${url.href}: there is no port 0`);
+  if (url.port === "0") throw new UsageError(`${url.href}: there is no port 0`);
   return url;
 }
 
@@ -148,15 +175,8 @@ export function report({ url, bytesReceived, failure }: HttpClient): boolean {
 }
 
 async function main(args: string[]): Promise<number> {
-  let urls: URL[];
-  try {
-    urls = args.map(parseUrl);
-  } catch (error) {
-    console.error(reasonOf(error));
-    return 2;
-  }
+  let urls = args.map(parseUrl);
   if (urls.length === 0) urls = new PageServer().urls;
-
   const logger = createLogger("main");
   const clients = urls.map((url) => new HttpClient(url));
   logger.debug("LOOP STARTING");
@@ -165,4 +185,9 @@ async function main(args: string[]): Promise<number> {
   return clients.map(report).every(Boolean) ? 0 : 1;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, operands: ["URL…"], isOptional: true },
+    (_, urls) => main(urls),
+  );
+}

@@ -67,15 +67,19 @@ export interface HttpRequest {
   keepAlive: boolean;
 }
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const NAME = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
+const TOKEN = new RegExp(`^${NAME}$`);
 const REQUEST_LINE = /^([^ ]+) ([\x21-\x7e]+) HTTP\/(\d)\.(\d)$/;
 const HOST = /^[!$&'()*+,.;=_~0-9A-Za-z%:[\]-]*$/;
-const CHUNK_LINE = /^([0-9A-Fa-f]+)(?:;[\t\x20-\x7e]*)?$/;
+const EXTENSION =
+  `[ \\t]*;[ \\t]*${NAME}(?:[ \\t]*=[ \\t]*(?:${NAME}|"(?:[^"\\\\]|\\\\.)*"))?`;
+/** The size of a chunk, and extensions, which mean nothing here. */
+const CHUNK_LINE = new RegExp(`^([0-9A-Fa-f]+)(?:${EXTENSION})*$`);
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /** Headers that say where a message ends, or whom it is for: only one is clear. */
-const SINGLE = new Set(["content-length", "host", "transfer-encoding"]);
+const SINGLE = new Set(["content-length", "host"]);
 
 /** What the next part is. */
 type State =
@@ -174,10 +178,9 @@ export class RequestParser {
   }
 
   #takeChunkSize(line: string): null {
+    if (line.length > LONGEST_CHUNK_LINE) throw new HttpError(400);
     const digits = CHUNK_LINE.exec(line)?.[1];
-    if (digits === undefined || line.length > LONGEST_CHUNK_LINE) {
-      throw new HttpError(400);
-    }
+    if (digits === undefined) throw new HttpError(400);
     const size = parseInt(digits, 16);
     return size === 0 ? this.#expect("trailer") : this.#skip(size, "chunk");
   }
@@ -260,11 +263,15 @@ export function listOf(value: string | undefined): string[] {
  */
 function bodyLength({ headers, isOld }: HttpRequest): number | "chunked" {
   const length = headers.get("content-length");
-  const coding = headers.get("transfer-encoding")?.toLowerCase();
-  if (coding !== undefined) {
+  const codings = listOf(headers.get("transfer-encoding"));
+  if (codings.length > 0) {
     if (length !== undefined || isOld) throw new HttpError(400);
-    if (coding !== "chunked") throw new HttpError(501);
-    return coding;
+    // Chunks alone tell where a body ends, so they come last, and once.
+    if (codings.indexOf("chunked") !== codings.length - 1) {
+      throw new HttpError(400);
+    }
+    if (codings.length > 1) throw new HttpError(501);
+    return "chunked";
   }
   if (length === undefined) return 0;
   if (!/^\d+$/.test(length)) throw new HttpError(400);

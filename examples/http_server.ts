@@ -5,7 +5,8 @@
  *     deno task example http_server ROOT    (where JSR cannot be reached)
  *
  * Options: `--port PORT` (without it, any free port), `--quiet` (do not log
- * each request). Ctrl-C lets the clients have what they wait for, and ends.
+ * each request). Ask it with `curl http://127.0.0.1:PORT/`. Ctrl-C and SIGTERM
+ * let the clients have what they wait for, and end it.
  *
  * The work is divided: `http_request.ts` takes requests apart, `http_answer.ts`
  * decides about conditions and ranges, `static_files.ts` opens files and lets
@@ -22,12 +23,19 @@ import {
   type SocketMap,
   socketMap,
 } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
+import { parsePort, runCommand } from "./command_line.ts";
 import { HttpConnection } from "./http_connection.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 import { StaticFiles } from "./static_files.ts";
 
-const USAGE = "Usage: http_server.ts ROOT [--port PORT] [--quiet]";
+const USAGE = `\
+Usage: http_server.ts ROOT [--port PORT] [--quiet] [--help]
+
+Serves the files of the directory ROOT over HTTP/1.1, until Ctrl-C or SIGTERM.
+
+  --port PORT  where to listen; by default on any free port
+  --quiet      do not log each request`;
 
 /** Options of an {@linkcode HttpServer}. */
 export interface HttpServerOptions {
@@ -83,7 +91,7 @@ export class HttpServer extends Dispatcher {
   }
 }
 
-/** Serves until Ctrl-C. */
+/** Serves until a signal. */
 async function serve(options: HttpServerOptions): Promise<number> {
   let server: HttpServer;
   try {
@@ -92,35 +100,21 @@ async function serve(options: HttpServerOptions): Promise<number> {
     console.error(`Cannot serve ${quote(options.root)}: ${reasonOf(error)}`);
     return 1;
   }
-  using _ = shutdownAtCtrlC(server.logger);
+  using _ = shutdownAtSignal(server.logger);
   console.log(`serving ${quote(options.root, Infinity)} at ${server.url}`);
   await loop();
   return 0;
 }
 
-/** What the arguments ask for, or `null` if that is unclear. */
-function parseArgs(args: string[]): HttpServerOptions | null {
-  let root: string | undefined;
-  let port = "0";
-  let level: "DEBUG" | "INFO" = "DEBUG";
-  for (let at = 0; at < args.length; at++) {
-    const arg = args[at]!;
-    if (arg === "--port") port = args[++at] ?? "";
-    else if (arg === "--quiet") level = "INFO";
-    else if (root === undefined && !arg.startsWith("-")) root = arg;
-    else return null;
-  }
-  const isPort = /^\d{1,5}$/.test(port) && Number(port) <= 65_535;
-  if (!root || !isPort) return null;
-  const logger = createLogger("http_server", level);
-  return { root, port: Number(port), logger };
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    options: { port: { type: "string" }, quiet: { type: "boolean" } },
+    operands: ["ROOT"],
+  }, ({ port, quiet }, [root]) =>
+    serve({
+      root: root!,
+      port: parsePort(port),
+      logger: createLogger("http_server", quiet ? "INFO" : "DEBUG"),
+    }));
 }
-
-async function main(args: string[]): Promise<number> {
-  const options = parseArgs(args);
-  if (options !== null) return await serve(options);
-  console.error(USAGE);
-  return 2;
-}
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

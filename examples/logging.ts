@@ -31,6 +31,16 @@ export function quote(text: string, longest = 40): string {
   return escape(JSON.stringify(cut));
 }
 
+/** Shows pieces of a text: a letter may begin in one and end in the next. */
+export class Quoter {
+  readonly #decoder = new TextDecoder();
+
+  quote(data: Uint8Array): string {
+    const text = this.#decoder.decode(data, { stream: true });
+    return `${data.length} bytes ${quote(text)}`;
+  }
+}
+
 /** An address as people write it. */
 export function addressText(addr: Deno.Addr | null): string {
   const { hostname, port } = addr as Deno.NetAddr;

@@ -10,9 +10,16 @@
  */
 
 import { loop, poll, socketMap } from "@asyncore/asyncore";
+import { runCommand } from "./command_line.ts";
 import { HttpClient, report } from "./http_client.ts";
 import { createLogger } from "./logging.ts";
 import { PageServer } from "./page_server.ts";
+
+const USAGE = `\
+Usage: loop_integration.ts [--help]
+
+The loop as a guest in another loop: downloads in single steps, then during an
+animation of 60 steps a second.`;
 
 const FRAME = 1_000 / 60;
 
@@ -83,4 +90,4 @@ async function main(): Promise<number> {
   return clients.map(report).every(Boolean) ? 0 : 1;
 }
 
-if (import.meta.main) Deno.exitCode = await main();
+if (import.meta.main) await runCommand({ help: USAGE }, main);

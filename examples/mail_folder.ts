@@ -1,6 +1,6 @@
 /**
  * Puts messages into a folder, each in a file of its own, which is there whole
- * or not at all.
+ * or not at all. Several servers may share a folder.
  *
  * @module
  */
@@ -10,16 +10,51 @@ import type { IncomingMail, MailStore } from "./smtp_session.ts";
 /** How many bytes are gathered before they are written. */
 const CHUNK = 64 * 1024;
 
+/** The name of a message that is not complete. */
+const PART = /^\d{17}-.+\.part$/;
+
 /** Keeps messages in a folder. */
 export class MailFolder implements MailStore {
   readonly #path: string;
+  readonly #incomplete = new Set<MessageFile>();
 
   constructor(path: string) {
     this.#path = path;
   }
 
+  /**
+   * Makes the folder, and removes the messages that nobody will complete: those
+   * of servers that have crashed. A server that runs holds a lock on each of its
+   * own. If its lock comes a moment too late, the client gets a 451, and sends
+   * the message again.
+   */
+  async open(): Promise<void> {
+    await Deno.mkdir(this.#path, { recursive: true });
+    for await (const { name, isFile } of Deno.readDir(this.#path)) {
+      if (!isFile || !PART.test(name)) continue;
+      const part = `${this.#path}/${name}`;
+      try {
+        using file = await Deno.open(part, { read: true, write: true });
+        if (await file.tryLock(true)) await Deno.remove(part);
+      } catch (error) {
+        // Its server has completed it in the meantime.
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+  }
+
   create(): MessageFile {
-    return new MessageFile(this.#path);
+    const file = new MessageFile(this.#path, () => {
+      this.#incomplete.delete(file);
+    });
+    this.#incomplete.add(file);
+    return file;
+  }
+
+  /** Discards the messages whose connections were cut at the end. */
+  async close(): Promise<void> {
+    const files = [...this.#incomplete];
+    await Promise.all(files.map((file) => file.discard()));
   }
 }
 
@@ -36,6 +71,7 @@ export class MessageFile implements IncomingMail {
   readonly path: string;
   readonly #folder: string;
   readonly #part: string;
+  readonly #onEnd: () => void;
   #file: Deno.FsFile | null = null;
   readonly #chunk = new Uint8Array(CHUNK);
   #length = 0;
@@ -44,9 +80,14 @@ export class MessageFile implements IncomingMail {
   /** Settles when all that was begun is done. */
   #done: Promise<void> = Promise.resolve();
 
-  /** Nothing happens to the disk before there is something to write. */
-  constructor(folder: string) {
+  /**
+   * Nothing happens to the disk before there is something to write.
+   *
+   * @param onEnd Runs when the message is there, or nothing of it.
+   */
+  constructor(folder: string, onEnd: () => void = () => {}) {
     this.#folder = folder;
+    this.#onEnd = onEnd;
     this.path = `${folder}/${this.id}.eml`;
     this.#part = `${folder}/${this.id}.part`;
   }
@@ -73,13 +114,13 @@ export class MessageFile implements IncomingMail {
     await this.#next(async () => {
       await this.#flush();
       await this.#file!.sync();
-      this.#close();
       await Deno.link(this.#part, this.path); // unlike a rename, overwrites nothing
       this.#isLinked = true;
       await Deno.remove(this.#part);
       await syncFolder(this.#folder);
+      this.#close();
     });
-    if (this.#failure === null) return;
+    if (this.#failure === null) return this.#onEnd();
     await this.discard();
     throw this.#failure;
   }
@@ -91,6 +132,7 @@ export class MessageFile implements IncomingMail {
     this.#close();
     const paths = this.#isLinked ? [this.#part, this.path] : [this.#part];
     for (const path of paths) await Deno.remove(path).catch(() => {}); // not there
+    this.#onEnd();
   }
 
   /** Does one thing after the other, and nothing more after a failure. */
@@ -117,10 +159,13 @@ export class MessageFile implements IncomingMail {
   }
 
   async #write(data: Uint8Array): Promise<void> {
-    this.#file ??= await Deno.open(this.#part, {
-      write: true,
-      createNew: true,
-    });
+    if (this.#file === null) {
+      this.#file = await Deno.open(this.#part, {
+        write: true,
+        createNew: true,
+      });
+      await this.#file.lock(true);
+    }
     while (data.length > 0) data = data.subarray(await this.#file.write(data));
   }
 

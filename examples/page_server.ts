@@ -57,6 +57,7 @@ export class PageServer extends Dispatcher {
 /** Answers one request. */
 class PageHandler extends DispatcherWithSend {
   readonly #interval: number;
+  readonly #decoder = new TextDecoder();
   #request = "";
 
   constructor(conn: Channel, interval: number) {
@@ -69,7 +70,7 @@ class PageHandler extends DispatcherWithSend {
   }
 
   override handleRead() {
-    this.#request += new TextDecoder().decode(this.recv());
+    this.#request += this.#decoder.decode(this.recv(), { stream: true });
     if (this.#request.length > LONGEST_REQUEST) this.abort();
     else if (!this.readable()) this.#answer();
   }

@@ -24,25 +24,31 @@ export class Records {
   readonly #disk: Disk;
   #written: number;
   #isStoring = false;
+  #storing: Promise<void> = Promise.resolve();
 
   constructor(disk: Disk) {
     this.#disk = disk;
     this.list = disk.read();
     this.#written = this.list.length;
-    this.#store(); // what can be read may not be safe yet
+    this.store(); // what can be read may not be safe yet
   }
 
   append(record: string): void {
     this.list.push(record);
-    this.#store();
+    this.store();
   }
 
   /**
-   * Stores all there is, as many as possible at a time. A disk that fails ends
-   * the program: what it still holds, nobody knows.
+   * Stores all there is. A disk that fails ends the program: what it still
+   * holds, nobody knows.
    */
-  async #store(): Promise<void> {
-    if (this.#isStoring) return;
+  store(): Promise<void> {
+    if (!this.#isStoring) this.#storing = this.#storeAll();
+    return this.#storing;
+  }
+
+  /** As many as possible at a time. */
+  async #storeAll(): Promise<void> {
     this.#isStoring = true;
     while (this.stored < this.list.length) {
       const records = this.list.slice(this.#written);

@@ -31,7 +31,8 @@ export abstract class LineChat extends AsyncChat {
   }
 
   override foundTerminator() {
-    const line = this.#line.replace(/\r$/, ""); // telnet's
+    const line = (this.#line + this.#decoder.decode())
+      .replace(/\r$/, ""); // telnet's
     this.#line = "";
     this.handleLine(line);
   }

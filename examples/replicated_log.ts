@@ -3,14 +3,13 @@
  * record is acknowledged when two of the three disks have it, so no failure of
  * one loses it. Whoever was away catches up.
  *
+ *     deno run --allow-net --allow-read=FILE --allow-write=FILE examples/replicated_log.ts primary 8010 FILE
+ *     deno task example replicated_log a 8010 a.log    (where JSR cannot be reached)
  *     deno run --allow-net examples/replicated_log.ts
- *     deno run -A examples/replicated_log.ts primary 8010 primary.log
- *     deno run -A examples/replicated_log.ts a 8010 a.log
- *     deno task example replicated_log    (where JSR cannot be reached)
  *
  * Without arguments it shows how it works, in one process and in memory. Talk
  * to a primary by `nc 127.0.0.1 8010`: `append KEY TEXT` adds a record, once
- * for each key, and `read` shows all. Ctrl-C ends a member.
+ * for each key, and `read` shows all. Ctrl-C or SIGTERM ends a member.
  *
  * There is no election: while the primary is away, nothing can be appended, and
  * it comes back as the primary. If its disk is lost, the longest of the other
@@ -20,13 +19,21 @@
  */
 
 import { type Address, loop, shutdown, socketMap } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
+import { parsePort, runCommand, UsageError } from "./command_line.ts";
 import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
 import { type Disk, FileDisk } from "./replicated_disk.ts";
 import { Follower, LogClient } from "./replicated_follower.ts";
 import { Primary } from "./replicated_primary.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
-const USAGE = "Usage: replicated_log.ts [primary|a|b PORT FILE]";
+const USAGE = `\
+Usage: replicated_log.ts [ROLE PORT FILE] [--help]
+
+A log that three processes keep; without arguments, a demonstration of it.
+
+  ROLE  primary, or a or b for one of its followers; Ctrl-C or SIGTERM ends it
+  PORT  the primary's; talk to it with "nc 127.0.0.1 PORT"
+  FILE  the member's records`;
 const FOLLOWERS = ["a", "b"];
 
 /** Forgets all at the end of the program. */
@@ -67,38 +74,37 @@ async function demonstrate(): Promise<number> {
   return 0;
 }
 
-/** Is one of the members until Ctrl-C. */
+/** Is one of the members until a signal. */
 async function serve(role: string, port: number, path: string) {
   using end = new DisposableStack();
+  end.use(shutdownAtSignal(socketMap.logger!));
+  let member: Primary | Follower;
   try {
     const disk = end.use(new FileDisk(path));
     if (role === "primary") {
-      const primary = new Primary(port, disk, FOLLOWERS);
-      console.log(`listening on ${addressText(primary.addr)}`);
-    } else new Follower(role, { hostname: "127.0.0.1", port }, disk);
+      member = new Primary(port, disk, FOLLOWERS);
+      console.log(`listening on ${addressText(member.addr)}`);
+    } else member = new Follower(role, { hostname: "127.0.0.1", port }, disk);
   } catch (error) {
     console.error(`Cannot be ${role}: ${reasonOf(error)}`);
     return 1;
   }
-  end.use(shutdownAtCtrlC(socketMap.logger!));
   await loop();
+  await member.records.store(); // before the disk is closed
   return 0;
 }
 
-async function main(args: string[]): Promise<number> {
-  const [role = "primary", port = "", path, ...rest] = args;
-  socketMap.logger = createLogger(role);
-  if (args.length === 0) return await demonstrate();
-  const isKnown = ["primary", ...FOLLOWERS].includes(role);
-  if (!isKnown || path === undefined || rest.length > 0) {
-    console.error(USAGE);
-    return 2;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
-    return 2;
-  }
-  return await serve(role, Number(port), path);
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    operands: ["ROLE", "PORT", "FILE"],
+    isOptional: true,
+  }, (_, [role = "primary", port, path]) => {
+    socketMap.logger = createLogger(role);
+    if (path === undefined) return demonstrate();
+    if (role !== "primary" && !FOLLOWERS.includes(role)) {
+      throw new UsageError(`ROLE must be primary, a or b, got ${quote(role)}`);
+    }
+    return serve(role, parsePort(port, role === "primary" ? 0 : 1), path);
+  });
 }
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

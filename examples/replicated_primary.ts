@@ -5,6 +5,7 @@
  */
 
 import { type Channel, Dispatcher } from "@asyncore/asyncore";
+import { isHttp } from "./browsers.ts";
 import { type Disk, Records } from "./replicated_disk.ts";
 import { LineChat } from "./replicated_link.ts";
 
@@ -112,6 +113,7 @@ export class Session extends LineChat {
   }
 
   override handleLine(line: string) {
+    if (isHttp(line)) return this.close();
     const { key, text, name, count, stored, word } = COMMANDS.exec(line)
       ?.groups ?? {};
     const { list } = this.#primary.records;

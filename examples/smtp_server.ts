@@ -1,11 +1,11 @@
 /**
  * A mail server that receives (RFC 5321): each message becomes an `.eml` file.
  *
- *     deno run --allow-net --allow-read --allow-write examples/smtp_server.ts [--port PORT] FOLDER
- *     deno task example smtp_server [--port PORT] FOLDER    (where JSR cannot be reached)
+ *     deno run --allow-net --allow-read=FOLDER --allow-write=FOLDER examples/smtp_server.ts FOLDER
+ *     deno task example smtp_server FOLDER    (where JSR cannot be reached)
  *
- * Without a port it takes a free one and says which; Ctrl-C ends it. Send it
- * something:
+ * Without `--port PORT` it takes a free port and says which; Ctrl-C or SIGTERM
+ * ends it. Send it something:
  *
  *     curl smtp://127.0.0.1:PORT --mail-from me@example.org --mail-rcpt you@example.org -T message.txt
  *
@@ -17,12 +17,21 @@
  */
 
 import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { parsePort, runCommand } from "./command_line.ts";
+import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
 import { MailFolder } from "./mail_folder.ts";
+import { shutdownAtSignal } from "./signals.ts";
 import { type MailStore, SmtpSession } from "./smtp_session.ts";
 
-const USAGE = "Usage: smtp_server.ts [--port PORT] FOLDER";
+const USAGE = `\
+Usage: smtp_server.ts FOLDER [--port PORT] [--help]
+
+Receives mail for anybody, and writes each message to a file in FOLDER, until
+Ctrl-C or SIGTERM. Send it something with
+  curl smtp://127.0.0.1:PORT --mail-from me@example.org \\
+    --mail-rcpt you@example.org -T message.txt
+
+  --port PORT  where to listen; by default on any free port`;
 
 /** Takes clients. */
 class SmtpServer extends Dispatcher {
@@ -42,38 +51,30 @@ class SmtpServer extends Dispatcher {
   }
 }
 
-/** Serves until Ctrl-C; what is not acknowledged by then, the clients keep. */
+/** Serves until a signal; what is not acknowledged by then, the clients keep. */
 async function serve(port: number, folder: string): Promise<number> {
+  const store = new MailFolder(folder);
   let server: SmtpServer;
-  let task = `make the folder ${quote(folder, Infinity)}`;
+  let problem = `Cannot keep mail in ${quote(folder, Infinity)}: `;
   try {
-    await Deno.mkdir(folder, { recursive: true });
-    task = `listen on 127.0.0.1:${port}`;
-    server = new SmtpServer(port, new MailFolder(folder));
+    await store.open();
+    problem = ""; // an error of the next names the address itself
+    server = new SmtpServer(port, store);
   } catch (error) {
-    console.error(`Cannot ${task}: ${reasonOf(error)}`);
+    console.error(problem + reasonOf(error));
     return 1;
   }
-  using _ = shutdownAtCtrlC(server.logger);
-  console.log(`listening on 127.0.0.1:${(server.addr as Deno.NetAddr).port}`);
+  using _ = shutdownAtSignal(server.logger);
+  console.log(`listening on ${addressText(server.addr)}`);
   await loop();
+  await store.close();
   return 0;
 }
 
-async function main(args: string[]): Promise<number> {
-  const hasPort = args[0] === "--port";
-  const [port = "", folder = "", ...rest] = hasPort
-    ? args.slice(1)
-    : ["0", ...args];
-  if (folder === "" || folder.startsWith("-") || rest.length > 0) {
-    console.error(USAGE);
-    return 2;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
-    console.error(`PORT must be from 0 to 65535, got ${quote(port)}`);
-    return 2;
-  }
-  return await serve(Number(port), folder);
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    options: { port: { type: "string" } },
+    operands: ["FOLDER"],
+  }, ({ port }, [folder]) => serve(parsePort(port), folder!));
 }
-
-if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -6,6 +6,7 @@
  */
 
 import { AsyncChat, type Channel, type Timer } from "@asyncore/asyncore";
+import { isHttp } from "./browsers.ts";
 import { createLogger, quote, reasonOf } from "./logging.ts";
 import {
   DataLines,
@@ -22,10 +23,13 @@ const LARGEST_MESSAGE = 10 * 1024 * 1024;
 /** The most bytes of a command: 512 with its CR LF, and 43 that SIZE and BODY add. */
 const LONGEST_COMMAND = 512 + 43 - 2;
 const MOST_RECIPIENTS = 100;
-/** After so many wrong commands, a client is none: perhaps a web browser. */
+/** After so many wrong commands, a client is none. */
 const MOST_ERRORS = 20;
 /** How many ms a client may say nothing. */
 const PATIENCE = 5 * 60_000;
+/** How many ms it may take to complete a message when the server closes. */
+const LAST_PATIENCE = 3_000;
+const CLOSING = "421 The server is closing";
 
 const CRLF = new TextEncoder().encode("\r\n");
 const EXTENSIONS = ["PIPELINING", `SIZE ${LARGEST_MESSAGE}`, "8BITMIME"];
@@ -75,6 +79,8 @@ export class SmtpSession extends AsyncChat {
   #sender: string | null = null;
   #recipients: string[] = [];
   #message: Incoming | null = null;
+  /** The message on its way is the last one. */
+  #isEnding = false;
 
   constructor(conn: Channel, address: string, store: MailStore) {
     super(conn);
@@ -111,7 +117,7 @@ export class SmtpSession extends AsyncChat {
     const message = this.#message;
     if (message === null) this.#obeyLine();
     else if (!message.lines.end()) return this.#add(message, CRLF);
-    else return this.#save(message);
+    else return this.#finish(message);
   }
 
   override handleClose() {
@@ -135,9 +141,14 @@ export class SmtpSession extends AsyncChat {
     this.#message = null;
   }
 
-  /** Comes when no promise is pending: a message that is complete has its answer. */
+  /**
+   * Comes when no promise is pending: a message that is complete has its answer.
+   * The client may still complete the message that it is sending.
+   */
   override handleShutdown() {
-    this.#hangUp("421 The server is closing");
+    if (this.#message === null) return this.#hangUp(CLOSING);
+    this.#isEnding = true;
+    this.callLater(LAST_PATIENCE, () => this.#hangUp(CLOSING));
   }
 
   #hangUp(reply: string) {
@@ -159,6 +170,7 @@ export class SmtpSession extends AsyncChat {
     const isTooLong = this.#isTooLong;
     this.#line = "";
     this.#isTooLong = false;
+    if (isHttp(line)) return this.#hangUp("421 This is no web server");
     try {
       if (isTooLong) throw new Refusal("500 The line is too long");
       const reply = this.#obey(...parseCommand(line));
@@ -258,6 +270,11 @@ export class SmtpSession extends AsyncChat {
     const [first] = data;
     if (size === 0 && (first === 0x20 || first === 0x09)) file.add(CRLF);
     return file.add(data);
+  }
+
+  async #finish(message: Incoming) {
+    await this.#save(message);
+    if (this.#isEnding) this.#hangUp(CLOSING);
   }
 
   async #save({ file, size }: Incoming) {

@@ -15,7 +15,16 @@
 
 import { type Channel, Dispatcher, loop, toStreams } from "@asyncore/asyncore";
 import { TextLineStream } from "@std/streams";
+import { parsePort, runCommand } from "./command_line.ts";
 import { quote, reasonOf } from "./logging.ts";
+
+const USAGE = `\
+Usage: stream_pipeline.ts [HOST PORT] [--help]
+
+Sends text to a server, and prints the lines that come back.
+
+  HOST PORT  a server, which gets standard input; by default one that runs in
+             the same loop gets a text of its own`;
 
 const TEXT = `\
 One café, one crème brûlée,
@@ -72,19 +81,16 @@ async function converse(
   await Promise.all([text.pipeTo(writable), print(), loop()]);
 }
 
-async function main(args: string[]): Promise<number> {
-  const [hostname = "", port = ""] = args;
-  if (args.length !== 0 && (args.length !== 2 || !/^\d{1,5}$/.test(port))) {
-    console.error("Usage: stream_pipeline.ts [HOST PORT]");
-    return 2;
-  }
-  const isAlone = args.length === 0;
+async function main(
+  hostname: string | undefined,
+  port: string | undefined,
+): Promise<number> {
+  const isAlone = hostname === undefined;
+  const address = isAlone ? null : { hostname, port: parsePort(port, 1) };
   const client = new Dispatcher();
   client.createSocket();
   try {
-    client.connect(
-      isAlone ? new CapitalServer().addr! : { hostname, port: Number(port) },
-    );
+    client.connect(address ?? new CapitalServer().addr!);
     await converse(
       client,
       isAlone ? new Blob([TEXT]).stream() : Deno.stdin.readable,
@@ -96,4 +102,9 @@ async function main(args: string[]): Promise<number> {
   return 0;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, operands: ["HOST", "PORT"], isOptional: true },
+    (_, [hostname, port]) => main(hostname, port),
+  );
+}

@@ -2,19 +2,19 @@
  * Carries connections to another address: what a client says goes to the
  * target, and what the target says comes back. Either side may be TLS.
  *
- *     deno run --allow-net --allow-read examples/tcp_proxy.ts 127.0.0.1:8080 example.org:80
+ *     deno run --allow-net --allow-read=FILES examples/tcp_proxy.ts 127.0.0.1:8080 example.org:80
  *     deno task example tcp_proxy 127.0.0.1:8080 tls://example.org:443
  *     deno task example tcp_proxy --cert=C.pem --key=K.pem tls://127.0.0.1:0 127.0.0.1:80
  *
  * A `tls://` listener needs `--cert` and `--key`; `--ca` names an authority
- * that a `tls://` target's certificate may be signed by. At port 0 it listens
- * on any free port. Ctrl-C takes no more clients and gives those that are there
- * five seconds to finish; a second one ends at once.
+ * that a `tls://` target's certificate may be signed by. FILES are those three,
+ * if any. At port 0 it listens on any free port. At Ctrl-C or SIGTERM it takes
+ * no more clients and gives those that are there five seconds to finish; a
+ * second one ends it at once.
  *
  * @module
  */
 
-import { parseArgs } from "node:util";
 import {
   type Channel,
   Dispatcher,
@@ -24,11 +24,20 @@ import {
   type SocketOptions,
   type TlsOptions,
 } from "@asyncore/asyncore";
-import { shutdownAtCtrlC } from "./ctrl_c.ts";
+import { runCommand, UsageError } from "./command_line.ts";
 import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
+import { shutdownAtSignal } from "./signals.ts";
 
-const USAGE = "Usage: tcp_proxy.ts [--cert FILE --key FILE] [--ca FILE] " +
-  "[tls://]HOST:PORT [tls://]HOST:PORT";
+const USAGE = `\
+Usage: tcp_proxy.ts LISTEN TARGET [--cert FILE --key FILE] [--ca FILE] [--help]
+
+Carries connections to LISTEN to the address TARGET, until Ctrl-C or SIGTERM.
+
+  LISTEN, TARGET  HOST:PORT or, for TLS, tls://HOST:PORT; at port 0 it listens
+                  on any free port
+  --cert FILE     the certificate of a tls:// LISTEN, in PEM
+  --key FILE      its key
+  --ca FILE       an authority that may have signed the certificate of TARGET`;
 /** How many ms a target may take to answer a connect. */
 const CONNECT_TIMEOUT = 10_000;
 
@@ -135,51 +144,62 @@ function parsePlace(text: string, tls: TlsOptions): Place {
   const [, isTls, ipv6, name, port] = match ?? [];
   const hostname = ipv6 ?? name;
   if (!hostname || Number(port) > 65_535) {
-    throw new TypeError(`Expected [tls://]HOST:PORT, got ${quote(text)}`);
+    throw new UsageError(`Expected [tls://]HOST:PORT, got ${quote(text)}`);
   }
   const address = { hostname, port: Number(port) };
   const options: SocketOptions = isTls ? { transport: "tls", tls } : {};
   return { address, options };
 }
 
-/** Serves until Ctrl-C. */
+/** Serves until a signal. */
 async function serve(proxy: Proxy): Promise<void> {
-  using _ = shutdownAtCtrlC(proxy.logger);
+  using _ = shutdownAtSignal(proxy.logger);
   console.log(`listening on ${addressText(proxy.addr)}`);
   await loop();
 }
 
-/** Listens as the arguments say. */
-function start(args: string[]): Proxy {
-  const text = { type: "string" } as const;
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { cert: text, key: text, ca: text },
-  });
-  const [listen, target, ...rest] = positionals;
-  if (!listen || !target || rest.length > 0) throw new TypeError(USAGE);
+const FILE = { type: "string" } as const;
+const FILES = { cert: FILE, key: FILE, ca: FILE };
+
+/** The names of files, by option. */
+type Files = { [Name in keyof typeof FILES]?: string };
+
+/**
+ * Listens as the arguments say.
+ *
+ * @throws {UsageError} If they contradict each other.
+ */
+function start(listen: string, target: string, { cert, key, ca }: Files) {
   const read = (path: string) => Deno.readTextFileSync(path);
-  const { cert, key, ca } = values;
   const own = { ...cert && { cert: read(cert) }, ...key && { key: read(key) } };
   const trust = ca ? { caCerts: [read(ca)] } : {};
   const here = parsePlace(listen, own);
-  if (here.options.tls && !own.cert) {
-    throw new TypeError("To listen on tls://, --cert and --key are needed");
+  if (here.options.tls && !(own.cert && own.key)) {
+    throw new UsageError(`${quote(listen)} needs --cert and --key`);
   }
   const there = parsePlace(target, trust);
   if (there.address.port === 0) {
-    throw new TypeError(`Nobody can be reached at port 0: ${quote(target)}`);
+    throw new UsageError(`Nobody can be reached at port 0: ${quote(target)}`);
   }
   there.options.connectTimeout = CONNECT_TIMEOUT;
   return new Proxy(here, there);
 }
 
-if (import.meta.main) {
+async function main(files: Files, listen: string, target: string) {
   try {
-    await serve(start(Deno.args));
+    await serve(start(listen, target, files));
+    return 0;
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     console.error(reasonOf(error));
-    Deno.exitCode = error instanceof TypeError ? 2 : 1;
+    return 1;
   }
+}
+
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    options: FILES,
+    operands: ["LISTEN", "TARGET"],
+  }, (files, [listen, target]) => main(files, listen!, target!));
 }

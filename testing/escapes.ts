@@ -17,7 +17,7 @@ export interface Escape {
 
 /** Names of one owner with one piece of advice. */
 interface Group {
-  readonly owner: object;
+  readonly owner: object | undefined;
   readonly prefix: string;
   readonly names: readonly string[];
   readonly instead: string;
@@ -48,7 +48,8 @@ const GROUPS: readonly Group[] = [
     isTimer: true,
   },
   {
-    owner: Temporal.Now,
+    // Some builds of Deno have none.
+    owner: globalThis.Temporal?.Now,
     prefix: "Temporal.Now.",
     names: [
       ...["plainDateISO", "plainDateTimeISO", "plainTimeISO"],
@@ -100,7 +101,7 @@ const GROUPS: readonly Group[] = [
 /** All of it: what to replace, and what to say. */
 export const ESCAPES: readonly (Escape & { owner: object; name: string })[] =
   GROUPS.flatMap(({ owner, prefix, names, instead, isTimer = false }) =>
-    names.map((name) => {
+    owner === undefined ? [] : names.map((name) => {
       const isClass = /^[A-Z]/.test(name);
       const call = `${isClass ? "new " : ""}${prefix}${name}()`;
       return { owner, name, call, instead, isTimer };

@@ -140,7 +140,7 @@ function replaceAll(): void {
   (
     original: AnyFunction,
   ) => onHost(original, answer);
-  replace(Temporal.Now, "instant", by(instant));
+  if (globalThis.Temporal) replace(Temporal.Now, "instant", by(instant));
   replace(performance, "now", by((host) => host.now()));
   replace(Math, "random", by((host) => host.random()));
   replace(crypto, "getRandomValues", by(fill));

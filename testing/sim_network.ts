@@ -128,8 +128,9 @@ export let traceOf: (sim: SimNetwork) => () => string;
  *
  * class Client extends DispatcherWithSend {
  *   answer = "";
+ *   readonly #decoder = new TextDecoder();
  *   override handleRead() {
- *     this.answer += new TextDecoder().decode(this.recv());
+ *     this.answer += this.#decoder.decode(this.recv(), { stream: true });
  *   }
  * }
  *

@@ -26,7 +26,7 @@ export class Slab {
   copy(data: Uint8Array): Bytes {
     const { length } = data;
     if (length > LARGEST) {
-      return { buffer: data.slice(), start: 0, end: length };
+      return { buffer: new Uint8Array(data), start: 0, end: length };
     }
     if (this.#used + length > this.#buffer.length) {
       this.#buffer = new Uint8Array(SLAB_SIZE);

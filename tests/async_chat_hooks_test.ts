@@ -14,6 +14,7 @@ import {
   loopToEnd,
   passes,
   quietMap,
+  rest,
 } from "./fakes.ts";
 import { bytes, loopUntil, text, turn } from "./support.ts";
 
@@ -76,7 +77,7 @@ Deno.test("AsyncChat reads nothing while a hook is pending", async () => {
   assertEquals(fake.chat.taken, "a|");
   assertGreaterOrEqual(fake.channel.unread, 2, "at most one buffer is held");
   gate.resolve();
-  await passes(fake.map, 10);
+  await rest(fake.map);
   assertEquals(fake.chat.taken, "a|b|c|d|e|");
   fake.chat.abort();
 });
@@ -162,10 +163,10 @@ Deno.test("AsyncChat waits for an async handleError() before it goes on", async 
   chat.at = "a";
   chat.setTerminator("\n");
   channel.push("a\nb\n");
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.taken, "a|");
   gate.resolve();
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.taken, "a|b|");
   assertEquals(chat.events, ["error"]);
   chat.abort();
@@ -405,7 +406,7 @@ Deno.test("AsyncChat.startTls() in foundTerminator() goes on encrypted", async (
   await arrive(fake, "220\r\n");
   fake.chat.push("secret");
   network.secured.push("250\r\n");
-  await passes(fake.map, 10);
+  await rest(fake.map);
   assertEquals(network.secured.sent, "secret");
   assertEquals(fake.channel.sent, "");
   assertEquals(fake.chat.taken, "220|250|");
@@ -501,7 +502,7 @@ Deno.test("AsyncChat.acInBufferSize bounds what is taken at a time", async () =>
   const { chat, channel, map } = talk(Measuring);
   chat.acInBufferSize = 7;
   channel.push(block(1_000), null);
-  await loopToEnd(map, 5_000);
+  await loopToEnd(map);
   assertEquals(chat.longest, 7);
   assertEquals(chat.taken, text(block(1_000)));
   assertFalse(chat.connected);

@@ -10,13 +10,19 @@ import {
 import {
   AsyncChat,
   type Channel,
-  loop,
   type Producer,
   type ProducerLike,
   SimpleProducer,
 } from "../mod.ts";
 import { talk, Talker, Valve } from "./chats.ts";
-import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
+import {
+  FakeChannel,
+  LogLines,
+  loopToEnd,
+  passes,
+  quietMap,
+  rest,
+} from "./fakes.ts";
 import {
   bytes,
   connectedPair,
@@ -146,12 +152,12 @@ testShapes(
     const valve = new Valve(channel);
     const source = shape(() => "x".repeat(1_000));
     chat.pushWithProducer(source.producer);
-    await passes(map, 100);
+    await rest(map);
     assertEquals(source.pulls, 66, "64 KiB of them");
     assertLess(chat.bufferedAmount, 67_000);
     for (let i = 0; i < 20; i++) {
       valve.step();
-      await passes(map, 100);
+      await rest(map);
       assertLess(chat.bufferedAmount, 67_000);
     }
     const sent = channel.sent.length;
@@ -171,7 +177,7 @@ testShapes(
     chat.acOutBufferSize = 50;
     const source = shape(() => "0123456789");
     chat.pushWithProducer(source.producer);
-    await passes(map, 20);
+    await rest(map);
     assertEquals(source.pulls, 5);
     chat.abort();
     await turns();
@@ -189,14 +195,14 @@ testShapes(
       new Valve(channel);
       const sources = [1, 2, 3].map(() => shape(() => "x".repeat(40_000)));
       for (const { producer } of sources) chat.pushWithProducer(producer);
-      await passes(map, 10);
+      await rest(map);
       const pulls = sources.map((source) => source.pulls);
       assertEquals(pulls, [2, 0, 0]);
       if (end === "peer") channel.push(null);
       else if (end === "broken") {
         channel.push(new Deno.errors.ConnectionReset("gone"));
       } else chat[end]();
-      await passes(map, 10);
+      await rest(map);
       await turns();
       assertFalse(chat.connected, end);
       // A generator that never began has nothing to release.
@@ -313,10 +319,10 @@ Deno.test("AsyncChat waits for an async handleError() before it sends what follo
     },
   });
   chat.push("then");
-  await passes(map, 10);
+  await rest(map);
   assertEquals(channel.sent, "");
   gate.resolve();
-  await passes(map, 10);
+  await rest(map);
   assertEquals(channel.sent, "then");
   assertEquals(chat.events, ["error"]);
   chat.abort();
@@ -535,9 +541,8 @@ Deno.test("AsyncChat.pushWithProducer() sends async pieces larger than its buffe
   chat.pushWithProducer(pieces());
   chat.closeWhenDone();
   const received = new Response(far.readable).bytes();
-  await loop({ map, signal: AbortSignal.timeout(5_000) });
+  await loopToEnd(map);
   assertEquals((await received).length, 5 * 3 * 65_536);
-  map.check();
 });
 
 // The end of writing

@@ -15,6 +15,7 @@ import {
   loopToEnd,
   passes,
   quietMap,
+  rest,
   watch,
 } from "./fakes.ts";
 import { MockClock } from "../testing/mock_clock.ts";
@@ -141,7 +142,7 @@ Deno.test("AsyncChat.closeWhenDone() lets producers end, however slow", async ()
   }());
   chat.push("f");
   chat.closeWhenDone();
-  await passes(map, 10);
+  await rest(map);
   assertFalse(channel.closed);
   gate.resolve("d");
   await loopToEnd(map);
@@ -225,7 +226,7 @@ Deno.test("AsyncChat.closeWhenDone() waits for the connection after a producer's
     },
   });
   chat.closeWhenDone();
-  await passes(map, 6);
+  await rest(map);
   assertEquals(chat.events, ["error"]);
   network.succeed(channel);
   await loopToEnd(map);
@@ -315,7 +316,7 @@ Deno.test("AsyncChat.closeWhenDone() is not hurried by an earlier drain", async 
   await passes(map, 2);
   channel.push("\n");
   valve.step();
-  await passes(map, 6);
+  await rest(map);
   assertFalse(channel.closed);
   assertEquals(chat.events, []);
   valve.open();

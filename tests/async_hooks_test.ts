@@ -20,7 +20,14 @@ import {
   watch,
 } from "./fakes.ts";
 import { MockClock } from "../testing/mock_clock.ts";
-import { bytes, connectedPair, type TestMap, text, turns } from "./support.ts";
+import {
+  bytes,
+  connectedPair,
+  type TestMap,
+  text,
+  turns,
+  until,
+} from "./support.ts";
 
 /** The hooks that a {@linkcode Gated} can make wait. */
 type Hook =
@@ -549,7 +556,7 @@ Deno.test("close() that is async and rejects is reported, at the end of the stre
   new LateFailure(map, channel);
   channel.push(null);
   await passes(map, 3);
-  await turns();
+  await until(() => map.errors.length > 0, "the failure");
   assert(channel.closed);
   assertEquals(map.errors, [LateFailure.FAILURE]);
 });

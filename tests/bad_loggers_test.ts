@@ -2,10 +2,10 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Dispatcher, type Logger, loop, poll, SocketMap } from "../mod.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import { Echo, FakeChannel, LogLines, quietMap } from "./fakes.ts";
 import { LEVELS, pass, type Site, SITES } from "./log_sites.ts";
-import { captureConsole, captureRejections } from "./support.ts";
+import { captureConsole, captureRejections, turns } from "./support.ts";
 
 const SPAM = new Error("the disk of the log is full");
 

@@ -1,7 +1,21 @@
 /**
  * Certificates that live as long as the test file: an authority, and what it
- * has signed. No key is ever committed.
+ * has signed. No key is ever committed, and no command is needed.
  */
+
+import "reflect-metadata"; // The next one does not load without it.
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  type X509Certificate,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
 
 /** A certificate and its key, in PEM. */
 export interface Certified {
@@ -21,7 +35,24 @@ export interface Certificates {
   expired: Certified;
 }
 
-const LOCAL_NAMES = "DNS:localhost,IP:127.0.0.1,IP:::1";
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const LOCAL_NAMES: Name[] = [
+  { type: "dns", value: "localhost" },
+  { type: "ip", value: "127.0.0.1" },
+  { type: "ip", value: "::1" },
+];
+const DAY = 24 * 60 * 60 * 1_000;
+
+interface Name {
+  type: "dns" | "ip";
+  value: string;
+}
+
+/** The authority of the tests. */
+interface Authority {
+  certificate: X509Certificate;
+  keys: CryptoKeyPair;
+}
 
 /** Tells whether `command` can be run here. */
 export function hasCommand(command: string, ...args: string[]): boolean {
@@ -33,62 +64,86 @@ export function hasCommand(command: string, ...args: string[]): boolean {
   }
 }
 
-/** Whether certificates can be made here. */
-export const hasOpenssl: boolean = hasCommand("openssl", "version");
-
-function openssl(cwd: string, ...args: string[]): void {
-  const { success, stderr } = new Deno.Command("openssl", { args, cwd })
-    .outputSync();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
+function makeKeys(): Promise<CryptoKeyPair> {
+  return crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
 }
 
-const NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+/** Times in days from now. */
+function between(from: number, until: number) {
+  const notBefore = new Date(Date.now() + from * DAY);
+  return { notBefore, notAfter: new Date(Date.now() + until * DAY) };
+}
 
-/** Signs a certificate for `names` that is valid for `days` from now. */
-function sign(cwd: string, names: string, days: number): Certified {
-  const request = ["-nodes", "-keyout", "key", "-out", "csr", "-subj", "/CN=x"];
-  openssl(cwd, "req", "-new", ...NEW_KEY, ...request);
-  const extensions = `subjectAltName=${names}\nbasicConstraints=CA:FALSE\n`;
-  Deno.writeTextFileSync(`${cwd}/ext`, extensions);
-  const authority = ["-CA", "ca", "-CAkey", "cakey", "-set_serial", "7"];
-  const files = ["-in", "csr", "-out", "cert", "-extfile", "ext"];
-  const time = ["-days", String(days)];
-  openssl(cwd, "x509", "-req", ...authority, ...files, ...time);
+async function found(): Promise<Authority> {
+  const keys = await makeKeys();
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    name: "CN=tests",
+    keys,
+    signingAlgorithm: ALGORITHM,
+    ...between(-3, 2),
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return { certificate, keys };
+}
+
+/** Signs a certificate for `names`, of a server or a client. */
+async function sign(
+  { certificate, keys }: Authority,
+  names: Name[],
+  times: { notBefore: Date; notAfter: Date },
+): Promise<Certified> {
+  const own = await makeKeys();
+  const extensions: Extension[] = [
+    new BasicConstraintsExtension(false),
+    new SubjectAlternativeNameExtension(names),
+    await SubjectKeyIdentifierExtension.create(own.publicKey),
+    await AuthorityKeyIdentifierExtension.create(certificate),
+  ];
+  const signed = await X509CertificateGenerator.create({
+    subject: "CN=x",
+    issuer: certificate.subject,
+    publicKey: own.publicKey,
+    signingKey: keys.privateKey,
+    signingAlgorithm: ALGORITHM,
+    ...times,
+    extensions,
+  });
+  return { cert: signed.toString("pem"), key: await exportKey(own) };
+}
+
+async function exportKey({ privateKey }: CryptoKeyPair): Promise<string> {
+  const key = await crypto.subtle.exportKey("pkcs8", privateKey);
+  return PemConverter.encode(key, "PRIVATE KEY");
+}
+
+async function make(): Promise<Certificates> {
+  const authority = await found();
+  const now = between(-1, 2);
+  const elsewhere: Name[] = [{ type: "dns", value: "elsewhere.test" }];
   return {
-    cert: Deno.readTextFileSync(`${cwd}/cert`),
-    key: Deno.readTextFileSync(`${cwd}/key`),
+    ca: authority.certificate.toString("pem"),
+    good: await sign(authority, LOCAL_NAMES, now),
+    stranger: await sign(authority, elsewhere, now),
+    expired: await sign(authority, LOCAL_NAMES, between(-2, -1)),
   };
 }
 
-function make(): Certificates {
-  const cwd = Deno.makeTempDirSync();
-  try {
-    const authority = ["-subj", "/CN=tests", "-days", "2"];
-    const files = ["-nodes", "-keyout", "cakey", "-out", "ca"];
-    openssl(cwd, "req", "-x509", ...NEW_KEY, ...files, ...authority);
-    return {
-      ca: Deno.readTextFileSync(`${cwd}/ca`),
-      good: sign(cwd, LOCAL_NAMES, 2),
-      stranger: sign(cwd, "DNS:elsewhere.test", 2),
-      expired: sign(cwd, LOCAL_NAMES, -1),
-    };
-  } finally {
-    Deno.removeSync(cwd, { recursive: true });
-  }
-}
+const made = await make();
 
-let made: Certificates | undefined;
-
-/** The certificates, made at the first call. */
+/** The certificates; those of one test file are the same at each call. */
 export function certificates(): Certificates {
-  return made ??= make();
+  return made;
 }
 
-/** A test that makes certificates; ignored where that cannot be done. */
+/** A test that makes certificates. */
 export function testTls(
   name: string,
   test: () => Promise<void>,
   { ignore = false } = {},
 ): void {
-  Deno.test({ name, ignore: ignore || !hasOpenssl, fn: test });
+  Deno.test({ name, ignore, fn: test });
 }

@@ -17,6 +17,14 @@ import { bytes } from "./support.ts";
 const WELCOME = "* Welcome. What is your name?\r\n";
 const isWindows = Deno.build.os === "windows";
 
+/** A connection that has given its name. */
+async function enterBy(port: number, name: string): Promise<Caller> {
+  const guest = await Caller.connect(port);
+  await guest.say(`${name}\n`);
+  await guest.until(`* ${name} has come\r\n`);
+  return guest;
+}
+
 /** A running server. */
 class Room implements AsyncDisposable {
   readonly child: Child;
@@ -35,10 +43,7 @@ class Room implements AsyncDisposable {
 
   /** A connection that has given its name. */
   async guest(name: string): Promise<Caller> {
-    const guest = await Caller.connect(this.port);
-    await guest.say(`${name}\n`);
-    await guest.until(`* ${name} has come\r\n`);
-    return guest;
+    return await enterBy(this.port, name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -254,6 +259,25 @@ Deno.test("chat_server says nothing for a guest after its /quit", async () => {
   );
 });
 
+Deno.test("chat_server hangs up on a web browser, but lets guests say what they like", async () => {
+  await using room = await Room.open();
+  using ann = await room.guest("ann");
+  for (const path of ["/", `/${"x".repeat(1_000)}`]) {
+    using browser = await Caller.connect(room.port);
+    await browser.say(
+      `POST ${path} HTTP/1.1\r\nHost: x\r\n\r\neve\r\nI am ann\r\n`,
+    );
+    const answer = await browser.rest();
+    assert(answer.endsWith("\r\n* This is no web server\r\n"), answer);
+  }
+  using trace = await room.guest("Trace");
+  await trace.say("get well soon\nPOST / HTTP/1.1\n");
+  assertEquals(
+    await ann.until("HTTP/1.1\r\n"),
+    "* Trace has come\r\n<Trace> get well soon\r\n<Trace> POST / HTTP/1.1\r\n",
+  );
+});
+
 Deno.test("chat_server explains its commands, and answers wrong ones", async () => {
   await using room = await Room.open();
   using ann = await room.guest("ann");
@@ -293,9 +317,9 @@ function openRoom(): { room: ChatServer; enter: (name: string) => Guest } {
   return { room, enter };
 }
 
-/** Makes passes until `isDone()`, for at most ten seconds. */
+/** Makes passes until `isDone()`, for at most 30 seconds. */
 async function passes(isDone: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 30_000;
   while (!isDone() && performance.now() < deadline) await poll(10);
   assert(isDone());
 }
@@ -330,31 +354,35 @@ Deno.test("ChatServer puts any number of guests out at once", async () => {
   await loop();
 });
 
-Deno.test("chat_server puts a slow reader out, and the others miss nothing", async () => {
-  await using room = await Room.open();
-  using slow = await room.guest("slow");
-  using fast = await room.guest("fast");
+Deno.test("ChatServer puts a slow reader out, and the others miss nothing", async () => {
+  const { room, enter } = openRoom();
+  const looping = loop();
+  enter("slow"); // what it is sent stays here, and does not fill the kernel first
   using crowd = new DisposableStack();
-  // The kernel holds some megabytes for the slow one: four letters of four
-  // bytes each, and lines of one, make much of little.
-  const names = ["𐌀", "𐌁", "𐌂", "𐌃", "𐌄", "𐌅"].map((s) => s.repeat(16));
+  const { port } = room.addr as Deno.NetAddr;
+  const join = async (name: string) => crowd.use(await enterBy(port, name));
+  const fast = await join("fast");
+  // Little is said, and much to be heard: names of 64 bytes, lines of one.
+  const names = ["𐌀", "𐌁", "𐌂", "𐌃"].map((letter) => letter.repeat(16));
   const speakers: Caller[] = [];
-  for (const name of names) speakers.push(crowd.use(await room.guest(name)));
+  for (const name of names) speakers.push(await join(name));
   const silences = speakers.map((speaker) => speaker.ignore());
 
-  const speech = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n".repeat(20_000);
+  const speech = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n".repeat(2_000);
   const speeches = speakers.map((speaker) => speaker.say(speech));
   const text = await fast.until("* slow fell behind and was put out\r\n");
   for (const name of names) {
     const said = text.split("\r\n").filter((l) => l.startsWith(`<${name}>`))
       .map((line) => Number(line.at(-1)));
-    assert(said.length > 1_000 && said.every((n, i) => n === i % 10));
+    assert(said.every((n, i) => n === i % 10));
   }
-  await slow.ignore(); // it ends
+  assert(text.includes("> 9\r\n"), "much was said");
   await fast.say("/who\n");
   await fast.until(`* ${["fast", ...names].join(", ")}\r\n`);
   crowd.dispose();
   await Promise.allSettled([...speeches, ...silences]);
+  closeAll();
+  await looping;
 });
 
 Deno.test({
@@ -364,19 +392,17 @@ Deno.test({
     await using room = await Room.open();
     using ann = await room.guest("ann");
     using bob = await room.guest("bob");
-    using _nameless = await Caller.connect(room.port);
+    using nameless = await Caller.connect(room.port);
     await bob.say("last words\n");
     await ann.until("last words\r\n");
     room.child.kill("SIGINT");
     await room.child.until("SIGINT: closing");
     assertEquals(await bob.rest(), "* The room is closing\r\n");
     assertEquals(await ann.rest(), "* The room is closing\r\n");
+    await nameless.ignore();
     const { code, out, err } = await room.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
-    assertMatch(
-      out,
-      /^listening on .*\ncome in with .*\nChatServer: ann came\n/,
-    );
+    assertMatch(out, /^listening on 127\.0\.0\.1:\d+\nChatServer: ann came\n/);
   },
 });
 
@@ -391,15 +417,23 @@ Deno.test("chat_server refuses wrong arguments and a port that is taken", async 
     );
     return await child.end();
   };
-  const usage = "Usage: chat_server.ts [--port PORT]\n";
-  for (const args of [["--spam"], ["--port"], ["--port", "0", "1"], ["8080"]]) {
-    assertEquals(await run(...args), { code: 2, out: "", err: usage });
-  }
-  for (const bad of ["", "-1", "65536", "1e3"]) {
-    const err = `PORT must be from 0 to 65535, got "${bad}"\n`;
-    assertEquals(await run("--port", bad), { code: 2, out: "", err });
+  const wrong: [string[], string][] = [
+    [["--spam"], 'Unknown option "--spam"'],
+    [["-p", "0"], 'Unknown option "-p"'],
+    [["--port"], "--port needs a value"],
+    [["--port", "0", "1"], 'Unexpected argument "1"'],
+    [["8080"], 'Unexpected argument "8080"'],
+    [["--", "--port"], 'Unexpected argument "--port"'],
+    ...["", "-1", "65536", "1e3"].map((port): [string[], string] => [
+      ["--port", port],
+      `PORT must be from 0 to 65535, got "${port}"`,
+    ]),
+  ];
+  for (const [args, complaint] of wrong) {
+    const err = `${complaint}. Usage: chat_server.ts [--port PORT] [--help]\n`;
+    assertEquals(await run(...args), { code: 2, out: "", err });
   }
   const { code, err } = await run("--port", `${port}`);
   assertEquals(code, 1);
-  assertMatch(err, new RegExp(`^Cannot listen on 127.0.0.1:${port}: .+\n$`));
+  assertMatch(err, new RegExp(`^Cannot listen on 127.0.0.1:${port}: [^:]+\n$`));
 });

@@ -21,6 +21,7 @@ import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
+  cpuTime,
   loopUntil,
   type TestMap,
   TestServer,
@@ -104,7 +105,7 @@ Deno.test("loop() does not spin over bytes that nobody takes", async () => {
   const channel = new FakeChannel();
   const handler = new Dispatcher(channel, { map });
   const taken = new Recorder(map, new FakeChannel());
-  channel.push("spam", null);
+  channel.push("spam");
   assertEquals(await countWaits(map, clock), 10);
   assertFalse(channel.closed);
   assert(handler.connected && taken.connected);
@@ -140,24 +141,21 @@ Deno.test("loop() asks a dispatcher for more when something happened elsewhere",
 });
 
 /** Sends a byte, and another when that came back, `count` times. */
-async function measureRoundTrips(
+async function makeRoundTrips(
   map: TestMap,
   client: Deno.Conn,
   count: number,
-): Promise<number[]> {
-  const times: number[] = [];
+): Promise<void> {
+  let left = count;
   const buffer = new Uint8Array(16);
   const talking = (async () => {
-    for (let i = 0; i < count; i++) {
-      const started = performance.now();
+    for (; left > 0; left--) {
       await client.write(bytes("x"));
       await client.read(buffer);
-      times.push(performance.now() - started);
     }
   })();
-  await loopUntil(map, () => times.length === count);
+  await loopUntil(map, () => left === 0);
   await talking;
-  return times.sort((a, b) => a - b);
 }
 
 Deno.test("Dispatcher that is always writable hardly slows its neighbour", async () => {
@@ -174,15 +172,17 @@ Deno.test("Dispatcher that is always writable hardly slows its neighbour", async
   const [ours, theirs] = await connectedPair();
   const server = new TestServer(map, (conn) => new Echo(conn, { map }));
   const { port } = server.addr as Deno.NetAddr;
-  using client = await Deno.connect({ hostname: "127.0.0.1", port });
-  await measureRoundTrips(map, client, 5);
+  const client = await Deno.connect({ hostname: "127.0.0.1", port });
+  await makeRoundTrips(map, client, 5);
   const restless = new Restless(ours, { map });
-  const times = await measureRoundTrips(map, client, 50);
+  await makeRoundTrips(map, client, 50);
   assertGreater(restless.writes, 50);
-  assertLess(times[25]!, 20, "the median in ms");
+  // Of 61 turns, one looks at the sockets, and a round trip needs two looks.
+  assertLess(restless.writes / 50, 1_000, "write events for a round trip");
   for (const member of [...map]) member.close();
-  await loop({ map });
+  client.close();
   theirs.close();
+  await loop({ map });
 });
 
 Deno.test("loop() hears of its sockets within a few passes of a program that is always busy", async () => {
@@ -248,13 +248,13 @@ Deno.test("loop() hears of its sockets while a dispatcher that is always writabl
     .finally(() => {
       busy.close();
       echo.close();
+      theirs.close();
+      other.close();
     });
   busy.callLater(5_000, () => busy.close());
   await loop({ map });
   assertLess(writes, 50, "write events for a round trip");
   await talking;
-  theirs.close();
-  other.close();
 });
 
 Deno.test("Dispatcher that asks to write answers without another turn of the runtime", async () => {
@@ -315,8 +315,8 @@ Deno.test("Dispatcher that becomes writable for good after a wait leaves the run
   await turn();
   restless.isOn = true;
   map.wake();
+  while (restless.writes === 0) await turn();
   for (let i = 0; i < 10; i++) await turn();
-  assertGreater(restless.writes, 0);
   assertLess(restless.writes, 100);
   restless.abort();
   await looping;
@@ -411,9 +411,9 @@ Deno.test("poll() costs the same with many idle dispatchers as with few", async 
     const map = quietMap();
     for (let i = 0; i < count; i++) new Recorder(map, new FakeChannel());
     await passes(map, 100);
-    const started = performance.now();
+    const started = cpuTime();
     await passes(map, 2_000);
-    return performance.now() - started;
+    return cpuTime() - started;
   };
   await time(10);
   const few = await time(10);

@@ -26,8 +26,23 @@ import {
 } from "../mod.ts";
 import { withStd } from "../tools/with_std.ts";
 import { FakeSocket, gate, PEER, peer, Recorder, setUp } from "./datagrams.ts";
-import { FakeChannel, LogLines, loopToEnd, passes, pattern } from "./fakes.ts";
-import { bytes, loopUntil, ScopedMap, TestMap, text, turn } from "./support.ts";
+import {
+  FakeChannel,
+  LogLines,
+  loopToEnd,
+  passes,
+  pattern,
+  rest,
+} from "./fakes.ts";
+import {
+  bytes,
+  loopUntil,
+  PATIENCE,
+  ScopedMap,
+  TestMap,
+  text,
+  turn,
+} from "./support.ts";
 
 const hasDatagrams = typeof Deno.listenDatagram === "function";
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
@@ -120,7 +135,7 @@ Deno.test("DatagramDispatcher without a handleRead() of its own is told once", a
   dispatcher.ignoreLogTypes.clear();
   socket.push("spam");
   socket.push("eggs");
-  await passes(map, 10);
+  await rest(map);
   assertEquals(log.lines, ["warn: unhandled read event"]);
 });
 
@@ -632,7 +647,7 @@ Deno.test({
           ...[`--filter=${REAL}`, import.meta.filename!],
         ]),
         env: { NO_COLOR: "1" },
-        signal: AbortSignal.timeout(60_000),
+        signal: AbortSignal.timeout(4 * PATIENCE),
       },
     ).output();
     const report = text(stdout) + text(stderr);
@@ -766,7 +781,7 @@ testReal(
 testReal("DatagramDispatcher.close() sends all that was accepted", async () => {
   await using map = new ScopedMap();
   const peer = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
-  const id = setTimeout(() => peer.close(), 5_000); // Then receive() fails.
+  const id = setTimeout(() => peer.close(), PATIENCE); // Then receive() fails.
   try {
     const client = new Client(map);
     for (let i = 0; i < 50; i++) {
@@ -841,7 +856,7 @@ testReal(
 const PYTHON_CLIENT = `
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(5)
+s.settimeout(20)
 for data in [b"spam", b"", bytes(range(256)) * 32]:
     s.sendto(data, ("127.0.0.1", int(sys.argv[1])))
     answer, addr = s.recvfrom(65536)
@@ -871,10 +886,10 @@ testReal("DatagramDispatcher answers a Python socket", async () => {
   const server = new Echo(map);
   const client = new Deno.Command(python!, {
     args: ["-c", PYTHON_CLIENT, `${server.port}`],
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(2 * PATIENCE),
   }).output();
   const ended = client.then(() => server.close());
-  await loopToEnd(map, 15_000);
+  await loopToEnd(map, 2 * PATIENCE);
   await ended;
   const { success, stdout, stderr } = await client;
   assert(success, text(stderr));

@@ -19,7 +19,7 @@ import {
   toStreams,
 } from "../mod.ts";
 import { reactorOf } from "../loop.ts";
-import { MockClock, turns } from "../testing/mock_clock.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import { FakeSocket, gate, PEER, peer, Recorder, setUp } from "./datagrams.ts";
 import {
   Echo,
@@ -36,25 +36,20 @@ import {
   ScopedMap,
   text,
   turn,
+  turns,
+  until as waitUntil,
 } from "./support.ts";
 
-/** The bounds of these tests, in ms: a busy machine is no fault. */
-const PATIENCE = 20_000;
-
 /** Waits for what a loop that runs meanwhile brings. */
-async function until(done: () => boolean): Promise<void> {
-  const deadline = performance.now() + PATIENCE;
-  while (!done()) {
-    if (performance.now() > deadline) throw new Error(`Not done: ${done}`);
-    await turn();
-  }
+function until(done: () => boolean): Promise<void> {
+  return waitUntil(done, `${done}`);
 }
 
 /** Says something to a neighbour, who has to answer. */
 async function assertServed(map: ScopedMap, neighbour: FakeChannel) {
   const before = neighbour.sent.length;
   neighbour.push("spam");
-  await loopUntil(map, () => neighbour.sent.length > before, PATIENCE);
+  await loopUntil(map, () => neighbour.sent.length > before);
 }
 
 // Receiving
@@ -90,7 +85,7 @@ for (const [what, receive] of Object.entries(BAD_RECEIVES)) {
     const neighbour = new FakeChannel();
     const echo = new Echo(neighbour, { map });
     socket.receive = receive;
-    await loopUntil(map, () => map.size === 1, PATIENCE);
+    await loopUntil(map, () => map.size === 1);
     assertEquals(dispatcher.errors.length, 1);
     assertInstanceOf(dispatcher.errors[0], Error);
     assertEquals([dispatcher.closes, socket.closed], [1, true]);
@@ -104,7 +99,7 @@ Deno.test("DatagramDispatcher takes what its socket's receive() gives without a 
   const { map, socket, dispatcher } = setUp();
   await using _ = map;
   socket.receive = () => [bytes("spam"), PEER] as never;
-  await loopUntil(map, () => dispatcher.reads >= 3, PATIENCE);
+  await loopUntil(map, () => dispatcher.reads >= 3);
   assertEquals(dispatcher.received[2], "7: spam");
   dispatcher.close();
 });
@@ -129,7 +124,7 @@ Deno.test("DatagramDispatcher.recvFrom() owns what a socket gives as a Node Buff
     sender.port++;
     return [shared, sender];
   };
-  await loopToEnd(map, PATIENCE);
+  await loopToEnd(map);
   assertEquals(kept.map(({ data }) => text(data)), ["spam", "eggs"]);
   assertEquals(kept.map(({ addr }) => addr.port), [8, 9]);
 });
@@ -143,7 +138,7 @@ Deno.test("DatagramDispatcher.sendTo() copies a Node Buffer", async () => {
   dispatcher.sendTo(data.subarray(1), PEER);
   data.fill("x");
   open();
-  await loopUntil(map, () => socket.sent.length === 2, PATIENCE);
+  await loopUntil(map, () => socket.sent.length === 2);
   assertEquals(socket.sent, ["7: spam", "7: pam"]);
 });
 
@@ -225,12 +220,12 @@ for (const [what, send] of Object.entries(BAD_SENDS)) {
     for (const data of ["spam", "lost", "eggs", "lost", "ham"]) {
       dispatcher.sendTo(bytes(data), PEER);
     }
-    await loopUntil(map, () => dispatcher.errors.length === 2, PATIENCE);
+    await loopUntil(map, () => dispatcher.errors.length === 2);
     for (const error of dispatcher.errors) {
       assertInstanceOf(error, DatagramError);
       assertStringIncludes(error.message, "Cannot send 4 bytes to 192.0.2.1:7");
     }
-    await loopUntil(map, () => socket.sent.length === 3, PATIENCE);
+    await loopUntil(map, () => socket.sent.length === 3);
     assertEquals(log.lines.length, 2);
     dispatcher.close();
     assertEquals(rejections.reasons, []);
@@ -248,7 +243,7 @@ Deno.test("DatagramDispatcher does not ask what its socket's send() gives", asyn
   };
   const words = ["a", "b", "c", "d", "e", "f"];
   for (const word of words) dispatcher.sendTo(bytes(word), PEER);
-  await loopUntil(map, () => sent.length === words.length, PATIENCE);
+  await loopUntil(map, () => sent.length === words.length);
   assertEquals(sent, words);
   assertEquals(dispatcher.errors, []);
 });
@@ -261,7 +256,7 @@ Deno.test("DatagramDispatcher.close() logs a loss that handleError() had no turn
     dispatcher.sendTo(bytes("spam"), PEER);
     for (let i = 0; i < 5; i++) await turn(); // It has failed, and no pass came.
     dispatcher[end]();
-    await loopToEnd(map, PATIENCE);
+    await loopToEnd(map);
     assertEquals(dispatcher.errors, [], end);
     assertEquals(log.lines.length, 1, end);
     assertMatch(log.lines[0]!, /^error: <Recorder .*lost a datagram.*no route/);
@@ -282,10 +277,10 @@ Deno.test("DatagramDispatcher that closes while a hook is pending logs what it l
   await using _ = map;
   socket.onSend = () => Promise.reject(new Error("no route"));
   socket.push("spam");
-  await loopUntil(map, () => dispatcher.reads === 1, PATIENCE);
+  await loopUntil(map, () => dispatcher.reads === 1);
   await passes(map, 3);
   resolve();
-  await loopToEnd(map, PATIENCE);
+  await loopToEnd(map);
   assertEquals(dispatcher.errors, []);
   assertEquals(log.lines.length, 1);
   assertStringIncludes(log.lines[0]!, "lost a datagram");
@@ -299,7 +294,7 @@ Deno.test("DatagramDispatcher tells of a loss in the map that it has moved to", 
   dispatcher.sendTo(bytes("spam"), PEER);
   for (let i = 0; i < 5; i++) await turn();
   dispatcher.addChannel(other);
-  await loopUntil(other, () => dispatcher.errors.length === 1, PATIENCE);
+  await loopUntil(other, () => dispatcher.errors.length === 1);
 });
 
 Deno.test("DatagramDispatcher.sendTo() does not queue datagrams without bytes without end", async () => {
@@ -307,7 +302,7 @@ Deno.test("DatagramDispatcher.sendTo() does not queue datagrams without bytes wi
   await using _ = map;
   const open = gate(socket);
   for (let i = 0; i < 70_000; i++) dispatcher.sendTo(bytes(""), PEER);
-  await loopUntil(map, () => dispatcher.errors.length > 0, PATIENCE);
+  await loopUntil(map, () => dispatcher.errors.length > 0);
   await passes(map);
   assertEquals(dispatcher.errors.length, 70_000 - 65_536);
   assertMatch(
@@ -317,7 +312,7 @@ Deno.test("DatagramDispatcher.sendTo() does not queue datagrams without bytes wi
   assertLessOrEqual(log.lines.length, 20);
   open();
   dispatcher.close();
-  await loopToEnd(map, PATIENCE);
+  await loopToEnd(map);
   assertEquals(socket.sent.length, 65_536);
 });
 
@@ -330,7 +325,7 @@ async function costOf(count: number): Promise<number> {
   const before = process.cpuUsage();
   for (let i = 0; i < count; i++) dispatcher.sendTo(bytes("x"), PEER);
   dispatcher.close();
-  await loopToEnd(map, PATIENCE);
+  await loopToEnd(map);
   assertEquals(sent, count);
   const { user, system } = process.cpuUsage(before);
   return user + system;
@@ -405,7 +400,7 @@ Deno.test("DatagramDispatcher that is closed logs few of its losses, and how man
   socket.onSend = () => Promise.reject(new Error("no route"));
   for (let i = 0; i < 200; i++) dispatcher.sendTo(bytes("spam"), PEER);
   dispatcher.close();
-  await loopToEnd(map, PATIENCE);
+  await loopToEnd(map);
   assertEquals(dispatcher.errors, []);
   assertEquals(log.lines.length, 21);
   assertMatch(
@@ -446,7 +441,7 @@ for (
       await passes(map, 2);
       dispatcher.sendTo(bytes("spam"), PEER);
       dispatcher[end]();
-      await loopUntil(map, () => map.lingering === 0, PATIENCE);
+      await loopUntil(map, () => map.lingering === 0);
       assertEquals([map.size, dispatcher.socket], [1, null]);
       await assertServed(map, neighbour);
       echo.abort();

@@ -6,10 +6,11 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { type Channel, Dispatcher, ExitNow, poll } from "../mod.ts";
-import { FakeChannel, loopToEnd, passes } from "./fakes.ts";
+import { FakeChannel, loopToEnd, passes, rest } from "./fakes.ts";
 import {
   bytes,
   loopUntil,
+  PATIENCE,
   rawConnect,
   ScopedMap,
   type TestMap,
@@ -177,7 +178,7 @@ for (const { part, makeScene } of scenes) {
     await using map = new ScopedMap();
     const exit = new ExitNow("enough");
     using scene = makeScene(map, part, exit);
-    const deadline = performance.now() + 5_000;
+    const deadline = performance.now() + PATIENCE;
     const thrown = await assertRejects(async () => {
       while (performance.now() < deadline) await poll(50, map);
     });
@@ -539,7 +540,7 @@ Deno.test("handleClose() tells a class without handleRead() of the end behind by
   const channel = new FakeChannel();
   const handler = new Deaf(channel, { map });
   channel.push("spam", "eggs", null);
-  await passes(map, 8);
+  await rest(map);
   assertEquals(handler.closes, 1);
   assertEquals(handler.unread, "spameggs", "recv() still gives them");
   assert(channel.closed);
@@ -562,7 +563,7 @@ Deno.test("handleClose() waits for bytes that a class without handleRead() takes
   channel.push("spam", "eggs", null);
   await passes(map, 1);
   assertEquals(handler.recv(2), bytes("sp"));
-  await passes(map, 8);
+  await rest(map);
   assertEquals(handler.closes, 0);
   assertEquals(text(handler.recv()), "ameggs");
   await loopUntil(map, () => handler.closes > 0);

@@ -273,7 +273,7 @@ Deno.test("DispatcherWithSend.close() sends also what initiateSend() held back",
   const sender = new Corked(map, channel);
   sender.send(bytes("spam"));
   sender.close();
-  await loopToEnd(map, 1_000);
+  await loopToEnd(map);
   assertEquals(channel.sent, "spam");
 });
 

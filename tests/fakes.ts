@@ -13,7 +13,7 @@ import {
   type Network,
   type SocketMapOptions,
 } from "../mod.ts";
-import { bytes, PATIENCE, TestMap, text } from "./support.ts";
+import { bytes, PATIENCE, TestMap, text, turns } from "./support.ts";
 
 /** What a fake channel will read: bytes, the end, or a failure. */
 type Incoming = Uint8Array | null | Error;
@@ -336,6 +336,18 @@ export async function loopToEnd(
 /** Makes `count` passes that do not wait. */
 export async function passes(map: TestMap, count = 1): Promise<void> {
   await loop({ map, count, timeout: 0 });
+}
+
+/** Makes passes until nothing is left to do without new input. */
+export async function rest(map: TestMap): Promise<void> {
+  const controller = new AbortController();
+  const looping = loop({ map, signal: controller.signal });
+  try {
+    await Promise.race([turns(), looping]);
+  } finally {
+    controller.abort();
+    await looping;
+  }
 }
 
 /** A source of numbers from 0 to 1 that a seed repeats. */

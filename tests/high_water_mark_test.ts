@@ -9,8 +9,8 @@ import {
   loop,
 } from "../mod.ts";
 import { block, Valve } from "./chats.ts";
-import { FakeChannel, passes, quietMap } from "./fakes.ts";
-import { loopUntil, type TestMap, text } from "./support.ts";
+import { FakeChannel, passes, quietMap, rest } from "./fakes.ts";
+import { loopUntil, type TestMap, text, turns, until } from "./support.ts";
 
 /** Takes in what comes, and sends what the test says. */
 class Sender extends DispatcherWithSend {
@@ -99,15 +99,13 @@ for (const Class of [...CLASSES, Asked, Behind]) {
     const { map, channel, handler } = over(Class, 1_000);
     handler.give(block(5_000));
     channel.push("spam");
-    await passes(map, 20);
+    await rest(map);
     assertEquals(handler.taken, "");
     // The loop waits already, with nothing else to wake it.
     const looping = loop({ map });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await turns();
     handler.highWaterMark = 10_000;
-    for (let i = 0; i < 2_000 && handler.taken === ""; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => handler.taken !== "", "what the peer said");
     assertEquals(handler.taken, "spam");
     handler.abort();
     await looping;
@@ -120,7 +118,7 @@ for (const Class of [...CLASSES, Asked, Behind]) {
     await loopUntil(map, () => handler.taken === "spam");
     handler.highWaterMark = 5_000;
     channel.push("eggs", "ham");
-    await passes(map, 20);
+    await rest(map);
     assertEquals(handler.taken, "spam");
     assertFalse(handler.readable());
     handler.highWaterMark = 5_001;
@@ -133,14 +131,14 @@ for (const Class of CLASSES) {
   Deno.test(`${Class.name}.handleDrain() runs when a raised highWaterMark makes room`, async () => {
     const { map, handler } = over(Class, 1_000);
     handler.give(block(5_000));
-    await passes(map, 10);
+    await rest(map);
     handler.highWaterMark = 9_000;
-    await passes(map, 10);
+    await rest(map);
     assertEquals(handler.drains, 0, "more than half of it waits");
     handler.highWaterMark = 10_000;
     assertEquals(handler.drains, 0, "it is an event of the loop");
     await loopUntil(map, () => handler.drains === 1);
-    await passes(map, 10);
+    await rest(map);
     assertEquals(handler.drains, 1);
     handler.abort();
   });
@@ -152,16 +150,16 @@ for (const Class of CLASSES) {
       await passes(map, 2);
     }
     handler.highWaterMark = 2_000;
-    await passes(map, 10);
+    await rest(map);
     valve.step();
     await loopUntil(map, () => handler.bufferedAmount === 1_500);
-    await passes(map, 10);
+    await rest(map);
     assertEquals(handler.drains, 0);
     valve.step();
     await loopUntil(map, () => handler.drains === 1);
     valve.open();
     await loopUntil(map, () => handler.bufferedAmount === 0);
-    await passes(map, 10);
+    await rest(map);
     assertEquals(handler.drains, 1);
     handler.abort();
   });
@@ -171,7 +169,7 @@ for (const Class of CLASSES) {
     handler.give(block(400));
     handler.highWaterMark = 500;
     handler.highWaterMark = 5_000;
-    await passes(map, 20);
+    await rest(map);
     assertEquals(handler.drains, 0);
     handler.abort();
   });
@@ -188,7 +186,7 @@ Deno.test("AsyncChat.highWaterMark that is raised has lines handed out that wait
   handler.setTerminator("\n");
   channel.push("\n".repeat(10));
   await loopUntil(map, () => handler.taken === "||");
-  await passes(map, 20);
+  await rest(map);
   assertEquals(handler.taken, "||");
   handler.highWaterMark = 3_000;
   await loopUntil(map, () => handler.taken === "|||||");

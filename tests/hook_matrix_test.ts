@@ -54,6 +54,7 @@ import {
   bytes,
   captureConsole,
   connectedPair,
+  DENO_CAN,
   rawConnect,
   text,
   turn,
@@ -1154,21 +1155,28 @@ async function failReally(scene: Scene, plan: Plan): Promise<void> {
 
 for (const scene of SCENES) {
   const { name, hook, kind, isBroken } = scene;
-  Deno.test(`${kind.name} whose ${nameOf(hook)} fails harms nobody on a real socket: it ${name}`, async () => {
-    for (const [handling] of FAILURES.slice(0, 4)) {
-      if (isBroken && !isCalm(handling)) continue;
-      for (const failure of FEW_FAILURES) {
-        if (failure.isAsync && SYNC.has(hook)) continue;
-        try {
-          await failReally(scene, { ...PLAN, hook, failure, handling });
-        } catch (cause) {
-          const where = `${failure.name}, handleError() ${handling}`;
-          const { message } = cause as Error;
-          throw new Error(`${where}: ${message}`, { cause });
+  const ignore = scene.open === isReset && !DENO_CAN.reset;
+  Deno.test(
+    `${kind.name} whose ${
+      nameOf(hook)
+    } fails harms nobody on a real socket: it ${name}`,
+    { ignore },
+    async () => {
+      for (const [handling] of FAILURES.slice(0, 4)) {
+        if (isBroken && !isCalm(handling)) continue;
+        for (const failure of FEW_FAILURES) {
+          if (failure.isAsync && SYNC.has(hook)) continue;
+          try {
+            await failReally(scene, { ...PLAN, hook, failure, handling });
+          } catch (cause) {
+            const where = `${failure.name}, handleError() ${handling}`;
+            const { message } = cause as Error;
+            throw new Error(`${where}: ${message}`, { cause });
+          }
         }
       }
-    }
-  });
+    },
+  );
 }
 
 // What is not a hook of a dispatcher, or no answer of a predicate

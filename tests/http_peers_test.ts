@@ -14,6 +14,8 @@ import {
 import { Caller, Child, hasCommand, runCommand } from "./peers.ts";
 
 const isLinux = Deno.build.os === "linux";
+/** How many ms the server gives its clients after the first signal. */
+const GRACE = 5_000;
 const MEGABYTE = 1024 * 1024;
 
 /** A folder for one test, and the server's process that serves it. */
@@ -216,56 +218,68 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "http_server finishes downloads after Ctrl-C",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    await using served = await Served.start({ "large": "" });
-    const size = 64 * MEGABYTE;
-    Deno.truncateSync(`${served.folder}/large`, size);
-    using idle = await Caller.connect(served.port);
-    using busy = await Caller.connect(served.port);
-    await busy.say("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
-    await busy.until("\r\n\r\n");
-    served.child.kill("SIGINT");
-    assertEquals(await idle.rest(), "");
-    assertEquals((await busy.rest()).length, size);
-    const { code, out, err } = await served.child.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
-    assertMatch(out, /^serving ".*" at http:.*\n.*SIGINT: closing$/);
-  },
-});
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test({
+    name: `http_server finishes downloads after ${signal}`,
+    ignore: Deno.build.os === "windows",
+    async fn() {
+      await using served = await Served.start({ "large": "" });
+      const size = 24 * MEGABYTE; // more than the kernel takes
+      Deno.truncateSync(`${served.folder}/large`, size);
+      using idle = await Caller.connect(served.port);
+      using busy = await Caller.connect(served.port);
+      await busy.say("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+      await busy.until("\r\n\r\n");
+      served.child.kill(signal);
+      assertEquals(await idle.rest(), "");
+      assertEquals((await busy.rest()).length, size);
+      busy[Symbol.dispose]();
+      const { code, out, err } = await served.child.end();
+      assertEquals({ code, err }, { code: 0, err: "" });
+      assertMatch(out, /^serving ".*" at http:.*\n.*: closing$/);
+      assertStringIncludes(out, signal);
+    },
+  });
 
-Deno.test({
-  name: "http_server waits for nobody after a second Ctrl-C",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    await using served = await Served.start({ "large": "" });
-    const size = 64 * MEGABYTE;
-    Deno.truncateSync(`${served.folder}/large`, size);
-    using busy = await Caller.connect(served.port);
-    await busy.say("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
-    await busy.until("\r\n\r\n");
-    served.child.kill("SIGINT");
-    await served.child.until("SIGINT: closing");
-    served.child.kill("SIGINT");
-    const { code, out } = await served.child.end();
-    assertEquals(code, 0);
-    assertMatch(out, /1 connection was cut$/);
-    assertLess((await busy.rest()).length, size);
-  },
-});
+  Deno.test({
+    name: `http_server waits for nobody after a second signal, a ${signal}`,
+    ignore: Deno.build.os === "windows",
+    async fn() {
+      await using served = await Served.start({ "large": "" });
+      const size = 64 * MEGABYTE;
+      Deno.truncateSync(`${served.folder}/large`, size);
+      using busy = await Caller.connect(served.port);
+      await busy.say("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+      await busy.until("\r\n\r\n");
+      served.child.kill("SIGTERM");
+      await served.child.until("SIGTERM: closing");
+      const start = performance.now();
+      served.child.kill(signal);
+      const { code, out } = await served.child.end();
+      assertEquals(code, 0);
+      assertLess(performance.now() - start, GRACE);
+      assertMatch(out, /1 connection was cut$/);
+      assertLess((await busy.rest()).length, size);
+    },
+  });
+}
 
 Deno.test("http_server says what is wrong with its arguments", async () => {
-  const file = new URL(import.meta.url).pathname;
+  const file = import.meta.filename!;
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const usage = "Usage: http_server.ts ROOT [--port PORT] [--quiet]\n";
+  const usage =
+    ". Usage: http_server.ts ROOT [--port PORT] [--quiet] [--help]\n";
   const cases: [string[], number, RegExp | string][] = [
-    [[], 2, usage],
-    [[".", "."], 2, usage],
-    [["--spam", "."], 2, usage],
-    [[".", "--port"], 2, usage],
-    [[".", "--port", "65536"], 2, usage],
+    [[], 2, `ROOT is missing${usage}`],
+    [["--quiet", "--port", "0"], 2, `ROOT is missing${usage}`],
+    [[".", "."], 2, `Unexpected argument "."${usage}`],
+    [["--spam", "."], 2, `Unknown option "--spam"${usage}`],
+    [[".", "--port"], 2, `--port needs a value${usage}`],
+    [
+      ["--port=65536", ".", "--quiet"],
+      2,
+      `PORT must be from 0 to 65535, got "65536"${usage}`,
+    ],
     [
       ["no/such/folder"],
       1,

@@ -18,6 +18,7 @@ import {
   type Family,
   isMissing,
   loopUntil,
+  PATIENCE,
   rawConnect,
   ScopedMap,
   type TestMap,
@@ -65,7 +66,7 @@ class PythonProgram implements AsyncDisposable {
     }).spawn();
     this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
       .pipeThrough(new TextLineStream()).getReader();
-    this.#deadline = setTimeout(() => this.#kill(), 10_000);
+    this.#deadline = setTimeout(() => this.#kill(), 2 * PATIENCE);
   }
 
   /** The next line that it prints. */
@@ -161,7 +162,7 @@ testWithPython(
       data,
       client: new EchoClient(map, family, address, data),
     }));
-    await loopToEnd(map);
+    await loopToEnd(map, 30_000);
     for (const { data, client } of clients) {
       assertEquals(client.length, data.length);
       assert(data.every((byte, i) => byte === client.answer[i]));
@@ -205,7 +206,7 @@ testWithPython(
     await using client = new PythonProgram("echo_client", "300000", ...place);
     const lines = Promise.all([client.line(), client.line()]);
     const reading = watch(lines);
-    await loopUntil(map, () => reading.settled && closes > 0, 10_000);
+    await loopUntil(map, () => reading.settled && closes > 0);
     assertEquals(await lines, ["connected", "the same"]);
     assertEquals(closes, 1);
     assertEquals([...map], [server]);
@@ -232,7 +233,7 @@ testWithPython(
     await using client = new PythonProgram("echo_client", "1000", ...place);
     const lines = Promise.all([client.line(), client.line()]);
     const reading = watch(lines);
-    await loopUntil(map, () => reading.settled, 10_000);
+    await loopUntil(map, () => reading.settled);
     assertEquals(await lines, ["connected", "lost after 100"]);
   },
 );
@@ -268,7 +269,7 @@ for (const family of families.filter(({ name }) => name !== "Unix")) {
       using conn = await rawConnect(server.addr);
       await conn.write(bytes("spam"));
       const answer = watch(conn.read(new Uint8Array(16)));
-      await loopUntil(map, () => answer.settled);
+      await loopUntil(map, () => answer.settled, 30_000);
       assertEquals(answer.error, undefined);
       assert(server.accepting);
     },

@@ -9,7 +9,15 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { type Channel, Dispatcher, ExitNow, loop, poll } from "../mod.ts";
+import { systemClock } from "../clock.ts";
+import {
+  type Channel,
+  type Clock,
+  Dispatcher,
+  ExitNow,
+  loop,
+  poll,
+} from "../mod.ts";
 import {
   Echo,
   FakeAcceptor,
@@ -937,4 +945,36 @@ Deno.test("loop() goes on with who joins while the last hook's promise settles",
   await loop({ map });
   assertEquals(map.size, 0);
   assert(successor.closed);
+});
+
+Deno.test("loop() leaves no timeout behind where one that is cleared still runs", async () => {
+  const pending = new Map<unknown, () => void>();
+  let cleared = 0;
+  const clock: Clock = {
+    ...systemClock,
+    setTimeout(callback, delay) {
+      const id = systemClock.setTimeout(callback, delay);
+      pending.set(id, callback);
+      return id;
+    },
+    clearTimeout(id) {
+      systemClock.clearTimeout(id);
+      const callback = pending.get(id)!;
+      pending.delete(id);
+      // The first one was due already.
+      if (++cleared === 1) setImmediate(callback);
+    },
+  };
+  const map = quietMap({ clock });
+  const dispatcher = new Recorder(map, new FakeChannel());
+  for (const timeout of [1_000, 30_000]) {
+    const looping = loop({ map, timeout, count: 1 });
+    await turns();
+    map.wake();
+    await looping;
+  }
+  dispatcher.abort();
+  await turns();
+  assertEquals(pending.size, 0);
+  assertGreater(cleared, 1);
 });

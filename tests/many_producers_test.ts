@@ -4,7 +4,7 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import type { AsyncChatOptions, Channel, Producer } from "../mod.ts";
 import { MockClock } from "../testing.ts";
 import { block, countTurns, Talker, Valve } from "./chats.ts";
-import { FakeChannel, passes, quietMap } from "./fakes.ts";
+import { FakeChannel, passes, quietMap, rest } from "./fakes.ts";
 import { bytes, loopUntil, type TestMap } from "./support.ts";
 
 /** How many producers may wait on one connection. */
@@ -64,11 +64,11 @@ Deno.test("AsyncChat hands out no more lines while 1,000 producers wait", async 
   const { map, channel, chat } = over(Gated);
   channel.push("\n".repeat(LINES));
   await loopUntil(map, () => chat.lines === MOST);
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.lines, MOST, "in the middle of what was read");
   assertEquals(chat.readable(), false);
   for (let i = 0; i < 9; i++) channel.push("\n".repeat(LINES));
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.lines, MOST);
   assert(channel.unread >= 8, `${channel.unread} packets are not read`);
   chat.gate.resolve();
@@ -102,7 +102,7 @@ Deno.test("AsyncChat that says itself when to read is asked about producers, too
     const { map, channel, chat } = over(Class);
     channel.push("\n".repeat(LINES));
     await loopUntil(map, () => chat.lines === most);
-    await passes(map, 20);
+    await rest(map);
     assertEquals(chat.lines, most);
     chat.gate.resolve();
     await loopUntil(map, () => channel.sent === answersTo(LINES));
@@ -120,7 +120,7 @@ Deno.test("AsyncChat is read again when its producers end without a byte", async
   const { map, channel, chat } = over(Silent);
   channel.push("\n".repeat(MOST), "\n");
   await loopUntil(map, () => chat.lines === MOST);
-  await passes(map, 20);
+  await rest(map);
   assertEquals(chat.lines, MOST);
   chat.gate.resolve(new Uint8Array(0));
   await loopUntil(map, () => chat.lines === MOST + 1);
@@ -141,7 +141,7 @@ Deno.test("AsyncChat counts what is pushed behind a producer as waiting", async 
     // What is empty takes no place.
     const most = answer === "" ? LINES : MOST;
     await loopUntil(map, () => chat.lines === most);
-    await passes(map, 20);
+    await rest(map);
     assertEquals(chat.lines, most);
     chat.gate.resolve("");
     await loopUntil(map, () => chat.lines === LINES);
@@ -202,6 +202,30 @@ for (const [kind, produce] of Object.entries(PROMPT)) {
   });
 }
 
+Deno.test("AsyncChat goes on with producers for which a hook waits", async () => {
+  for (const [kind, produce] of Object.entries(PROMPT)) {
+    class Waiting extends Answering {
+      override answer(): void {}
+      override async foundTerminator(): Promise<void> {
+        const last = Promise.withResolvers<string>();
+        for (let i = 0; i < MOST; i++) this.pushWithProducer(produce("x"));
+        this.pushWithProducer({
+          more: () => {
+            last.resolve(kind);
+            return "";
+          },
+        });
+        this.taken += await last.promise;
+      }
+    }
+    const { map, channel, chat } = over(Waiting);
+    channel.push("\n");
+    await loopUntil(map, () => chat.taken === kind);
+    await loopUntil(map, () => channel.written === MOST);
+    chat.abort();
+  }
+});
+
 Deno.test("AsyncChat of a client pauses between producers, but waits for nobody", async () => {
   class Large extends Answering {
     override answer(): void {
@@ -238,7 +262,7 @@ Deno.test("AsyncChat.handleDrain() does not wait for a slow producer", async () 
   const valve = new Valve(channel);
   chat.push(block(100_000));
   chat.answer(0);
-  await passes(map, 10);
+  await rest(map);
   assertEquals(chat.events, []);
   valve.open();
   await loopUntil(map, () => chat.events.length > 0);

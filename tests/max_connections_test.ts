@@ -25,8 +25,8 @@ import {
   ScopedMap,
   testFamilies,
   type TestMap,
+  turns,
 } from "./support.ts";
-import { turns } from "../testing/mock_clock.ts";
 import { onClose } from "../watch_close.ts";
 
 /** A map that keeps its log to itself. */

@@ -154,7 +154,11 @@ Deno.test("memoryPair() refuses a second read or write while one is pending", as
 Deno.test("memoryPair() says what is wrong with its arguments", async () => {
   const wrong = (options: unknown) => () =>
     memoryPair(options as MemoryPairOptions);
-  assertThrows(wrong(null), TypeError, "options must be an object, got null");
+  assertThrows(
+    wrong(null),
+    TypeError,
+    "options must be an object like { name: value }, got null",
+  );
   assertThrows(wrong({ capacity: 0 }), RangeError, "capacity must be an int");
   assertThrows(wrong({ capacity: 1.5 }), RangeError, "got 1.5");
   assertThrows(wrong({ piece: "1" }), TypeError, "piece must be a number");

@@ -11,8 +11,8 @@ Deno.test({
     "recv() of large messages does not have its memory given back each time",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
-    const { pathname } = new URL("large_messages.ts", import.meta.url);
-    const args = ["run", "-A", "--no-check", pathname];
+    const file = `${import.meta.dirname}/large_messages.ts`;
+    const args = ["run", "-A", "--no-check", file];
     const { out, err } = await runCommand(Deno.execPath(), args);
     const faults = Number(out || NaN);
     assertGreaterOrEqual(faults, 0, err);

@@ -9,7 +9,7 @@ import {
   type Network,
 } from "../mod.ts";
 import { FakeAcceptor, FakeChannel, quietMap, Recorder } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
+import { turns } from "./support.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
@@ -232,11 +232,11 @@ Deno.test("accept() that throws at once is an error of its listener", async () =
 });
 
 Deno.test("accept() may give a connection at once", async () => {
-  const conn = new FakeChannel();
-  let clients: unknown[] = [conn];
+  const clients: unknown[] = [new FakeChannel()];
+  const waiting = Promise.withResolvers<Channel>();
   const acceptor: Acceptor = {
-    accept: () => (clients.pop() ?? new Promise(() => {})) as Promise<Channel>,
-    close: () => clients = [],
+    accept: () => (clients.pop() ?? waiting.promise) as Promise<Channel>,
+    close: () => waiting.reject(new Deno.errors.BadResource("closed")),
     addr: { transport: "tcp", hostname: "127.0.0.1", port: 7 },
   };
   const map = quietMap();

@@ -15,12 +15,12 @@ import {
   LONGEST_LOOKUP,
   MOST_READS,
   MOST_THREADS,
+  MOST_TRIALS,
   takeThread,
 } from "../blocking_threads.ts";
 import { denoNetwork } from "../network.ts";
 import { FakeChannel, quietMap, Recorder } from "./fakes.ts";
-import { turns } from "../testing/mock_clock.ts";
-import { bytes } from "./support.ts";
+import { bytes, turns } from "./support.ts";
 
 /** Takes the place of a function of an object until it is disposed of. */
 function replace<T extends object>(object: T, changes: Partial<T>): Disposable {
@@ -144,27 +144,65 @@ Deno.test("connectTimeout ends an attempt that waits for a lookup", async () => 
   assertInstanceOf(client.errors[0], Deno.errors.TimedOut);
 });
 
-Deno.test("A lookup that was given up holds its thread until the resolver must have answered", async () => {
-  let passed = 0;
-  const real = performance.now.bind(performance);
-  using _time = replace(performance, { now: () => real() + passed });
-  await using resolver = new Resolver();
+/** Has as many lookups as may be under way hang, and gives all of them up. */
+async function giveUpAll(): Promise<void> {
   const controller = new AbortController();
-  const attempts = names(MOST_THREADS).map((host) =>
+  const attempts = names(MOST_THREADS, "gone").map((host) =>
     connect(host, controller.signal)
   );
   await turns();
   controller.abort(new Error("enough"));
   await Promise.allSettled(attempts);
-  const waiting = new AbortController();
-  connect("early.test", waiting.signal);
-  await turns();
-  assertEquals(resolver.hosts.length, MOST_THREADS, "they may hang still");
-  waiting.abort();
-  passed = LONGEST_LOOKUP;
+}
+
+/** Time for those who measure it, which a test can let pass. */
+function fakeTime() {
+  const real = performance.now.bind(performance);
+  let passed = 0;
+  const restore = replace(performance, { now: () => real() + passed });
+  return Object.assign(restore, { pass: (ms: number) => void (passed += ms) });
+}
+
+Deno.test("Lookups that were given up count until the resolver must have answered", async () => {
+  using time = fakeTime();
+  await using resolver = new Resolver();
+  await giveUpAll();
+  // One at a time finds out whether the resolver is there again.
+  for (let i = 1; i <= MOST_TRIALS + 1; i++) {
+    const controller = new AbortController();
+    const attempts = [`trial${i}`, `next${i}`].map((host) =>
+      connect(host, controller.signal)
+    );
+    await turns();
+    const trials = Math.min(i, MOST_TRIALS);
+    assertEquals(resolver.hosts.length, MOST_THREADS + trials);
+    assertEquals(resolver.hosts.at(-1), `trial${trials}`);
+    controller.abort();
+    await Promise.allSettled(attempts);
+  }
+  time.pass(LONGEST_LOOKUP);
   connect("late.test");
   await turns();
   assertEquals(resolver.hosts.at(-1), "late.test");
+});
+
+Deno.test("Lookups that were given up count no more when the resolver answers", async () => {
+  using time = fakeTime();
+  await using resolver = new Resolver();
+  await giveUpAll();
+  const before = resolver.hosts.length;
+  const hosts = names(40);
+  for (const host of hosts) connect(host);
+  await turns();
+  assertEquals(resolver.hosts.slice(before), hosts.slice(0, 1));
+  resolver.fail(MOST_THREADS + 1); // The last of them is not given up.
+  await turns();
+  assertEquals(
+    resolver.hosts.slice(before),
+    hosts.slice(0, MOST_THREADS + 1),
+    "one has ended, and as many as may be are under way",
+  );
+  time.pass(LONGEST_LOOKUP);
 });
 
 Deno.test("takeThread() leaves threads for lookups, and lookups for files", async () => {

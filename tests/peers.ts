@@ -5,11 +5,37 @@
 
 import { TextLineStream, toText } from "@std/streams";
 import { withStd } from "../tools/with_std.ts";
-import { bytes, text } from "./support.ts";
+import { bytes, PATIENCE, text } from "./support.ts";
 
 const root = `${import.meta.dirname}/..`;
-/** How many ms a peer may take in all. */
-const LIMIT = 20_000;
+
+/** When one of the peers said or heard something last. */
+let lastProgress = 0;
+
+/** Note that the test goes on: it may take as long as it needs. */
+function goesOn(): void {
+  lastProgress = performance.now();
+}
+
+/** Ends a peer when none of them has gone on for {@linkcode PATIENCE}. */
+class Deadline implements Disposable {
+  #id: ReturnType<typeof setTimeout>;
+  readonly #end: () => void;
+
+  constructor(end: () => void) {
+    this.#end = end;
+    goesOn();
+    this.#id = setTimeout(() => this.#look(), PATIENCE);
+  }
+  #look(): void {
+    const left = lastProgress + PATIENCE - performance.now();
+    if (left <= 0) this.#end();
+    else this.#id = setTimeout(() => this.#look(), left);
+  }
+  [Symbol.dispose](): void {
+    clearTimeout(this.#id);
+  }
+}
 
 /** What a child has printed, and its exit code. */
 export interface Result {
@@ -24,7 +50,7 @@ export class Child implements AsyncDisposable {
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #lines: ReadableStreamDefaultReader<string>;
   readonly #err: Promise<string>;
-  readonly #deadline: ReturnType<typeof setTimeout>;
+  readonly #deadline: Deadline;
   readonly #seen: string[] = [];
 
   constructor(command: string, args: string[]) {
@@ -41,7 +67,7 @@ export class Child implements AsyncDisposable {
       .pipeThrough(new TextLineStream())
       .getReader();
     this.#err = toText(this.#process.stderr);
-    this.#deadline = setTimeout(() => this.kill("SIGKILL"), LIMIT);
+    this.#deadline = new Deadline(() => this.kill("SIGKILL"));
   }
 
   /** Starts an example with these permissions. */
@@ -70,6 +96,7 @@ export class Child implements AsyncDisposable {
       if (value === undefined) {
         throw new Error(`No ${part}: ${this.#seen.join("\n")}`);
       }
+      goesOn();
       this.#seen.push(value);
       if (value.includes(part)) return value;
     }
@@ -98,14 +125,14 @@ export class Child implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill("SIGKILL");
     await this.end();
-    clearTimeout(this.#deadline);
+    this.#deadline[Symbol.dispose]();
   }
 }
 
 /** A plain connection that says what it is told to, and looks for answers. */
 export class Caller implements Disposable {
   readonly #conn: Deno.TcpConn;
-  readonly #deadline: ReturnType<typeof setTimeout>;
+  readonly #deadline: Deadline;
   readonly #buffer = new Uint8Array(64 * 1024);
   readonly #decoder = new TextDecoder();
   #unread = "";
@@ -113,7 +140,7 @@ export class Caller implements Disposable {
   constructor(conn: Deno.TcpConn) {
     this.#conn = conn;
     conn.setNoDelay();
-    this.#deadline = setTimeout(() => this.#close(), LIMIT);
+    this.#deadline = new Deadline(() => this.#close());
   }
 
   static async connect(port: number): Promise<Caller> {
@@ -124,6 +151,7 @@ export class Caller implements Disposable {
     let data = typeof input === "string" ? bytes(input) : input;
     while (data.length > 0) {
       data = data.subarray(await this.#conn.write(data));
+      goesOn();
     }
   }
 
@@ -171,7 +199,12 @@ export class Caller implements Disposable {
 
   async #read(): Promise<string | null> {
     const length = await this.#conn.read(this.#buffer).catch(() => null);
-    if (length === null) return null;
+    goesOn();
+    if (length === null) {
+      // A server waits for the client's end, too.
+      await this.#conn.closeWrite().catch(() => {});
+      return null;
+    }
     const data = this.#buffer.subarray(0, length);
     return this.#decoder.decode(data, { stream: true });
   }
@@ -185,7 +218,7 @@ export class Caller implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#deadline);
+    this.#deadline[Symbol.dispose]();
     this.#close();
   }
 }
@@ -207,7 +240,7 @@ export async function runCommand(
 ): Promise<Result> {
   const output = await new Deno.Command(command, {
     args,
-    signal: AbortSignal.timeout(LIMIT),
+    signal: AbortSignal.timeout(2 * PATIENCE),
   }).output();
   const { code, stdout, stderr } = output;
   return { code, out: text(stdout), err: text(stderr) };

@@ -1,6 +1,6 @@
 /**
- * The replicated log: over thousands of seeds in a simulated network, and as
- * programs on real sockets and files.
+ * The replicated log: over some seeds in a simulated network, and as programs
+ * on real sockets and files. `long/replicated_log_seeds_test.ts` has thousands.
  */
 
 import {
@@ -17,14 +17,15 @@ import {
 } from "@std/assert";
 import { type Disk, FileDisk, Records } from "../examples/replicated_disk.ts";
 import { Follower, LogClient } from "../examples/replicated_follower.ts";
+import { LineChat } from "../examples/replicated_link.ts";
 import { Primary, Session } from "../examples/replicated_primary.ts";
-import { AsyncChat, type Channel, Dispatcher } from "../mod.ts";
+import { AsyncChat, type Channel, Dispatcher, loop } from "../mod.ts";
 import {
+  memoryPair,
   shrink,
   type ShrinkResult,
   SimNetwork,
   simulate,
-  type SimulateResult,
   SimulationError,
 } from "../testing.ts";
 import { Caller, Child } from "./peers.ts";
@@ -37,36 +38,16 @@ import {
 } from "./replicated_log_scenario.ts";
 import { turn } from "./support.ts";
 
-const SEEDS = 10_000;
 /** Within so many seeds, a bug that was put in must be found. */
 const FEW_SEEDS = 200;
 const isWindows = Deno.build.os === "windows";
 
 // In a simulated network
 
-/** Runs some seeds in a worker. */
-async function runInWorker(seeds: number[]): Promise<SimulateResult> {
-  const url = new URL("./replicated_log_worker.ts", import.meta.url);
-  const worker = new Worker(url, { type: "module" });
-  try {
-    return await new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) =>
-        typeof data === "string" ? reject(new Error(data)) : resolve(data);
-      worker.onerror = ({ message }) => reject(new Error(message));
-      worker.postMessage(seeds);
-    });
-  } finally {
-    worker.terminate();
-  }
-}
-
-Deno.test(`replicated_log loses nothing that it acknowledged, with ${SEEDS} seeds`, async () => {
-  const workers = Math.min(navigator.hardwareConcurrency, 4);
-  const shares = Array.from({ length: workers }, (): number[] => []);
-  for (let i = 0; i < SEEDS; i++) shares[i % workers]!.push(i + 1);
-  const results = await Promise.all(shares.map(runInWorker));
-  const seeds = results.reduce((sum, { seeds }) => sum + seeds, 0);
-  assertEquals(seeds, SEEDS);
+Deno.test(`replicated_log loses nothing that it acknowledged, with ${FEW_SEEDS} seeds`, async () => {
+  const options = { seeds: FEW_SEEDS, faults: FAULTS };
+  const { seeds } = await simulate(options, logScenario());
+  assertEquals(seeds, FEW_SEEDS);
 });
 
 /** Acknowledges what is in its memory, and on no disk. */
@@ -368,23 +349,61 @@ Deno.test("replicated_log survives the end of each of its three processes", asyn
 });
 
 Deno.test({
-  name: "replicated_log ends each member at Ctrl-C",
-  ignore: isWindows, // there is no SIGINT to send
+  name: "replicated_log ends each member at Ctrl-C or SIGTERM",
+  ignore: isWindows, // there are no signals to send
   async fn() {
     await using cluster = await Cluster.start();
     using client = await Caller.connect(cluster.port);
     await client.say("append k1 spam\n");
     await client.until("ok 1\n");
-    for (const role of ["b", "a", "primary"]) {
+    const rest = client.rest();
+    for (
+      const [role, signal] of [
+        ["b", "SIGINT"],
+        ["a", "SIGTERM"],
+        ["primary", "SIGTERM"],
+      ] as const
+    ) {
       const member = cluster.members.get(role)!;
-      member.kill("SIGINT");
+      member.kill(signal);
       const { code, out, err } = await member.end();
       assertEquals({ role, code, err }, { role, code: 0, err: "" });
-      assertStringIncludes(out, `${role}: SIGINT: closing`);
+      assertStringIncludes(out, `${role}: ${signal}: closing`);
     }
-    assertEquals(await client.rest(), "");
+    assertEquals(await rest, "");
     assertEquals(cluster.linesOf("primary"), ["k1 spam"]);
   },
+});
+
+Deno.test({
+  name: "replicated_log stores what it has taken before it ends",
+  ignore: isWindows, // there are no signals to send
+  async fn() {
+    await using cluster = new Cluster();
+    await cluster.startPrimary();
+    using client = await Caller.connect(cluster.port);
+    const primary = cluster.members.get("primary")!;
+    // Again and again, so that the disk is at work when the signal comes.
+    let count = 0;
+    const isWritten = () => cluster.linesOf("primary").length > 0;
+    while (!isWritten()) await client.say(`append k${++count} spam\n`);
+    await client.say(`append last ${"spam".repeat(200)}\n`.repeat(100));
+    primary.kill("SIGTERM");
+    const { code, err } = await primary.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+  },
+});
+
+Deno.test("replicated_log hangs up on a web browser, and appends nothing", async () => {
+  await using cluster = await Cluster.start();
+  for (const verb of ["POST", "put", "OPTIONS"]) {
+    using browser = await Caller.connect(cluster.port);
+    await browser.say(`${verb} / HTTP/1.1\r\n\r\nappend k1 spam\r\nread\r\n`);
+    assertEquals(await browser.rest(), "");
+  }
+  using client = await Caller.connect(cluster.port);
+  await client.say("append k2 GET / HTTP/1.1\n");
+  assertEquals(await client.until("\n"), "ok 1\n");
 });
 
 Deno.test("replicated_log answers what is no command, and refuses strange followers", async () => {
@@ -425,18 +444,18 @@ Deno.test("replicated_log shows how it works, without a file", async () => {
 });
 
 Deno.test("replicated_log says what is wrong with its arguments", async () => {
-  const usage = "Usage: replicated_log.ts [primary|a|b PORT FILE]\n";
-  const isBad = (port: string) =>
-    `PORT must be from 0 to 65535, got "${port}"\n`;
   const cases: [string[], string][] = [
-    [["primary"], usage],
-    [["c", "8010", "log"], usage],
-    [["a", "8010", "log", "more"], usage],
-    [["a", "65536", "log"], isBad("65536")],
-    [["primary", "spam", "log"], isBad("spam")],
+    [["primary"], "PORT is missing"],
+    [["a", "8010"], "FILE is missing"],
+    [["c", "8010", "log"], 'ROLE must be primary, a or b, got "c"'],
+    [["a", "8010", "log", "more"], 'Unexpected argument "more"'],
+    [["a", "0", "log"], 'PORT must be from 1 to 65535, got "0"'],
+    [["primary", "spam", "log"], 'PORT must be from 0 to 65535, got "spam"'],
   ];
-  await Promise.all(cases.map(async ([args, err]) => {
+  await Promise.all(cases.map(async ([args, complaint]) => {
     await using child = await Child.start([], "replicated_log", ...args);
+    const err =
+      `${complaint}. Usage: replicated_log.ts [ROLE PORT FILE] [--help]\n`;
     assertEquals(await child.end(), { code: 2, out: "", err });
   }));
   const args = ["primary", "0", "no/such/file"];
@@ -467,15 +486,35 @@ Deno.test("Records count as stored what was read only when it is synced", async 
     write: () => Promise.resolve(),
     sync: () => new Promise((resolve) => void syncs.push(resolve)),
   });
-  await turn();
+  const nextSync = async () => {
+    while (syncs.length === 0) await turn();
+    return syncs.shift()!;
+  };
+  const endFirst = await nextSync();
   assertEquals(records.stored, 0);
   records.append("k2 eggs"); // while the first sync is under way
-  syncs.shift()!();
-  await turn();
+  endFirst();
+  const endSecond = await nextSync();
   assertEquals(records.stored, 1);
-  syncs.shift()!();
-  await turn();
+  endSecond();
+  await records.store();
   assertEquals(records.stored, 2);
+});
+
+Deno.test("LineChat does not carry a broken letter into the next line", async () => {
+  const lines: string[] = [];
+  class Lines extends LineChat {
+    override handleLine(line: string) {
+      lines.push(line);
+    }
+  }
+  const [mine, theirs] = memoryPair();
+  new Lines(mine).setTerminator("\n");
+  await theirs.write(Uint8Array.of(0x61, 0xc3, 0x0a, 0x62, 0xc3));
+  await theirs.write(Uint8Array.of(0xa9, 0x0a));
+  theirs.close();
+  await loop();
+  assertEquals(lines, ["a\ufffd", "bé"]);
 });
 
 Deno.test("Records end the program when the disk fails", async () => {

@@ -17,7 +17,6 @@ import {
   loop,
 } from "../mod.ts";
 import { memoryPair, MockClock } from "../testing.ts";
-import { turns } from "../testing/mock_clock.ts";
 import { Valve } from "./chats.ts";
 import {
   FakeAcceptor,
@@ -25,8 +24,8 @@ import {
   FakeNetwork,
   LogLines,
   loopToEnd,
-  passes,
   quietMap,
+  rest,
 } from "./fakes.ts";
 import {
   connectedPair,
@@ -34,6 +33,7 @@ import {
   ScopedMap,
   type TestMap,
   TestServer,
+  turns,
 } from "./support.ts";
 
 const MARK = 64 * 1024;
@@ -154,7 +154,7 @@ Deno.test('DispatcherOptions.role "client" has a ready-made channel read on', as
     if (role === "client") {
       await loopUntil(map, () => handler.received === 20 * MARK);
     } else {
-      await passes(map, 100);
+      await rest(map);
       assertEquals(handler.received, MARK);
     }
     valve.open();

@@ -34,7 +34,7 @@ async function runChild(
   flags: string[] = [],
   env: Record<string, string> = {},
 ): Promise<ChildResult> {
-  const child = new URL("sim_child.ts", import.meta.url).pathname;
+  const child = `${import.meta.dirname}/sim_child.ts`;
   const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "--no-prompt", ...flags, child],
     env: { NO_COLOR: "1", ...env },

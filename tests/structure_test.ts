@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
+import {
+  configuration,
+  importsOf,
+  libraryModules,
+  pathOf,
+  read,
+  ROOT,
+  withoutComments,
+} from "./modules.ts";
 
-const ROOT = new URL("../", import.meta.url);
 /** The folders whose code the promises about functions hold for. */
 const FOLDERS = [
   "",
@@ -8,6 +16,7 @@ const FOLDERS = [
   "examples/",
   "tests/",
   "tests/fuzz/",
+  "tests/long/",
   "tests/scenarios/",
   "tests/mutations/",
   "tests/soak/",
@@ -32,22 +41,29 @@ function filesOf(folder: string): string[] {
   }
 }
 
-function read(path: string): string {
-  return Deno.readTextFileSync(new URL(path, ROOT));
-}
-
-/** Source without its comments; good enough for code that is formatted. */
-function withoutComments(source: string): string {
-  return source.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-}
-
-/** What a module imports and re-exports, types too. */
-function importsOf(source: string): string[] {
-  const code = withoutComments(source);
-  const statements = code.matchAll(
-    /^(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gm,
+/** Every program of the repository, in whatever folder, as paths from the root. */
+function programsIn(folder = ""): string[] {
+  const entries = [...Deno.readDirSync(new URL(`./${folder}`, ROOT))];
+  const folders = entries.filter(({ name, isDirectory }) =>
+    isDirectory && !/^(?:\..*|node_modules|coverage)$/.test(name)
   );
-  return [...statements].map((match) => match[1] ?? match[2] ?? match[3]!);
+  const programs = entries.filter(({ name }) => /\.(?:ts|mjs)$/.test(name));
+  return [
+    ...programs.map(({ name }) => `${folder}${name}`),
+    ...folders.flatMap(({ name }) => programsIn(`${folder}${name}/`)),
+  ];
+}
+
+/**
+ * Whether a program makes a path of a file URL by hand. Such a path is
+ * percent-encoded, and on Windows it begins with a slash.
+ */
+function cutsFileUrl(source: string): boolean {
+  const code = withoutComments(source);
+  const cut = /import\.meta\.url\)?(?:\.href)?\.(?:slice|split|replace|sub)/;
+  return cut.test(code) ||
+    /\bpathname\b/.test(code) &&
+      /import\.meta\.url|new URL\(["`]file:/.test(code);
 }
 
 /** A circle among modules, as the path that leads back; empty if there is none. */
@@ -122,11 +138,7 @@ const ELSEWHERE = new Map([["testing/host_context.ts", "node:async_hooks"]]);
 function pathsFrom(path: string): string[] {
   return importsOf(read(path))
     .filter((name) => name !== ELSEWHERE.get(path))
-    .map((name) =>
-      name.startsWith(".")
-        ? new URL(name, `file:///${path}`).pathname.slice(1)
-        : name
-    );
+    .map((name) => name.startsWith(".") ? pathOf(name, path) : name);
 }
 
 Deno.test("Library modules import one another in one direction", () => {
@@ -151,13 +163,35 @@ Deno.test("Library modules do not import the tools for tests", () => {
   }
 });
 
-for (const path of ["mod.ts", "testing.ts"]) {
-  Deno.test(`Library module ${path} holds nothing but re-exports`, () => {
-    const rest = withoutComments(read(path))
+for (const entry of Object.values(configuration.exports)) {
+  const path = pathOf(entry, "");
+  Deno.test(`Library module ${path} asks for the runtime, and re-exports`, () => {
+    const code = withoutComments(read(path)).trimStart();
+    const [first, ...more] = importsOf(code);
+    assertEquals(pathOf(first!, path), "runtime.ts");
+    assertGreater(more.length, 0);
+    const rest = code.replace(/^import "[^"]+";$/m, "")
       .replace(/^export (?:type )?(?:\{[^}]*\}|\*) from "[^"]+";$/gm, "");
     assertEquals(rest.trim(), "");
   });
 }
+
+Deno.test("Package holds the library's modules and what a user reads, nothing else", async () => {
+  const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
+    args: ["publish", "--dry-run", "--allow-dirty", "--no-check"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  const told = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  assert(success, told.join(""));
+  const files = [...told.join("").matchAll(/^ +(file:\S+) \(/gm)];
+  const paths = files.map(([, url]) => url!.slice(ROOT.href.length));
+  const read = ["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"];
+  assertEquals(
+    paths.sort(),
+    [...libraryModules(), ...read, "deno.json"].sort(),
+  );
+});
 
 Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
   const long: string[] = [];
@@ -172,7 +206,43 @@ Deno.test(`Functions have at most ${LONGEST_FUNCTION} lines`, () => {
   assertEquals(long, []);
 });
 
+Deno.test("Snippets decode text that comes in pieces with one decoder", () => {
+  const docs = [...Deno.readDirSync(new URL("docs/", ROOT))]
+    .map(({ name }) => `docs/${name}`).filter((path) => path.endsWith(".md"));
+  const paths = [...LIBRARY, "README.md", ...docs];
+  assertGreater(paths.length, 40);
+  // A letter whose bytes come in two pieces would be two signs of replacement.
+  const piecewise = /\+= new TextDecoder\(/;
+  assertEquals(paths.filter((path) => piecewise.test(read(path))), []);
+});
+
+Deno.test("Programs take paths from import.meta.dirname and import.meta.filename", () => {
+  const programs = programsIn();
+  assertGreater(programs.length, 200);
+  assertEquals(programs.filter((path) => cutsFileUrl(read(path))), []);
+});
+
 // What is checked above must be able to fail.
+
+Deno.test("cutsFileUrl() finds a path made by hand, and no path of a request", () => {
+  const part = ["path", "name"].join("");
+  const url = ["import", "meta", "url"].join(".");
+  for (
+    const bad of [
+      `new URL("x.ts", ${url}).${part}`,
+      `const { ${part}: file } = new URL(${url});`,
+      `new URL("file:///x y").${part}`,
+      `${url}.replace("file://", "")`,
+    ]
+  ) assert(cutsFileUrl(bad), bad);
+  for (
+    const good of [
+      `new URL(request.url).${part}`,
+      `Deno.readTextFile(new URL("x", ${url}))`,
+      "`${import.meta.dirname}/x`",
+    ]
+  ) assert(!cutsFileUrl(good), good);
+});
 
 Deno.test("findCircle() finds a circle that starts elsewhere", () => {
   const graph = (text: string) =>

@@ -3,6 +3,8 @@
  * the three families of sockets, and a handler that accepts no surprise.
  */
 
+import { Socket } from "node:net";
+import { cpuUsage } from "node:process";
 import {
   type Acceptor,
   type Address,
@@ -22,40 +24,64 @@ import {
  */
 export const PATIENCE = 30_000;
 
+/** Whether this Deno is at least version 2.`minor`.`patch`. */
+function isDeno(minor: number, patch: number): boolean {
+  const [major = 0, ours = 0, last = 0] = Deno.version.deno.split(/[.+-]/)
+    .map(Number);
+  return major > 2 || ours > minor || ours === minor && last >= patch;
+}
+
+/** What only a later Deno does, and the library does not need, for its tests. */
+export const DENO_CAN = {
+  /** Ends a write that waits for the peer when its connection is closed. */
+  endWrites: isDeno(9, 5),
+  /** Goes on while a FIFO is opened whose other end is not. */
+  openFifos: isDeno(8, 0),
+  /** Resets a connection. */
+  reset: "resetAndDestroy" in Socket.prototype,
+};
+
 /** How often the loops of {@linkcode TestMap}s have used their clocks. */
 let clockUses = 0;
 /** How many of the turns that they asked for have not come yet. */
 let turnsDue = 0;
 
-/** Two maps on one clock have one in common here, too. */
+/** A clock, watched for {@linkcode turns}: a loop at work uses it in each pass. */
+class WatchedClock implements Clock {
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+  now(): number {
+    clockUses++;
+    return this.#clock.now();
+  }
+  setTimeout(callback: () => void, delay: number): unknown {
+    clockUses++;
+    return this.#clock.setTimeout(callback, delay);
+  }
+  clearTimeout(id: unknown): void {
+    this.#clock.clearTimeout(id);
+  }
+  setImmediate(callback: () => void, isOverdue?: boolean): void {
+    turnsDue++;
+    this.#clock.setImmediate(() => {
+      turnsDue--;
+      callback();
+    }, isOverdue);
+  }
+}
+
 const watchedClocks = new WeakMap<Clock, Clock>();
 
-/** `clock`, watched for {@linkcode turns}: a loop at work uses it in each pass. */
+/** Each clock stays one clock, so that dispatchers can move between its maps. */
 function watched(clock: Clock): Clock {
   const known = watchedClocks.get(clock);
   if (known) return known;
-  const watched: Clock = {
-    now() {
-      clockUses++;
-      return clock.now();
-    },
-    setTimeout(callback, delay) {
-      clockUses++;
-      return clock.setTimeout(callback, delay);
-    },
-    clearTimeout: (id) => clock.clearTimeout(id),
-    setImmediate(callback, isOverdue) {
-      turnsDue++;
-      clock.setImmediate(() => {
-        turnsDue--;
-        callback();
-      }, isOverdue);
-    },
-  };
-  watchedClocks.set(clock, watched);
-  // A map may be made on the clock of another one.
-  watchedClocks.set(watched, watched);
-  return watched;
+  const watching = new WatchedClock(clock);
+  watchedClocks.set(clock, watching);
+  return watching;
 }
 
 /** A map that keeps the errors which no dispatcher handled. */
@@ -63,7 +89,8 @@ export class TestMap extends SocketMap {
   readonly errors: unknown[] = [];
 
   constructor(options: SocketMapOptions = {}) {
-    super({ ...options, clock: watched(options.clock ?? socketMap.clock) });
+    const { clock = socketMap.clock } = options;
+    super({ ...options, clock: watched(clock) });
     this.onError = (error) => void this.errors.push(error);
   }
 
@@ -94,6 +121,15 @@ export async function loopUntil(
     if (map.size === 0) await pause();
   }
   map.check();
+}
+
+/**
+ * How many ms this process has had a processor: unlike the time on the wall,
+ * this leaves out what other processes do.
+ */
+export function cpuTime(): number {
+  const { user, system } = cpuUsage();
+  return (user + system) / 1_000;
 }
 
 /** Works for `ms` without a pause. */

@@ -3,7 +3,7 @@
  * process and, with TLS, for curl; what needs a program is left out by name
  * where that is missing.
  *
- * `PROXY_BYTES` sets how many bytes the large transfer carries (1 GiB without
+ * `PROXY_BYTES` sets how many bytes the large transfer carries (256 MiB without
  * it), and with `PROXY_FIGURES` it says how fast that was and what it took.
  */
 
@@ -18,11 +18,12 @@ import {
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import net from "node:net";
+import { certificates } from "./certificates.ts";
 import { Child, hasCommand, runCommand } from "./peers.ts";
 import { bytes, text } from "./support.ts";
 
 const MEGABYTE = 1024 * 1024;
-const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 1024 * MEGABYTE);
+const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 256 * MEGABYTE);
 /** A write that takes longer than this, in ms, waits for a reader. */
 const STALLED = 500;
 /** More than the kernel's buffers hold on the way through the proxy. */
@@ -343,21 +344,23 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "tcp_proxy lets its clients finish after Ctrl-C",
-  ignore: isWindows, // Ctrl-C cannot be sent there.
-  async fn() {
-    await using proxied = await Proxied.start();
-    const [client, server] = await proxied.pair();
-    proxied.child.kill("SIGINT");
-    await proxied.child.until("SIGINT: closing");
-    await say(client, bytes("spam"));
-    assertEquals(await hearSome(server), "spam");
-    await Promise.all([client.closeWrite(), server.closeWrite()]);
-    const { code, err } = await proxied.child.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
-  },
-});
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test({
+    name: `tcp_proxy lets its clients finish after ${signal}`,
+    ignore: isWindows, // Signals cannot be sent there.
+    async fn() {
+      await using proxied = await Proxied.start();
+      const [client, server] = await proxied.pair();
+      proxied.child.kill(signal);
+      await proxied.child.until(`${signal}: closing`);
+      await say(client, bytes("spam"));
+      assertEquals(await hearSome(server), "spam");
+      await Promise.all([client.closeWrite(), server.closeWrite()]);
+      const { code, err } = await proxied.child.end();
+      assertEquals({ code, err }, { code: 0, err: "" });
+    },
+  });
+}
 
 Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
   await using proxied = await Proxied.start();
@@ -381,13 +384,19 @@ Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async
 
 Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
   const calls: [string[], number, string][] = [
-    [[], 2, "Usage: "],
-    [["127.0.0.1:0"], 2, "Usage: "],
+    [[], 2, "LISTEN is missing. Usage: "],
+    [["--ca=a", "127.0.0.1:0"], 2, "TARGET is missing. Usage: "],
+    [["127.0.0.1:0", "a:1", "b:1"], 2, 'Unexpected argument "b:1". Usage: '],
     [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
     [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
     [["127.0.0.1:0", "127.0.0.1:0"], 2, "Nobody can be reached at port 0"],
-    [["tls://127.0.0.1:0", "a:1"], 2, "--cert and --key are needed"],
-    [["--spam", "127.0.0.1:0", "a:1"], 2, "Unknown option '--spam'"],
+    [
+      ["tls://127.0.0.1:0", "a:1"],
+      2,
+      '"tls://127.0.0.1:0" needs --cert and --key. Usage: ',
+    ],
+    [["127.0.0.1:0", "a:1", "--key"], 2, "--key needs a value. Usage: "],
+    [["--spam", "127.0.0.1:0", "a:1"], 2, 'Unknown option "--spam". Usage: '],
     [["--ca=no-such-file", "127.0.0.1:0", "a:1"], 1, "os error 2"],
   ];
   await Promise.all(calls.map(async ([args, code, part]) => {
@@ -399,54 +408,48 @@ Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
 });
 
 /** A certificate for this machine, in files that go with the test. */
-class Certificate implements Disposable {
-  readonly #folder = Deno.makeTempDirSync();
-  readonly cert = `${this.#folder}/cert.pem`;
-  readonly key = `${this.#folder}/key.pem`;
+class CertificateFiles implements Disposable {
+  readonly folder = Deno.makeTempDirSync();
+  readonly cert = `${this.folder}/cert.pem`;
+  readonly key = `${this.folder}/key.pem`;
+  readonly ca = `${this.folder}/ca.pem`;
 
-  static async make(): Promise<Certificate> {
-    const made = new Certificate();
-    const { code, err } = await runCommand("openssl", [
-      ...["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"],
-      ...["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-      ...["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-      ...["-addext", "basicConstraints=critical,CA:FALSE"],
-      ...["-keyout", made.key, "-out", made.cert],
-    ]);
-    assertEquals(code, 0, err);
-    return made;
+  constructor() {
+    const { ca, good } = certificates();
+    Deno.writeTextFileSync(this.cert, good.cert);
+    Deno.writeTextFileSync(this.key, good.key);
+    Deno.writeTextFileSync(this.ca, ca);
   }
 
-  get pem(): { cert: string; key: string } {
-    const cert = Deno.readTextFileSync(this.cert);
-    return { cert, key: Deno.readTextFileSync(this.key) };
+  /** The options of a proxy that speaks TLS to both sides. */
+  get options(): string[] {
+    return ["--cert", this.cert, "--key", this.key, "--ca", this.ca];
   }
 
   [Symbol.dispose](): void {
-    Deno.removeSync(this.#folder, { recursive: true });
+    Deno.removeSync(this.folder, { recursive: true });
   }
 }
 
 /** Downloads 4 MB by curl through a proxy, and sends them back. */
 async function testCurl(front: string, back: string): Promise<void> {
-  using certificate = await Certificate.make();
-  const { cert, key } = certificate;
+  using files = new CertificateFiles();
   await using server = Deno.serve({
-    ...(back && certificate.pem),
+    ...(back && certificates().good),
     ...{ hostname, port: 0, onListen: () => {} },
   }, async (request) => {
     const sent = new Uint8Array(await request.arrayBuffer());
     return new Response(request.method === "GET" ? noise : sent);
   });
-  const files = ["--cert", cert, "--key", key, "--ca", cert];
   const to = target(server.addr.port, back);
-  await using child = await startProxy(...files, `${front}${hostname}:0`, to);
+  const options = [...files.options, `${front}${hostname}:0`];
+  await using child = await startProxy(...options, to);
   const url = `${front ? "https" : "http"}://${hostname}:${await portOf(
     child,
   )}/`;
-  const copy = `${cert}.copy`;
+  const copy = `${files.folder}/copy`;
   for (const upload of [[], ["--data-binary", `@${copy}`]]) {
-    const own = ["-sS", "--cacert", cert, "-o", `${copy}.new`];
+    const own = ["-sS", "--cacert", files.ca, "-o", `${copy}.new`];
     const { code, err } = await runCommand("curl", [...own, ...upload, url]);
     assertEquals({ code, err }, { code: 0, err: "" });
     assert(Buffer.from(noise).equals(Deno.readFileSync(`${copy}.new`)));
@@ -464,39 +467,32 @@ async function answerAfterEnd(listener: Deno.TlsListener): Promise<string> {
   return question!;
 }
 
-Deno.test({
-  name:
-    "tcp_proxy lets a TLS target answer after a TLS client's end (skipped where there is no openssl)",
-  ignore: !hasCommand("openssl", "version"),
-  async fn() {
-    using certificate = await Certificate.make();
-    const { cert, key } = certificate;
-    using listener = Deno.listenTls({ hostname, port: 0, ...certificate.pem });
-    const answering = answerAfterEnd(listener);
-    const files = ["--cert", cert, "--key", key, "--ca", cert];
-    const to = target((listener.addr as Deno.NetAddr).port, "tls://");
-    await using child = await startProxy(...files, `tls://${hostname}:0`, to);
-    const port = await portOf(child);
-    const caCerts = [certificate.pem.cert];
-    using client = await Deno.connectTls({ hostname, port, caCerts });
-    await say(client, bytes("question"));
-    await client.closeWrite();
-    assertEquals(await hearSome(client), "answer");
-    assertEquals(await hearSome(client), null);
-    assertEquals(await answering, "question");
-  },
+Deno.test("tcp_proxy lets a TLS target answer after a TLS client's end", async () => {
+  using files = new CertificateFiles();
+  const { ca, good } = certificates();
+  using listener = Deno.listenTls({ hostname, port: 0, ...good });
+  const answering = answerAfterEnd(listener);
+  const to = target((listener.addr as Deno.NetAddr).port, "tls://");
+  const options = [...files.options, `tls://${hostname}:0`];
+  await using child = await startProxy(...options, to);
+  const port = await portOf(child);
+  using client = await Deno.connectTls({ hostname, port, caCerts: [ca] });
+  await say(client, bytes("question"));
+  await client.closeWrite();
+  assertEquals(await hearSome(client), "answer");
+  assertEquals(await hearSome(client), null);
+  assertEquals(await answering, "question");
 });
 
-const isComplete = hasCommand("curl", "--version") &&
-  hasCommand("openssl", "version");
+const hasCurl = hasCommand("curl", "--version");
 for (const front of ["", "tls://"]) {
   for (const back of ["", "tls://"]) {
     const from = front ? "TLS" : "plain";
     Deno.test({
       name: `tcp_proxy carries curl from ${from} to ${
         back ? "TLS" : "plain"
-      } (skipped where there is no curl or openssl)`,
-      ignore: !isComplete,
+      } (skipped where there is no curl)`,
+      ignore: !hasCurl,
       fn: () => testCurl(front, back),
     });
   }

@@ -664,7 +664,7 @@ Deno.test("Silent clients beyond 256 cost the others no more than a second", asy
   network.acceptor.push(...channels);
   assertInstanceOf(network.acceptor, FakeAcceptor);
   const looping = watch(loop({ map }));
-  for (let i = 0; i < 60; i++) await turns();
+  await turns();
   const started = () => channels.filter((c) => c.handshakes > 0).length;
   assertEquals(started(), 257);
   await clock.advance(500);
@@ -675,7 +675,7 @@ Deno.test("Silent clients beyond 256 cost the others no more than a second", asy
   await clock.advance(499);
   assertEquals(started(), 258);
   await clock.advance(1);
-  for (let i = 0; i < 60; i++) await turns();
+  await turns();
   assertEquals(started(), 300, "each of the rest has pushed out the oldest");
   assertEquals(server.clientsGone, 300 - 256);
   assert(channels.slice(1, 44).every(({ closed }) => closed));

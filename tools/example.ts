@@ -17,12 +17,22 @@ function isProgram(path: string): boolean {
   return Deno.readTextFileSync(path).includes("import.meta.main");
 }
 
-const [given, ...args] = Deno.args;
-const name = given?.replace(/\.ts$/, "") ?? "";
+const usage = `\
+Usage: deno task example NAME [ARGS], where NAME is one of ${names.join(", ")}
+
+With --help, each of them tells about its ARGS.`;
+
+const [given = "", ...args] = Deno.args;
+if (given === "--help" || given === "-h") {
+  console.log(usage);
+  Deno.exit(0);
+}
+const name = given.replace(/\.ts$/, "");
 if (!names.includes(name)) {
-  if (given) console.error(`There is no example "${given}".`);
-  console.error("Usage: deno task example NAME [ARGS]");
-  console.error(`NAME is one of: ${names.join(", ")}`);
+  const problem = given
+    ? `There is no example ${JSON.stringify(given)}`
+    : "NAME is missing";
+  console.error(`${problem}. ${usage.split("\n", 1)}`);
   Deno.exit(2);
 }
 

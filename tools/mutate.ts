@@ -10,11 +10,12 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { MUTATIONS } from "../tests/mutations/all.ts";
 import type { Mutation } from "../tests/mutations/mutation.ts";
 import { withStd } from "./with_std.ts";
 
-const root = new URL("..", import.meta.url).pathname;
+const root = dirname(import.meta.dirname!);
 /** How many ms a test may take: one that hangs has noticed, too. */
 const LIMIT = 120_000;
 const isColorful = Deno.stdout.isTerminal() && !Deno.noColor;
@@ -42,7 +43,7 @@ async function passes(directory: string, mutation: Mutation): Promise<boolean> {
   const args = await withStd(["test", "-A", "--no-check", test]);
   if (filter !== undefined) args.push(`--filter=${filter}`);
   // The stand-ins of the copy, not those of this repository.
-  const here = args.map((arg) => arg.replace(root, `${directory}/`));
+  const here = args.map((arg) => arg.replace(root, directory));
   const { success, stdout } = await new Deno.Command(Deno.execPath(), {
     args: here,
     cwd: directory,

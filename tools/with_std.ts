@@ -30,8 +30,10 @@ export async function withStd(args: string[]): Promise<string[]> {
       }"`,
     );
   }
-  if (await findStd() === "jsr") return args;
-  return [subcommand, `--import-map=${offline}/import_map.json`, ...rest];
+  const isOffline = await findStd() === "offline";
+  if (!isOffline && !args.includes("--no-config")) return args;
+  const map = isOffline ? "offline/import_map.json" : "../deno.json";
+  return [subcommand, `--import-map=${import.meta.dirname}/${map}`, ...rest];
 }
 
 /** Runs `deno` to its end and returns its exit code. */

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { certificates } from "../../tests/certificates.ts";
 import { TLS } from "../competitors.ts";
 import { type Load, openSession } from "../load.ts";
 import { openEcho } from "./echo.ts";
@@ -19,6 +18,8 @@ export const TLS_LOAD: Load = {
   competitors: TLS,
   open: (competitor, bench) =>
     openSession(async (stack) => {
+      // Only this load needs a package to make them.
+      const { certificates } = await import("../../tests/certificates.ts");
       const { good, ca } = certificates();
       const folder = await Deno.makeTempDir();
       stack.defer(() => Deno.remove(folder, { recursive: true }));

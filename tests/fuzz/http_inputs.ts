@@ -131,6 +131,7 @@ const DATES: readonly Binary[] = [
   "Thu, 01 Jan 1970 00:00:00 GMT",
   "Fri, 31 Dec 9999 23:59:59 GMT",
   "Sunday, 06-Nov-94 08:49:37 GMT",
+  "Sun Nov  6 08:49:37 1994",
   "never",
   "",
 ];
@@ -204,7 +205,7 @@ const body: fc.Arbitrary<[headers: Binary, body: Binary]> = fc.oneof(
       { maxLength: 3 },
     ).map((chunks): [Binary, Binary] => {
       const parts = chunks.map((chunk) =>
-        `${chunk.length.toString(16)};x\r\n${chunk}\r\n`
+        `${chunk.length.toString(16)};x ; y="\\";"\r\n${chunk}\r\n`
       );
       return [
         "Transfer-Encoding: chunked\r\n",
@@ -219,6 +220,8 @@ const UNCLEAR: readonly Binary[] = [
   "Content-Length: 5\r\nContent-Length: 5\r\n",
   "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
   "Transfer-Encoding: chunked, identity\r\n",
+  "Transfer-Encoding: gzip, chunked\r\n",
+  "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
   "Transfer-Encoding:\x0bchunked\r\n",
   "Content-Length: +5\r\n",
   "Content-Length: 99999\r\n",
@@ -281,6 +284,8 @@ export const TRICKS: readonly Binary[] = [
   `${GET}Content-Length: 0\r\nContent-Length: 44\r\n\r\n${GET}\r\n`,
   `${GET}Content-Length : 44\r\n\r\n${GET}\r\n`,
   `${GET}X: y\n\n${GET}\r\n`,
+  `${CHUNKED}5;\r\nhello\r\n0\r\n\r\n${GET}\r\n`,
+  `${CHUNKED}5;a="\r\nhello\r\n0\r\n\r\n${GET}\r\n`,
 ];
 
 /** What clients may say without an end. */

@@ -1,7 +1,7 @@
 /** What must hold for any input, and how it is tried. */
 
 import fc from "fast-check";
-import { cpuUsage } from "node:process";
+import { cpuTime } from "../support.ts";
 import { parseOptions } from "./options.ts";
 import type { Watch } from "./watchdog.ts";
 
@@ -125,12 +125,6 @@ class Trial<T> {
         : `${this.#done} of ${this.#runs} runs`,
     );
   }
-}
-
-/** How many ms this process has had a processor: others do not count. */
-function cpuTime(): number {
-  const { user, system } = cpuUsage();
-  return (user + system) / 1_000;
 }
 
 async function checkInTime<T>(property: Property<T>, input: T): Promise<void> {

@@ -99,12 +99,14 @@ const VERBS: readonly Binary[] = [
   "VRFY",
   "data",
   "mAiL",
+  "GET",
+  "Post",
   "",
 ];
 
 /** Lines around the longest that a command may be, and much longer ones. */
 const longLine: fc.Arbitrary<Binary> = fc.tuple(
-  fc.constantFrom("NOOP ", "x", "EHLO ", "\r", "."),
+  fc.constantFrom("NOOP ", "x", "EHLO ", "\r", ".", "GET /"),
   fc.oneof(fc.integer({ min: 540, max: 560 }), fc.constantFrom(1_500, 70_000)),
 ).map(([start, length]) => start.padEnd(length, "x"));
 

@@ -17,6 +17,8 @@ import { conversation, message, stuffed, TRICKS } from "./smtp_inputs.ts";
 
 const LONGEST_COMMAND = 553;
 const MOST_ERRORS = 20;
+const HTTP =
+  /^(?:CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE)(?:[^\w-]|$)/i;
 
 const folder = Deno.makeTempDirSync();
 const store = new WatchedFolder(folder);
@@ -98,7 +100,8 @@ async function takeMessages(ids: string[]): Promise<Binary[]> {
 
 /**
  * Reads the input together with the replies to it: each line has one, up to the
- * end, and what follows a 354 is a message. Returns the messages.
+ * end or the first line of HTTP, and what follows a 354 is a message. Returns
+ * the messages.
  */
 function follow(input: Binary, replies: Binary[]): Binary[] {
   const messages: Binary[] = [];
@@ -113,6 +116,8 @@ function follow(input: Binary, replies: Binary[]): Binary[] {
     at = end + 2;
     const reply = left.shift() ?? "";
     assertMatch(reply, /^\d{3}[ -]/, "A line got no reply");
+    assertEquals(reply === "421 This is no web server", HTTP.test(line));
+    if (HTTP.test(line)) break;
     const isTooLong = line.length > LONGEST_COMMAND;
     assertEquals(reply === "500 The line is too long", isTooLong);
     if (reply.startsWith("5") && ++errors === MOST_ERRORS) {

@@ -8,6 +8,7 @@
 
 import { DATAGRAMS } from "./datagrams.ts";
 import { ENDINGS } from "./endings.ts";
+import { EXAMPLES } from "./examples.ts";
 import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
 import { LIMITS } from "./limits.ts";
@@ -36,4 +37,5 @@ export const MUTATIONS: readonly Mutation[] = [
   ...SOAKED,
   ...SCENARIOS,
   ...TOOLS,
+  ...EXAMPLES,
 ];

@@ -76,9 +76,8 @@ export const DATAGRAMS: Mutation[] = [
   {
     promise: "a queued datagram costs the same however many wait",
     file: "queue.ts",
-    from:
-      "    this.#items[this.#head++] = undefined; // The taker alone holds it now.",
-    to: "    this.#items.splice(this.#head, 1);",
+    from: "    this.#items[this.#start++] = undefined;",
+    to: "    this.#items.splice(this.#start, 1);",
     test: TROUBLE,
     filter: "as fast as",
   },

@@ -256,20 +256,20 @@ export const LIMITS: Mutation[] = [
     file: "async_chat.ts",
     from: "    if (room <= 0) {",
     to: "    if (room <= -1e9) {",
-    test: "tests/hostile_peers_test.ts",
+    test: "tests/long/hostile_peers_test.ts",
   },
   {
     promise: "hostile ones: silence is cut",
     file: "deadlines.ts",
     from: "if (idleTimeout < Infinity) this.#waitIdle(idleTimeout);",
     to: "",
-    test: "tests/hostile_peers_test.ts",
+    test: "tests/long/hostile_peers_test.ts",
   },
   {
     promise: "hostile ones: a byte a second is cut",
     file: "deadlines.ts",
     from: 'events.startTimer(lifetime, () => events.expired("lifetime"));',
     to: "",
-    test: "tests/hostile_peers_test.ts",
+    test: "tests/long/hostile_peers_test.ts",
   },
 ];

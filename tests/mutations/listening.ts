@@ -156,10 +156,18 @@ export const LISTENING: Mutation[] = [
   {
     promise: "a lookup that was given up still counts",
     file: "blocking_threads.ts",
-    from: "isOver = !signal?.aborted;",
+    from: "lookup.isGivenUp = signal?.aborted ?? false;",
     to: "",
     test: "tests/name_lookups_test.ts",
-    filter: "that was given up holds",
+    filter: "count until the resolver",
+  },
+  {
+    promise: "hosts that do not answer hold up no others",
+    file: "blocking_threads.ts",
+    from: "if (former.isGivenUp) lookups.delete(former);",
+    to: "",
+    test: "tests/name_lookups_test.ts",
+    filter: "count no more",
   },
   {
     promise: "datagrams to names that hang leave threads for files",
@@ -172,8 +180,8 @@ export const LISTENING: Mutation[] = [
   {
     promise: "reads and lookups leave threads to one another",
     file: "blocking_threads.ts",
-    from: "return hasRoom() && reads < MOST_READS;",
-    to: "return hasRoom();",
+    from: "return held() < MOST_THREADS && reads < MOST_READS;",
+    to: "return held() < MOST_THREADS;",
     test: "tests/name_lookups_test.ts",
     filter: "leaves threads for lookups",
   },

@@ -78,6 +78,22 @@ export const PARSERS: Mutation[] = [
     to: "    this.#isDue = false;\n    this.#terminator = terminator;",
   },
   {
+    promise: "bytes that were pushed may change, of a Buffer too",
+    file: "async_chat.ts",
+    from: "bytes === data ? new Uint8Array(bytes) : bytes",
+    to: "bytes.slice()",
+    test: "tests/owned_memory_test.ts",
+    filter: "push() copies a Buffer",
+  },
+  {
+    promise: "bytes of a terminator may change, of a Buffer too",
+    file: "async_chat.ts",
+    from: "new Terminator(new Uint8Array(bytes))",
+    to: "new Terminator(bytes.slice())",
+    test: "tests/owned_memory_test.ts",
+    filter: "setTerminator() copies a Buffer",
+  },
+  {
     ...SMTP,
     promise: "a dot is unstuffed at the beginning of a line, not of a packet",
     from: "const isStuffed = this.#length === 0 && piece[0] === DOT;",

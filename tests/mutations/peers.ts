@@ -6,12 +6,12 @@
 
 import type { Mutation } from "./mutation.ts";
 
-const RESETS = { test: "tests/resets_test.ts" };
+const RESETS = { test: "tests/long/resets_test.ts" };
 const DESCRIPTORS = {
   test: "tests/descriptors_test.ts",
   filter: "more clients than descriptors",
 };
-const HOSTILE = { test: "tests/hostile_tls_test.ts" };
+const HOSTILE = { test: "tests/long/hostile_tls_test.ts" };
 
 export const PEERS: Mutation[] = [
   {
@@ -160,7 +160,7 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "a client of TLS is connected after the handshake, not before",
     file: "endpoint.ts",
-    from: "        this.#securing = channel;\n" +
+    from: "        this.#securing = received(asChannel, name, channel);\n" +
       "        return this.#secure(channel);",
     to: "        return channel;",
     filter: "DispatcherWithSend tells its secret to no server",
@@ -169,8 +169,7 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "a client of TLS never talks plain",
     file: "network.ts",
-    from:
-      "return tls ? await Deno.startTls(conn, { hostname, ...tls }) : conn;",
+    from: "return tls ? await startTls(conn, hostname, tls) : conn;",
     to: "return conn;",
     filter: "that closes at once tells its secret to no server",
   },
@@ -178,9 +177,9 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "the certificate is checked for the host that was asked for",
     file: "network.ts",
-    from: "Deno.startTls(conn, { hostname, ...tls }) : conn;",
+    from: "Deno.startTls(conn, { hostname, ...tls });",
     to: "Deno.startTls(conn, { hostname, ...tls, " +
-      "unsafelyDisableHostnameVerification: true }) : conn;",
+      "unsafelyDisableHostnameVerification: true });",
     filter:
       "AsyncChat tells its secret to no server whose certificate is for another host",
   },

@@ -104,8 +104,8 @@ export const SCENARIOS: Mutation[] = [
     promise: "the end waits for the producers",
     file: "async_chat.ts",
     from:
-      "if (this.#queue.length === 0) super.shutdownWrite();\n    else this.#endsWhenDone = true;",
-    to: "this.#endsWhenDone = true; this.discardBuffers();",
+      "if (this.#queue.length === 0) super.shutdownWrite();\n    else {\n      this.#endsWhenDone = true;",
+    to: "{ this.#endsWhenDone = true; this.discardBuffers();",
   },
   {
     ...SMTP,

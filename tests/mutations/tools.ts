@@ -171,7 +171,7 @@ const CHANNELS: Mutation[] = [
     file: "file_dispatcher.ts",
     from: "    this.#interrupt();\n",
     to: "",
-    test: "tests/channel_conformance_test.ts",
+    test: "tests/long/channel_conformance_test.ts",
     filter: "FIFO",
   },
   {
@@ -180,7 +180,7 @@ const CHANNELS: Mutation[] = [
     from:
       "    await turn(); // The check's own timeout must have its chance.\n",
     to: "",
-    test: "tests/check_channel_test.ts",
+    test: "tests/long/check_channel_test.ts",
     filter: "takes bytes for ever",
   },
   {
@@ -188,9 +188,41 @@ const CHANNELS: Mutation[] = [
     file: "testing/check_channel.ts",
     from: "      for (const channel of channels) closeQuietly(channel);\n",
     to: "",
-    test: "tests/check_channel_test.ts",
+    test: "tests/long/check_channel_test.ts",
     filter: "closes both",
   },
 ];
 
-export const TOOLS: Mutation[] = [...CLOCK, ...RECORDS, ...CHANNELS];
+const ELSEWHERE: Mutation[] = [
+  {
+    promise: "the library says what it needs before it touches what is missing",
+    file: "mod.ts",
+    from: 'import "./runtime.ts";\n',
+    to: "",
+    test: "tests/runtime_test.ts",
+    filter: "in another runtime",
+  },
+  {
+    promise: "the library refuses a Deno that is too old",
+    file: "runtime.ts",
+    from: "minor < MINOR",
+    to: "minor < 0",
+    test: "tests/runtime_test.ts",
+    filter: "in Deno 2.6.10",
+  },
+  {
+    promise: "a simulation needs no Temporal",
+    file: "testing/sim_globals.ts",
+    from: "if (globalThis.Temporal) replace(",
+    to: "replace(",
+    test: "tests/runtime_test.ts",
+    filter: "needs no Temporal",
+  },
+];
+
+export const TOOLS: Mutation[] = [
+  ...CLOCK,
+  ...RECORDS,
+  ...CHANNELS,
+  ...ELSEWHERE,
+];

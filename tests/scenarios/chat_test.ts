@@ -257,7 +257,8 @@ testScenario("chat_server tells everybody everything", async (sim) => {
   const areTold = () =>
     result !== null && [bot, ...members].every(({ isOver }) => isOver);
   await sim.run({ until: areTold, limit: 15_000 });
-  assertEquals(result!.aborted, 0);
+  // What a deaf member did not take is lost, and counts.
+  assert(result!.aborted <= Number(eve.isDeaf), `${result!.aborted} aborted`);
   await endWell(sim);
   for (const one of members) assert(one.wasTold || one.hasQuit);
 });

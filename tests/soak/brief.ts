@@ -10,7 +10,7 @@ Deno.test("a brief soak finds nothing wrong", async () => {
   const { success, stdout } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--no-check", "--v8-flags=--expose-gc"],
-      ...[new URL("../soak.ts", import.meta.url).pathname, TIME],
+      ...[`${import.meta.dirname}/../soak.ts`, TIME],
     ],
     env: { NO_COLOR: "1" },
     stderr: "inherit",

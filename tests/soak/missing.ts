@@ -1,11 +1,9 @@
 /** What cannot be had on this machine. */
 
-import { hasOpenssl } from "../certificates.ts";
 import type { Transport } from "./plan.ts";
 
 /** Why a kind of socket cannot be had here, or nothing. */
 export function missing(transport: Transport): string | null {
-  if (transport === "tls" && !hasOpenssl) return "there is no openssl";
   if (transport === "unix" && Deno.build.os === "windows") {
     return "Deno has no Unix sockets on Windows";
   }

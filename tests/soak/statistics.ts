@@ -54,8 +54,7 @@ export class Statistics {
     }));
     if (!isWhole) return verdicts;
     const never = [...FAULT_KINDS, ...TROUBLES]
-      .filter((kind) => !this.faults.has(kind))
-      .filter((kind) => kind !== "badHandshake" || missing("tls") === null);
+      .filter((kind) => !this.faults.has(kind));
     verdicts.push({
       promise: "Each kind of fault has come",
       wrong: never.length > 0 ? `never: ${never.join(", ")}` : null,

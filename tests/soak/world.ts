@@ -158,10 +158,8 @@ export class World {
     };
     open("tcp", { transport: "tcp" });
     if (!missing("unix")) open("unix", { transport: "unix" });
-    if (!missing("tls")) {
-      const tls = certificates().good;
-      open("tls", { transport: "tls", tls, handshakeTimeout: HANDSHAKE });
-    }
+    const tls = certificates().good;
+    open("tls", { transport: "tls", tls, handshakeTimeout: HANDSHAKE });
     let isAsync = false;
     open("moody", { transport: "tcp" }, () => {
       const error = new PlannedError("of handleAccepted()");

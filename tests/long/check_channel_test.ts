@@ -5,14 +5,14 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import type { Channel } from "../mod.ts";
+import type { Channel } from "../../mod.ts";
 import {
   checkChannel,
   type CheckChannelOptions,
   type MakeChannels,
-} from "../testing/check_channel.ts";
-import { memoryPair } from "../testing/memory_pair.ts";
-import { bytes, turn } from "./support.ts";
+} from "../../testing/check_channel.ts";
+import { memoryPair } from "../../testing/memory_pair.ts";
+import { bytes, turn } from "../support.ts";
 
 type Kind = NonNullable<CheckChannelOptions["kind"]>;
 
@@ -681,7 +681,12 @@ Deno.test("checkChannel() ends though a channel takes bytes for ever", async () 
 const make = () => memoryPair();
 const WRONG: [unknown, unknown, new () => Error, string][] = [
   [null, {}, TypeError, "make must be a function, got null"],
-  [make, null, TypeError, "options must be an object, got null"],
+  [
+    make,
+    null,
+    TypeError,
+    "options must be an object like { name: value }, got null",
+  ],
   [make, { kind: "tape" }, TypeError, 'or "file", got "tape"'],
   [make, { kind: "toString" }, TypeError, 'or "file", got "toString"'],
   [make, { timeout: "1" }, TypeError, "timeout must be a number of ms"],

@@ -10,21 +10,22 @@ import {
   assertGreater,
   assertGreaterOrEqual,
 } from "@std/assert";
-import { isDisconnect } from "../channel.ts";
-import { AsyncChat, type Channel, DispatcherWithSend } from "../mod.ts";
-import { certificates, hasCommand, hasOpenssl } from "./certificates.ts";
-import { LogLines, pattern, watch } from "./fakes.ts";
-import { Child } from "./peers.ts";
+import { isDisconnect } from "../../channel.ts";
+import { AsyncChat, type Channel, DispatcherWithSend } from "../../mod.ts";
+import { certificates, hasCommand } from "../certificates.ts";
+import { LogLines, pattern, watch } from "../fakes.ts";
+import { Child } from "../peers.ts";
 import {
   bytes,
   families,
   type Family,
   loopUntil,
+  PATIENCE,
   rawConnect,
   ScopedMap,
   type TestMap,
   TestServer,
-} from "./support.ts";
+} from "../support.ts";
 
 const python = ["python3", "/usr/bin/python3"].find((name) =>
   hasCommand(name, "-c", "import ssl")
@@ -252,7 +253,7 @@ class Bed implements AsyncDisposable {
 
   /** Starts both halves of the clients; settles when all have reset. */
   async reset(when: string): Promise<void> {
-    const program = `${import.meta.dirname}/python/resetting_clients.py`;
+    const program = `${import.meta.dirname}/../python/resetting_clients.py`;
     const ca = await Deno.makeTempFile();
     await Deno.writeTextFile(ca, certificates().ca);
     const run = async ({ addr }: TestServer, ...more: string[]) => {
@@ -301,7 +302,7 @@ class Bed implements AsyncDisposable {
   /** Makes passes until `work` is done. */
   async loopDuring(work: Promise<unknown>): Promise<void> {
     const told = watch(work);
-    await loopUntil(this.map, () => told.settled, 18_000);
+    await loopUntil(this.map, () => told.settled, 2 * PATIENCE);
     await work;
   }
 
@@ -342,7 +343,7 @@ function testResets(what: string, test: (bed: Bed) => Promise<void>): void {
     Deno.test({
       name:
         `${name} outlives ${CLIENTS} clients that reset ${what}, and serves the others`,
-      ignore: Deno.build.os !== "linux" || !hasOpenssl || !python,
+      ignore: Deno.build.os !== "linux" || !python,
       async fn() {
         await using bed = new Bed(Handler);
         await bed.serve();

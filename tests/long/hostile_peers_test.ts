@@ -7,9 +7,9 @@ import {
   startAttack,
   startServer,
   statsOf,
-} from "../bench/hostile_peers.ts";
-import { hasCommand } from "./peers.ts";
-import { PATIENCE } from "./support.ts";
+} from "../../bench/hostile_peers.ts";
+import { hasCommand } from "../peers.ts";
+import { PATIENCE } from "../support.ts";
 
 const KIB = 1024;
 const HONEST = 100;

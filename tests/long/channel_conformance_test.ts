@@ -1,16 +1,21 @@
 /** Every channel that the library brings does what `checkChannel()` asks for. */
 
 import { assertEquals, assertGreater } from "@std/assert";
-import { type Channel, channelFrom, Dispatcher, FileWrapper } from "../mod.ts";
+import {
+  type Channel,
+  channelFrom,
+  Dispatcher,
+  FileWrapper,
+} from "../../mod.ts";
 import {
   checkChannel,
   type CheckChannelOptions,
   type MakeChannels,
   memoryPair,
   SimNetwork,
-} from "../testing.ts";
-import { certificates, testTls } from "./certificates.ts";
-import { families, isMissing, rawConnect, turn } from "./support.ts";
+} from "../../testing.ts";
+import { certificates, testTls } from "../certificates.ts";
+import { families, isMissing, rawConnect, turn } from "../support.ts";
 
 /** Checks channels; how many checks were made. */
 async function conforms(

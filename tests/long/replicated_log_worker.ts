@@ -3,8 +3,8 @@
  * test has several such workers at a time.
  */
 
-import { simulate } from "../testing.ts";
-import { FAULTS, logScenario } from "./replicated_log_scenario.ts";
+import { simulate } from "../../testing.ts";
+import { FAULTS, logScenario } from "../replicated_log_scenario.ts";
 
 const scope = self as unknown as Worker;
 
