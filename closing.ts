@@ -42,11 +42,13 @@ export class Closing implements InboundEvents {
   #activeAt: number;
   /** When it took something for the last time, as far as that can be seen. */
   #takenAt: number;
+  /** When it said something for the last time. */
+  #talkedAt = -Infinity;
   #written: number;
   /** The writing direction has ended: only the peer's end is waited for. */
   #hasEnded = false;
   #isFinished = false;
-  /** The time ran out while the peer was still talking. */
+  /** It ended while the peer was talking, which is answered with a reset. */
   isCut = false;
 
   /** Begins; {@linkcode attach} follows when the connection stands. */
@@ -83,10 +85,19 @@ export class Closing implements InboundEvents {
     this.#activeAt = clock.now();
     const { ended, unsupported } = this.#inbound!;
     if (!ended && !unsupported) {
+      this.#talkedAt = this.#activeAt;
       // A turn between two reads: a channel that always has something must not
       // keep the runtime from everything else.
       clock.setImmediate(() => this.#dropInput());
     } else if (this.#hasEnded) this.#onEnd();
+  }
+
+  /** Waits no longer for a peer that has not ended its side. */
+  cut(): void {
+    if (this.#isFinished) return;
+    const { clock, linger } = this.#options;
+    this.isCut = this.#hasEnded && clock.now() < this.#talkedAt + linger;
+    this.finish();
   }
 
   /** Waits no longer. */
@@ -164,16 +175,15 @@ export class Closing implements InboundEvents {
       this.#watch();
       return;
     }
-    const isTalking = clock.now() < this.#activeAt + linger;
-    this.isCut = isTalking && this.#hasEnded;
     if (this.#outbound.pending > 0) {
+      const isTalking = clock.now() < this.#activeAt + linger;
       const time = isTalking ? MOST_LINGERS * linger : linger;
       const reason = isLate
         ? `its peer took nothing for ${time} ms`
         : "its lifetime is over";
       this.#outbound.fail(new Error(reason));
     }
-    this.finish();
+    this.cut();
   }
 }
 

@@ -275,7 +275,7 @@ export class Endpoint
     return this.outbound.written > 0 && isReset(this.#inbound?.reason);
   }
 
-  /** It ended while its peer was still talking, which is answered with a reset. */
+  /** It ended while its peer was talking, which is answered with a reset. */
   get #wasCut(): boolean {
     return this.#closing?.isCut ?? false;
   }
@@ -1156,8 +1156,10 @@ export class Endpoint
     this.#isAborted = true;
     this.outbound.fail(reason);
     if (this.#heldTimer !== undefined) this.#freed();
-    else if (this.#closing !== null) this.#closing.finish();
-    else if (!this.#isReleased) this.#release();
+    else if (this.#closing === null) {
+      if (!this.#isReleased) this.#release();
+    } else if (reason === null) this.#closing.finish();
+    else this.#closing.cut();
   }
 
   #leave(): void {

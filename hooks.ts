@@ -46,8 +46,8 @@ export class Hooks {
   #isCalling = false;
   /** Those of the socket that was made while a hook of this one was busy. */
   #successor: Hooks | null = null;
-  /** `handleClose()` has had its one call. */
-  #isClosing = false;
+  /** Whether `handleClose()` has had its one call. */
+  #close: "due" | "running" | "done" = "due";
 
   constructor(target: HookTarget) {
     this.#target = target;
@@ -153,8 +153,8 @@ export class Hooks {
    */
   close(): void {
     const target = this.#target;
-    if (target.closed || this.#isClosing) return;
-    this.#isClosing = true;
+    if (target.closed || this.#close !== "due") return;
+    this.#close = "running";
     const watch = target.watchClose();
     const isNested = this.#isCalling;
     this.#isCalling = true;
@@ -179,6 +179,7 @@ export class Hooks {
 
   /** However handleClose() ended, the socket is closed after it. */
   #failClosing(error: unknown, watch: CloseWatch | null): void {
+    this.#close = "done";
     this.inAnyCase(
       () => this.fail(error),
       () => this.whenSettled(() => this.#finishClose(watch)),
@@ -187,6 +188,7 @@ export class Hooks {
 
   /** Runs `close()`, unless `handleClose()` has; an override may be async, too. */
   #finishClose(watch: CloseWatch | null): void {
+    this.#close = "done";
     const hasRun = watch?.stop() ?? false;
     const target = this.#target;
     if (target.closed) return;

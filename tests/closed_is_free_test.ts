@@ -25,7 +25,7 @@ import {
   type SocketOptions,
 } from "../mod.ts";
 import { withStd } from "../tools/with_std.ts";
-import { certificates, hasOpenssl, testTls } from "./certificates.ts";
+import { certificates, testTls } from "./certificates.ts";
 import {
   FakeChannel,
   FakeNetwork,
@@ -118,7 +118,7 @@ const STREAMS: Kind[] = families.map((family) => ({
 
 const TLS: Kind = {
   name: "TLS",
-  ignore: !hasOpenssl,
+  ignore: false,
   bind: (map, address) =>
     new Server(
       map,

@@ -9,7 +9,6 @@ import {
   Dispatcher,
   DispatcherWithSend,
   FileDispatcher,
-  loop,
   shutdown,
   type ShutdownResult,
 } from "../mod.ts";
@@ -264,16 +263,30 @@ Deno.test("shutdown() says at its deadline what was lost", async () => {
   assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
 });
 
-Deno.test("shutdown() counts a connection as aborted whose peer had not ended its side by the deadline", async () => {
+Deno.test("shutdown() counts a connection as closed whose peer is quiet at the deadline", async () => {
   const { clock, logger, map } = setUp();
   const channel = new FakeChannel();
   channel.staysOpen = true;
   new DispatcherWithSend(channel, { map }).send(bytes("spam"));
   const ended = shutdown({ map, deadline: 1_000 });
   await clock.advance(1_000);
-  assertEquals(await ended, result(0, 1));
+  assertEquals(await ended, result(1, 0));
   assert(channel.closed);
   assertEquals(logger.lines, [], "nobody knows whether something was lost");
+});
+
+Deno.test("shutdown() counts a connection as aborted whose peer talks at the deadline", async () => {
+  const { clock, logger, map } = setUp();
+  const channel = new FakeChannel();
+  channel.staysOpen = true;
+  new DispatcherWithSend(channel, { map }).send(bytes("spam"));
+  const ended = shutdown({ map, deadline: 1_000 });
+  await turns();
+  channel.push("blah");
+  await clock.advance(1_000);
+  assertEquals(await ended, result(0, 1));
+  assert(channel.closed);
+  assertMatch(logger.lines.join(), /its peer went on talking/);
 });
 
 // Who need not wait

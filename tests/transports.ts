@@ -1,6 +1,6 @@
 /** Connections over each transport, one end of which no dispatcher has. */
 
-import { certificates, hasOpenssl } from "./certificates.ts";
+import { certificates } from "./certificates.ts";
 import { families, type Family, isMissing } from "./support.ts";
 
 /** One end of a connection. */
@@ -55,7 +55,7 @@ export const TRANSPORTS: readonly Transport[] = [
   })),
   {
     name: "TLS",
-    ignore: !hasOpenssl,
+    ignore: false,
     hasResets: true,
     kernel: 1_500_000,
     connect: connectTls,
