@@ -127,19 +127,7 @@ class DatagramChannel implements Channel {
   }
 
   /** Receives one datagram and keeps it; the byte that it reports is a token. */
-  #n = 0;
-  #at = 0;
   async read(): Promise<number> {
-    if (++this.#n >= 32) {
-      this.#n = 0;
-      const now = performance.now();
-      if (now - this.#at > 5) {
-        this.#at = now;
-        for (let i = 0; i < 61; i++) {
-          await new Promise<void>((r) => void setImmediate(r));
-        }
-      }
-    }
     for (let refusals = 1;; refusals++) {
       try {
         this.#received = ownDatagram(await this.#socket.receive(this.#buffer));
