@@ -409,11 +409,9 @@ export class Reactor {
     await this.#untilReady(timeout);
     this.#awake = false;
     this.throwExit();
+    const { started } = this.timers;
     // A timer may take again what was closed before.
-    if (this.releasing.size > 0 && this.timers.nextDue <= this.clock.now()) {
-      await this.released();
-    }
-    this.#runTimers();
+    while (this.#runTimers(started)) await this.released();
     this.#dispatch(timeout);
   }
 
@@ -539,14 +537,19 @@ export class Reactor {
     else this.#arm(now);
   };
 
-  #runTimers(): void {
-    if (this.timers.nextDue === Infinity) return;
+  /**
+   * Runs the timers that are due. One that a callback starts waits for the next
+   * pass, even at 0 ms: it is none of the first `started`.
+   *
+   * @returns Whether some are left until what was closed is free.
+   */
+  #runTimers(started: number): boolean {
+    if (this.timers.nextDue === Infinity) return false;
     const now = this.clock.now();
-    // A timer that a callback starts waits for the next pass, even at 0 ms.
-    const { started } = this.timers;
     for (;;) {
+      if (this.releasing.size > 0 && this.timers.nextDue <= now) return true;
       const timer = this.timers.takeDue(now, started);
-      if (timer === null) return;
+      if (timer === null) return false;
       if (!timer.busy || !timer.repeats) this.#runTimer(timer);
     }
   }
