@@ -155,10 +155,11 @@ export class Hooks {
     const target = this.#target;
     if (target.closed || this.#close !== "due") return;
     this.#close = "running";
-    const watch = target.watchClose();
+    let watch: CloseWatch | null = null;
     const isNested = this.#isCalling;
     this.#isCalling = true;
     try {
+      watch = target.watchClose();
       const result = target.pollable.handleClose();
       if (isPromise(result)) {
         this.#follow(
