@@ -68,13 +68,17 @@ export function checkInteger(
  *
  * @throws {TypeError} If it is anything else.
  */
-export function checkBytes(name: string, value: unknown): void {
+export function checkBytes(
+  name: string,
+  value: unknown,
+  kind: string = "a Uint8Array",
+): void {
   if (value instanceof Uint8Array) return;
   const hint = typeof value === "string"
     ? ": encode text with new TextEncoder().encode(text)"
     : "";
   throw new TypeError(
-    `${name} must be a Uint8Array, got ${showValue(value)}${hint}`,
+    `${name} must be ${kind}, got ${showValue(value)}${hint}`,
   );
 }
 

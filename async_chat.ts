@@ -459,7 +459,7 @@ export class AsyncChat extends Dispatcher {
    */
   push(data: Uint8Array | string): void {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
-    checkBytes("data", bytes);
+    checkBytes("data", bytes, "a Uint8Array or text");
     const endpoint = this.#pushable();
     if (endpoint.closed) return;
     if (this.#queue.length === 0) endpoint.buffer(bytes);
@@ -500,15 +500,7 @@ export class AsyncChat extends Dispatcher {
     }
     this.#queue.push(source);
     endpoint.onEnd = () => {
-      if (this.#queuedBytes > 0) {
-        endpoint.warn(
-          `was closed and lost ${this.#queuedBytes} bytes that waited for a producer`,
-          {
-            kind: "was closed and lost bytes behind a producer",
-            lost: this.#queuedBytes,
-          },
-        );
-      }
+      if (this.#queuedBytes > 0) endpoint.loseBehind(this.#queuedBytes);
       this.#cancelSources();
     };
     this.#tally(endpoint);

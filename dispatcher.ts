@@ -44,7 +44,7 @@ import {
   defaultMap,
   type Pollable,
   reactorOf,
-  type SocketMap,
+  SocketMap,
   startTimer,
   type Timer,
 } from "./loop.ts";
@@ -393,6 +393,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If there is a socket already.
    */
   setSocket(channel: Channel | Acceptor): void {
+    refuseOptionsFirst(channel);
     if (isAcceptor(channel)) {
       asAcceptor("channel", channel);
       const endpoint = this.#create("set a socket");
@@ -883,8 +884,8 @@ export class Dispatcher implements Pollable, Disposable {
         `uncaught exception, closing channel ${self} ${errorLine(error)}`,
     });
     const endpoint = this.#endpoint;
-    if (endpoint) endpoint.hooks.close();
-    else return this.handleClose();
+    if (!endpoint) return this.handleClose();
+    endpoint.giveUp(error instanceof Error ? error : null);
   }
 
   // The layer above the hooks: what the loop calls.
@@ -1067,6 +1068,7 @@ const forgetful = new WeakSet<object>();
 function watchClose(dispatcher: Dispatcher): CloseWatch | null {
   const { close } = dispatcher;
   if (close === Dispatcher.prototype.close) return null;
+  if (!Object.isExtensible(dispatcher)) return null;
   const own = Object.getOwnPropertyDescriptor(dispatcher, "close");
   let isCalled = false;
   const value = () => {
@@ -1454,6 +1456,22 @@ function refuseOptions(
   if (name !== undefined) {
     throw new TypeError(`${name} ${reason}: leave it out`);
   }
+}
+
+/** Python's `dispatcher(map=…)` has no socket; here, that comes first. */
+function refuseOptionsFirst(channel: unknown): void {
+  const isPlain = typeof channel === "object" && channel !== null &&
+    Object.getPrototypeOf(channel) === Object.prototype;
+  const methods = ["read", "write", "close", "accept"];
+  const isOptions = channel instanceof SocketMap ||
+    isPlain && !methods.some((name) => name in channel);
+  if (!isOptions) return;
+  throw new TypeError(
+    `channel must be a channel, a listener or null, got ${
+      showValue(channel)
+    }: ` +
+      "options come second, as in new Dispatcher(null, { map })",
+  );
 }
 
 function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {

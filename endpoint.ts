@@ -206,6 +206,7 @@ export class Endpoint
   #isAborted = false;
   /** It broke before it was closed, which its dispatcher has heard. */
   #isLossTold = false;
+  #lostBehind = 0;
   /** How many operations are in flight besides a read and a write. */
   #operations = 0;
   /** A timeout that waits for operations which the system does not end. */
@@ -265,9 +266,19 @@ export class Endpoint
     this.reactor.predicates.settle(this, Settled.never);
   }
 
+  /** Says what was accepted, and is given up because a producer is before it. */
+  loseBehind(bytes: number): void {
+    this.#lostBehind = bytes;
+    this.warn(
+      `was closed and lost ${bytes} bytes that waited for a producer`,
+      { kind: "was closed and lost bytes behind a producer", lost: bytes },
+    );
+  }
+
   /** Something that was accepted did not reach the peer, as far as one can tell. */
   get hasLost(): boolean {
-    return this.outbound.lost > 0 || this.#wasReset || this.#wasCut;
+    return this.outbound.lost + this.#lostBehind > 0 || this.#wasReset ||
+      this.#wasCut;
   }
 
   /** The peer has reset the connection: the kernel dropped what it still held. */
@@ -561,7 +572,7 @@ export class Endpoint
   }
 
   /** Has the connection end, by `handleClose()`, with a reason of our own. */
-  giveUp(reason: Error): void {
+  giveUp(reason: Error | null): void {
     this.givenUp ??= reason;
     this.hooks.close();
   }

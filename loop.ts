@@ -291,9 +291,6 @@ export interface LoopOptions {
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
   checkMapOptions(options);
-  if (options instanceof AbortSignal) {
-    throw new TypeError("options must be { signal }, got the signal itself");
-  }
   const { timeout = 30_000, map = defaultMap(), signal } = options;
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
@@ -423,6 +420,9 @@ export function checkMap(map: unknown): void {
 export function checkMapOptions(options: unknown): void {
   if (options instanceof SocketMap) {
     throw new TypeError("options must be { map }, got the map itself");
+  }
+  if (options instanceof AbortSignal) {
+    throw new TypeError("options must be { signal }, got the signal itself");
   }
   checkOptions(options);
 }
