@@ -7,12 +7,17 @@
 
 /** How a wrong value is shown in a message. */
 export function showValue(value: unknown): string {
-  const text = Deno.inspect(value, {
-    depth: 1,
-    compact: true,
-    breakLength: Infinity,
-    strAbbreviateSize: 60,
-  });
+  let text: string;
+  try {
+    text = Deno.inspect(value, {
+      depth: 1,
+      compact: true,
+      breakLength: Infinity,
+      strAbbreviateSize: 60,
+    });
+  } catch {
+    text = typeof value; // An object that cannot be shown.
+  }
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
@@ -61,6 +66,12 @@ export function checkInteger(
     throw new RangeError(`${name} must be an integer ${range}, got ${value}`);
   }
   return value;
+}
+
+/** Tells a number of bytes, up to `most`, from what foreign code may give for one. */
+export function isCount(value: unknown, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 &&
+    (value as number) <= most;
 }
 
 /**

@@ -17,7 +17,8 @@ import {
 import { type Clock, systemClock } from "./clock.ts";
 import { type Logger, uncaughtLine } from "./log.ts";
 import { denoNetwork, type Network } from "./network.ts";
-import { ExitNow, isPromise, type Pollable, Reactor } from "./reactor.ts";
+import { ExitNow, type Pollable, Reactor } from "./reactor.ts";
+import { isPromise, toPromise } from "./thenable.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./timers.ts";
 
 export { ExitNow } from "./reactor.ts";
@@ -123,7 +124,7 @@ export class SocketMap implements Iterable<Pollable> {
   /** Telling of `error` may be async, and fail later. */
   #watch(error: unknown, told: unknown): void {
     if (!isPromise(told)) return;
-    Promise.resolve(told).then(
+    toPromise(told).then(
       undefined,
       (second) => this.#reactor.outside(() => this.#toConsole(error, second)),
     );
@@ -385,10 +386,8 @@ export function closeAll(
   const errors: unknown[] = [];
   for (const entry of [...reactor.members.values()]) {
     try {
-      const result: unknown = entry.pollable.close();
       // An override may be async, though nothing waits for it.
-      if (isPromise(result)) reactor.follow(result);
-      else entry.closeAnyway();
+      if (!reactor.follow(entry.pollable.close())) entry.closeAnyway();
     } catch (error) {
       if (!ignoreAll || error instanceof ExitNow) errors.push(error);
     }
