@@ -273,6 +273,8 @@ Deno.test("startTls() that is refused and not awaited ends no process, whatever 
   new Dispatcher(null, { map }).startTls();
   await turns();
   assertEquals(rejections.reasons, []);
-  const warnings = log.lines.filter((line) => line.includes("without TLS"));
+  const warnings = log.lines.filter((line) =>
+    line.includes("was refused startTls()")
+  );
   assertEquals(warnings.length, 4);
 });
