@@ -48,7 +48,11 @@ export interface Channel {
   write(data: Uint8Array): Promise<number>;
   /** Releases the channel. A pending read or write must settle. */
   close(): void;
-  /** Ends the writing direction, so that the peer reads the end of the stream. */
+  /**
+   * Ends the writing direction, so that the peer reads the end of the stream. A
+   * wrapper around a TCP connection should have it: without it, closing takes
+   * from a peer that is talking what it has not yet read.
+   */
   closeWrite?(): Promise<void>;
   /** Agrees with the peer on encryption: the connection stands only after it. */
   handshake?(): Promise<unknown>;
@@ -74,6 +78,12 @@ export interface Acceptor {
   /** The address listened on. */
   readonly addr: Deno.Addr;
 }
+
+/**
+ * Channels that may be closed with unread bytes in them: that takes nothing from
+ * their peers. Of others that is known by their `remoteAddr`, or not at all.
+ */
+export const gentleChannels: WeakSet<Channel> = new WeakSet();
 
 /** 1 GiB: what a typed array can hold everywhere. */
 const LARGEST_CHUNK = 2 ** 30;

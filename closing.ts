@@ -9,7 +9,7 @@
  * @module
  */
 
-import { type Channel, isReset } from "./channel.ts";
+import { type Channel, gentleChannels, isReset } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Inbound, InboundEvents } from "./inbound.ts";
 import type { Outbound } from "./outbound.ts";
@@ -190,7 +190,8 @@ export class Closing implements InboundEvents {
 const NO_BYTES = new Uint8Array(0);
 
 /** Whether closing with unread bytes in the kernel takes something from the peer. */
-function mayReset({ remoteAddr }: Channel): boolean {
-  const transport = remoteAddr?.transport;
+function mayReset(channel: Channel): boolean {
+  if (gentleChannels.has(channel)) return false;
+  const transport = channel.remoteAddr?.transport;
   return transport !== "unix" && transport !== "unixpacket";
 }
