@@ -17,7 +17,7 @@ const FOLDERS = [
   "tests/",
   "tests/fuzz/",
   "tests/long/",
-  "tests/scenarios/",
+  "tests/long/scenarios/",
   "tests/mutations/",
   "tests/soak/",
   "tools/",

@@ -22,6 +22,7 @@ const OTHERS =
 const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
   .filter((name) => name.endsWith("_test.ts") && !OTHERS.test(name))
   .map((name) => `${root}/tests/${name}`)
+  .concat(`${root}/tests/long/hook_matrix_test.ts`)
   .sort();
 
 const flags = ["-A", "--no-check", "--no-config", "--unstable-net"];

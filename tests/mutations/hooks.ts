@@ -6,7 +6,7 @@
 
 import type { Mutation } from "./mutation.ts";
 
-const TEST = "tests/hook_matrix_test.ts";
+const TEST = "tests/long/hook_matrix_test.ts";
 
 export const HOOKS: Mutation[] = [
   {

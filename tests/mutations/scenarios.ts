@@ -6,25 +6,25 @@
 
 import type { Mutation } from "./mutation.ts";
 
-const BULK = { test: "tests/scenarios/bulk_test.ts" };
-const LINES = { test: "tests/scenarios/chat_lines_test.ts" };
+const BULK = { test: "tests/long/scenarios/bulk_test.ts" };
+const LINES = { test: "tests/long/scenarios/chat_lines_test.ts" };
 const SMTP = {
   file: "examples/smtp_session.ts",
-  test: "tests/scenarios/smtp_test.ts",
+  test: "tests/long/scenarios/smtp_test.ts",
 };
 const CHAT = {
   file: "examples/chat_server.ts",
-  test: "tests/scenarios/chat_test.ts",
+  test: "tests/long/scenarios/chat_test.ts",
 };
 const HTTP = {
   file: "examples/http_connection.ts",
-  test: "tests/scenarios/http_test.ts",
+  test: "tests/long/scenarios/http_test.ts",
 };
 const PROXY = {
   file: "examples/tcp_proxy.ts",
-  test: "tests/scenarios/proxy_test.ts",
+  test: "tests/long/scenarios/proxy_test.ts",
 };
-const LIMITS = { test: "tests/scenarios/limits_test.ts" };
+const LIMITS = { test: "tests/long/scenarios/limits_test.ts" };
 
 export const SCENARIOS: Mutation[] = [
   {

@@ -195,6 +195,15 @@ const CHANNELS: Mutation[] = [
 
 const ELSEWHERE: Mutation[] = [
   {
+    promise: "a timeout that runs although it was cleared leaves no other",
+    file: "reactor.ts",
+    from: "    this.#disarm();\n    if (this.#resume === null) return;\n",
+    to: "    this.#timerId = undefined;\n    this.#timerDue = NaN;\n" +
+      "    if (this.#resume === null) return;\n",
+    test: "tests/loop_test.ts",
+    filter: "leaves no timeout behind",
+  },
+  {
     promise: "the library says what it needs before it touches what is missing",
     file: "mod.ts",
     from: 'import "./runtime.ts";\n',

@@ -6,8 +6,8 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { AsyncChat, type Channel } from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+import { AsyncChat, type Channel } from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import {
   addHost,
   endWell,

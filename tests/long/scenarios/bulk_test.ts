@@ -9,8 +9,8 @@ import {
   type Channel,
   DispatcherWithSend,
   type SocketOptions,
-} from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+} from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import { Flow } from "./flow.ts";
 import {
   addHost,

@@ -9,10 +9,10 @@ import {
   type FileSource,
   HttpConnection,
   type OpenFile,
-} from "../../examples/http_connection.ts";
-import { HttpError } from "../../examples/http_request.ts";
-import { AsyncChat } from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+} from "../../../examples/http_connection.ts";
+import { HttpError } from "../../../examples/http_request.ts";
+import { AsyncChat } from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import {
   addHost,
   endWell,

@@ -10,7 +10,7 @@ import {
   shutdown,
   type ShutdownResult,
   type SocketMap,
-} from "../../mod.ts";
+} from "../../../mod.ts";
 import {
   type Faults,
   type Scenario,
@@ -19,7 +19,7 @@ import {
   type SimNetworkOptions,
   simulate,
   SimulationError,
-} from "../../testing.ts";
+} from "../../../testing.ts";
 
 /** How many schedules of faults each scenario must stand. */
 const SEEDS = 1_000;

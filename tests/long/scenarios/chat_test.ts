@@ -6,14 +6,14 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ChatServer } from "../../examples/chat_server.ts";
+import { ChatServer } from "../../../examples/chat_server.ts";
 import {
   AsyncChat,
   type Logger,
   shutdown,
   type ShutdownResult,
-} from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+} from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import {
   addHost,
   addSteadyHost,

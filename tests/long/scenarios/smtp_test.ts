@@ -9,9 +9,9 @@ import {
   type IncomingMail,
   type MailStore,
   SmtpSession,
-} from "../../examples/smtp_session.ts";
-import { AsyncChat, type Channel, type Logger } from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+} from "../../../examples/smtp_session.ts";
+import { AsyncChat, type Channel, type Logger } from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import {
   addHost,
   endWell,

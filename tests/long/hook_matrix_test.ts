@@ -24,7 +24,7 @@ import {
   shutdown,
   SocketMap,
   toStreams,
-} from "../mod.ts";
+} from "../../mod.ts";
 import {
   codedError,
   Echo,
@@ -34,7 +34,7 @@ import {
   quietMap,
   Recorder,
   watch,
-} from "./fakes.ts";
+} from "../fakes.ts";
 import {
   ALL_FAILURES,
   EXITS,
@@ -48,8 +48,8 @@ import {
   Saboteur,
   type Story,
   type Victim,
-} from "./hook_matrix.ts";
-import { MockClock } from "../testing/mock_clock.ts";
+} from "../hook_matrix.ts";
+import { MockClock } from "../../testing/mock_clock.ts";
 import {
   bytes,
   captureConsole,
@@ -60,7 +60,7 @@ import {
   turn,
   turns,
   until,
-} from "./support.ts";
+} from "../support.ts";
 
 // What happens to a connection
 

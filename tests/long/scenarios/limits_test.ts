@@ -13,8 +13,8 @@ import {
   DispatcherWithSend,
   shutdown,
   type ShutdownResult,
-} from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+} from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import { Flow } from "./flow.ts";
 import {
   addHost,

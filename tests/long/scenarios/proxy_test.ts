@@ -5,9 +5,9 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { Proxy } from "../../examples/tcp_proxy.ts";
-import { type Channel, DispatcherWithSend } from "../../mod.ts";
-import type { SimHost, SimNetwork } from "../../testing.ts";
+import { Proxy } from "../../../examples/tcp_proxy.ts";
+import { type Channel, DispatcherWithSend } from "../../../mod.ts";
+import type { SimHost, SimNetwork } from "../../../testing.ts";
 import { Flow } from "./flow.ts";
 import {
   addHost,
