@@ -48,7 +48,11 @@ export interface Channel {
   write(data: Uint8Array): Promise<number>;
   /** Releases the channel. A pending read or write must settle. */
   close(): void;
-  /** Ends the writing direction, so that the peer reads the end of the stream. */
+  /**
+   * Ends the writing direction, so that the peer reads the end of the stream. A
+   * wrapper around a TCP connection should have it: without it, closing takes
+   * from a peer that is talking what it has not yet read.
+   */
   closeWrite?(): Promise<void>;
   /** Agrees with the peer on encryption: the connection stands only after it. */
   handshake?(): Promise<unknown>;
@@ -75,6 +79,12 @@ export interface Acceptor {
   readonly addr: Deno.Addr;
 }
 
+/**
+ * Channels that may be closed with unread bytes in them: that takes nothing from
+ * their peers. Of others that is known by their `remoteAddr`, or not at all.
+ */
+export const gentleChannels: WeakSet<Channel> = new WeakSet();
+
 /** 1 GiB: what a typed array can hold everywhere. */
 const LARGEST_CHUNK = 2 ** 30;
 
@@ -90,7 +100,7 @@ export interface CheckedChannel {
   readonly endsWriting: boolean;
   /** It has a `handshake()`. */
   readonly shakesHands: boolean;
-  /** It is a Unix socket: closing it takes nothing from the peer. */
+  /** Closing it with unread bytes takes nothing from the peer: a Unix socket. */
   readonly isLocal: boolean;
 }
 
@@ -119,7 +129,8 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
     addr: remoteAddr ?? null,
     endsWriting: closeWrite !== undefined,
     shakesHands: handshake !== undefined,
-    isLocal: transport === "unix" || transport === "unixpacket",
+    isLocal: transport === "unix" || transport === "unixpacket" ||
+      gentleChannels.has(channel),
   };
 }
 
