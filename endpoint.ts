@@ -1292,7 +1292,10 @@ export class Endpoint
     if (channel) this.#closeChannel(channel);
     this.reactor.lingering.add(this);
     this.#lookWhetherFree();
-    if (!this.#isFree) this.reactor.releasing.add(this);
+    if (this.#isFree) return;
+    this.reactor.releasing.add(this);
+    const hasAddress = acceptor !== null || this.addr?.transport === "udp";
+    if (hasAddress) this.reactor.addressesHeld.add(this);
   }
 
   #closeChannel(channel: Channel): void {
@@ -1336,6 +1339,7 @@ export class Endpoint
     const { outbound, reactor } = this;
     if (!reactor.lingering.delete(this)) return;
     reactor.releasing.delete(this);
+    reactor.addressesHeld.delete(this);
     if (this.#heldTimer !== undefined) {
       reactor.clock.clearTimeout(this.#heldTimer);
     }

@@ -165,6 +165,8 @@ export class Reactor {
   readonly lingering = new Set<Entry>();
   /** Those of them that only wait for the system to let go. */
   readonly releasing = new Set<Entry>();
+  /** Those of these that have an address which somebody may want to take. */
+  readonly addressesHeld = new Set<Entry>();
   /** Each of them gets every dispatcher in its first pass. */
   readonly onEnter = new Set<(entry: Entry) => void>();
 
@@ -320,6 +322,7 @@ export class Reactor {
     }
     for (const entry of entries.filter(isHeld)) {
       this.releasing.delete(entry);
+      this.addressesHeld.delete(entry);
       entry.stillHeld();
     }
   }
@@ -560,13 +563,15 @@ export class Reactor {
    * Runs the timers that are due. One that a callback starts waits for the next
    * pass, even at 0 ms: it is none of the first `started`.
    *
-   * @returns Whether some are left until what was closed is free.
+   * @returns Whether some are left until the addresses that were closed are free.
    */
   #runTimers(started: number): boolean {
     if (this.timers.nextDue === Infinity) return false;
     const now = this.clock.now();
     for (;;) {
-      if (this.releasing.size > 0 && this.timers.nextDue <= now) return true;
+      if (this.addressesHeld.size > 0 && this.timers.nextDue <= now) {
+        return true;
+      }
       const timer = this.timers.takeDue(now, started);
       if (timer === null) return false;
       if (!timer.busy || !timer.repeats) this.#runTimer(timer);
