@@ -9,7 +9,7 @@
  * @module
  */
 
-import { type Channel, isReset } from "./channel.ts";
+import { type CheckedChannel, isReset } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Inbound, InboundEvents } from "./inbound.ts";
 import type { Outbound } from "./outbound.ts";
@@ -35,17 +35,21 @@ export interface ClosingOptions {
 export class Closing implements InboundEvents {
   readonly #outbound: Outbound;
   readonly #options: ClosingOptions;
-  #channel: Channel | null = null;
+  #channel: CheckedChannel | null = null;
   #inbound: Inbound | null = null;
   #timer: unknown = undefined;
   /** When the peer took, sent or ended something for the last time. */
   #activeAt: number;
   /** When it took something for the last time, as far as that can be seen. */
   #takenAt: number;
+  /** When it said something for the last time. */
+  #talkedAt = -Infinity;
   #written: number;
   /** The writing direction has ended: only the peer's end is waited for. */
   #hasEnded = false;
   #isFinished = false;
+  /** It ended while the peer was talking, which is answered with a reset. */
+  isCut = false;
 
   /** Begins; {@linkcode attach} follows when the connection stands. */
   constructor(outbound: Outbound, options: ClosingOptions) {
@@ -58,17 +62,12 @@ export class Closing implements InboundEvents {
   }
 
   /** Takes over a connection that stands. */
-  attach(channel: Channel, inbound: Inbound): void {
+  attach(channel: CheckedChannel, inbound: Inbound): void {
     this.#channel = channel;
     this.#inbound = inbound;
     inbound.listener = this;
     // A peer that writes before it reads would wait for ever otherwise.
-    if (channel.closeWrite) this.#dropInput();
-  }
-
-  /** The peer has reset the connection: the kernel dropped what it still held. */
-  get wasReset(): boolean {
-    return isReset(this.#inbound?.reason);
+    if (channel.endsWriting) this.#dropInput();
   }
 
   /** The peer has taken some bytes. */
@@ -86,10 +85,19 @@ export class Closing implements InboundEvents {
     this.#activeAt = clock.now();
     const { ended, unsupported } = this.#inbound!;
     if (!ended && !unsupported) {
+      this.#talkedAt = this.#activeAt;
       // A turn between two reads: a channel that always has something must not
       // keep the runtime from everything else.
       clock.setImmediate(() => this.#dropInput());
-    } else if (this.#hasEnded) this.finish();
+    } else if (this.#hasEnded) this.#onEnd();
+  }
+
+  /** Waits no longer for a peer that has not ended its side. */
+  cut(): void {
+    if (this.#isFinished) return;
+    const { clock, linger } = this.#options;
+    this.isCut = this.#hasEnded && clock.now() < this.#talkedAt + linger;
+    this.finish();
   }
 
   /** Waits no longer. */
@@ -98,6 +106,22 @@ export class Closing implements InboundEvents {
     this.#isFinished = true;
     this.#options.clock.clearTimeout(this.#timer);
     this.#options.finished();
+  }
+
+  /**
+   * Both sides have ended. Where a reset came right behind the peer's end, reads
+   * do not tell, but a write of nothing does.
+   */
+  async #onEnd(): Promise<void> {
+    const { channel, addr, shakesHands } = this.#channel!;
+    if (addr?.transport === "tcp" && !shakesHands) {
+      try {
+        await channel.write(NO_BYTES);
+      } catch (error) {
+        if (isReset(error)) this.#inbound!.reason ??= error as Error;
+      }
+    }
+    this.finish();
   }
 
   #dropInput(): void {
@@ -110,17 +134,16 @@ export class Closing implements InboundEvents {
     const channel = this.#channel;
     const outbound = this.#outbound;
     // Closing a channel that has no such end, a file say, loses nothing.
-    if (!outbound.failed && channel?.closeWrite) {
+    if (!outbound.failed && channel?.endsWriting) {
       outbound.end();
       if (await outbound.writeClosed) {
         this.#hasEnded = true;
         const { ended, unsupported } = this.#inbound!;
-        if (!ended && !unsupported) {
-          if (mayReset(channel)) return;
-          // Unread bytes would only make the peer's end look like a reset.
-          await this.#turn();
-          await this.#turn();
-        }
+        if (ended || unsupported) return this.#onEnd();
+        if (!channel.isLocal) return;
+        // Unread bytes would only make the peer's end look like a reset.
+        await this.#turn();
+        await this.#turn();
       }
     }
     this.finish();
@@ -146,6 +169,7 @@ export class Closing implements InboundEvents {
   }
 
   #onTime(): void {
+    if (this.#isFinished) return;
     const { clock, linger, isOver } = this.#options;
     const isLate = clock.now() >= this.#end;
     if (!isLate && !isOver()) {
@@ -160,12 +184,8 @@ export class Closing implements InboundEvents {
         : "its lifetime is over";
       this.#outbound.fail(new Error(reason));
     }
-    this.finish();
+    this.cut();
   }
 }
 
-/** Whether closing with unread bytes in the kernel takes something from the peer. */
-function mayReset({ remoteAddr }: Channel): boolean {
-  const transport = remoteAddr?.transport;
-  return transport !== "unix" && transport !== "unixpacket";
-}
+const NO_BYTES = new Uint8Array(0);

@@ -10,7 +10,7 @@
  * that a `tls://` target's certificate may be signed by. FILES are those three,
  * if any. At port 0 it listens on any free port. At Ctrl-C or SIGTERM it takes
  * no more clients and gives those that are there five seconds to finish; a
- * second one ends it at once.
+ * second one, half a second later or more, ends it at once.
  *
  * @module
  */

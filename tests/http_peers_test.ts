@@ -253,8 +253,8 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       await busy.until("\r\n\r\n");
       served.child.kill("SIGTERM");
       await served.child.until("SIGTERM: closing");
+      await served.child.killAgain(signal);
       const start = performance.now();
-      served.child.kill(signal);
       const { code, out } = await served.child.end();
       assertEquals(code, 0);
       assertLess(performance.now() - start, GRACE);

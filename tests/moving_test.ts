@@ -1,10 +1,19 @@
 /** What a dispatcher takes along when it leaves its map, or changes it. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertFalse } from "@std/assert";
 import { Dispatcher, DispatcherWithSend, loop, poll } from "../mod.ts";
-import { Echo, FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
+import {
+  codedError,
+  Echo,
+  FakeAcceptor,
+  FakeChannel,
+  loopToEnd,
+  passes,
+  quietMap,
+  watch,
+} from "./fakes.ts";
 import { MockClock } from "../testing/mock_clock.ts";
-import { bytes, type TestMap, turn } from "./support.ts";
+import { bytes, type TestMap, turn, turns } from "./support.ts";
 
 // Events
 
@@ -246,3 +255,80 @@ Deno.test("Dispatcher.addChannel() takes along a timer that is not pending", asy
   assertEquals(ran, 1);
   dispatcher.abort();
 });
+
+// Clocks
+
+/** Two maps, the clock of the second of which began at another time. */
+function setUpClocks(ahead: number) {
+  const [here, there] = [new MockClock(), new MockClock()];
+  here.skip(2_000_000);
+  there.skip(2_000_000 + ahead);
+  return {
+    here,
+    there,
+    map: quietMap({ clock: here }),
+    other: quietMap({ clock: there }),
+  };
+}
+
+for (const ahead of [1_000_000, -1_000_000]) {
+  const name = `to a clock that shows ${ahead} ms more`;
+
+  Deno.test(`Dispatcher.addChannel() ${name} begins the idle time anew`, async () => {
+    const { here, there, map, other } = setUpClocks(ahead);
+    const idle = new Echo(new FakeChannel(), { map, idleTimeout: 100 });
+    const looping = watch(loop({ map }));
+    await here.advance(60);
+    idle.addChannel(other);
+    await turns();
+    assert(looping.settled);
+    const going = watch(loop({ map: other }));
+    await there.advance(99);
+    assertFalse(going.settled);
+    await there.advance(1);
+    assertEquals(idle.closeReason?.name, "TimedOut");
+    assert(going.settled);
+    assertEquals([here.armed, there.armed], [0, 0]);
+  });
+
+  Deno.test(`Dispatcher.addChannel() ${name} leaves the rest of the lifetime`, async () => {
+    const { here, there, map, other } = setUpClocks(ahead);
+    const channel = new FakeChannel();
+    channel.take = () => new Promise(() => {});
+    const mortal = new Echo(channel, { map, lifetime: 100 });
+    watch(loop({ map }));
+    mortal.send(bytes("spam"));
+    await here.advance(60);
+    mortal.addChannel(other);
+    const going = watch(loop({ map: other }));
+    await there.advance(39);
+    assert(mortal.connected);
+    await there.advance(1);
+    assertFalse(mortal.connected);
+    // One more linger time for what it had accepted, by the same clock.
+    await there.advance(4_999);
+    assertFalse(going.settled);
+    await there.advance(1);
+    assert(going.settled);
+    assertEquals([here.armed, there.armed], [0, 0]);
+  });
+
+  Deno.test(`Dispatcher.addChannel() ${name} goes on with a pause of accepting`, async () => {
+    const { here, there, map, other } = setUpClocks(ahead);
+    const acceptor = new FakeAcceptor();
+    const listener = new Dispatcher(acceptor, { map });
+    acceptor.push(codedError("EMFILE"));
+    watch(loop({ map }));
+    await here.advance(20);
+    assertEquals(acceptor.accepts, 1);
+    listener.addChannel(other);
+    const going = watch(loop({ map: other }));
+    await there.advance(29);
+    assertEquals(acceptor.accepts, 1);
+    await there.advance(1);
+    assertEquals(acceptor.accepts, 2);
+    listener.close();
+    await turns();
+    assert(going.settled);
+  });
+}

@@ -1056,6 +1056,27 @@ Deno.test("Dispatcher delivers bytes that it held when the connection broke", as
   assertEquals(handler.trace, ["handleRead", "handleClose"]);
 });
 
+Deno.test("Dispatcher delivers the last bytes of a connection that broke while a hook was pending", async () => {
+  const { clock, map, channel, handler } = breakWhileSending();
+  const hook = Promise.withResolvers<void>();
+  const { handleRead } = handler;
+  handler.handleRead = () => {
+    handler.handleRead = handleRead;
+    handler.recv();
+    return hook.promise;
+  };
+  channel.push("first");
+  await turns();
+  channel.push("last words"); // and nobody reads meanwhile
+  handler.send(bytes("spam"));
+  await turns();
+  hook.resolve();
+  await clock.advance(1_000);
+  assertEquals(handler.received, "last words");
+  assertEquals(handler.trace, ["handleRead", "handleClose"]);
+  assertEquals(map.size, 0);
+});
+
 Deno.test("Dispatcher of a broken and silent connection gets handleClose() soon", async () => {
   const { clock, map, handler } = breakWhileSending();
   await turns();

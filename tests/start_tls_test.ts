@@ -13,11 +13,19 @@ import {
   type StartTlsOptions,
 } from "../mod.ts";
 import { certificates, hasCommand, testTls } from "./certificates.ts";
-import { FakeChannel, LogLines, loopToEnd, quietMap } from "./fakes.ts";
+import {
+  FakeChannel,
+  FakeNetwork,
+  LogLines,
+  loopToEnd,
+  passes,
+  quietMap,
+} from "./fakes.ts";
 import { Child } from "./peers.ts";
 import { toText } from "@std/streams";
 import {
   bytes,
+  captureRejections,
   connectedPair,
   loopUntil,
   ScopedMap,
@@ -315,6 +323,131 @@ Deno.test("startTls() over what is no TCP connection is refused, and leaves it u
   assertEquals(text(value), "plain");
   theirs.write(bytes("too"));
   await loopUntil(map, () => client.received === "too");
+});
+
+// Refusals that nobody awaits
+
+/** A dispatcher over a fake channel, whose hook does what a test says. */
+function fakeClient(options: { startTls?: boolean } = {}) {
+  const network = new FakeNetwork();
+  if (options.startTls !== false) {
+    Object.assign(network, { startTls: () => new Promise(() => {}) });
+  }
+  const logger = new LogLines();
+  const map = quietMap({ logger, network });
+  const channel = new FakeChannel();
+  const client = new Client(map);
+  return { channel, client, logger, map };
+}
+
+type FakeClient = ReturnType<typeof fakeClient>;
+
+/** Calls startTls() where it is refused; `await` is forgotten each time. */
+const REFUSALS: Record<string, (scene: FakeClient) => void | Promise<void>> = {
+  "call connect() first": ({ client }) => void client.startTls(),
+  "it is not connected": ({ client }) => {
+    client.createSocket();
+    client.connect({ port: 7 });
+    client.startTls();
+  },
+  "it speaks TLS already": ({ client, channel }) => {
+    client.setSocket(
+      Object.assign(channel, { handshake: () => Promise.resolve() }),
+    );
+    client.startTls({ hostname: "localhost" });
+  },
+  "its writing direction has ended": ({ client, channel }) => {
+    client.setSocket(channel);
+    client.shutdownWrite();
+    client.startTls({ hostname: "localhost" });
+  },
+  "a read is in flight": async ({ client, channel, map }) => {
+    client.setSocket(channel);
+    await passes(map, 2);
+    client.startTls({ hostname: "localhost" });
+  },
+  "unencrypted bytes are being sent": ({ client, channel }) => {
+    channel.take = () => new Promise(() => {});
+    client.setSocket(channel);
+    client.send(bytes("spam"));
+    client.startTls({ hostname: "localhost" });
+  },
+  "hostname must be a non-empty string": ({ client, channel }) => {
+    client.setSocket(channel);
+    client.startTls({ hostname: 5 as unknown as string });
+  },
+  "options must be an object": ({ client, channel }) => {
+    client.setSocket(channel);
+    client.startTls(null as unknown as StartTlsOptions);
+  },
+};
+
+for (const [reason, refuse] of Object.entries(REFUSALS)) {
+  Deno.test(`startTls() that nobody awaits is told in a warning: ${reason}`, async () => {
+    using rejections = captureRejections();
+    const scene = fakeClient();
+    await refuse(scene);
+    await turns();
+    assertEquals(rejections.reasons, []);
+    assertEquals(scene.logger.lines.length, 1);
+    const [line] = scene.logger.lines;
+    assertStringIncludes(
+      line!,
+      "was refused startTls(), and goes on as it was",
+    );
+    assertStringIncludes(line!, reason);
+    assertEquals(scene.client.trace, []);
+    scene.client.abort();
+    await turns();
+    scene.map.check();
+  });
+}
+
+Deno.test("startTls() that nobody awaits is told in a warning: its network has no startTls()", async () => {
+  using rejections = captureRejections();
+  const { client, channel, logger } = fakeClient({ startTls: false });
+  client.setSocket(channel);
+  client.startTls({ hostname: "localhost" });
+  await turns();
+  assertEquals(rejections.reasons, []);
+  assertStringIncludes(logger.lines.join(), "its network has no startTls()");
+  client.abort();
+});
+
+/** Refusals that end the connection, and are told by the hooks. */
+const ENDINGS: Record<string, StartTlsOptions> = {
+  "unencrypted bytes wait to be read": { hostname: "localhost" },
+  "hostname must not be empty": { hostname: "" },
+};
+
+for (const [reason, options] of Object.entries(ENDINGS)) {
+  Deno.test(`startTls() that nobody awaits ends the connection: ${reason}`, async () => {
+    using rejections = captureRejections();
+    const { channel, client, logger, map } = fakeClient();
+    client.setSocket(channel);
+    client.handleRead = () => {
+      client.recv(reason.startsWith("unencrypted") ? 3 : 100);
+      client.startTls(options);
+    };
+    channel.push("GO\nInjected");
+    await loopToEnd(map);
+    await turns();
+    assertEquals(rejections.reasons, []);
+    assertEquals(client.trace, ["handleError", "handleClose"]);
+    assertStringIncludes(String(client.errors[0]), reason);
+    assertEquals(logger.lines, []);
+    assert(channel.closed);
+  });
+}
+
+Deno.test("startTls() that an async hook awaits in vain is told by handleError() alone", async () => {
+  const { channel, client, logger, map } = fakeClient({ startTls: false });
+  client.setSocket(channel);
+  client.upgrade = () => client.startTls({ hostname: "localhost" });
+  channel.push("GO\n");
+  await loopToEnd(map);
+  assertEquals(client.trace, ["handleError", "handleClose"]);
+  assertEquals(logger.lines, []);
 });
 
 // A mail server that is not ours

@@ -19,7 +19,7 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import net from "node:net";
 import { certificates } from "./certificates.ts";
-import { Child, hasCommand, runCommand } from "./peers.ts";
+import { Child, hasCommand, pass, runCommand } from "./peers.ts";
 import { bytes, text } from "./support.ts";
 
 const MEGABYTE = 1024 * 1024;
@@ -361,6 +361,27 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     },
   });
 }
+
+Deno.test({
+  name: "tcp_proxy takes signals a few ms apart as one",
+  ignore: isWindows, // Signals cannot be sent there.
+  async fn() {
+    await using proxied = await Proxied.start();
+    const [client, server] = await proxied.pair();
+    const { child } = proxied;
+    for (const signal of ["SIGTERM", "SIGINT", "SIGTERM"] as const) {
+      child.kill(signal);
+      await pass(2);
+    }
+    await child.until(": closing");
+    await say(client, bytes("spam"));
+    assertEquals(await hearSome(server), "spam");
+    await Promise.all([client.closeWrite(), server.closeWrite()]);
+    const { code, out, err } = await child.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+    assertEquals(out.match(/closing|cut/g), ["closing"]);
+  },
+});
 
 Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
   await using proxied = await Proxied.start();

@@ -58,6 +58,14 @@ export const EXAMPLES: Mutation[] = [
     filter: "second signal",
   },
   {
+    ...ENDS,
+    promise: "a signal that comes twice is one",
+    from: "if (now < echoesUntil) return;",
+    to: "",
+    test: "tests/tcp_proxy_test.ts",
+    filter: "a few ms apart",
+  },
+  {
     ...MAIL,
     promise: "what a mail server that crashed has left is removed",
     from: "if (await file.tryLock(true)) await Deno.remove(part);",
@@ -110,6 +118,14 @@ export const EXAMPLES: Mutation[] = [
     from: "if (isHttp(line)) return this.close();",
     to: "",
     filter: "web browser",
+  },
+  {
+    ...LOG,
+    promise: "a client that has ended its side gets what it waits for",
+    file: "examples/replicated_primary.ts",
+    from: "if (this.#hasEnded && this.#waiting === 0)",
+    to: "if (this.#hasEnded)",
+    filter: "ended its side",
   },
   {
     ...LOG,

@@ -1,0 +1,346 @@
+/**
+ * Hooks come one at a time, whichever socket of their dispatcher they are for,
+ * and none comes while it is in no map.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { poll, shutdown } from "../mod.ts";
+import { FakeChannel, quietMap, watch } from "./fakes.ts";
+import {
+  HOOKS,
+  IDLE,
+  keepGoing,
+  LIFETIME,
+  provoke,
+  Scene,
+  Subject,
+} from "./hook_scene.ts";
+import { bytes, turn, turns } from "./support.ts";
+
+// While the promise of a hook is pending
+
+/** What may happen to a connection in the end. */
+const ENDS: Record<string, (scene: Scene) => void | Promise<void>> = {
+  "its peer ends its side": ({ channel }) => channel.push(null),
+  "both sides end": ({ channel, subject }) => {
+    channel.push(null);
+    subject.shutdownWrite();
+  },
+  "its peer resets": ({ channel }) => {
+    channel.push(new Deno.errors.ConnectionReset("spam"));
+  },
+  "reading fails": ({ channel }) => channel.push(new Error("spam")),
+  "writing fails": ({ channel, subject }) => {
+    channel.take = () => Promise.reject(new Error("spam"));
+    subject.send(bytes("eggs"));
+  },
+  "its peer is gone when it writes": ({ channel, subject }) => {
+    channel.take = () => Promise.reject(new Deno.errors.BrokenPipe("spam"));
+    subject.send(bytes("eggs"));
+  },
+  "its lifetime is over": ({ clock }) => clock.advance(LIFETIME),
+};
+
+for (const hook of HOOKS) {
+  if (hook === "handleAccepted") continue;
+  for (const [end, happen] of Object.entries(ENDS)) {
+    Deno.test(`Dispatcher whose ${hook}() is pending hears of nothing else, though ${end}`, async () => {
+      const gate = Promise.withResolvers<void>();
+      const scene = await provoke(hook, () => gate.promise);
+      const { clock, map, subject, channel } = scene;
+      const before = [...subject.trace];
+      const step = async (what: string) => {
+        await turns();
+        assertEquals(subject.trace, before, what);
+      };
+      channel.push("bytes");
+      await step("bytes came");
+      subject.send(bytes("bytes"));
+      await step("bytes were sent");
+      await clock.advance(2 * IDLE);
+      await step("it was idle");
+      const ended = watch(shutdown({ map, deadline: Infinity }));
+      map.wake();
+      await step("shutdown() was called");
+      await happen(scene);
+      await step(end);
+      await clock.advance(10_000);
+      await step(`after ${end}`);
+      gate.resolve();
+      await turns();
+      subject.close();
+      await clock.advance(10_000);
+      assertEquals(subject.early, []);
+      assert(subject.count("handleClose") <= 1);
+      assert(ended.settled);
+      assertEquals([map.size, map.lingering, map.errors], [0, 0, []]);
+    });
+  }
+}
+
+// A new socket
+
+/** How a hook makes a new socket after it has closed. */
+const SOCKETS: Record<string, (scene: Scene, next: FakeChannel) => void> = {
+  "connect()": ({ subject, network }, next) => {
+    subject.createSocket();
+    network.connect = () => Promise.resolve(next);
+    subject.connect({ port: 7 });
+  },
+  "setSocket()": ({ subject }, next) => subject.setSocket(next),
+};
+
+for (const hook of HOOKS) {
+  for (const [way, open] of Object.entries(SOCKETS)) {
+    Deno.test(`Dispatcher gets no event of a ${way} in its async ${hook}() before that is done`, async () => {
+      for (const awaitsFirst of [false, true]) {
+        const gate = Promise.withResolvers<void>();
+        const next = new FakeChannel();
+        const { clock, map, subject } = await provoke(hook, async (scene) => {
+          if (awaitsFirst) await turn();
+          scene.subject.close();
+          open(scene, next);
+          next.push("bytes", null);
+          await gate.promise;
+        });
+        const before = [...subject.trace];
+        await clock.advance(2 * IDLE);
+        const ended = watch(shutdown({ map, deadline: Infinity }));
+        await turns();
+        assertEquals(subject.trace, before);
+        gate.resolve();
+        await turns();
+        assertEquals(subject.early, []);
+        assert(subject.trace.slice(before.length).includes("handleRead"));
+        subject.close();
+        await turns();
+        assert(ended.settled);
+      }
+    });
+  }
+}
+
+Deno.test("Dispatcher gets no event of a socket that handleClose() makes while handleRead() goes on", async () => {
+  const gate = Promise.withResolvers<void>();
+  const next = new FakeChannel();
+  const scene = new Scene();
+  const subject = scene.subject = new Subject(scene.map, scene.channel);
+  subject.act.handleClose = () => {
+    subject.close();
+    subject.setSocket(next);
+  };
+  subject.act.handleRead = () => {
+    delete subject.act.handleRead;
+    assertEquals(subject.recv().length, 0);
+    return gate.promise;
+  };
+  scene.channel.push(null);
+  next.push("bytes");
+  await scene.loop();
+  assertEquals(subject.trace, ["handleRead", "handleClose"]);
+  gate.resolve();
+  await turns();
+  assertEquals(subject.trace, ["handleRead", "handleClose", "handleRead"]);
+  assertEquals(subject.early, []);
+  subject.abort();
+});
+
+Deno.test("Dispatcher gets no event of a socket that is made elsewhere while a hook is pending", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { subject, map } = await provoke("handleRead", () => gate.promise);
+  for (let i = 0; i < 3; i++) {
+    const next = new FakeChannel();
+    subject.close();
+    subject.setSocket(next);
+    next.push(`bytes ${i}`);
+    await turns();
+    assertEquals(subject.trace, ["handleRead"]);
+  }
+  gate.resolve();
+  await turns();
+  assertEquals(subject.trace, ["handleRead", "handleRead"]);
+  assertEquals(map.size, 1);
+  subject.abort();
+});
+
+Deno.test("Dispatcher whose former hook rejects tells the map, and goes on with its new socket", async () => {
+  const gate = Promise.withResolvers<void>();
+  const next = new FakeChannel();
+  const { subject, map } = await provoke("handleRead", async ({ subject }) => {
+    subject.close();
+    subject.setSocket(next);
+    await gate.promise;
+  });
+  const failure = new Error("spam");
+  next.push("bytes");
+  gate.reject(failure);
+  await turns();
+  assertEquals(map.errors, [failure]);
+  assertEquals(subject.trace, ["handleRead", "handleRead"]);
+  subject.abort();
+});
+
+// In no map
+
+interface Happening {
+  /** Brings the dispatcher to where it can happen. */
+  prepare?: (scene: Scene) => void | Promise<void>;
+  happen: (scene: Scene) => void | Promise<void>;
+  /** The hooks that follow when it is back in a map. */
+  hooks: string[];
+}
+
+const HAPPENINGS: Record<string, Happening> = {
+  "bytes come": {
+    happen: ({ channel }) => channel.push("bytes"),
+    hooks: ["handleRead"],
+  },
+  "its peer ends its side": {
+    happen: ({ channel }) => channel.push(null),
+    hooks: ["handleRead", "handleEnd"],
+  },
+  "both sides end": {
+    prepare: ({ channel }) => channel.push(null),
+    happen: ({ subject }) => subject.shutdownWrite(),
+    hooks: ["handleClose"],
+  },
+  "its peer resets": {
+    happen: ({ channel }) => {
+      channel.push(new Deno.errors.ConnectionReset("spam"));
+    },
+    hooks: ["handleRead", "handleClose"],
+  },
+  "writing fails": {
+    happen: ({ channel, subject }) => {
+      channel.take = () => Promise.reject(new Error("spam"));
+      subject.send(bytes("x"));
+    },
+    hooks: ["handleError"],
+  },
+  "what it has sent is taken": {
+    prepare: ({ channel, subject }) => {
+      const room = Promise.withResolvers<number>();
+      channel.take = () => room.promise;
+      subject.send(bytes("spam"));
+      subject.act.handleEnd = () => room.resolve(4);
+    },
+    happen: ({ subject }) => void subject.act.handleEnd!(),
+    hooks: ["handleDrain"],
+  },
+  "it is idle": {
+    happen: ({ clock }) => clock.advance(3 * IDLE),
+    hooks: [],
+  },
+  "its lifetime is over": {
+    happen: ({ clock }) => clock.advance(LIFETIME),
+    hooks: ["handleTimeout", "handleClose"],
+  },
+};
+
+for (const [what, { prepare, happen, hooks }] of Object.entries(HAPPENINGS)) {
+  Deno.test(`Dispatcher that has left its map hears when it is back that ${what}`, async () => {
+    const scene = new Scene();
+    const subject = scene.connected();
+    using _ = keepGoing(scene.map);
+    await scene.loop();
+    await prepare?.(scene);
+    await turns();
+    const before = [...subject.trace];
+    subject.delChannel();
+    await happen(scene);
+    await turns();
+    assertEquals(subject.trace, before);
+    subject.addChannel();
+    await turns();
+    assertEquals(subject.trace.slice(before.length), hooks);
+    subject.abort();
+    await turns();
+    assertEquals(scene.map.errors, []);
+  });
+
+  Deno.test(`Dispatcher that leaves its map in a hook hears elsewhere that ${what}`, async () => {
+    const scene = new Scene();
+    const subject = scene.connected();
+    using _ = keepGoing(scene.map);
+    await scene.loop();
+    await prepare?.(scene);
+    subject.act.handleRead = () => {
+      delete subject.act.handleRead;
+      subject.recv(5);
+      subject.delChannel();
+    };
+    if (!subject.trace.includes("handleEnd")) scene.channel.push("leave");
+    else subject.delChannel();
+    await turns();
+    const before = [...subject.trace];
+    await happen(scene);
+    await turns();
+    assertEquals(subject.trace, before);
+    const other = quietMap({ clock: scene.clock });
+    subject.addChannel(other);
+    await poll(0, other);
+    await poll(0, other);
+    assertEquals(subject.trace.slice(before.length), hooks);
+    subject.abort();
+    await turns();
+  });
+}
+
+/** The same for a client and a listener. */
+const BEGINNINGS: Record<string, [(scene: Scene) => void, string[]]> = {
+  "its connect has succeeded": [
+    ({ network, channel }) => network.succeed(channel),
+    ["handleConnect"],
+  ],
+  "its connect has failed": [
+    ({ network }) => network.fail(new Deno.errors.ConnectionRefused("spam")),
+    ["handleError", "handleClose"],
+  ],
+  "a client has come": [
+    ({ acceptor }) => acceptor.push(new FakeChannel()),
+    ["handleAccepted"],
+  ],
+  "it can listen no more": [
+    ({ acceptor }) => acceptor.push(new Error("spam")),
+    ["handleError", "handleClose"],
+  ],
+};
+
+for (const [what, [happen, hooks]] of Object.entries(BEGINNINGS)) {
+  Deno.test(`Dispatcher that has left its map hears when it is back that ${what}`, async () => {
+    const scene = new Scene();
+    const subject = new Subject(scene.map);
+    using _ = keepGoing(scene.map);
+    if (what.includes("connect")) {
+      subject.createSocket();
+      subject.connect({ port: 7 });
+    } else subject.setSocket(scene.acceptor);
+    await scene.loop();
+    subject.delChannel();
+    happen(scene);
+    await turns();
+    assertEquals(subject.trace, []);
+    subject.addChannel();
+    await turns();
+    assertEquals(subject.trace, hooks);
+    subject.abort();
+  });
+}
+
+Deno.test("Dispatcher that has left its map is told of shutdown() when it is back", async () => {
+  const scene = new Scene();
+  const subject = scene.connected();
+  const keeper = keepGoing(scene.map);
+  await scene.loop();
+  subject.delChannel();
+  const ended = watch(shutdown({ map: scene.map, deadline: Infinity }));
+  subject.act.handleShutdown = () => subject.close();
+  await turns();
+  assertEquals(subject.trace, []);
+  subject.addChannel();
+  await turns();
+  assertEquals(subject.trace, ["handleShutdown"]);
+  keeper[Symbol.dispose]();
+  await turns();
+  assert(ended.settled);
+});
