@@ -223,8 +223,8 @@ export const HOOKS: Mutation[] = [
     file: "hooks.ts",
     from: "        target.close();\n        this.fail(error);",
     to: "        target.close();\n        void error;",
-    test: TEST,
-    filter: "Dispatcher whose close() fails, at",
+    test: "tests/own_close_test.ts",
+    filter: "rejects once is told to the map",
   },
   {
     promise: "an ExitNow from handleError() leaves the loop",
@@ -241,7 +241,7 @@ export const HOOKS: Mutation[] = [
     from: "    if (!isPromise(result)) target.closeAnyway();\n    else {",
     to: "    if (isPromise(result)) {",
     test: "tests/own_close_test.ts",
-    filter: "leaves it to the loop",
+    filter: "leaves it to the loop is closed by the loop when its lifetime",
   },
   {
     promise: "a dispatcher is closed although its handleClose() failed",
