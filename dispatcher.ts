@@ -76,10 +76,16 @@ export interface DispatcherOptions {
    */
   map?: SocketMap;
   /**
-   * How long, in milliseconds, a closed connection goes on trying to send what
-   * it had accepted while its peer takes nothing of it (up to twice as long
-   * after its last bytes). What is dropped then is said in a warning. At 0,
-   * `close()` drops it at once.
+   * How long, in milliseconds, a closed connection waits for a peer that neither
+   * takes, sends nor ends anything. What was accepted goes out, the writing
+   * direction ends, and what the peer still sends is read and dropped until that
+   * ends its side, too: a TCP connection that is closed with unread bytes is
+   * reset, and its peer loses what it has not yet read, megabytes perhaps. A
+   * peer that goes on talking and takes nothing is cut after six times as long.
+   * What is lost is said in a warning.
+   *
+   * A connection that has sent nothing waits for nothing, and a Unix socket or a
+   * file only until all is written. At 0, `close()` drops what was not sent.
    *
    * @default {5_000}
    */
@@ -111,7 +117,8 @@ export interface DispatcherOptions {
   /**
    * How long, in milliseconds, a connection may stand without anything being
    * read or written, before {@linkcode Dispatcher.handleTimeout} runs. The time
-   * in which a hook's promise is pending does not count.
+   * in which a hook's promise is pending, or the dispatcher is in no map, does
+   * not count. A move to a map with another clock starts it anew.
    *
    * @default {Infinity}
    */
@@ -119,8 +126,11 @@ export interface DispatcherOptions {
   /**
    * How long, in milliseconds, a connection may last in all, before
    * {@linkcode Dispatcher.handleTimeout} runs: against a peer that sends or
-   * takes a byte now and then. When it is over, a closed connection lingers
-   * for at most one more {@linkcode DispatcherOptions.linger}.
+   * takes a byte now and then. It is the one limit that waits for nobody: while
+   * a hook's promise is pending, or the dispatcher is in no map, the connection
+   * is ended at its time, and `handleTimeout()` and `handleClose()` follow when
+   * they may. When it is over, a closed connection lingers for at most one more
+   * {@linkcode DispatcherOptions.linger}.
    *
    * @default {Infinity}
    */
@@ -325,7 +335,10 @@ export class Dispatcher implements Pollable, Disposable {
     return this.#endpoint?.phase === "connecting";
   }
 
-  /** Whether it is closed, with accepted bytes still on their way. */
+  /**
+   * Whether it is closed, and not done: accepted bytes are still on their way, or
+   * its peer has yet to end its side (see {@linkcode DispatcherOptions.linger}).
+   */
   get closing(): boolean {
     return this.#endpoint?.closing ?? false;
   }
@@ -650,8 +663,14 @@ export class Dispatcher implements Pollable, Disposable {
 
   /**
    * Leaves the map now. Bytes that {@linkcode Dispatcher.send} accepted still
-   * go out, for at most the linger time, and `loop()` does not end before.
-   * No hook runs afterwards. A second call does nothing.
+   * go out, see {@linkcode DispatcherOptions.linger}, and `loop()` does not end
+   * before. No hook runs afterwards. A second call does nothing.
+   *
+   * A listener's address is free when `loop()`, `poll()` or `shutdown()` has
+   * returned, and in a later timer: Deno takes a turn of its own to give it back.
+   *
+   * An override calls `super.close()`, and may be async. Where one forgets to,
+   * the loop closes the connection and says so once for each class.
    */
   close(): void {
     this.#endpoint?.close();
@@ -659,8 +678,9 @@ export class Dispatcher implements Pollable, Disposable {
   }
 
   /**
-   * Closes, and drops what was not sent. After {@linkcode Dispatcher.close} it
-   * cuts the lingering short.
+   * Closes at once, and drops what was not sent, without a warning. What the peer
+   * has not yet read may be lost, too. After {@linkcode Dispatcher.close} it cuts
+   * the lingering short.
    */
   abort(): void {
     this.#endpoint?.abort();
@@ -689,7 +709,12 @@ export class Dispatcher implements Pollable, Disposable {
 
   /**
    * Leaves the map without closing: no event comes until
-   * {@linkcode Dispatcher.addChannel}. What was accepted still goes out.
+   * {@linkcode Dispatcher.addChannel}, which brings what has happened meanwhile.
+   * What was accepted still goes out, timers run, and the
+   * {@linkcode DispatcherOptions.lifetime} counts.
+   *
+   * @param map Another map than that of the dispatcher changes nothing.
+   * @throws {TypeError} If it is no `SocketMap`.
    */
   delChannel(map: SocketMap = this.#map): void {
     checkMap(map);
@@ -786,7 +811,8 @@ export class Dispatcher implements Pollable, Disposable {
 
   /**
    * A connection was accepted: make a dispatcher of it. By default it is
-   * closed.
+   * closed, and so it is when this throws. Only an {@linkcode ExitNow} leaves it
+   * open, for whoever has taken it over.
    *
    * @param conn The connection.
    * @param _addr The client's address.
@@ -810,8 +836,9 @@ export class Dispatcher implements Pollable, Disposable {
    * has lasted for {@linkcode DispatcherOptions.lifetime}. By default that is
    * logged as a warning, and the connection is over: `handleClose()` runs, and
    * {@linkcode Dispatcher.closeReason} is a `Deno.errors.TimedOut`. An override
-   * that does not close is called again after another idle time; the lifetime
-   * ends once, also while the promise of another hook is pending.
+   * that does not close is called again after another idle time. The lifetime
+   * ends once; where that came while another hook's promise was pending, the
+   * connection has ended before this runs.
    *
    * @param kind Which of the two.
    */
@@ -832,7 +859,9 @@ export class Dispatcher implements Pollable, Disposable {
    * close. By default the connection is over: `handleClose()` runs, and what
    * was accepted goes out. A listener is closed without it. An override that
    * does not close has the time until the deadline to do so, and so has a class
-   * that makes a new socket in `handleClose()`: it overrides this as well.
+   * that makes a new socket in `handleClose()`: it overrides this as well. It
+   * waits for the promise of another hook, and outside of a map for
+   * {@linkcode Dispatcher.addChannel}.
    */
   handleShutdown(): void | Promise<void> {
     this.#endpoint?.hooks.close();
@@ -843,7 +872,12 @@ export class Dispatcher implements Pollable, Disposable {
     this.#logUnhandled("unhandled incoming priority event");
   }
 
-  /** The connection is over. Runs once; the dispatcher is closed after it. */
+  /**
+   * The connection is over. Runs once, and the dispatcher is closed after it,
+   * also when it throws or does not call `close()`. At the end of the stream it
+   * runs inside of the `recv()` that meets it; otherwise it waits for the promise
+   * of another hook.
+   */
   handleClose(): void | Promise<void> {
     this.#logUnhandled("unhandled close event");
     return this.close();

@@ -159,8 +159,10 @@ export class SocketMap implements Iterable<Pollable> {
   }
 
   /**
-   * How many connections are closed, with accepted bytes still on their way. A
-   * program that owns the loop goes on until this is 0 as well.
+   * How many are closed, and not done: accepted bytes are still on their way, the
+   * peer has yet to end its side (see {@linkcode DispatcherOptions.linger}), or
+   * the system goes on with an operation. A program that owns the loop goes on
+   * until this is 0 as well.
    */
   get lingering(): number {
     return this.#reactor.lingering.size;
@@ -271,8 +273,8 @@ export interface LoopOptions {
 
 /**
  * Drives the dispatchers of a map, pass after pass, until the map is empty and
- * all that closed connections had accepted is sent, or `count` passes are
- * made, or `signal` aborts, or something throws {@linkcode ExitNow}.
+ * nothing of what was closed lingers, or `count` passes are made, or `signal`
+ * aborts, or something throws {@linkcode ExitNow}.
  *
  * @param options Timeout, count, map, signal.
  * @throws {ExitNow} What a hook, a predicate or a timer threw.

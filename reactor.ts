@@ -52,7 +52,7 @@ export interface Pollable {
   readonly accepting: boolean;
   /** Whether a connection is being made. */
   readonly connecting: boolean;
-  /** Whether it is closed, with accepted bytes still on their way. */
+  /** Whether it is closed, and has yet to send, or to hear its peer's end. */
   readonly closing: boolean;
   /** The peer's address, or the one listened on. */
   readonly addr: Deno.Addr | null;

@@ -35,11 +35,15 @@ export interface ShutdownOptions {
 export interface ShutdownResult {
   /** How many listeners were closed. */
   listeners: number;
-  /** How many connections ended by themselves, with all that they had to send. */
+  /**
+   * How many connections ended with all that they had to send, as far as can be
+   * told: a peer that was quiet to the end may have left it unread.
+   */
   closed: number;
   /**
-   * How many were aborted at the deadline, or lost bytes that they had accepted,
-   * as a warning says: their peers were gone, or took nothing any more.
+   * How many were open at the deadline, or lost bytes that they had accepted, as
+   * a warning says: their peers reset the connection, took nothing any more, or
+   * went on talking instead of ending their side.
    */
   aborted: number;
 }

@@ -183,8 +183,8 @@ const WAYS = new Map<string, (scene: Scene) => Promise<void>>([
     scene.takeAgain();
   }],
   ["shutdown() at its deadline", async (scene) => {
-    const keeper = keepGoing(scene.map);
-    keeper.handleShutdown = () => {};
+    // A listener is closed without asking it, a datagram socket is not.
+    scene.server.handleShutdown = () => {};
     await shutdown({ map: scene.map, deadline: 0 });
     scene.takeAgain();
   }],
@@ -198,14 +198,38 @@ const WAYS = new Map<string, (scene: Scene) => Promise<void>>([
     await assertRejects(() => loop({ map }), ExitNow);
     scene.takeAgain();
   }],
+  ["close() in a hook, once poll() has returned", async (scene) => {
+    const { kind, map, server } = scene;
+    server.onKnock = () => server.close();
+    using _peer = await kind.knock(server.addr!);
+    while (map.size > 0) await poll(10, map);
+    scene.takeAgain();
+  }],
+  ["close() in a timer, in the next timer of a busy map", async (scene) => {
+    const { map, server } = scene;
+    const busy = new Dispatcher({
+      read: (target) => Promise.resolve(target.length),
+      write: (data) => Promise.resolve(data.length),
+      close() {},
+    }, { map });
+    busy.handleRead = () => void busy.recv();
+    map.callLater(0, () => {
+      server.close();
+      map.callLater(0, () => {
+        busy.close();
+        scene.takeAgain();
+      });
+    });
+    await loopToEnd(map);
+  }],
   ["close() in a timer, in the next timer", async (scene) => {
     const { map, server } = scene;
     const keeper = keepGoing(map);
     map.callLater(0, () => {
       server.close();
       map.callLater(0, () => {
-        scene.takeAgain();
         keeper.close();
+        scene.takeAgain();
       });
     });
     await loopToEnd(map);
@@ -216,8 +240,8 @@ const WAYS = new Map<string, (scene: Scene) => Promise<void>>([
     server.onKnock = () => {
       server.close();
       map.callLater(0, () => {
-        scene.takeAgain();
         keeper.close();
+        scene.takeAgain();
       });
     };
     using _peer = await kind.knock(server.addr!);

@@ -954,8 +954,12 @@ Deno.test("Dispatcher whose read finds no memory fails alone", async () => {
   const handler = new Recorder(map);
   handler.createSocket();
   handler.connect({ port: 1 });
-  // As if the system had no room for the buffer.
-  network.succeed(Object.assign(new FakeChannel(), { chunkSize: -1 }));
+  // As if the system had no room for the buffer: it is checked once.
+  let asked = 0;
+  const get = () => asked++ === 0 ? 1_024 : -1;
+  network.succeed(
+    Object.defineProperty(new FakeChannel(), "chunkSize", { get }),
+  );
   await passes(map, 5);
   assertEquals(handler.count("handleClose"), 1);
   assertInstanceOf(handler.errors[0], RangeError);

@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import { Dispatcher, ExitNow, loop, poll } from "../mod.ts";
 import {
+  Echo,
   FakeAcceptor,
   FakeChannel,
   FakeNetwork,
@@ -212,4 +213,49 @@ Deno.test("ExitNow in a pass in which another has moved leaves nobody unheard", 
   await loopToEnd(map);
   await loopToEnd(other);
   assertEquals(third.heard, 1);
+});
+
+Deno.test("ExitNow from handleAccepted() leaves its connection to whoever took it", async () => {
+  for (const isAsync of [false, true]) {
+    const map = quietMap();
+    const acceptor = new FakeAcceptor();
+    class Server extends Dispatcher {
+      override handleAccepted(conn: FakeChannel): void | Promise<void> {
+        new Echo(conn, { map });
+        this.close();
+        if (isAsync) return Promise.reject(new ExitNow("served"));
+        throw new ExitNow("served");
+      }
+    }
+    new Server(acceptor, { map });
+    const client = new FakeChannel();
+    acceptor.push(client);
+    await assertRejects(() => loopToEnd(map), ExitNow, "served");
+    assertFalse(client.closed);
+    client.push("spam", null);
+    await loopToEnd(map);
+    assertEquals(client.sent, "spam");
+  }
+});
+
+Deno.test("ExitNow from handleAccepted() leaves the other clients of a crowd", async () => {
+  const map = quietMap();
+  const acceptor = new FakeAcceptor();
+  const taken: FakeChannel[] = [];
+  class Server extends Dispatcher {
+    override handleAccepted(conn: FakeChannel): void {
+      taken.push(conn);
+      if (taken.length === 3) this.close();
+      throw new ExitNow("served");
+    }
+  }
+  new Server(acceptor, { map });
+  const clients = [1, 2, 3].map(() => new FakeChannel());
+  acceptor.push(...clients);
+  for (let i = 0; i < 3; i++) {
+    await assertRejects(() => loopToEnd(map), ExitNow, "served");
+  }
+  await loopToEnd(map);
+  assertEquals(taken.length, 3);
+  assert(taken.every(({ closed }) => !closed));
 });

@@ -344,3 +344,18 @@ Deno.test("Dispatcher that has left its map is told of shutdown() when it is bac
   await turns();
   assert(ended.settled);
 });
+
+Deno.test("Dispatcher that leaves its map in handleError() gets handleClose() when it is back", async () => {
+  const scene = new Scene();
+  using _ = keepGoing(scene.map);
+  const client = new Subject(scene.map);
+  client.act.handleError = () => client.delChannel();
+  client.createSocket();
+  client.connect({ port: 7 });
+  scene.network.fail(new Deno.errors.ConnectionRefused("spam"));
+  await scene.loop();
+  assertEquals(client.trace, ["handleError"]);
+  client.addChannel();
+  await turns();
+  assertEquals(client.trace, ["handleError", "handleClose"]);
+});

@@ -58,7 +58,10 @@ export class Subject extends DispatcherWithSend {
     return this.trace.filter((entry) => entry === hook).length;
   }
 
-  #run(hook: Hook, usual: () => void = () => {}): void | Promise<void> {
+  protected run(
+    hook: Hook,
+    usual: () => void = () => {},
+  ): void | Promise<void> {
     this.trace.push(hook);
     if (this.#pending) this.early.push(`${hook} in ${this.#pending}`);
     const result: unknown = (this.act[hook] ?? usual)();
@@ -66,38 +69,42 @@ export class Subject extends DispatcherWithSend {
     this.#pending = hook;
     return result.finally(() => this.#pending = null);
   }
+  override handleConnect() {
+    return this.run("handleConnect");
+  }
+  override handleRead() {
+    return this.run("handleRead", () => void this.recv());
+  }
+  override handleAccepted(conn: Channel) {
+    return this.run("handleAccepted", () => conn.close());
+  }
+  override handleDrain() {
+    return this.run("handleDrain");
+  }
+  override handleEnd() {
+    return this.run("handleEnd");
+  }
+  override handleTimeout() {
+    return this.run("handleTimeout");
+  }
+  override handleShutdown() {
+    return this.run("handleShutdown");
+  }
+  override handleError() {
+    return this.run("handleError");
+  }
+  override handleClose() {
+    return this.run("handleClose", () => this.close());
+  }
+}
+
+/** One that is asked in each pass whether to write. */
+class Writer extends Subject {
   override writable(): boolean {
     return "handleWrite" in this.act;
   }
-  override handleConnect() {
-    return this.#run("handleConnect");
-  }
-  override handleRead() {
-    return this.#run("handleRead", () => void this.recv());
-  }
   override handleWrite() {
-    return this.#run("handleWrite");
-  }
-  override handleAccepted(conn: Channel) {
-    return this.#run("handleAccepted", () => conn.close());
-  }
-  override handleDrain() {
-    return this.#run("handleDrain");
-  }
-  override handleEnd() {
-    return this.#run("handleEnd");
-  }
-  override handleTimeout() {
-    return this.#run("handleTimeout");
-  }
-  override handleShutdown() {
-    return this.#run("handleShutdown");
-  }
-  override handleError() {
-    return this.#run("handleError");
-  }
-  override handleClose() {
-    return this.#run("handleClose", () => this.close());
+    return this.run("handleWrite");
   }
 }
 
@@ -118,13 +125,13 @@ export class Scene {
     await turns();
   }
   /** A connection with each kind of limit. */
-  connected(): Subject {
-    const options = { allowHalfOpen: true, idleTimeout: IDLE };
-    this.subject = new Subject(this.map, this.channel, {
-      ...options,
+  connected(Class: typeof Subject = Subject): Subject {
+    return this.subject = new Class(this.map, this.channel, {
+      allowHalfOpen: true,
+      idleTimeout: IDLE,
       lifetime: LIFETIME,
+      role: "client", // It is read though its peer takes nothing.
     });
-    return this.subject;
   }
 }
 
@@ -172,7 +179,7 @@ export async function provoke(
     scene.subject.connect({ port: 7 });
   } else if (hook === "handleAccepted") {
     scene.subject = new Subject(scene.map, scene.acceptor);
-  } else scene.connected();
+  } else scene.connected(hook === "handleWrite" ? Writer : Subject);
   const { subject } = scene;
   subject.act[hook] = () => {
     delete subject.act[hook];

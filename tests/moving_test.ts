@@ -294,10 +294,11 @@ for (const ahead of [1_000_000, -1_000_000]) {
   Deno.test(`Dispatcher.addChannel() ${name} leaves the rest of the lifetime`, async () => {
     const { here, there, map, other } = setUpClocks(ahead);
     const channel = new FakeChannel();
-    channel.take = () => new Promise(() => {});
+    channel.take = () =>
+      new Promise((resolve) => there.setTimeout(() => resolve(1), 1_000));
     const mortal = new Echo(channel, { map, lifetime: 100 });
     watch(loop({ map }));
-    mortal.send(bytes("spam"));
+    mortal.send(bytes("a slow reader"));
     await here.advance(60);
     mortal.addChannel(other);
     const going = watch(loop({ map: other }));
@@ -305,12 +306,12 @@ for (const ahead of [1_000_000, -1_000_000]) {
     assert(mortal.connected);
     await there.advance(1);
     assertFalse(mortal.connected);
-    // One more linger time for what it had accepted, by the same clock.
+    // One more linger time for what it had accepted, however it is taken.
     await there.advance(4_999);
     assertFalse(going.settled);
     await there.advance(1);
     assert(going.settled);
-    assertEquals([here.armed, there.armed], [0, 0]);
+    assertEquals(here.armed, 0);
   });
 
   Deno.test(`Dispatcher.addChannel() ${name} goes on with a pause of accepting`, async () => {

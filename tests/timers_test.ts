@@ -520,6 +520,44 @@ Deno.test("Dispatcher.callLater() works before there is a socket", async () => {
   assertEquals(ran, [10]);
 });
 
+for (
+  const [way, end] of Object.entries({
+    "close()": (dispatcher: Dispatcher) => dispatcher.close(),
+    "abort()": (dispatcher: Dispatcher) => dispatcher.abort(),
+    "a using block": (dispatcher: Dispatcher) => dispatcher[Symbol.dispose](),
+  })
+) {
+  Deno.test(`Dispatcher.callLater() without a socket is cancelled by ${way}`, async () => {
+    const { map, ran, note, pass } = setUp();
+    const dispatcher = new Dispatcher(null, { map });
+    const once = dispatcher.callLater(10, note);
+    dispatcher.callEvery(10, note);
+    end(dispatcher);
+    dispatcher.callLater(10, note);
+    once.reset();
+    await pass(10);
+    await pass(10);
+    assertEquals(ran, []);
+    dispatcher.createSocket();
+    dispatcher.callLater(10, note);
+    await pass(10);
+    assertEquals(ran, [30], "a new life has timers of its own");
+    dispatcher.close();
+  });
+}
+
+Deno.test("Dispatcher.callLater() before createSocket() ends with that socket", async () => {
+  const { map, ran, note, pass } = setUp();
+  const dispatcher = new Dispatcher(null, { map });
+  dispatcher.callEvery(10, note);
+  dispatcher.createSocket();
+  await pass(10);
+  assertEquals(ran, [10]);
+  dispatcher.close();
+  await pass(10);
+  assertEquals(ran, [10]);
+});
+
 Deno.test("SocketMap takes a clock whose methods use this", async () => {
   class OwnClock {
     #now = 0;

@@ -6,11 +6,13 @@
  * @module
  */
 
+import { CLOSINGS } from "./closing.ts";
 import { DATAGRAMS } from "./datagrams.ts";
 import { ENDINGS } from "./endings.ts";
 import { EXAMPLES } from "./examples.ts";
 import { FILES } from "./files.ts";
 import { HOOKS } from "./hooks.ts";
+import { HOOK_ORDER } from "./hook_order.ts";
 import { LIMITS } from "./limits.ts";
 import { LISTENING } from "./listening.ts";
 import { LOG } from "./log.ts";
@@ -26,7 +28,9 @@ import { TOOLS } from "./tools.ts";
 export const MUTATIONS: readonly Mutation[] = [
   ...LIMITS,
   ...ENDINGS,
+  ...CLOSINGS,
   ...HOOKS,
+  ...HOOK_ORDER,
   ...LISTENING,
   ...LOG,
   ...MISUSE,

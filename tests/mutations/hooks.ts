@@ -29,15 +29,15 @@ export const HOOKS: Mutation[] = [
   {
     promise: "what a predicate throws goes to its handleError()",
     file: "endpoint.ts",
-    from: "refuse(error: unknown): void {\n    this.hooks.fail(error);",
-    to: "refuse(error: unknown): void {\n    throw error;",
+    from: "this.hooks.inAnyCase(() => this.hooks.fail(error), goOn);",
+    to: "this.hooks.inAnyCase(() => {\n      throw error;\n    }, goOn);",
     test: TEST,
     filter: "Dispatcher whose readable() fails, at",
   },
   {
-    promise: "a dispatcher whose handleError() throws is closed hard",
+    promise: "a dispatcher whose handleError() throws is closed",
     file: "hooks.ts",
-    from: "    this.#target.abort();\n    this.#target.reactor.report(error);",
+    from: "    this.#target.close();\n    this.#target.reactor.report(error);",
     to: "    this.#target.reactor.report(error);",
     test: TEST,
     filter: "Dispatcher whose handleConnect() fails, at",
@@ -45,8 +45,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "what handleError() throws is told to onError()",
     file: "hooks.ts",
-    from: "    this.#target.abort();\n    this.#target.reactor.report(error);",
-    to: "    this.#target.abort();",
+    from: "    this.#target.close();\n    this.#target.reactor.report(error);",
+    to: "    this.#target.close();",
     test: TEST,
     filter: "Dispatcher whose handleConnect() fails, at",
   },
@@ -98,8 +98,7 @@ export const HOOKS: Mutation[] = [
   {
     promise: "a connection whose handleAccepted() throws is closed",
     file: "dispatcher.ts",
-    from:
-      "    } catch (error) {\n      closeQuietly(conn);\n      throw error;\n    }",
+    from: "    } catch (error) {\n      dropAccepted(conn, error);\n    }",
     to: "    } catch (error) {\n      throw error;\n    }",
     test: TEST,
     filter: "listens whose handleAccepted() fails, at",
@@ -108,8 +107,8 @@ export const HOOKS: Mutation[] = [
     promise: "a connection whose handleAccepted() rejects is closed",
     file: "dispatcher.ts",
     from:
-      "      return Promise.resolve(result).catch((error) => {\n        closeQuietly(conn);\n",
-    to: "      return Promise.resolve(result).catch((error) => {\n",
+      "      return Promise.resolve(result).catch((error) =>\n        dropAccepted(conn, error)\n      );",
+    to: "      return result as Promise<void>;",
     test: TEST,
     filter: "listens whose handleAccepted() fails, at",
   },
@@ -151,17 +150,17 @@ export const HOOKS: Mutation[] = [
   {
     promise: "shutdown() closes a listener whose close() throws",
     file: "shutdown.ts",
-    from:
-      "      if (entry.joined) entry.abort(); // An override that does not close.\n",
-    to: "",
+    from: "      });\n      entry.close();\n",
+    to: "      });\n",
     test: TEST,
     filter: "listens whose close() fails, at",
   },
   {
     promise: "closeAll() closes one whose close() throws",
     file: "loop.ts",
-    from: "entry.abort();\n  if (errors.length > 0)",
-    to: "void entry;\n  if (errors.length > 0)",
+    from:
+      "  for (const entry of [...reactor.members.values()]) entry.close();\n",
+    to: "",
     test: TEST,
     filter: "Dispatcher whose close() fails, at",
   },
@@ -212,46 +211,44 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a failed connect leaves nobody behind whose handleClose() fails",
-    file: "endpoint.ts",
+    file: "hooks.ts",
     from:
-      "      this.hooks.whenSettled(() => this.hooks.closeForGood());\n    }\n  }",
-    to: "    }\n  }",
+      "      () => this.fail(error),\n      () => this.whenSettled(() => this.closeForGood()),",
+    to: "      () => this.fail(error),\n      () => {},",
     test: TEST,
     filter: "Dispatcher whose handleClose() fails, at",
   },
   {
     promise: "what an async close() rejects with is told",
     file: "hooks.ts",
-    from:
-      "      const result: unknown = target.pollable.close();\n      if (isPromise(result)) this.#follow(result);",
-    to: "      target.pollable.close();",
-    test: TEST,
-    filter: "Dispatcher whose close() fails, at",
+    from: "        target.close();\n        this.fail(error);",
+    to: "        target.close();\n        void error;",
+    test: "tests/own_close_test.ts",
+    filter: "rejects once is told to the map",
   },
   {
     promise: "an ExitNow from handleError() leaves the loop",
     file: "hooks.ts",
     from:
-      "    if (error instanceof ExitNow) throw error;\n    this.#target.abort();",
-    to: "    this.#target.abort();",
+      "    if (error instanceof ExitNow) throw error;\n    this.#target.close();",
+    to: "    this.#target.close();",
     test: TEST,
     filter: "ExitNow from any hook of a Dispatcher, at",
   },
   {
     promise: "a dispatcher whose close() does not close is closed",
     file: "hooks.ts",
-    from:
-      "      target.close(); // For an override that throws, or forgets super.close().\n",
-    to: "      // Nothing.\n",
-    test: TEST,
-    filter: "Dispatcher whose close() fails, at",
+    from: "    if (!isPromise(result)) target.closeAnyway();\n    else {",
+    to: "    if (isPromise(result)) {",
+    test: "tests/own_close_test.ts",
+    filter: "leaves it to the loop is closed by the loop when its lifetime",
   },
   {
     promise: "a dispatcher is closed although its handleClose() failed",
     file: "hooks.ts",
     from:
-      "    this.fail(error);\n    this.whenSettled(() => this.#finishClose());\n  }",
-    to: "    this.fail(error);\n  }",
+      "      () => this.fail(error),\n      () => this.whenSettled(() => this.#finishClose(watch)),",
+    to: "      () => this.fail(error),\n      () => {},",
     test: TEST,
     filter: "Dispatcher whose handleClose() fails, at",
   },
@@ -323,8 +320,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "a predicate that throws delays nothing that has arrived",
     file: "endpoint.ts",
-    from: "    this.#want(this.#wantsRead, false);",
-    to: "",
+    from: "const goOn = () => this.#want(this.#wantsRead, false);",
+    to: "const goOn = () => {};",
     test: TEST,
     filter: "Dispatcher whose writable() fails, at",
   },
@@ -605,8 +602,10 @@ export const HOOKS: Mutation[] = [
   {
     promise: "a read that finds no memory costs its own dispatcher",
     file: "inbound.ts",
-    from: "    try {\n      this.#buffer ??= new Uint8Array(this.#nextSize);\n",
-    to: "    this.#buffer ??= new Uint8Array(this.#nextSize);\n    try {\n",
+    from:
+      "    try {\n      this.#read(this.#buffer ??= new Uint8Array(this.#nextSize));\n",
+    to:
+      "    const target = this.#buffer ??= new Uint8Array(this.#nextSize);\n    try {\n      this.#read(target);\n",
     test: "tests/errors_test.ts",
     filter: "finds no memory",
   },

@@ -35,8 +35,9 @@ export const LIMITS: Mutation[] = [
   {
     promise: "our own silence does not count as the peer's",
     file: "endpoint.ts",
-    from: 'if (kind === "idle" && this.held) return;',
-    to: "",
+    from:
+      '    // While a hook\'s promise is pending, the silence is on our side; but no\n    // hook makes a life longer.\n    else if (kind === "lifetime") this.#cut(tell);',
+    to: "    else this.#cut(tell);",
     test: "tests/limits_test.ts",
     filter: "while the promise of a hook is pending",
   },
@@ -50,9 +51,9 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a dripping reader does not outlive its lifetime by lingering",
-    file: "endpoint.ts",
-    from: "if (isGoingOn && !this.#deadlines?.isOver) {",
-    to: "if (isGoingOn) {",
+    file: "closing.ts",
+    from: "if (!isLate && !isOver()) {",
+    to: "if (!isLate) {",
     test: "tests/limits_test.ts",
     filter: "takes a byte a second",
   },

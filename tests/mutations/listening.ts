@@ -92,8 +92,8 @@ export const LISTENING: Mutation[] = [
   {
     promise: "a close() that fails late ends nothing",
     file: "channel.ts",
-    from: "Promise.resolve(closed).catch(() => {});",
-    to: "void closed;",
+    from: "return Promise.resolve(closing).then(() => {}, () => {});",
+    to: "return Promise.resolve(closing).then(() => {});",
     test: "tests/misbehaving_network_test.ts",
     filter: "may fail: it rejects",
   },

@@ -65,8 +65,9 @@ export const PEERS: Mutation[] = [
     ...RESETS,
     promise: "a connection that a reset ended gives its descriptor back",
     file: "endpoint.ts",
-    from: "    if (this.channel) closeQuietly(this.channel);\n",
-    to: "",
+    from:
+      "    if (channel) this.#closeChannel(channel);\n    this.reactor.lingering.add(this);",
+    to: "    this.reactor.lingering.add(this);",
     filter:
       "Send outlives 300 clients that reset in the midst of what they send",
   },
@@ -93,17 +94,17 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a closed connection that a reset breaks lingers no longer",
-    file: "endpoint.ts",
-    from: "    reactor.lingering.delete(this);",
-    to: "",
+    file: "closing.ts",
+    from: "    } else if (this.#hasEnded) this.#onEnd();",
+    to: "    }",
     filter: "Send outlives 300 clients that reset when it has closed",
   },
   {
     ...RESETS,
     promise: "what a reset took from a closed connection is said",
     file: "endpoint.ts",
-    from: "    if (outbound.lost > 0 && outbound.error !== null) {",
-    to: "    if (outbound.lost < 0) {",
+    from: "      if (this.#isLossTold || outbound.error === null) return;",
+    to: "      return;",
     filter: "Send outlives 300 clients that reset when it has closed",
   },
   {
@@ -145,8 +146,9 @@ export const PEERS: Mutation[] = [
     ...DESCRIPTORS,
     promise: "a closed connection's descriptor serves the next client",
     file: "endpoint.ts",
-    from: "    if (this.channel) closeQuietly(this.channel);\n",
-    to: "",
+    from:
+      "    if (channel) this.#closeChannel(channel);\n    this.reactor.lingering.add(this);",
+    to: "    this.reactor.lingering.add(this);",
   },
   {
     ...DESCRIPTORS,
@@ -160,9 +162,9 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "a client of TLS is connected after the handshake, not before",
     file: "endpoint.ts",
-    from: "        this.#securing = received(asChannel, name, channel);\n" +
-      "        return this.#secure(channel);",
-    to: "        return channel;",
+    from:
+      "          this.#securing = received(asChannel, name, channel);\n          return this.#secure(channel);",
+    to: "          return channel;",
     filter: "DispatcherWithSend tells its secret to no server",
   },
   {
@@ -270,9 +272,9 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "a failed startTls() is told although nobody awaits it",
     file: "endpoint.ts",
-    from: "      outbound.fail(error);\n" +
-      "      if (this.joined) this.reactor.queue(this);\n    });",
-    to: "    });",
+    from:
+      "      outbound.fail(error);\n      if (this.joined) this.reactor.queue(this);\n    }));",
+    to: "    }));",
     filter:
       "DispatcherWithSend.startTls() that is not awaited tells nothing to a server that goes on",
   },

@@ -38,15 +38,15 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "close() sends what was accepted, also while connecting",
     file: "endpoint.ts",
-    from: '(channel !== null || this.phase === "connecting")',
-    to: "channel !== null",
+    from: "      (channel !== null || isConnecting);",
+    to: "      channel !== null;",
   },
   {
     ...BULK,
     promise: "a closed connection reads on until its peer has ended",
-    file: "endpoint.ts",
-    from: "await drain(this.channel!, this.#inbound!, reactor.clock, mayGoOn);",
-    to: "",
+    file: "closing.ts",
+    from: "    this.#inbound!.discard();\n    this.#inbound!.arm();",
+    to: "    this.#inbound!.discard();",
   },
   {
     ...BULK,
@@ -59,9 +59,8 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "handleClose() runs once",
     file: "hooks.ts",
-    from:
-      'if (target.closed || this.#close === "running") return;\n    if (this.#close === "due") {',
-    to: "{",
+    from: 'if (target.closed || this.#close !== "due") return;',
+    to: "if (target.closed) return;",
   },
   {
     ...BULK,
@@ -73,10 +72,9 @@ export const SCENARIOS: Mutation[] = [
   {
     ...BULK,
     promise: "a peer that talks may go on after close(), whenever that comes",
-    file: "endpoint.ts",
-    from: "const mayGoOn = inbound !== null && inbound.hasSpoken;",
-    to:
-      "const mayGoOn = inbound !== null && inbound.hasSpoken && !inbound.reading;",
+    file: "closing.ts",
+    from: "      this.#activeAt + linger,\n      this.#takenAt",
+    to: "      this.#takenAt + linger,\n      this.#takenAt",
   },
   {
     ...LINES,
@@ -234,8 +232,8 @@ export const SCENARIOS: Mutation[] = [
     ...LIMITS,
     promise: "a busy connection is silent for no longer than idleTimeout",
     file: "deadlines.ts",
-    from: "this.#waitIdle(rest > 0 ? rest : idleTimeout);",
-    to: "this.#waitIdle(idleTimeout);",
+    from: "        this.#waitIdle(rest);",
+    to: "        this.#waitIdle(idleTimeout);",
   },
   {
     ...LIMITS,
@@ -276,7 +274,7 @@ export const SCENARIOS: Mutation[] = [
     ...LIMITS,
     promise: "shutdown() counts those that still send",
     file: "shutdown.ts",
-    from: "[...reactor.members.values(), ...reactor.lingering]",
-    to: "[...reactor.members.values()]",
+    from: "    this.#told = new Set(closingOf(reactor));",
+    to: "    this.#told = new Set();",
   },
 ];

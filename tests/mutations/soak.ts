@@ -20,8 +20,8 @@ export const SOAKED: Mutation[] = [
     ...SOAK,
     promise: "a soak notices a byte that is lost in reading",
     file: "inbound.ts",
-    from: "      this.#end = length;",
-    to: "      this.#end = length > 1_000 ? length - 1 : length;",
+    from: "      this.#end += length;",
+    to: "      this.#end += length > 1_000 ? length - 1 : length;",
   },
   {
     ...SOAK,
@@ -54,17 +54,18 @@ export const SOAKED: Mutation[] = [
   {
     ...SOAK,
     promise: "a soak notices a timeout of the runtime that is left",
-    file: "endpoint.ts",
-    from: "    reactor.clock.clearTimeout(this.#lingerTimer);",
+    file: "closing.ts",
+    from: "    this.#options.clock.clearTimeout(this.#timer);\n",
     to: "",
   },
   {
     ...SOAK,
     promise: "a soak notices a descriptor that is left open",
     file: "endpoint.ts",
-    from: "    if (this.channel) closeQuietly(this.channel);",
-    to: "    if (this.channel) closeQuietly(this.channel);\n" +
-      "    if (this.channel) Deno.openSync('/dev/null');",
+    from:
+      "    if (channel) this.#closeChannel(channel);\n    this.reactor.lingering.add(this);",
+    to:
+      "    if (channel) this.#closeChannel(channel);\n    if (channel) Deno.openSync('/dev/null');\n    this.reactor.lingering.add(this);",
   },
   {
     ...SOAK,
