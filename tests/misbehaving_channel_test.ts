@@ -127,6 +127,7 @@ const POINTS: Point[] = [
       await turns();
       victim.send(bytes("eggs"));
       await turns();
+      await turns(); // What fails later has waited as long.
     },
     tells: ["read", "write"],
   },
