@@ -6,7 +6,7 @@
  */
 
 import { checkBytes, checkInteger, checkOptions } from "../arguments.ts";
-import type { Channel } from "../channel.ts";
+import { type Channel, gentleChannels } from "../channel.ts";
 import { Queue } from "../queue.ts";
 
 /** Options of {@linkcode memoryPair}. */
@@ -205,6 +205,7 @@ class MemoryChannel implements Channel {
   constructor(from: MemoryPipe, to: MemoryPipe) {
     this.#in = from;
     this.#out = to;
+    gentleChannels.add(this);
   }
 
   read(target: Uint8Array): Promise<number | null> {

@@ -39,6 +39,7 @@ import { MockClock } from "../testing/mock_clock.ts";
 import {
   families,
   isMissing,
+  loopUntil,
   rawConnect,
   ScopedMap,
   type TestMap,
@@ -149,45 +150,45 @@ function keepGoing(map: TestMap): Dispatcher {
 }
 
 /** Each ends when the address was taken again. */
-const WAYS: Record<string, (scene: Scene) => Promise<void>> = {
-  "close(), once loop() has returned": async (scene) => {
+const WAYS = new Map<string, (scene: Scene) => Promise<void>>([
+  ["close(), once loop() has returned", async (scene) => {
     scene.server.close();
     await loop({ map: scene.map });
     scene.takeAgain();
-  },
-  "close(), once a loop({ count }) has returned": async (scene) => {
+  }],
+  ["close(), once a loop({ count }) has returned", async (scene) => {
     const keeper = keepGoing(scene.map);
     scene.server.close();
     await loop({ map: scene.map, count: 1, timeout: 0 });
     scene.takeAgain();
     keeper.close();
-  },
-  "close(), once poll() has returned": async (scene) => {
+  }],
+  ["close(), once poll() has returned", async (scene) => {
     scene.server.close();
     await poll(0, scene.map);
     scene.takeAgain();
-  },
-  "closeAll(), once loop() has returned": async (scene) => {
+  }],
+  ["closeAll(), once loop() has returned", async (scene) => {
     closeAll(scene.map);
     await loop({ map: scene.map });
     scene.takeAgain();
-  },
-  "abort(), once loop() has returned": async (scene) => {
+  }],
+  ["abort(), once loop() has returned", async (scene) => {
     scene.server.abort();
     await loop({ map: scene.map });
     scene.takeAgain();
-  },
-  "shutdown()": async (scene) => {
+  }],
+  ["shutdown()", async (scene) => {
     await shutdown({ map: scene.map });
     scene.takeAgain();
-  },
-  "shutdown() at its deadline": async (scene) => {
+  }],
+  ["shutdown() at its deadline", async (scene) => {
     const keeper = keepGoing(scene.map);
     keeper.handleShutdown = () => {};
     await shutdown({ map: scene.map, deadline: 0 });
     scene.takeAgain();
-  },
-  "close() and an ExitNow in a hook": async (scene) => {
+  }],
+  ["close() and an ExitNow in a hook", async (scene) => {
     const { kind, map, server } = scene;
     server.onKnock = () => {
       server.close();
@@ -196,8 +197,8 @@ const WAYS: Record<string, (scene: Scene) => Promise<void>> = {
     using _peer = await kind.knock(server.addr!);
     await assertRejects(() => loop({ map }), ExitNow);
     scene.takeAgain();
-  },
-  "close() in a timer, in the next timer": async (scene) => {
+  }],
+  ["close() in a timer, in the next timer", async (scene) => {
     const { map, server } = scene;
     const keeper = keepGoing(map);
     map.callLater(0, () => {
@@ -208,8 +209,8 @@ const WAYS: Record<string, (scene: Scene) => Promise<void>> = {
       });
     });
     await loopToEnd(map);
-  },
-  "close() in a hook, in a timer": async (scene) => {
+  }],
+  ["close() in a hook, in a timer", async (scene) => {
     const { kind, map, server } = scene;
     const keeper = keepGoing(map);
     server.onKnock = () => {
@@ -221,17 +222,17 @@ const WAYS: Record<string, (scene: Scene) => Promise<void>> = {
     };
     using _peer = await kind.knock(server.addr!);
     await loopToEnd(map);
-  },
-  "delChannel() and close(), once loop() has returned": async (scene) => {
+  }],
+  ["delChannel() and close(), once loop() has returned", async (scene) => {
     scene.server.delChannel();
     scene.server.close();
     await loop({ map: scene.map });
     scene.takeAgain();
-  },
-};
+  }],
+]);
 
 function testFree(kind: Kind, suffix: string): void {
-  for (const [way, close] of Object.entries(WAYS)) {
+  for (const [way, close] of WAYS) {
     Deno.test({
       name: `An address is free after ${way} ${suffix}`,
       ignore: kind.ignore,
@@ -461,6 +462,20 @@ Deno.test("loop() waits a linger time for a channel whose close() never settles"
   await clock.advance(1);
   assert(looping.settled);
   assertEquals([map.lingering, clock.armed], [0, 0]);
+});
+
+Deno.test("An address is free in a timer of the same pass as the close()", async () => {
+  await using map = new ScopedMap();
+  const local = { hostname: "127.0.0.1", port: 0 };
+  const server = new Server(map, {}, local);
+  const addr = server.addr as Deno.NetAddr;
+  await poll(10, map); // An accept is in flight.
+  let again: Server | undefined;
+  map.callLater(1, () => server.close());
+  map.callLater(1, () => void (again = new Server(map, {}, addr)));
+  await loopUntil(map, () => again !== undefined);
+  assertEquals(again!.addr, addr);
+  again!.close();
 });
 
 Deno.test({

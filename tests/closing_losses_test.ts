@@ -21,6 +21,7 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
+import { memoryPair } from "../testing/memory_pair.ts";
 import { MockClock } from "../testing/mock_clock.ts";
 import { certificates, testTls } from "./certificates.ts";
 import { bytes, turns, until } from "./support.ts";
@@ -337,6 +338,20 @@ Deno.test("loop() waits for nothing but the writing of a file", async () => {
   assertEquals(await Deno.readTextFile(path), "spam");
   assertEquals(clock.armed, 0);
   await Deno.remove(path);
+});
+
+Deno.test("loop() waits for no peer's end over a memoryPair()", async () => {
+  const { clock, logger, map } = setUp();
+  const [ours, theirs] = memoryPair();
+  const handler = new DispatcherWithSend(ours, { map });
+  handler.send(bytes("spam"));
+  await theirs.write(bytes("unread"));
+  handler.close();
+  await loopToEnd(map);
+  const buffer = new Uint8Array(9);
+  assertEquals(await theirs.read(buffer), 4);
+  assertEquals(await theirs.read(buffer), null);
+  assertEquals([logger.lines, clock.armed], [[], 0]);
 });
 
 // TLS that begins late

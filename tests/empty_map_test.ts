@@ -43,35 +43,41 @@ const LEAVES: Record<string, (last: Dispatcher) => void> = {
   "moves to another map": (last) => last.addChannel(new SocketMap()),
 };
 
-/** Where it does so. Each prepares a map with one dispatcher. */
-const PLACES: Record<
-  string,
-  (map: TestMap, leave: (last: Dispatcher) => void) => Dispatcher
-> = {
-  "in readable()": (map, leave) =>
+/** Makes the one dispatcher of a map, which leaves somewhere. */
+type Place = (
+  map: TestMap,
+  leave: (last: Dispatcher) => void,
+) => Dispatcher;
+
+/** Where it does so. */
+const PLACES = new Map<string, Place>([
+  ["in readable()", (map, leave) =>
     new class extends Dispatcher {
       override readable(): boolean {
         leave(this);
         return false;
       }
-    }(new FakeChannel(), { map }),
-  "in writable()": (map, leave) =>
+    }(new FakeChannel(), { map })],
+  ["in writable()", (map, leave) =>
     new class extends Dispatcher {
       override writable(): boolean {
         leave(this);
         return true;
       }
-    }(new FakeChannel(), { map }),
-  "in handleError() after a readable() that throws": (map, leave) =>
-    new class extends Dispatcher {
-      override readable(): boolean {
-        throw new Error("spam");
-      }
-      override handleError(): void {
-        leave(this);
-      }
-    }(new FakeChannel(), { map }),
-  "in handleRead()": (map, leave) => {
+    }(new FakeChannel(), { map })],
+  [
+    "in handleError() after a readable() that throws",
+    (map, leave) =>
+      new class extends Dispatcher {
+        override readable(): boolean {
+          throw new Error("spam");
+        }
+        override handleError(): void {
+          leave(this);
+        }
+      }(new FakeChannel(), { map }),
+  ],
+  ["in handleRead()", (map, leave) => {
     const channel = new FakeChannel();
     channel.push("spam");
     return new class extends Dispatcher {
@@ -80,8 +86,8 @@ const PLACES: Record<
         leave(this);
       }
     }(channel, { map });
-  },
-  "in an async handleRead()": (map, leave) => {
+  }],
+  ["in an async handleRead()", (map, leave) => {
     const channel = new FakeChannel();
     channel.push("spam");
     return new class extends Dispatcher {
@@ -91,14 +97,14 @@ const PLACES: Record<
         leave(this);
       }
     }(channel, { map });
-  },
-  "in handleWrite()": (map, leave) =>
+  }],
+  ["in handleWrite()", (map, leave) =>
     new class extends Dispatcher {
       override handleWrite(): void {
         leave(this);
       }
-    }(new FakeChannel(), { map }),
-  "in handleDrain()": (map, leave) => {
+    }(new FakeChannel(), { map })],
+  ["in handleDrain()", (map, leave) => {
     const last = new class extends DispatcherWithSend {
       override handleDrain(): void {
         leave(this);
@@ -106,8 +112,8 @@ const PLACES: Record<
     }(new FakeChannel(), { map, highWaterMark: 4 });
     last.send(bytes("spam"));
     return last;
-  },
-  "in handleAccepted()": (map, leave) => {
+  }],
+  ["in handleAccepted()", (map, leave) => {
     const acceptor = new FakeAcceptor();
     acceptor.push(new FakeChannel());
     return new class extends Dispatcher {
@@ -115,28 +121,28 @@ const PLACES: Record<
         leave(this);
       }
     }(acceptor, { map });
-  },
-  "in a timer": (map, leave) => {
+  }],
+  ["in a timer", (map, leave) => {
     const last = new Dispatcher(new FakeChannel(), { map });
     last.callLater(0, () => leave(last));
     return last;
-  },
-  "in the async callback of a timer": (map, leave) => {
+  }],
+  ["in the async callback of a timer", (map, leave) => {
     const last = new Dispatcher(new FakeChannel(), { map });
     last.callLater(0, async () => {
       await turn();
       leave(last);
     });
     return last;
-  },
-  "during the wait": (map, leave) => {
+  }],
+  ["during the wait", (map, leave) => {
     const last = new Dispatcher(new FakeChannel(), { map });
     setImmediate(() => leave(last));
     return last;
-  },
-};
+  }],
+]);
 
-for (const [place, prepare] of Object.entries(PLACES)) {
+for (const [place, prepare] of PLACES) {
   Deno.test(`loop() ends at once when its last dispatcher leaves ${place}`, async () => {
     for (const [how, leave] of Object.entries(LEAVES)) {
       const { clock, map } = setUp();
@@ -153,7 +159,7 @@ for (const [place, prepare] of Object.entries(PLACES)) {
 
 Deno.test("poll() sleeps though its last dispatcher closes while it is asked", async () => {
   const { clock, map } = setUp();
-  PLACES["in readable()"]!(map, (last) => last.close());
+  PLACES.get("in readable()")!(map, (last) => last.close());
   const polling = watch(poll(1_000, map));
   await clock.advance(999);
   assertEquals(map.size, 0);
@@ -165,7 +171,7 @@ Deno.test("poll() sleeps though its last dispatcher closes while it is asked", a
 Deno.test("loop() ends at once when the last of two closes the other in readable()", async () => {
   const { map } = setUp();
   const first = new Dispatcher(new FakeChannel(), { map });
-  PLACES["in readable()"]!(map, (last) => {
+  PLACES.get("in readable()")!(map, (last) => {
     first.close();
     last.close();
   });
@@ -210,27 +216,26 @@ Deno.test("shutdown() ends at once though each end brings another socket", async
 
 // A pass with nothing ready
 
+type Prepare = (map: TestMap, network: FakeNetwork) => void | Promise<void>;
+
 /** What was done before; nothing is ready then. */
-const STATES: Record<
-  string,
-  (map: TestMap, network: FakeNetwork) => void | Promise<void>
-> = {
-  "listen()": (map) => {
+const STATES = new Map<string, Prepare>([
+  ["listen()", (map) => {
     const server = new Dispatcher(null, { map });
     server.createSocket();
     server.bind({ port: 0 });
     server.listen();
-  },
-  "setSocket() of a listener": (map) => {
+  }],
+  ["setSocket() of a listener", (map) => {
     new Dispatcher(new FakeAcceptor(), { map });
-  },
-  "createSocket()": (map) => new Dispatcher(null, { map }).createSocket(),
-  "connect()": (map) => {
+  }],
+  ["createSocket()", (map) => new Dispatcher(null, { map }).createSocket()],
+  ["connect()", (map) => {
     const client = new DispatcherWithSend(null, { map });
     client.createSocket();
     client.connect({ port: 7 });
-  },
-  "a connect that succeeded": async (map, network) => {
+  }],
+  ["a connect that succeeded", async (map, network) => {
     const client = new Recorder(map);
     client.createSocket();
     client.connect({ port: 7 });
@@ -238,11 +243,11 @@ const STATES: Record<
     await turns();
     await poll(0, map);
     assert(client.connected);
-  },
-  "a new connection": (map) => {
+  }],
+  ["a new connection", (map) => {
     new Recorder(map, new FakeChannel());
-  },
-  "a new connection of a class with predicates": (map) => {
+  }],
+  ["a new connection of a class with predicates", (map) => {
     new class extends Recorder {
       override readable(): boolean {
         return true;
@@ -251,64 +256,64 @@ const STATES: Record<
         return false;
       }
     }(map, new FakeChannel());
-  },
-  "a new AsyncChat": (map) => void new AsyncChat(new FakeChannel(), { map }),
-  "a new datagram socket": (map) => {
+  }],
+  ["a new AsyncChat", (map) => void new AsyncChat(new FakeChannel(), { map })],
+  ["a new datagram socket", (map) => {
     new DatagramDispatcher(new FakeSocket(), { map });
-  },
-  "send() of what was taken at once": async (map) => {
+  }],
+  ["send() of what was taken at once", async (map) => {
     new DispatcherWithSend(new FakeChannel(), { map }).send(bytes("spam"));
     await turns();
-  },
-  "a handleRead()": async (map) => {
+  }],
+  ["a handleRead()", async (map) => {
     const channel = new FakeChannel();
     const handler = new Recorder(map, channel);
     channel.push("spam");
     while (handler.received === "") await poll(0, map);
-  },
-  "close() of another": (map) => {
+  }],
+  ["close() of another", (map) => {
     new Recorder(map, new FakeChannel());
     new Recorder(map, new FakeChannel()).close();
-  },
-  "close() of another in a hook": async (map) => {
+  }],
+  ["close() of another in a hook", async (map) => {
     const channel = new FakeChannel();
     new Recorder(map, new FakeChannel());
     const other = new Recorder(map, channel);
     other.handleRead = () => other.close();
     channel.push("spam");
     while (map.size > 1) await poll(0, map);
-  },
-  "the end of a lingering connection": async (map) => {
+  }],
+  ["the end of a lingering connection", async (map) => {
     new Recorder(map, new FakeChannel());
     const other = new DispatcherWithSend(new FakeChannel(), { map });
     other.send(bytes("spam"));
     other.close();
     await turns();
     assertEquals(map.lingering, 0);
-  },
-  "delChannel() and addChannel()": async (map) => {
+  }],
+  ["delChannel() and addChannel()", async (map) => {
     const handler = new Recorder(map, new FakeChannel());
     await poll(0, map);
     handler.delChannel();
     await poll(0, map);
     handler.addChannel();
-  },
-  "a move from another map": async (map) => {
+  }],
+  ["a move from another map", async (map) => {
     const other = quietMap({ clock: map.clock });
     const handler = new Recorder(other, new FakeChannel());
     await poll(0, other);
     handler.addChannel(map);
-  },
-  "a pass that waited in vain": async (map) => {
+  }],
+  ["a pass that waited in vain", async (map) => {
     new Recorder(map, new FakeChannel());
     const polling = poll(1, map);
     await turns();
     map.wake();
     await polling;
-  },
-};
+  }],
+]);
 
-for (const [state, prepare] of Object.entries(STATES)) {
+for (const [state, prepare] of STATES) {
   Deno.test(`poll() waits for its whole timeout after ${state}`, async () => {
     const { clock, map, network } = setUp();
     await prepare(map, network);

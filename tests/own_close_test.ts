@@ -46,33 +46,33 @@ class Counted extends Dispatcher {
 }
 
 /** Classes whose `close()` forgets `super.close()`: new ones for each test. */
-const FORGETFUL: Record<string, () => typeof Counted> = {
-  "whose close() does nothing": () =>
+const FORGETFUL = new Map<string, () => typeof Counted>([
+  ["whose close() does nothing", () =>
     class Lazy extends Counted {
       override close(): void {
         this.closes++;
       }
-    },
-  "whose close() ends what it can reach": () =>
+    }],
+  ["whose close() ends what it can reach", () =>
     class Porter extends Counted {
       override close(): void {
         this.closes++;
         this.delChannel();
         this.socket?.close();
       }
-    },
-  "whose close() is async": () =>
+    }],
+  ["whose close() is async", () =>
     class Slow extends Counted {
       override async close(): Promise<void> {
         this.closes++;
         await turn();
       }
-    },
-  "whose close() is a property": () =>
+    }],
+  ["whose close() is a property", () =>
     class Arrow extends Counted {
       override close = () => void this.closes++;
-    },
-  "whose handleClose() calls it": () =>
+    }],
+  ["whose handleClose() calls it", () =>
     class Calling extends Counted {
       override close(): void {
         this.closes++;
@@ -81,39 +81,48 @@ const FORGETFUL: Record<string, () => typeof Counted> = {
         this.ends++;
         this.close();
       }
-    },
-  "whose async handleClose() calls it": () =>
-    class AsyncCalling extends Counted {
-      override close(): void {
-        this.closes++;
-      }
-      override async handleClose(): Promise<void> {
-        this.ends++;
-        await turn();
-        this.close();
-      }
-    },
-  "whose handleClose() leaves it to the loop": () =>
-    class Leaving extends Counted {
-      override close(): void {
-        this.closes++;
-      }
-      override handleClose(): void {
-        this.ends++;
-      }
-    },
-  "whose handleClose() calls it and throws": () =>
-    class Throwing extends Counted {
-      override close(): void {
-        this.closes++;
-      }
-      override handleClose(): void {
-        this.ends++;
-        this.close();
-        throw new Error("spam");
-      }
-    },
-};
+    }],
+  [
+    "whose async handleClose() calls it",
+    () =>
+      class AsyncCalling extends Counted {
+        override close(): void {
+          this.closes++;
+        }
+        override async handleClose(): Promise<void> {
+          this.ends++;
+          await turn();
+          this.close();
+        }
+      },
+  ],
+  [
+    "whose handleClose() leaves it to the loop",
+    () =>
+      class Leaving extends Counted {
+        override close(): void {
+          this.closes++;
+        }
+        override handleClose(): void {
+          this.ends++;
+        }
+      },
+  ],
+  [
+    "whose handleClose() calls it and throws",
+    () =>
+      class Throwing extends Counted {
+        override close(): void {
+          this.closes++;
+        }
+        override handleClose(): void {
+          this.ends++;
+          this.close();
+          throw new Error("spam");
+        }
+      },
+  ],
+]);
 
 /** How a connection ends without its dispatcher. */
 const ENDS: Record<
@@ -127,7 +136,7 @@ const ENDS: Record<
   "shutdown() ends it": (_channel, _clock, map) => void shutdown({ map }),
 };
 
-for (const [what, make] of Object.entries(FORGETFUL)) {
+for (const [what, make] of FORGETFUL) {
   for (const [end, happen] of Object.entries(ENDS)) {
     Deno.test(`Dispatcher ${what} is closed by the loop when ${end}`, async () => {
       const { clock, logger, map } = setUp();
@@ -157,7 +166,10 @@ for (const [what, make] of Object.entries(FORGETFUL)) {
 
 Deno.test("Dispatcher that failed to connect is closed though its close() forgets to", async () => {
   const { logger, map, network } = setUp();
-  const client = new (FORGETFUL["whose close() does nothing"]!())(map, null);
+  const client = new (FORGETFUL.get("whose close() does nothing")!())(
+    map,
+    null,
+  );
   client.createSocket();
   client.connect({ port: 7 });
   const looping = watch(loop({ map }));
@@ -170,7 +182,7 @@ Deno.test("Dispatcher that failed to connect is closed though its close() forget
 
 Deno.test("closeAll() closes those whose close() forgets to, and tells of the class", () => {
   const { logger, map } = setUp();
-  const Class = FORGETFUL["whose close() does nothing"]!();
+  const Class = FORGETFUL.get("whose close() does nothing")!();
   const channels = [new FakeChannel(), new FakeChannel()];
   const handlers = channels.map((channel) => new Class(map, channel));
   closeAll(map);
@@ -182,7 +194,7 @@ Deno.test("closeAll() closes those whose close() forgets to, and tells of the cl
 
 Deno.test("shutdown() closes a listener whose close() forgets to, and tells of the class", async () => {
   const { logger, map } = setUp();
-  const Class = FORGETFUL["whose close() does nothing"]!();
+  const Class = FORGETFUL.get("whose close() does nothing")!();
   const acceptor = new FakeAcceptor();
   const listener = new Class(map, null);
   listener.setSocket(acceptor);
@@ -272,3 +284,49 @@ for (const how of ["throws", "rejects"]) {
     assert(looping.settled);
   });
 }
+
+Deno.test("A frozen dispatcher with a close() of its own ends", async () => {
+  const { map } = setUp();
+  class Frozen extends Dispatcher {
+    constructor(channel: Channel) {
+      super(channel, { map });
+      this.ignoreLogTypes = new Set(["warning", "error"]);
+      Object.freeze(this);
+    }
+    override handleRead(): void {
+      this.recv();
+    }
+    override close(): void {
+      super.close();
+    }
+  }
+  const channel = new FakeChannel();
+  new Frozen(channel);
+  channel.push(null);
+  const looping = watch(loop({ map }));
+  await turns();
+  assert(looping.settled);
+  assert(channel.closed);
+});
+
+Deno.test("A getter in the place of close() that throws keeps no loop going", async () => {
+  const { map } = setUp();
+  class Broken extends Dispatcher {
+    override handleRead(): void {
+      this.recv();
+    }
+  }
+  Object.defineProperty(Broken.prototype, "close", {
+    get() {
+      throw new Error("no close() today");
+    },
+  });
+  const channel = new FakeChannel();
+  new Broken(channel, { map });
+  channel.push(null);
+  const looping = watch(loop({ map }));
+  await turns();
+  assert(looping.settled);
+  assert(channel.closed);
+  assertMatch(`${map.errors[0]}`, /no close\(\) today/);
+});

@@ -4,6 +4,7 @@
  */
 
 import { TextLineStream, toText } from "@std/streams";
+import { ECHO } from "../examples/signals.ts";
 import { withStd } from "../tools/with_std.ts";
 import { bytes, PATIENCE, text } from "./support.ts";
 
@@ -35,6 +36,11 @@ class Deadline implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#id);
   }
+}
+
+/** Waits until so many ms have passed. */
+export function pass(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** What a child has printed, and its exit code. */
@@ -108,6 +114,12 @@ export class Child implements AsyncDisposable {
     } catch {
       // It has ended.
     }
+  }
+
+  /** Sends a signal that is no echo of the one that the child has heard. */
+  async killAgain(signal: Deno.Signal): Promise<void> {
+    await pass(ECHO + 50);
+    this.kill(signal);
   }
 
   /** Ends the input and waits for the child. */

@@ -515,7 +515,7 @@ Deno.test({
     await beginMessage(server, amid);
     server.child.kill("SIGTERM");
     await server.child.until("SIGTERM: closing");
-    server.child.kill("SIGINT");
+    await server.child.killAgain("SIGINT");
     const { code, out, err } = await server.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });
     assertStringIncludes(out, "1 connection was cut");
