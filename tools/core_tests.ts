@@ -17,7 +17,7 @@ const root = dirname(import.meta.dirname!);
 
 /** Files that need the examples, or the repository's own Deno. */
 const OTHERS =
-  /^(?:bench|chat_server|examples|http|readme|replicated|runtime|smtp|stream_pipeline|structure|tcp_proxy)/;
+  /^(?:bench|chat_server|examples|http|readme|replicated|runtime|smtp|stream_pipeline|structure|tasks|tcp_proxy)/;
 
 const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
   .filter((name) => name.endsWith("_test.ts") && !OTHERS.test(name))
