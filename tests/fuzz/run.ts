@@ -20,7 +20,7 @@ const folder = import.meta.dirname!;
 
 /** The names of the properties in a file. */
 function propertiesOf(path: string): string[] {
-  const lines = Deno.readTextFileSync(path).matchAll(/^  name: "(.+)",$/gm);
+  const lines = Deno.readTextFileSync(path).matchAll(/^ {2}name: "(.+)",$/gm);
   return Array.from(lines, ([, name]) => name!);
 }
 
