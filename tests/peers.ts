@@ -4,7 +4,6 @@
  */
 
 import { TextLineStream, toText } from "@std/streams";
-import { ECHO } from "../examples/signals.ts";
 import { withStd } from "../tools/with_std.ts";
 import { bytes, PATIENCE, text } from "./support.ts";
 
@@ -114,12 +113,6 @@ export class Child implements AsyncDisposable {
     } catch {
       // It has ended.
     }
-  }
-
-  /** Sends a signal that is no echo of the one that the child has heard. */
-  async killAgain(signal: Deno.Signal): Promise<void> {
-    await pass(ECHO + 50);
-    this.kill(signal);
   }
 
   /** Ends the input and waits for the child. */
