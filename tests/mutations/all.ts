@@ -18,6 +18,7 @@ import { MISUSE } from "./misuse.ts";
 import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
 import { PEERS } from "./peers.ts";
+import { SEAMS } from "./seams.ts";
 import { SOAKED } from "./soak.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { TOOLS } from "./tools.ts";
@@ -34,6 +35,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...FILES,
   ...PARSERS,
   ...PEERS,
+  ...SEAMS,
   ...SOAKED,
   ...SCENARIOS,
   ...TOOLS,
