@@ -66,7 +66,7 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "what arrived before a reset is not taken for all",
     file: "inbound.ts",
-    from: "if (error instanceof Error && !this.closing) this.reason = error;",
+    from: "if (!this.closing) this.reason = error;",
     to: "",
   },
   {
