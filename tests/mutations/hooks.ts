@@ -221,8 +221,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "what an async close() rejects with is told",
     file: "hooks.ts",
-    from: "        target.close();\n        this.fail(error);",
-    to: "        target.close();\n        void error;",
+    from: "          target.close();\n          this.fail(error);",
+    to: "          target.close();\n          void error;",
     test: "tests/own_close_test.ts",
     filter: "rejects once is told to the map",
   },
@@ -238,8 +238,8 @@ export const HOOKS: Mutation[] = [
   {
     promise: "a dispatcher whose close() does not close is closed",
     file: "hooks.ts",
-    from: "    if (!isPromise(result)) target.closeAnyway();\n    else {",
-    to: "    if (isPromise(result)) {",
+    from: "      if (!isPromise(result)) target.closeAnyway();\n      else {",
+    to: "      if (isPromise(result)) {",
     test: "tests/own_close_test.ts",
     filter: "leaves it to the loop is closed by the loop when its lifetime",
   },

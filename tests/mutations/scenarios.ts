@@ -38,8 +38,8 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "close() sends what was accepted, also while connecting",
     file: "endpoint.ts",
-    from: "      (channel !== null || isConnecting);",
-    to: "      channel !== null;",
+    from: "      (this.#checked !== null || isConnecting);",
+    to: "      this.#checked !== null;",
   },
   {
     ...BULK,
