@@ -652,7 +652,7 @@ export class Endpoint
       this.reactor.queue(this);
     }
     if (this.#drainDue) this.reactor.queueWrite(this);
-    if (!this.asks) this.#armRead();
+    if (!this.asks && !this.held) this.#armRead();
   }
 
   /** A getter in the place of a method may throw: then there is no telling. */

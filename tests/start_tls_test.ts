@@ -450,6 +450,35 @@ Deno.test("startTls() that an async hook awaits in vain is told by handleError()
   assertEquals(logger.lines, []);
 });
 
+Deno.test("startTls() before the first pass keeps the loop from reading meanwhile", async () => {
+  const { channel, client, map } = fakeClient();
+  client.setSocket(channel);
+  client.startTls({ hostname: "localhost" });
+  await passes(map, 3);
+  assertEquals(channel.reads, 0, "a read would take the server's hello");
+  client.abort();
+});
+
+Deno.test("startTls() after a move in the same hook finds no read in flight", async () => {
+  const { channel, client, logger, map } = fakeClient();
+  const other = quietMap({ logger, network: map.network });
+  client.setSocket(channel);
+  const gate = Promise.withResolvers<void>();
+  client.upgrade = async () => {
+    client.addChannel(other);
+    await gate.promise;
+    void client.startTls({ hostname: "localhost" });
+  };
+  channel.push("GO\n");
+  await passes(map, 2);
+  await passes(other, 2);
+  gate.resolve();
+  await turns();
+  assertEquals(client.errors, []);
+  assertEquals(logger.lines, []);
+  client.abort();
+});
+
 // A mail server that is not ours
 
 /** Debian's package python3-aiosmtpd brings one for its own Python. */
