@@ -1263,7 +1263,8 @@ export class Endpoint
   get #mayBeReset(): boolean {
     const { outbound } = this;
     if (!this.#checked?.endsWriting || outbound.written === 0) return false;
-    return !outbound.failed && !outbound.isDetached && !this.#inbound!.ended;
+    if (outbound.failed) return false;
+    return outbound.isDetached || !this.#inbound!.ended;
   }
 
   /** The connection broke, and a hook of the dispatcher was told so. */

@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertFalse,
   assertInstanceOf,
   assertRejects,
   assertStringIncludes,
@@ -301,6 +302,25 @@ testTls("close() during startTls() runs no hook", async () => {
   await loopUntil(map, () => done);
   assertEquals(client.trace, []);
   assert(!client.connected);
+});
+
+Deno.test("close() during startTls() ends the connection behind the handshake, if something was sent", async () => {
+  const network = new FakeNetwork();
+  const secured = Promise.withResolvers<Channel>();
+  Object.assign(network, { startTls: () => secured.promise });
+  const map = quietMap({ network });
+  const [plain, secret] = [new FakeChannel(), new FakeChannel()];
+  const client = new Client(map, plain);
+  client.send(bytes("STARTTLS\n"));
+  await turns();
+  client.startTls({ hostname: "localhost" });
+  client.close();
+  await turns();
+  assertFalse(plain.closed, "its peer may not have read all of it");
+  secured.resolve(secret);
+  await loopToEnd(map);
+  assert(secret.writeEnded);
+  assert(secret.closed);
 });
 
 Deno.test("startTls() over what is no TCP connection is refused, and leaves it usable", async () => {
