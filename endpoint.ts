@@ -200,7 +200,7 @@ export class Endpoint
   /** How many operations are in flight besides a read and a write. */
   #operations = 0;
   /** A timeout that waits for operations which the system does not end. */
-  #heldTimer: unknown = undefined;
+  #stopHolding: (() => void) | null = null;
   /** Events that wait until it is in a map and no hook's promise is pending. */
   #due: (() => void)[] | null = null;
   #deadlines: Deadlines | null = null;
@@ -300,7 +300,7 @@ export class Endpoint
     if (this.joined && this.reactor === reactor) return;
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
-      this.reactor.forget(this);
+      this.reactor.forget(this, reactor);
       this.#timers?.moveTo(reactor.timers);
       if (this.reactor.givenClock !== reactor.givenClock) {
         this.#changeClock(reactor.clock);
@@ -1205,7 +1205,7 @@ export class Endpoint
     this.#leave();
     this.#isAborted = true;
     this.outbound.fail(reason);
-    if (this.#heldTimer !== undefined) this.#freed();
+    if (this.#stopHolding !== null) this.#freed();
     else if (this.#closing === null) {
       if (!this.#isReleased) this.#release();
     } else if (reason === null) this.#closing.finish();
@@ -1333,7 +1333,10 @@ export class Endpoint
     const { clock } = this.reactor;
     const hasLingered = linger === 0 || this.#closing !== null;
     if (this.#isAborted || hasLingered) this.#freed();
-    else this.#heldTimer = clock.setTimeout(() => this.#freed(), linger);
+    else {
+      const timer = clock.setTimeout(() => this.#freed(), linger);
+      this.#stopHolding = () => clock.clearTimeout(timer);
+    }
   }
 
   #freed(): void {
@@ -1341,9 +1344,7 @@ export class Endpoint
     if (!reactor.lingering.delete(this)) return;
     reactor.releasing.delete(this);
     reactor.addressesHeld.delete(this);
-    if (this.#heldTimer !== undefined) {
-      reactor.clock.clearTimeout(this.#heldTimer);
-    }
+    this.#stopHolding?.();
     // Only a close() without linger time leaves something here.
     if (outbound.pending > 0) outbound.fail(new Error("its linger is 0"));
     reactor.freed();
