@@ -562,16 +562,21 @@ export class Endpoint
   #cut(tell: () => void): void {
     const { lifetime } = this.#options;
     const reason = `the lifetime of ${lifetime} ms is over`;
-    this.givenUp ??= new Deno.errors.TimedOut(reason);
-    this.#endConnection(false);
     const { hooks } = this;
+    if (!hooks.hasClosed) this.givenUp ??= new Deno.errors.TimedOut(reason);
+    this.#endConnection(false);
     const end = () => hooks.whenSettled(() => hooks.closeForGood());
-    this.whenMay(() => hooks.inAnyCase(tell, end));
+    this.whenMay(() => hooks.inAnyCase(tell, end), true);
   }
 
-  /** Runs `tell` in the loop, in a map and when no hook's promise is pending. */
-  whenMay(tell: () => void): void {
-    (this.#due ??= []).push(tell);
+  /**
+   * Runs `tell` in the loop, in a map and when no hook's promise is pending;
+   * before what waits for that already, if it `isFirst`.
+   */
+  whenMay(tell: () => void, isFirst = false): void {
+    const due = this.#due ??= [];
+    if (isFirst) due.unshift(tell);
+    else due.push(tell);
     if (this.joined) this.reactor.queue(this);
   }
 
