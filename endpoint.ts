@@ -242,6 +242,11 @@ export class Endpoint
     return this.phase === "listening";
   }
 
+  /** It is in a map, and its end has not been told: there may be more to tell. */
+  get mayTell(): boolean {
+    return this.joined && !this.hooks.hasClosed;
+  }
+
   /** The timers that end with this life. */
   get timers(): TimerGroup {
     if (this.#timers === null) {
