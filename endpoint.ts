@@ -1080,7 +1080,7 @@ export class Endpoint
     const isEnd = inbound.reason === null &&
       (allowHalfOpen || this.#isFinishing);
     if (!isEnd) this.hooks.close();
-    else if (!this.#endTold) {
+    else if (!this.#endTold && !this.hooks.hasClosed) {
       this.#endTold = true;
       if (this.#writeEnded) this.#endBothWhenSent();
       else if (allowHalfOpen) {
