@@ -1055,6 +1055,12 @@ export class Endpoint
     if (this.closed || this.#isEnding) return false;
     const inbound = this.#inbound;
     if (inbound !== null && inbound.available > 0) {
+      if (inbound.discarded > 0) {
+        throw new Error(
+          `Cannot receive: ${inbound.discarded} earlier bytes were dropped, ` +
+            `as ${this.pollable} has no handleRead() and called no recv()`,
+        );
+      }
       // Read outside of a hook: the next read has to be started.
       if (this.#tookNothing && this.joined) this.reactor.queue(this);
       this.#tookNothing = false;
