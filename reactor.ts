@@ -245,8 +245,8 @@ export class Reactor {
     this.#resumeWait();
   }
 
-  /** Drops what the lists hold of an entry that moves to another map. */
-  forget(entry: Entry): void {
+  /** Drops what the lists hold of an entry that moves to another map, `next`. */
+  forget(entry: Entry, next: Reactor): void {
     const isOther = (other: Entry) => other !== entry;
     this.#fresh.delete(entry);
     this.#ready = this.#ready.filter(isOther);
@@ -254,6 +254,10 @@ export class Reactor {
     this.#readers = this.#readers.filter(isOther);
     entry.queued = entry.writeQueued = entry.readQueued = false;
     entry.place = -1;
+    // Its end may have begun, by a lifetime, before its dispatcher hears of it.
+    if (this.lingering.delete(entry)) next.lingering.add(entry);
+    if (this.releasing.delete(entry)) next.releasing.add(entry);
+    this.freed();
   }
 
   /** Gives `entry` its turn to read in this pass or the next. */
