@@ -954,6 +954,7 @@ Deno.test("Dispatcher whose read finds no memory fails alone", async () => {
   const handler = new Recorder(map);
   handler.createSocket();
   handler.connect({ port: 1 });
+  await passes(map, 1);
   const { Uint8Array: Real } = globalThis;
   // The buffer that it reads into is the first of this size.
   globalThis.Uint8Array = new Proxy(Real, {
