@@ -116,8 +116,8 @@ export const HOOKS: Mutation[] = [
     promise: "an ExitNow is not told to handleError()",
     file: "hooks.ts",
     from:
-      "    if (error instanceof ExitNow) throw error;\n    const { pollable",
-    to: "    const { pollable",
+      "    if (error instanceof ExitNow) throw error;\n    this.whenSettled",
+    to: "    this.whenSettled",
     test: TEST,
     filter: "ExitNow from any hook of a FileDispatcher",
   },
