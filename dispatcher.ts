@@ -693,7 +693,9 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** Closes: `using client = new Client()`. */
   [Symbol.dispose](): void {
-    this.#watch(this.close());
+    const endpoint = this.#endpoint;
+    const isAsync = reactorOf(this.#map).follow(this.close());
+    if (!isAsync) endpoint?.closeAnyway();
   }
 
   /**

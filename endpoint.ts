@@ -1310,7 +1310,7 @@ export class Endpoint
     this.reactor.lingering.add(this);
     this.#lookWhetherFree();
     if (this.#isFree) return;
-    this.reactor.releasing.add(this);
+    this.reactor.hold(this);
     const hasAddress = acceptor !== null || this.addr?.transport === "udp";
     if (hasAddress) this.reactor.addressesHeld.add(this);
   }
