@@ -13,6 +13,14 @@ const OWN = "tests/own_close_test.ts";
 
 export const CLOSINGS: Mutation[] = [
   {
+    promise: "a closed connection reads on until its peer has ended",
+    file: "closing.ts",
+    from: "    this.#inbound!.discard();\n    this.#inbound!.arm();",
+    to: "    this.#inbound!.discard();",
+    test: "tests/nothing_lost_test.ts",
+    filter: "reads what nobody wants",
+  },
+  {
     promise: "a peer that talks after close() has everything",
     file: "closing.ts",
     from: "        if (mayReset(channel)) return;\n",

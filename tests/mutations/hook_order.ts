@@ -14,6 +14,14 @@ const MOVING = "tests/moving_test.ts";
 
 export const HOOK_ORDER: Mutation[] = [
   {
+    promise: "handleClose() runs once",
+    file: "hooks.ts",
+    from: 'if (target.closed || this.#close !== "due") return;',
+    to: "if (target.closed) return;",
+    test: "tests/nothing_lost_test.ts",
+    filter: "handleClose() runs once, whichever",
+  },
+  {
     promise: "a new socket waits for the hook that made it",
     file: "hooks.ts",
     from:

@@ -92,12 +92,12 @@ export const PEERS: Mutation[] = [
     filter: "Send outlives 300 clients that reset with bytes unread at both",
   },
   {
-    ...RESETS,
     promise: "a closed connection that a reset breaks lingers no longer",
     file: "closing.ts",
     from: "    } else if (this.#hasEnded) this.#onEnd();",
     to: "    }",
-    filter: "Send outlives 300 clients that reset when it has closed",
+    test: "tests/closing_losses_test.ts",
+    filter: "tells of a reset that a read brings",
   },
   {
     ...RESETS,

@@ -43,13 +43,6 @@ export const SCENARIOS: Mutation[] = [
   },
   {
     ...BULK,
-    promise: "a closed connection reads on until its peer has ended",
-    file: "closing.ts",
-    from: "    this.#inbound!.discard();\n    this.#inbound!.arm();",
-    to: "    this.#inbound!.discard();",
-  },
-  {
-    ...BULK,
     promise: "a client that takes nothing is not read",
     file: "dispatcher.ts",
     from: "const isFull = this.bufferedAmount >= this.#highWaterMark;",
@@ -57,24 +50,10 @@ export const SCENARIOS: Mutation[] = [
   },
   {
     ...BULK,
-    promise: "handleClose() runs once",
-    file: "hooks.ts",
-    from: 'if (target.closed || this.#close !== "due") return;',
-    to: "if (target.closed) return;",
-  },
-  {
-    ...BULK,
     promise: "what arrived before a reset is not taken for all",
     file: "inbound.ts",
     from: "if (error instanceof Error && !this.closing) this.reason = error;",
     to: "",
-  },
-  {
-    ...BULK,
-    promise: "a peer that talks may go on after close(), whenever that comes",
-    file: "closing.ts",
-    from: "      this.#activeAt + linger,\n      this.#takenAt",
-    to: "      this.#takenAt + linger,\n      this.#takenAt",
   },
   {
     ...LINES,
