@@ -11,6 +11,7 @@ import {
   type Acceptor,
   asChannel,
   type Channel,
+  type CheckedChannel,
   closeQuietly,
   isClientGone,
   isExhaustion,
@@ -46,7 +47,7 @@ export interface AcceptEvents {
   /** There are as many connections as there may be, or fewer again. */
   full(isFull: boolean): void;
   /** Waits for the handshake of a connection that has one. */
-  secure(channel: Channel): Promise<Channel>;
+  secure(channel: CheckedChannel): Promise<void>;
 }
 
 /** Accepts ahead of its owner. */
@@ -65,7 +66,7 @@ export class Accepting {
   /** How many connections were taken and are not closed. */
   #open = 0;
   /** Connections for the owner. */
-  #waiting: Channel[] = [];
+  #waiting: CheckedChannel[] = [];
   /** Those at their handshake, and since when; the oldest comes first. */
   readonly #handshakes = new Map<Channel, number>();
   #closed = false;
@@ -117,18 +118,25 @@ export class Accepting {
   }
 
   /** Takes the connection that waits. */
-  take(): Channel | null {
-    const [channel] = this.#waiting;
-    if (channel === undefined) return null;
-    if (this.#maxConnections < Infinity) {
+  take(): CheckedChannel | null {
+    const checked = this.#waiting.shift();
+    if (checked === undefined) return null;
+    if (this.#maxConnections < Infinity) this.#count(checked.channel);
+    return checked;
+  }
+
+  /** Counts a connection until its end, or gives it up where that cannot be seen. */
+  #count(channel: Channel): void {
+    try {
       onClose(channel, () => {
         this.#open--;
         this.#lookAtRoom();
       });
       this.#open++;
+    } catch (error) {
+      closeQuietly(channel);
+      throw error;
     }
-    this.#waiting.shift();
-    return channel;
   }
 
   close(): void {
@@ -136,7 +144,7 @@ export class Accepting {
     this.#closed = true;
     this.#endPause();
     closeQuietly(this.#acceptor);
-    for (const channel of this.#waiting) closeQuietly(channel);
+    for (const { channel } of this.#waiting) closeQuietly(channel);
     for (const channel of this.#handshakes.keys()) closeQuietly(channel);
     this.#waiting = [];
   }
@@ -199,29 +207,30 @@ export class Accepting {
       closeQuietly(value as Channel);
       return;
     }
-    let channel: Channel;
+    let checked: CheckedChannel;
     try {
-      channel = received(asChannel, "The connection", value);
+      checked = received(asChannel, "The connection", value);
     } catch (error) {
       this.#onError(error);
       return;
     }
     this.#endPause();
     this.#exhausted.set(false);
-    if (channel.handshake) this.#secure(channel);
-    else this.#waiting.push(channel);
+    if (checked.shakesHands) this.#secure(checked);
+    else this.#waiting.push(checked);
     this.#lookAtRoom();
     // Whoever waits in the backlog is at hand at once.
     if (this.#waiting.length < AHEAD && this.#events.wanted()) this.#start();
   };
 
   /** A silent client must not keep others waiting, so handshakes run side by side. */
-  #secure(channel: Channel): void {
+  #secure(checked: CheckedChannel): void {
+    const { channel } = checked;
     this.#handshakes.set(channel, this.#events.now());
     this.#makeRoom();
-    this.#events.secure(channel).then(() => {
+    this.#events.secure(checked).then(() => {
       if (this.#closed) closeQuietly(channel);
-      else this.#waiting.push(channel);
+      else this.#waiting.push(checked);
     }, () => this.clientsGone++).finally(() => {
       this.#handshakes.delete(channel);
       this.#lookWhetherQuiet();

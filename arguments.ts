@@ -7,12 +7,17 @@
 
 /** How a wrong value is shown in a message. */
 export function showValue(value: unknown): string {
-  const text = Deno.inspect(value, {
-    depth: 1,
-    compact: true,
-    breakLength: Infinity,
-    strAbbreviateSize: 60,
-  });
+  let text: string;
+  try {
+    text = Deno.inspect(value, {
+      depth: 1,
+      compact: true,
+      breakLength: Infinity,
+      strAbbreviateSize: 60,
+    });
+  } catch {
+    text = typeof value; // An object that cannot be shown.
+  }
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
@@ -63,18 +68,28 @@ export function checkInteger(
   return value;
 }
 
+/** Tells a number of bytes, up to `most`, from what foreign code may give for one. */
+export function isCount(value: unknown, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 &&
+    (value as number) <= most;
+}
+
 /**
  * Checks that `value` is a `Uint8Array`.
  *
  * @throws {TypeError} If it is anything else.
  */
-export function checkBytes(name: string, value: unknown): void {
+export function checkBytes(
+  name: string,
+  value: unknown,
+  kind: string = "a Uint8Array",
+): void {
   if (value instanceof Uint8Array) return;
   const hint = typeof value === "string"
     ? ": encode text with new TextEncoder().encode(text)"
     : "";
   throw new TypeError(
-    `${name} must be a Uint8Array, got ${showValue(value)}${hint}`,
+    `${name} must be ${kind}, got ${showValue(value)}${hint}`,
   );
 }
 

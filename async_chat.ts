@@ -13,21 +13,24 @@ import {
   endpointOf,
   logLimited,
   markOf,
+  refuseTls,
   selfDriven,
   type StartTlsOptions,
 } from "./dispatcher.ts";
 import type { Acceptor, Channel } from "./channel.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Hook } from "./hooks.ts";
+import { textOf } from "./log.ts";
 import {
   type Piece,
   type ProducerLike,
   type Source,
   sourceOf,
 } from "./producer.ts";
+import { atOnce } from "./predicates.ts";
 import { Queue } from "./queue.ts";
-import { isPromise } from "./reactor.ts";
 import { Terminator } from "./terminator.ts";
+import { isPromise, toPromise } from "./thenable.ts";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
@@ -459,7 +462,7 @@ export class AsyncChat extends Dispatcher {
    */
   push(data: Uint8Array | string): void {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
-    checkBytes("data", bytes);
+    checkBytes("data", bytes, "a Uint8Array or text");
     const endpoint = this.#pushable();
     if (endpoint.closed) return;
     if (this.#queue.length === 0) endpoint.buffer(bytes);
@@ -495,20 +498,12 @@ export class AsyncChat extends Dispatcher {
     const endpoint = this.#pushable();
     const source = sourceOf(producer);
     if (endpoint.closed) {
-      cancel(source);
+      source.cancel();
       return;
     }
     this.#queue.push(source);
     endpoint.onEnd = () => {
-      if (this.#queuedBytes > 0) {
-        endpoint.warn(
-          `was closed and lost ${this.#queuedBytes} bytes that waited for a producer`,
-          {
-            kind: "was closed and lost bytes behind a producer",
-            lost: this.#queuedBytes,
-          },
-        );
-      }
+      if (this.#queuedBytes > 0) endpoint.loseBehind(this.#queuedBytes);
       this.#cancelSources();
     };
     this.#tally(endpoint);
@@ -623,7 +618,8 @@ export class AsyncChat extends Dispatcher {
 
   /** Input waits for room, unless an override wants to read all the same. */
   #isHeldBack(endpoint: Endpoint): boolean {
-    return !endpoint.mayRead(this.#isFull) && !this.readable();
+    return !endpoint.mayRead(this.#isFull) &&
+      !atOnce("readable", this.readable());
   }
 
   /** Goes on sending. */
@@ -652,15 +648,16 @@ export class AsyncChat extends Dispatcher {
   override startTls(options: StartTlsOptions = {}): Promise<void> {
     const endpoint = this.#begin();
     const isHeld = this.#search !== null && this.#search.matched > 0;
-    let obstacle: string;
-    if (isHeld || this.#at < this.#data.length) {
-      obstacle = "unencrypted bytes wait to be collected";
-      this.#forgetInput();
-      const error = new Error(`Cannot start TLS: ${this}: ${obstacle}`);
-      if (endpoint && !endpoint.closed) return endpoint.refuseTls(error);
-    } else if (this.#queue.length > 0) obstacle = "a producer is unfinished";
-    else return super.startTls(options);
-    return Promise.reject(new Error(`Cannot start TLS: ${this}: ${obstacle}`));
+    const isWaiting = isHeld || this.#at < this.#data.length;
+    if (!isWaiting && this.#queue.length === 0) return super.startTls(options);
+    const obstacle = isWaiting
+      ? "unencrypted bytes wait to be collected"
+      : "a producer is unfinished";
+    const error = new Error(`Cannot start TLS: ${textOf(this)}: ${obstacle}`);
+    if (isWaiting) this.#forgetInput();
+    return isWaiting && endpoint && !endpoint.closed
+      ? endpoint.refuseTls(error)
+      : refuseTls(this, error);
   }
 
   /** The program ends: {@linkcode AsyncChat.closeWhenDone}. */
@@ -792,10 +789,10 @@ export class AsyncChat extends Dispatcher {
         this.#give(endpoint, source, piece);
         return;
       }
-      const { reactor } = endpoint;
-      piece.then(
-        (piece) => reactor.outside(() => this.#pulled(endpoint, source, piece)),
-        (error) => reactor.outside(() => this.#giveUp(endpoint, source, error)),
+      const behind = (run: () => void) => endpoint.runOutsideHooks(run);
+      toPromise(piece).then(
+        (piece) => behind(() => this.#pulled(endpoint, source, piece)),
+        (error) => behind(() => this.#giveUp(endpoint, source, error)),
       );
     } catch (error) {
       this.#giveUp(endpoint, source, error);
@@ -831,7 +828,7 @@ export class AsyncChat extends Dispatcher {
   #giveUp(endpoint: Endpoint, source: Source, error: unknown): void {
     if (this.#queue.first !== source) return;
     this.#pulling = false;
-    cancel(source);
+    source.cancel();
     // It stays in the queue until that is told: nothing overtakes the error.
     this.#failure = { error };
     this.#watch(endpoint);
@@ -842,7 +839,7 @@ export class AsyncChat extends Dispatcher {
     this.#queuedBytes = 0;
     this.#pulling = false;
     this.#failure = null;
-    for (const item of queue) if (!(item instanceof Uint8Array)) cancel(item);
+    for (const item of queue) if (!(item instanceof Uint8Array)) item.cancel();
   }
 }
 
@@ -872,14 +869,6 @@ function parseTerminator(terminator: unknown): Terminator | null {
   }
   if (bytes.length === 0) throw new RangeError("terminator must not be empty");
   return new Terminator(new Uint8Array(bytes));
-}
-
-function cancel(source: Source): void {
-  try {
-    source.cancel();
-  } catch {
-    // A source that fails to stop concerns nobody any more.
-  }
 }
 
 /**

@@ -13,7 +13,7 @@ import {
   checkMethods,
   showValue,
 } from "./arguments.ts";
-import { isPromise } from "./reactor.ts";
+import { isPromise, quietly, toPromise } from "./thenable.ts";
 
 /**
  * A two-way stream of bytes.
@@ -89,25 +89,49 @@ export const gentleChannels: WeakSet<Channel> = new WeakSet();
 const LARGEST_CHUNK = 2 ** 30;
 
 /**
+ * A channel that was checked, and what it says of itself. That is asked once: a
+ * getter may throw later, where nobody could be told.
+ */
+export interface CheckedChannel {
+  readonly channel: Channel;
+  readonly chunkSize: number | undefined;
+  readonly addr: Deno.Addr | null;
+  /** It has a `closeWrite()`. */
+  readonly endsWriting: boolean;
+  /** It has a `handshake()`. */
+  readonly shakesHands: boolean;
+  /** Closing it with unread bytes takes nothing from the peer: a Unix socket. */
+  readonly isLocal: boolean;
+}
+
+/**
  * Checks that `value` is a {@linkcode Channel}, wherever it comes from: a user,
  * a network, a listener.
  *
  * @throws {TypeError} If it lacks a method, or has one that is none.
  * @throws {RangeError} If its `chunkSize` is out of range.
  */
-export function asChannel(name: string, value: unknown): Channel {
+export function asChannel(name: string, value: unknown): CheckedChannel {
   checkMethods(name, value, ["read", "write", "close"]);
   const channel = value as Channel;
-  for (const method of ["closeWrite", "handshake"] as const) {
-    const given: unknown = channel[method];
+  const { closeWrite, handshake, chunkSize, remoteAddr } = channel;
+  for (const [method, given] of Object.entries({ closeWrite, handshake })) {
     if (given !== undefined) checkFunction(`${name}.${method}`, given);
   }
-  const { chunkSize, remoteAddr } = channel;
   if (chunkSize !== undefined) {
     checkInteger(`${name}.chunkSize`, chunkSize, 1, LARGEST_CHUNK);
   }
   checkAddr(`${name}.remoteAddr`, remoteAddr);
-  return channel;
+  const transport = remoteAddr?.transport;
+  return {
+    channel,
+    chunkSize,
+    addr: remoteAddr ?? null,
+    endsWriting: closeWrite !== undefined,
+    shakesHands: handshake !== undefined,
+    isLocal: transport === "unix" || transport === "unixpacket" ||
+      gentleChannels.has(channel),
+  };
 }
 
 /**
@@ -128,7 +152,7 @@ export function asAcceptor(name: string, value: unknown): Acceptor {
  *
  * @throws What `check` throws.
  */
-export function received<T extends { close(): void }>(
+export function received<T>(
   check: (name: string, value: unknown) => T,
   name: string,
   value: unknown,
@@ -136,7 +160,7 @@ export function received<T extends { close(): void }>(
   try {
     return check(name, value);
   } catch (error) {
-    closeQuietly(value as T);
+    closeQuietly(value as { close(): void });
     throw error;
   }
 }
@@ -171,8 +195,13 @@ const CLIENTS_GONE: ReadonlySet<string> = new Set([
 
 function isAmong(names: ReadonlySet<string>, error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const code = (error as Error & { code?: unknown }).code;
-  return names.has(error.name) || (typeof code === "string" && names.has(code));
+  try {
+    const { code } = error as Error & { code?: unknown };
+    return names.has(error.name) ||
+      (typeof code === "string" && names.has(code));
+  } catch {
+    return false; // A getter of an error that the system has not made.
+  }
 }
 
 /** Tells whether `error` says that the connection is over. */
@@ -201,14 +230,23 @@ export function isUnsupported(error: unknown): boolean {
 }
 
 /**
+ * What an operation failed with, as an error: foreign code may reject with
+ * anything.
+ */
+export function failureOf(operation: string, reason: unknown): Error {
+  if (reason instanceof Error) return reason;
+  const message = `${operation} failed with ${showValue(reason)}`;
+  return new Error(message, { cause: reason });
+}
+
+/**
  * The promise that an operation of a channel gave. A thenable is made a promise,
  * which settles once.
  *
  * @throws {TypeError} If it gave none.
  */
 export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
-  if (given instanceof Promise) return given;
-  if (isPromise(given)) return Promise.resolve(given as PromiseLike<T>);
+  if (isPromise(given)) return toPromise(given as PromiseLike<T>);
   throw new TypeError(
     `The channel's ${operation}() gave no promise, but ${showValue(given)}`,
   );
@@ -223,11 +261,5 @@ export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
 export function closeQuietly(
   closable: { close(): void },
 ): Promise<void> | undefined {
-  try {
-    const closing: unknown = closable.close();
-    if (!isPromise(closing)) return;
-    return Promise.resolve(closing).then(() => {}, () => {});
-  } catch {
-    return;
-  }
+  return quietly(() => closable.close());
 }

@@ -4,9 +4,20 @@
  * @module
  */
 
-/** A source of time. All times are in milliseconds. */
+/**
+ * A source of time. All times are in milliseconds.
+ *
+ * A clock that fails costs its own map: what a method throws, or gives in place
+ * of a time, is thrown by the `loop()`, `poll()` or `shutdown()` that drives the
+ * map. Where none does, `SocketMap.onError` gets it. A timeout or a turn that was
+ * refused comes from the system's clock. A map whose clock never calls back
+ * stands still.
+ */
 export interface Clock {
-  /** The time that has passed since some fixed moment; it never goes back. */
+  /**
+   * The time that has passed since some fixed moment. It never goes back: one
+   * that does is taken to stand still until it has caught up.
+   */
   now(): number;
   /**
    * Runs `callback` once, `delay` from now.

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { type Channel, gentleChannels, isReset } from "./channel.ts";
+import { type CheckedChannel, isReset } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Inbound, InboundEvents } from "./inbound.ts";
 import type { Outbound } from "./outbound.ts";
@@ -35,7 +35,7 @@ export interface ClosingOptions {
 export class Closing implements InboundEvents {
   readonly #outbound: Outbound;
   readonly #options: ClosingOptions;
-  #channel: Channel | null = null;
+  #channel: CheckedChannel | null = null;
   #inbound: Inbound | null = null;
   #timer: unknown = undefined;
   /** When the peer took, sent or ended something for the last time. */
@@ -62,12 +62,12 @@ export class Closing implements InboundEvents {
   }
 
   /** Takes over a connection that stands. */
-  attach(channel: Channel, inbound: Inbound): void {
+  attach(channel: CheckedChannel, inbound: Inbound): void {
     this.#channel = channel;
     this.#inbound = inbound;
     inbound.listener = this;
     // A peer that writes before it reads would wait for ever otherwise.
-    if (channel.closeWrite) this.#dropInput();
+    if (channel.endsWriting) this.#dropInput();
   }
 
   /** The peer has taken some bytes. */
@@ -113,8 +113,8 @@ export class Closing implements InboundEvents {
    * do not tell, but a write of nothing does.
    */
   async #onEnd(): Promise<void> {
-    const channel = this.#channel!;
-    if (channel.remoteAddr?.transport === "tcp" && !channel.handshake) {
+    const { channel, addr, shakesHands } = this.#channel!;
+    if (addr?.transport === "tcp" && !shakesHands) {
       try {
         await channel.write(NO_BYTES);
       } catch (error) {
@@ -134,13 +134,13 @@ export class Closing implements InboundEvents {
     const channel = this.#channel;
     const outbound = this.#outbound;
     // Closing a channel that has no such end, a file say, loses nothing.
-    if (!outbound.failed && channel?.closeWrite) {
+    if (!outbound.failed && channel?.endsWriting) {
       outbound.end();
       if (await outbound.writeClosed) {
         this.#hasEnded = true;
         const { ended, unsupported } = this.#inbound!;
         if (ended || unsupported) return this.#onEnd();
-        if (mayReset(channel)) return;
+        if (!channel.isLocal) return;
         // Unread bytes would only make the peer's end look like a reset.
         await this.#turn();
         await this.#turn();
@@ -169,6 +169,7 @@ export class Closing implements InboundEvents {
   }
 
   #onTime(): void {
+    if (this.#isFinished) return;
     const { clock, linger, isOver } = this.#options;
     const isLate = clock.now() >= this.#end;
     if (!isLate && !isOver()) {
@@ -188,10 +189,3 @@ export class Closing implements InboundEvents {
 }
 
 const NO_BYTES = new Uint8Array(0);
-
-/** Whether closing with unread bytes in the kernel takes something from the peer. */
-function mayReset(channel: Channel): boolean {
-  if (gentleChannels.has(channel)) return false;
-  const transport = channel.remoteAddr?.transport;
-  return transport !== "unix" && transport !== "unixpacket";
-}

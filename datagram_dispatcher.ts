@@ -18,6 +18,7 @@ import {
 import { lookUp } from "./blocking_threads.ts";
 import {
   type Acceptor,
+  asChannel,
   type Channel,
   isDisconnect,
   isUnsupported,
@@ -28,9 +29,10 @@ import {
   type DispatcherOptions,
   endpointOf,
   logLimited,
+  refuseTls,
 } from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { describeError } from "./log.ts";
+import { describeError, textOf } from "./log.ts";
 import {
   type Address,
   denoNetwork,
@@ -127,19 +129,7 @@ class DatagramChannel implements Channel {
   }
 
   /** Receives one datagram and keeps it; the byte that it reports is a token. */
-  #n = 0;
-  #at = 0;
   async read(): Promise<number> {
-    if (++this.#n >= 32) {
-      this.#n = 0;
-      const now = performance.now();
-      if (now - this.#at > 5) {
-        this.#at = now;
-        for (let i = 0; i < 61; i++) {
-          await new Promise<void>((r) => void setImmediate(r));
-        }
-      }
-    }
     for (let refusals = 1;; refusals++) {
       try {
         this.#received = ownDatagram(await this.#socket.receive(this.#buffer));
@@ -415,7 +405,7 @@ export class DatagramDispatcher extends Dispatcher {
       }
       const socket = openSocket(parsed, this.#reuseAddress);
       const channel = new DatagramChannel(socket);
-      endpoint.adopt(channel);
+      endpoint.adopt(asChannel("channel", channel));
       this.#opened(endpoint, channel, socket.addr);
     });
     endpoint.opened();
@@ -448,7 +438,7 @@ export class DatagramDispatcher extends Dispatcher {
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
     }
     throw new Deno.errors.WouldBlock(
-      `Cannot receive: no datagram waits for ${this}: ` +
+      `Cannot receive: no datagram waits for ${textOf(this)}: ` +
         "call recvFrom() once in each handleRead()",
     );
   }
@@ -617,12 +607,12 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} Always, as a rejection: TLS needs a connection.
    */
   override startTls(): Promise<never> {
-    return Promise.reject(this.#misused("start TLS", "it needs a connection"));
+    return refuseTls(this, this.#misused("start TLS", "it needs a connection"));
   }
 
   #misused(action: string, advice: string): Error {
     return new Error(
-      `Cannot ${action}: ${this} is a datagram socket: ${advice}`,
+      `Cannot ${action}: ${textOf(this)} is a datagram socket: ${advice}`,
     );
   }
 }

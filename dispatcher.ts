@@ -24,6 +24,7 @@ import {
 } from "./channel.ts";
 import type { TimeoutKind } from "./deadlines.ts";
 import {
+  type About,
   Endpoint,
   type EndpointOptions,
   type Interest,
@@ -36,7 +37,9 @@ import {
   errorLine,
   type Logger,
   logLine,
+  nameOf,
   printable,
+  textOf,
 } from "./log.ts";
 import {
   checkMap,
@@ -44,7 +47,7 @@ import {
   defaultMap,
   type Pollable,
   reactorOf,
-  type SocketMap,
+  SocketMap,
   startTimer,
   type Timer,
 } from "./loop.ts";
@@ -57,7 +60,8 @@ import {
   type SocketOptions,
   type TlsOptions,
 } from "./network.ts";
-import { ExitNow, isPromise } from "./reactor.ts";
+import { ExitNow } from "./reactor.ts";
+import { isPromise } from "./thenable.ts";
 import { TimerGroup } from "./timers.ts";
 
 export { compactTraceback } from "./log.ts";
@@ -275,14 +279,7 @@ export class Dispatcher implements Pollable, Disposable {
 
   static readonly #owner: Owner = {
     interest: (of) => interestOf(of as Dispatcher),
-    warn: (of, message, { kind = message, lost = 0 }) =>
-      logLimited(of as Dispatcher, {
-        type: "warning",
-        kind,
-        text: (self) => `${self} ${message}`,
-        lost,
-        isLoud: true,
-      }),
+    warn: (of, message, about) => warn(of as Dispatcher, message, about),
     handleEnd: (of) => (of as Dispatcher).handleEnd(),
     handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
     handleShutdown: (of) => (of as Dispatcher).handleShutdown(),
@@ -406,14 +403,15 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If there is a socket already.
    */
   setSocket(channel: Channel | Acceptor): void {
+    refuseOptionsFirst(channel);
     if (isAcceptor(channel)) {
       asAcceptor("channel", channel);
       const endpoint = this.#create("set a socket");
       endpoint.bind(channel);
       endpoint.listen();
     } else {
-      asChannel("channel", channel);
-      this.#create("set a socket").adopt(channel);
+      const checked = asChannel("channel", channel);
+      this.#create("set a socket").adopt(checked);
     }
     this.addChannel();
   }
@@ -560,9 +558,9 @@ export class Dispatcher implements Pollable, Disposable {
         `Cannot accept: ${this.#name} is not listening: call listen() first`,
       );
     }
-    const conn = endpoint.accept();
-    if (conn === null) return null;
-    return { conn, addr: conn.remoteAddr ?? endpoint.addr! };
+    const checked = endpoint.accept();
+    if (checked === null) return null;
+    return { conn: checked.channel, addr: checked.addr ?? endpoint.addr! };
   }
 
   /**
@@ -659,26 +657,8 @@ export class Dispatcher implements Pollable, Disposable {
       if (!endpoint.closed) checkText("hostname", hostname);
       return endpoint.startTls(this.#map.network, hostname, tls);
     } catch (error) {
-      return this.#refuseTls(error);
+      return refuseTls(this, error);
     }
-  }
-
-  /** A refusal that nobody awaits must not go unnoticed, nor end the process. */
-  #refuseTls(error: unknown): Promise<never> {
-    const refusal = Promise.reject(error);
-    refusal.catch(() => {
-      const hooks = this.#endpoint?.hooks;
-      const tell = () => {
-        if (hooks?.lastFailure === error) return;
-        const message = `was refused startTls(), and goes on as it was: ${
-          describeError(error)
-        }`;
-        Dispatcher.#owner.warn(this, message, { kind: "no TLS" });
-      };
-      if (hooks) hooks.whenSettled(tell);
-      else tell();
-    });
-    return refusal;
   }
 
   /**
@@ -709,7 +689,7 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** Closes: `using client = new Client()`. */
   [Symbol.dispose](): void {
-    this.close();
+    this.#watch(this.close());
   }
 
   /**
@@ -838,7 +818,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @param _addr The client's address.
    */
   handleAccepted(conn: Channel, _addr: Deno.Addr): void | Promise<void> {
-    conn.close();
+    closeQuietly(conn);
     this.#logUnhandled("unhandled accepted event");
   }
 
@@ -917,8 +897,8 @@ export class Dispatcher implements Pollable, Disposable {
         `uncaught exception, closing channel ${self} ${errorLine(error)}`,
     });
     const endpoint = this.#endpoint;
-    if (endpoint) endpoint.hooks.close();
-    else return this.handleClose();
+    if (!endpoint) return this.handleClose();
+    endpoint.giveUp(error instanceof Error ? error : null);
   }
 
   // The layer above the hooks: what the loop calls.
@@ -956,7 +936,7 @@ export class Dispatcher implements Pollable, Disposable {
   log(message: string): void {
     const logger = this.logger ?? this.#map.logger;
     const line = logLine(message);
-    if (logger) this.#follow(logger.info(line));
+    if (logger) this.#watch(logger.info(line));
     else console.error(`log: ${line}`);
   }
 
@@ -977,18 +957,18 @@ export class Dispatcher implements Pollable, Disposable {
     const logger = this.logger ?? this.#map.logger;
     const line = logLine(message);
     if (logger === null) console.log(`${logLine(type)}: ${line}`);
-    else if (type === "debug") this.#follow(logger.debug(line));
-    else if (type === "warning") this.#follow(logger.warn(line));
-    else if (type === "error") this.#follow(logger.error(line));
+    else if (type === "debug") this.#watch(logger.debug(line));
+    else if (type === "warning") this.#watch(logger.warn(line));
+    else if (type === "error") this.#watch(logger.error(line));
     else {
       const text = type === "info" ? line : `${logLine(type)}: ${line}`;
-      this.#follow(logger.info(text));
+      this.#watch(logger.info(text));
     }
   }
 
-  /** A logger may be async; that it failed is for the map to tell. */
-  #follow(logged: unknown): void {
-    if (isPromise(logged)) reactorOf(this.#map).follow(logged);
+  /** What is called may be async; that it failed is for the map to tell. */
+  #watch(result: unknown): void {
+    reactorOf(this.#map).follow(result);
   }
 
   #logUnhandled(event: string): void {
@@ -1090,7 +1070,7 @@ export class Dispatcher implements Pollable, Disposable {
     forgetful.add(this.constructor);
     const message =
       `was closed by the loop: the close() of ${this.#name} does not call super.close()`;
-    Dispatcher.#owner.warn(this, message, {});
+    warn(this, message);
   }
 }
 
@@ -1099,22 +1079,34 @@ const forgetful = new WeakSet<object>();
 
 /** Notes whether a `close()` that a class overrides is called from now on. */
 function watchClose(dispatcher: Dispatcher): CloseWatch | null {
-  const { close } = dispatcher;
-  if (close === Dispatcher.prototype.close) return null;
+  const close = ownClose(dispatcher);
+  if (close === null) return null;
   const own = Object.getOwnPropertyDescriptor(dispatcher, "close");
   let isCalled = false;
   const value = () => {
     isCalled = true;
     return close.call(dispatcher);
   };
-  Object.defineProperty(dispatcher, "close", { value, configurable: true });
+  const watched = { value, configurable: true };
+  // Where a dispatcher is frozen, the call cannot be seen.
+  if (!Reflect.defineProperty(dispatcher, "close", watched)) return null;
   return {
     stop: () => {
-      if (own) Object.defineProperty(dispatcher, "close", own);
+      if (own) Reflect.defineProperty(dispatcher, "close", own);
       else Reflect.deleteProperty(dispatcher, "close");
       return isCalled;
     },
   };
+}
+
+/** The `close()` that a class has overridden, if it can be had. */
+function ownClose(dispatcher: Dispatcher): (() => void) | null {
+  try {
+    const { close } = dispatcher;
+    return close === Dispatcher.prototype.close ? null : close;
+  } catch {
+    return null; // A getter in its place: to call it will tell.
+  }
 }
 
 /** Closes a connection that `handleAccepted()` has failed to take over. */
@@ -1142,12 +1134,13 @@ export interface OwnLine {
  * A log that fails is for the map to tell, and leaves the dispatcher as it is.
  */
 export function logLimited(dispatcher: Dispatcher, line: OwnLine): void {
-  const reactor = reactorOf(dispatcher.map);
+  // An override of `map` may throw.
+  const reactor = endpointOf(dispatcher)?.reactor ?? reactorOf(dispatcher.map);
   reactor.outside(() => {
     if (isIgnored(dispatcher, line)) return;
     reactor.logQuota.add(`${nameOf(dispatcher)}: ${line.kind}`, {
-      text: () => line.text(describe(dispatcher)),
-      write: (message) => write(dispatcher, line, message),
+      text: () => line.text(textOf(dispatcher)),
+      write: (message) => reactor.follow(write(dispatcher, line, message)),
       lost: line.lost ?? 0,
     });
   });
@@ -1159,33 +1152,50 @@ function isIgnored(dispatcher: Dispatcher, { type, isLoud }: OwnLine): boolean {
   return !isLoud && isPlain && dispatcher.ignoreLogTypes.has(type);
 }
 
+/** Logs a line. An override may be async, though nothing waits for it. */
 function write(
   dispatcher: Dispatcher,
   { type, isLoud }: OwnLine,
   message: string,
-): void {
+): unknown {
   const outer = loud;
   if (isLoud) loud = dispatcher;
   try {
-    const result: unknown = dispatcher.logInfo(message, type);
-    // An override may be async, though nothing waits for it.
-    if (isPromise(result)) reactorOf(dispatcher.map).follow(result);
+    return dispatcher.logInfo(message, type);
   } finally {
     loud = outer;
   }
 }
 
-function nameOf(dispatcher: Dispatcher): string {
-  return dispatcher.constructor.name || "Dispatcher";
+/** Says what an operator must see, whatever types the dispatcher ignores. */
+function warn(dispatcher: Dispatcher, message: string, about: About = {}) {
+  const { kind = message, lost = 0 } = about;
+  const text = (self: string) => `${self} ${message}`;
+  logLimited(dispatcher, { type: "warning", kind, text, lost, isLoud: true });
 }
 
-/** The text form, even where an override of it throws. */
-function describe(dispatcher: Dispatcher): string {
-  try {
-    return dispatcher.toString();
-  } catch {
-    return `<${nameOf(dispatcher)}: toString() failed>`;
-  }
+/**
+ * The answer of a `startTls()` that is refused. One that nobody awaits must not
+ * go unnoticed, nor end the process.
+ */
+export function refuseTls(
+  dispatcher: Dispatcher,
+  error: unknown,
+): Promise<never> {
+  const refusal = Promise.reject(error);
+  refusal.catch(() => {
+    const hooks = endpointOf(dispatcher)?.hooks;
+    const tell = () => {
+      if (hooks?.lastFailure === error) return;
+      const message = `was refused startTls(), and goes on as it was: ${
+        describeError(error)
+      }`;
+      warn(dispatcher, message, { kind: "no TLS" });
+    };
+    if (hooks) hooks.whenSettled(tell);
+    else tell();
+  });
+  return refusal;
 }
 
 /**
@@ -1269,7 +1279,9 @@ export class DispatcherWithSend extends Dispatcher {
   override send(data: Uint8Array): number {
     checkBytes("data", data);
     const endpoint = connectionOf(this, "send");
-    if (this.debug) this.logInfo(`sending ${preview(data)}`);
+    if (this.debug) {
+      endpoint.reactor.follow(this.logInfo(`sending ${preview(data)}`));
+    }
     const accepted = endpoint.buffer(data);
     if (this.bufferedAmount >= this.#highWaterMark) {
       endpoint.notifyAt(this.#highWaterMark / 2, DRAIN);
@@ -1488,6 +1500,22 @@ function refuseOptions(
   if (name !== undefined) {
     throw new TypeError(`${name} ${reason}: leave it out`);
   }
+}
+
+/** Python's `dispatcher(map=…)` has no socket; here, that comes first. */
+function refuseOptionsFirst(channel: unknown): void {
+  const isPlain = typeof channel === "object" && channel !== null &&
+    Object.getPrototypeOf(channel) === Object.prototype;
+  const methods = ["read", "write", "close", "accept"];
+  const isOptions = channel instanceof SocketMap ||
+    isPlain && !methods.some((name) => name in channel);
+  if (!isOptions) return;
+  throw new TypeError(
+    `channel must be a channel, a listener or null, got ${
+      showValue(channel)
+    }: ` +
+      "options come second, as in new Dispatcher(null, { map })",
+  );
 }
 
 function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {

@@ -11,7 +11,9 @@ import {
   type Acceptor,
   asChannel,
   type Channel,
+  type CheckedChannel,
   closeQuietly,
+  failureOf,
   isDisconnect,
   isReset,
   received,
@@ -19,19 +21,14 @@ import {
 import type { Clock } from "./clock.ts";
 import { Deadlines, type TimeoutKind } from "./deadlines.ts";
 import { Closing } from "./closing.ts";
-import { describeError } from "./log.ts";
+import { describeError, textOf } from "./log.ts";
 import { secure, type StartTimer } from "./handshake.ts";
 import { type CloseWatch, type Hook, Hooks, type HookTarget } from "./hooks.ts";
 import { Inbound, type InboundEvents } from "./inbound.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
 import { Outbound, type OutboundEvents } from "./outbound.ts";
-import { Settled } from "./predicates.ts";
-import {
-  type Entry,
-  isPromise,
-  type Pollable,
-  type Reactor,
-} from "./reactor.ts";
+import { atOnce, Settled } from "./predicates.ts";
+import type { Entry, Pollable, Reactor } from "./reactor.ts";
 import { LONGEST_STALL, Stall } from "./stall.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
 import { inheritClose } from "./watch_close.ts";
@@ -80,7 +77,7 @@ export interface Interest {
 export type Role = "server" | "client";
 
 /** How a connect ended. */
-type Outcome = { channel: Channel } | { error: unknown };
+type Outcome = { checked: CheckedChannel } | { error: unknown };
 
 /** How a connection is to be made, and to end. */
 export interface EndpointOptions {
@@ -128,13 +125,6 @@ export interface Owner {
   closeForgotten(of: Pollable): void;
 }
 
-/** The answer of a predicate, which cannot be async. */
-function atOnce(predicate: string, answer: unknown): boolean {
-  if (!isPromise(answer)) return answer as boolean;
-  answer.then(undefined, () => {});
-  throw new TypeError(`${predicate}() must answer at once, and gave a promise`);
-}
-
 /** One socket of a dispatcher. */
 export class Endpoint
   implements Entry, HookTarget, InboundEvents, OutboundEvents {
@@ -161,7 +151,6 @@ export class Endpoint
   readonly hooks: Hooks = new Hooks(this);
   readonly outbound: Outbound;
   addr: Deno.Addr | null = null;
-  channel: Channel | null = null;
   acceptor: Acceptor | null = null;
   accepting: Accepting | null = null;
   /** Why this side gave the connection up, if it did. */
@@ -180,6 +169,7 @@ export class Endpoint
   /** What the hook that runs, or whose promise is pending, was told. */
   #event: "read" | "write" | null = null;
   #inbound: Inbound | null = null;
+  #checked: CheckedChannel | null = null;
   #attempt: AbortController | null = null;
   #outcome: Outcome | null = null;
   /** A connection that is at its handshake. */
@@ -206,6 +196,7 @@ export class Endpoint
   #isAborted = false;
   /** It broke before it was closed, which its dispatcher has heard. */
   #isLossTold = false;
+  #lostBehind = 0;
   /** How many operations are in flight besides a read and a write. */
   #operations = 0;
   /** A timeout that waits for operations which the system does not end. */
@@ -239,8 +230,16 @@ export class Endpoint
     this.outbound = new Outbound(this);
   }
 
+  get channel(): Channel | null {
+    return this.#checked === null ? null : this.#checked.channel;
+  }
+
   get closed(): boolean {
     return this.phase === "closed";
+  }
+
+  get listens(): boolean {
+    return this.phase === "listening";
   }
 
   /** The timers that end with this life. */
@@ -265,9 +264,19 @@ export class Endpoint
     this.reactor.predicates.settle(this, Settled.never);
   }
 
+  /** Says what was accepted, and is given up because a producer is before it. */
+  loseBehind(bytes: number): void {
+    this.#lostBehind = bytes;
+    this.warn(
+      `was closed and lost ${bytes} bytes that waited for a producer`,
+      { kind: "was closed and lost bytes behind a producer", lost: bytes },
+    );
+  }
+
   /** Something that was accepted did not reach the peer, as far as one can tell. */
   get hasLost(): boolean {
-    return this.outbound.lost > 0 || this.#wasReset || this.#wasCut;
+    return this.outbound.lost + this.#lostBehind > 0 || this.#wasReset ||
+      this.#wasCut;
   }
 
   /** The peer has reset the connection: the kernel dropped what it still held. */
@@ -282,9 +291,7 @@ export class Endpoint
 
   /** The error that ended the connection, if one did. */
   get closeReason(): Error | null {
-    const { error } = this.outbound;
-    return this.givenUp ?? this.#inbound?.reason ??
-      (error instanceof Error ? error : null);
+    return this.givenUp ?? this.#inbound?.reason ?? this.outbound.error;
   }
 
   /** Registers with `reactor`, leaving the one before. */
@@ -295,7 +302,7 @@ export class Endpoint
     if (this.reactor !== reactor) {
       this.reactor.forget(this);
       this.#timers?.moveTo(reactor.timers);
-      if (this.reactor.clock !== reactor.clock) {
+      if (this.reactor.givenClock !== reactor.givenClock) {
         this.#changeClock(reactor.clock);
       }
       this.reactor = reactor;
@@ -337,10 +344,10 @@ export class Endpoint
   }
 
   /** Takes over a channel that is connected. */
-  adopt(channel: Channel): void {
+  adopt(checked: CheckedChannel): void {
     this.phase = "connected";
-    this.addr = channel.remoteAddr ?? null;
-    this.#attach(channel);
+    this.addr = checked.addr;
+    this.#attach(checked);
     this.#startDeadlines();
   }
 
@@ -367,7 +374,7 @@ export class Endpoint
       ...this.#time(),
       exhausted: (isOn, error) => warn(isOn, describeError(error)),
       full: (isOn) => warn(isOn, `maxConnections, ${maxConnections}, reached`),
-      secure: (channel) => this.#secure(channel),
+      secure: (checked) => this.#secure(checked),
     };
     this.accepting = new Accepting(this.acceptor!, maxConnections, events);
     this.opened();
@@ -385,9 +392,9 @@ export class Endpoint
     this.reactor.outside(() => this.#owner.warn(this.pollable, message, about));
   }
 
-  #secure(channel: Channel): Promise<Channel> {
+  #secure(checked: CheckedChannel): Promise<void> {
     const { handshakeTimeout } = this.#options;
-    return secure(channel, handshakeTimeout, this.#time().startTimer);
+    return secure(checked, handshakeTimeout, this.#time().startTimer);
   }
 
   /** Starts to connect; the outcome is an event. */
@@ -405,19 +412,21 @@ export class Endpoint
     this.#track(
       new Promise<Channel>((resolve) => {
         resolve(network.connect(address, { signal, tls }));
-      }).then((channel) => {
+      }).then(async (channel) => {
         timer?.cancel();
         if (!signal.aborted) {
           const name = "The network's connection";
-          this.#securing = received(asChannel, name, channel);
-          return this.#secure(channel);
+          const checked = received(asChannel, name, channel);
+          this.#securing = channel;
+          await this.#secure(checked);
+          return checked;
         }
         this.#closeChannel(channel); // It came after all, but too late.
         throw signal.reason;
       }).then(
-        (channel) => {
+        (checked) => {
           this.#securing = null;
-          this.#onOutcome({ channel });
+          this.#onOutcome({ checked });
         },
         (error) => {
           timer?.cancel();
@@ -446,11 +455,15 @@ export class Endpoint
       this.#outcome = outcome;
       if (this.joined) this.reactor.queue(this);
     } else if ("error" in outcome) {
-      if (!this.#isReleased) this.outbound.fail(outcome.error);
+      if (!this.#isReleased) this.#connectFailed(outcome.error);
     } else if (this.closing) {
       // Bytes accepted before the connection stood are still to go out.
-      this.#attach(outcome.channel);
-    } else this.#closeChannel(outcome.channel);
+      this.#attach(outcome.checked);
+    } else this.#closeChannel(outcome.checked.channel);
+  }
+
+  #connectFailed(error: unknown): void {
+    this.outbound.fail(failureOf("connect()", error));
   }
 
   /**
@@ -464,7 +477,7 @@ export class Endpoint
     const obstacle = this.#tlsObstacle(network);
     if (obstacle !== null) {
       const error = new Error(
-        `Cannot start TLS: ${this.pollable}: ${obstacle}`,
+        `Cannot start TLS: ${textOf(this.pollable)}: ${obstacle}`,
       );
       if (obstacle === UNREAD) return this.refuseTls(error);
       throw error;
@@ -472,7 +485,7 @@ export class Endpoint
     const tlsChannel = network.startTls!(this.channel!, hostname, tls);
     outbound.detach();
     const upgrade = this.#upgrade(tlsChannel);
-    this.#track(upgrade.catch((error) => {
+    this.#track(upgrade.catch((error: Error) => {
       outbound.fail(error);
       if (this.joined) this.reactor.queue(this);
     }));
@@ -498,7 +511,7 @@ export class Endpoint
     const inbound = this.#inbound;
     if (this.closed || this.channel === null) return "it is not connected";
     if (this.outbound.isDetached) return "another handshake is under way";
-    if (this.channel.handshake) return "it speaks TLS already";
+    if (this.#checked!.shakesHands) return "it speaks TLS already";
     if (this.#writeEnded) return "its writing direction has ended";
     if (!startTls) return "its network has no startTls()";
     if (inbound!.reading) return "a read is in flight: call it inside a hook";
@@ -509,18 +522,20 @@ export class Endpoint
 
   async #upgrade(tlsChannel: Promise<Channel>): Promise<void> {
     const name = "The network's TLS connection";
-    const channel = received(asChannel, name, await tlsChannel);
+    const checked = received(asChannel, name, await tlsChannel);
+    const { channel } = checked;
     inheritClose(this.channel!, channel);
-    this.channel = channel;
+    this.#checked = checked;
     if (this.#isReleased) this.#closeChannel(channel);
-    this.#attach(await this.#secure(this.channel));
+    await this.#secure(checked);
+    this.#attach(checked);
   }
 
-  #attach(channel: Channel): void {
-    this.channel = channel;
-    this.#inbound = new Inbound(channel, this);
-    this.outbound.attach(channel);
-    this.#closing?.attach(channel, this.#inbound);
+  #attach(checked: CheckedChannel): void {
+    this.#checked = checked;
+    this.#inbound = new Inbound(checked, this);
+    this.outbound.attach(checked.channel);
+    this.#closing?.attach(checked, this.#inbound);
   }
 
   #startDeadlines(): void {
@@ -560,8 +575,19 @@ export class Endpoint
     if (this.joined) this.reactor.queue(this);
   }
 
+  /** Runs what is no hook and may call an override: its error has its turn. */
+  runOutsideHooks(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      const tell = () => this.hooks.fail(error);
+      if (this.closed) this.reactor.outside(tell);
+      else this.whenMay(tell);
+    }
+  }
+
   /** Has the connection end, by `handleClose()`, with a reason of our own. */
-  giveUp(reason: Error): void {
+  giveUp(reason: Error | null): void {
     this.givenUp ??= reason;
     this.hooks.close();
   }
@@ -614,7 +640,8 @@ export class Endpoint
   // The loop's side
 
   enter(): void {
-    const interest = this.#owner.interest(this.pollable);
+    const interest = this.#lookAtClass();
+    if (interest === null) return;
     this.#interest = interest;
     // Who overrides handleWrite() but not writable() would be called in each
     // pass, as in Python, and keep the loop from ever waiting. It is called
@@ -626,6 +653,16 @@ export class Endpoint
     }
     if (this.#drainDue) this.reactor.queueWrite(this);
     if (!this.asks) this.#armRead();
+  }
+
+  /** A getter in the place of a method may throw: then there is no telling. */
+  #lookAtClass(): Interest | null {
+    try {
+      return this.#owner.interest(this.pollable);
+    } catch (error) {
+      this.hooks.failForGood(error);
+      return null;
+    }
   }
 
   ask(readable?: unknown): void {
@@ -693,7 +730,7 @@ export class Endpoint
   /** The peer takes nothing of what it is sent, so nothing is taken from it. */
   get isFull(): boolean {
     return this.#interest !== null && this.#interest.pacesItself &&
-      !this.pollable.readable();
+      !atOnce("readable", this.pollable.readable());
   }
 
   /** Whether to read, where `isFull` tells that much waits to be sent. */
@@ -707,7 +744,7 @@ export class Endpoint
   #watchStall(): Stall {
     return new Stall(this.reactor.timers, this.timers, () => {
       // It may not have been asked since its peer took what was waiting.
-      if (this.pollable.readable()) return false;
+      if (atOnce("readable", this.pollable.readable())) return false;
       this.warn(
         `was not read for ${LONGEST_STALL} ms, as much waits to be sent and ` +
           "its peer takes nothing. Where this side is the client, give it the " +
@@ -785,9 +822,19 @@ export class Endpoint
     else if (this.#mustTellFailure()) this.#dispatchWriteFailure();
     else if (this.#isUnheard) this.#readUnheard();
     else if (this.accepting?.ready || this.#inbound?.ready) {
-      if (!this.asks) this.#wantsRead = !this.isFull;
-      if (this.#wantsRead) this.#dispatchRead();
+      if (this.#decidesToRead()) this.#dispatchRead();
     } else if (!this.asks) this.#armRead();
+  }
+
+  /** Whether to read, where that is not asked in each pass. */
+  #decidesToRead(): boolean {
+    try {
+      if (!this.asks) this.#wantsRead = !this.isFull;
+    } catch (error) {
+      this.refuse(error);
+      return false;
+    }
+    return this.#wantsRead;
   }
 
   /** Tells of one event that had to wait; the others have their turn after it. */
@@ -867,12 +914,13 @@ export class Endpoint
     this.#outcome = null;
     this.reactor.activity++;
     if ("error" in outcome) {
-      this.outbound.fail(outcome.error);
+      this.#connectFailed(outcome.error);
       this.hooks.failForGood(outcome.error);
       return;
     }
-    this.#attach(outcome.channel);
-    this.addr = outcome.channel.remoteAddr ?? this.addr;
+    const { checked } = outcome;
+    this.addr = checked.addr ?? this.addr;
+    this.#attach(checked);
     this.#startDeadlines();
     this.hooks.run(CONNECT, () => this.#connected());
   }
@@ -979,7 +1027,7 @@ export class Endpoint
   }
 
   /** Takes a connection that waits, if one does. */
-  accept(): Channel | null {
+  accept(): CheckedChannel | null {
     return this.accepting?.take() ?? null;
   }
 
@@ -1005,7 +1053,7 @@ export class Endpoint
     }
     if (!inbound?.ended) {
       throw new Deno.errors.WouldBlock(
-        `Cannot receive: no bytes wait for ${this.pollable}: ` +
+        `Cannot receive: no bytes wait for ${textOf(this.pollable)}: ` +
           "call recv() once in each handleRead()",
       );
     }
@@ -1016,8 +1064,8 @@ export class Endpoint
   /** Tells of the end of what the peer sends, or throws why reading has failed. */
   #endOfStream(inbound: Inbound): void {
     const { error } = inbound;
-    inbound.error = undefined;
-    if (error !== undefined) throw error;
+    inbound.error = null;
+    if (error !== null) throw error;
     const { allowHalfOpen } = this.#options;
     const isEnd = inbound.reason === null &&
       (allowHalfOpen || this.#isFinishing);
@@ -1087,7 +1135,7 @@ export class Endpoint
 
   /** How many bytes may be on their way. */
   get #room(): number {
-    const { chunkSize } = this.channel!;
+    const { chunkSize } = this.#checked!;
     // While one chunk is being written, the next one can be got ready.
     return chunkSize === undefined ? WRITABLE_BELOW : 2 * chunkSize;
   }
@@ -1096,7 +1144,7 @@ export class Endpoint
   checkWritable(): void {
     if (!this.#writeEnded || this.outbound.failed || this.closed) return;
     throw new Error(
-      `Cannot send: ${this.pollable} has ended its writing direction`,
+      `Cannot send: ${textOf(this.pollable)} has ended its writing direction`,
     );
   }
 
@@ -1151,7 +1199,9 @@ export class Endpoint
    */
   abort(reason: Error | null = null): void {
     const hasBegun = this.closed || this.#isEnding;
-    if (!hasBegun) this.#isLossTold = this.outbound.failed;
+    if (!hasBegun) {
+      this.#isLossTold = reason === null || this.#hasHeardOfFailure;
+    }
     this.#leave();
     this.#isAborted = true;
     this.outbound.fail(reason);
@@ -1179,11 +1229,11 @@ export class Endpoint
 
   /** Sends what was accepted, if need be, and closes. */
   #endConnection(isConnecting: boolean): void {
-    const { channel, outbound, reactor } = this;
+    const { outbound, reactor } = this;
     const { linger } = this.#options;
-    this.#isLossTold = outbound.failed;
+    this.#isLossTold = this.#hasHeardOfFailure;
     const isUnsent = outbound.pending > 0 && !outbound.failed &&
-      (channel !== null || isConnecting);
+      (this.#checked !== null || isConnecting);
     if (linger === 0 || !(isUnsent || this.#mayBeReset)) {
       outbound.start(); // As it would have been begun outside of a crowd.
       this.#release();
@@ -1198,11 +1248,11 @@ export class Endpoint
       isOver: () => this.#deadlines?.isOver ?? false,
       finished: () => this.#release(),
     });
-    if (outcome && "channel" in outcome) this.#attach(outcome.channel);
-    else if (outcome) outbound.fail(outcome.error);
-    else if (channel !== null && !outbound.isDetached) {
+    if (outcome && "checked" in outcome) this.#attach(outcome.checked);
+    else if (outcome) this.#connectFailed(outcome.error);
+    else if (this.#checked !== null && !outbound.isDetached) {
       outbound.start();
-      this.#closing.attach(channel, this.#inbound!);
+      this.#closing.attach(this.#checked, this.#inbound!);
     }
   }
 
@@ -1211,9 +1261,14 @@ export class Endpoint
    * read, or what it will say, is answered with a reset.
    */
   get #mayBeReset(): boolean {
-    const { channel, outbound } = this;
-    if (!channel?.closeWrite || outbound.written === 0) return false;
+    const { outbound } = this;
+    if (!this.#checked?.endsWriting || outbound.written === 0) return false;
     return !outbound.failed && !outbound.isDetached && !this.#inbound!.ended;
+  }
+
+  /** The connection broke, and a hook of the dispatcher was told so. */
+  get #hasHeardOfFailure(): boolean {
+    return this.outbound.failed && (this.#failureTold || this.hooks.hasClosed);
   }
 
   /** Closes for the system what there is. */
@@ -1221,8 +1276,8 @@ export class Endpoint
     this.#isReleased = true;
     this.outbound.closing = true;
     this.#attempt?.abort();
-    if (this.#outcome && "channel" in this.#outcome) {
-      this.#closeChannel(this.#outcome.channel);
+    if (this.#outcome && "checked" in this.#outcome) {
+      this.#closeChannel(this.#outcome.checked.channel);
     }
     this.#outcome = null;
     if (this.#inbound) {
@@ -1237,7 +1292,10 @@ export class Endpoint
     if (channel) this.#closeChannel(channel);
     this.reactor.lingering.add(this);
     this.#lookWhetherFree();
-    if (!this.#isFree) this.reactor.releasing.add(this);
+    if (this.#isFree) return;
+    this.reactor.releasing.add(this);
+    const hasAddress = acceptor !== null || this.addr?.transport === "udp";
+    if (hasAddress) this.reactor.addressesHeld.add(this);
   }
 
   #closeChannel(channel: Channel): void {
@@ -1281,6 +1339,7 @@ export class Endpoint
     const { outbound, reactor } = this;
     if (!reactor.lingering.delete(this)) return;
     reactor.releasing.delete(this);
+    reactor.addressesHeld.delete(this);
     if (this.#heldTimer !== undefined) {
       reactor.clock.clearTimeout(this.#heldTimer);
     }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkMethods, showValue } from "./arguments.ts";
+import { checkMethods, isCount, showValue } from "./arguments.ts";
 import {
   giveThread,
   mayBlock,
@@ -18,7 +18,7 @@ import {
   type DispatcherOptions,
   endpointOf,
 } from "./dispatcher.ts";
-import { isPromise } from "./reactor.ts";
+import { isPromise, quietly } from "./thenable.ts";
 
 /**
  * What a {@linkcode FileWrapper} wraps: `Deno.FsFile`, `Deno.stdin` (no
@@ -165,22 +165,23 @@ export class FileWrapper implements Channel, Disposable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#file.close();
     this.#interrupt();
+    return this.#file.close(); // It may be async, against its type.
   }
 
   /** Closing does not end a write to a FIFO that is full: nobody waits for it. */
-  #unlessClosed<T>(writing: Promise<T>): Promise<T> {
+  #unlessClosed<T>(writing: T | PromiseLike<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const message = "The file was closed";
       this.#interrupt = () => reject(new Deno.errors.Interrupted(message));
-      writing.then(resolve, reject);
+      Promise.resolve(writing).then(resolve, reject);
     });
   }
 
   /** Closes the file: `using file = new FileWrapper(…)`. */
   [Symbol.dispose](): void {
-    this.close();
+    const closing: unknown = this.close();
+    quietly(() => closing);
   }
 
   #checkOpen(action: string): void {
@@ -206,7 +207,11 @@ export class FileWrapper implements Channel, Disposable {
     try {
       if (!this.#file.read) throw new Deno.errors.NotSupported(UNREADABLE);
       if (this.#mayBlock) await takeThread(this.#onWait);
-      return { length: await this.#readFile() };
+      const length = await this.#readFile();
+      if (length === null || isCount(length, this.#buffer.length)) {
+        return { length };
+      }
+      throw new RangeError(`The file read ${showValue(length)} bytes`);
     } catch (error) {
       if (!isWrongDirection(error)) return { error };
       return { error: new Deno.errors.NotSupported(UNREADABLE) };
@@ -239,9 +244,14 @@ type Outcome = { length: number | null } | { error: unknown };
 
 /** Tells whether the system refuses because of the mode the file was opened in. */
 function isWrongDirection(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
   // Windows says that permission is denied.
-  const { code, name } = error as { code?: unknown; name?: unknown };
-  return code === "EBADF" || name === "PermissionDenied";
+  if (error instanceof Deno.errors.PermissionDenied) return true;
+  try {
+    return (error as Error & { code?: unknown }).code === "EBADF";
+  } catch {
+    return false; // A getter of an error that the system has not made.
+  }
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Channel, closeQuietly } from "./channel.ts";
+import { type CheckedChannel, closeQuietly, failureOf } from "./channel.ts";
 
 /** Starts a timer that can be cancelled. */
 export type StartTimer = (
@@ -13,30 +13,33 @@ export type StartTimer = (
 ) => { cancel(): void };
 
 /**
- * Waits for the handshake of a channel that has one.
+ * Waits for the handshake of a channel that has one. If that fails, the channel
+ * is closed.
  *
- * @returns The channel. If the handshake fails, it is closed.
- * @throws {Deno.errors.TimedOut} If it takes more than `timeout` ms.
- * @throws Why else it failed.
+ * @throws {Deno.errors.TimedOut} If it takes more than `timeout` ms, whether it
+ * ends with the channel or not.
+ * @throws {Error} Why else it failed.
  */
 export async function secure(
-  channel: Channel,
+  { channel, shakesHands }: CheckedChannel,
   timeout: number,
   startTimer: StartTimer,
-): Promise<Channel> {
-  if (!channel.handshake) return channel;
-  let isLate = false;
+): Promise<void> {
+  if (!shakesHands) return;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
   const timer = timeout === Infinity ? null : startTimer(timeout, () => {
-    isLate = true;
-    closeQuietly(channel);
+    const message = `No TLS handshake within ${timeout} ms`;
+    reject(new Deno.errors.TimedOut(message));
   });
+  new Promise((resolve) => resolve(channel.handshake!())).then(
+    () => resolve(),
+    (error) => reject(failureOf("The channel's handshake()", error)),
+  );
   try {
-    await channel.handshake();
-    return channel;
+    await promise;
   } catch (error) {
     closeQuietly(channel);
-    if (!isLate) throw error;
-    throw new Deno.errors.TimedOut(`No TLS handshake within ${timeout} ms`);
+    throw error;
   } finally {
     timer?.cancel();
   }

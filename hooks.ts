@@ -5,7 +5,8 @@
  * @module
  */
 
-import { ExitNow, isPromise, type Pollable, type Reactor } from "./reactor.ts";
+import { ExitNow, type Pollable, type Reactor } from "./reactor.ts";
+import { isPromise, toPromise } from "./thenable.ts";
 
 /** The socket whose dispatcher's hooks are called. */
 export interface HookTarget {
@@ -33,6 +34,9 @@ export interface CloseWatch {
   stop(): boolean;
 }
 
+/** Equal to nothing that can be thrown. */
+const NONE = {};
+
 /** Calls one hook of a dispatcher. */
 export type Hook = (pollable: Pollable) => unknown;
 
@@ -54,7 +58,7 @@ export class Hooks {
   }
 
   /** The last error that was handed to `handleError()`. */
-  lastFailure: unknown = undefined;
+  lastFailure: unknown = NONE;
 
   /** `handleClose()` has run to its end. */
   get isCloseDone(): boolean {
@@ -88,6 +92,11 @@ export class Hooks {
   /** A hook is being called, or its promise is pending. */
   get isBusy(): boolean {
     return this.#isCalling || this.#pending > 0;
+  }
+
+  /** `handleClose()` has had its call, or is having it. */
+  get hasClosed(): boolean {
+    return this.#close !== "due";
   }
 
   /** Has the hooks of the dispatcher's next socket wait for those of this one. */
@@ -155,10 +164,11 @@ export class Hooks {
     const target = this.#target;
     if (target.closed || this.#close !== "due") return;
     this.#close = "running";
-    const watch = target.watchClose();
+    let watch: CloseWatch | null = null;
     const isNested = this.#isCalling;
     this.#isCalling = true;
     try {
+      watch = target.watchClose();
       const result = target.pollable.handleClose();
       if (isPromise(result)) {
         this.#follow(
@@ -257,11 +267,7 @@ export class Hooks {
   ): void {
     this.#target.held = true;
     if (++this.#pending === 1 && this.#successor) this.#holdSuccessor();
-    // A thenable of another kind may throw, or settle more than once.
-    const settled = promise instanceof Promise
-      ? promise
-      : Promise.resolve(promise);
-    settled.then(
+    toPromise(promise).then(
       () => this.#settle(after),
       (error) => this.#settle(() => onError(error)),
     );
@@ -280,7 +286,7 @@ export class Hooks {
     if (this.#pending > 0) return;
     this.#afterwards = null;
     if (!this.isBusy) this.#successor = null;
-    this.#target.settled();
+    this.#outside(() => this.#target.settled());
   }
 
   #outside(run: () => void): void {

@@ -5,8 +5,11 @@
  * @module
  */
 
+import { isCount, showValue } from "./arguments.ts";
 import {
   type Channel,
+  type CheckedChannel,
+  failureOf,
   isDisconnect,
   isUnsupported,
   promiseOf,
@@ -35,7 +38,7 @@ export class Inbound {
   /** Nothing will come any more: the end of the stream, or an error. */
   ended = false;
   /** Why reading ended, when it was neither the end nor a disconnect. */
-  error: unknown = undefined;
+  error: Error | null = null;
   /** Why reading ended, when it was not the end nor our own close. */
   reason: Error | null = null;
   /** How many bytes were thrown away. */
@@ -47,6 +50,8 @@ export class Inbound {
 
   /** Hears of each read that has ended. */
   listener: InboundEvents;
+  /** {@linkcode Channel.chunkSize}, if the channel has one. */
+  readonly chunkSize: number | undefined;
 
   readonly #channel: Channel;
   #buffer: Uint8Array | null = null;
@@ -54,10 +59,13 @@ export class Inbound {
   #end = 0;
   #nextSize: number;
 
-  constructor(channel: Channel, listener: InboundEvents) {
+  constructor(
+    { channel, chunkSize }: CheckedChannel,
+    listener: InboundEvents,
+  ) {
     this.#channel = channel;
-    const { chunkSize = LARGEST_BUFFER } = channel;
-    this.#nextSize = Math.min(SMALLEST_BUFFER, chunkSize);
+    this.chunkSize = chunkSize;
+    this.#nextSize = Math.min(SMALLEST_BUFFER, chunkSize ?? LARGEST_BUFFER);
     this.listener = listener;
   }
 
@@ -157,7 +165,8 @@ export class Inbound {
     this.reading = false;
     if (length === null) this.ended = true;
     else if (!isCount(length, this.#buffer!.length - this.#end)) {
-      this.#onError(new RangeError(`The channel read ${length} bytes`));
+      const given = showValue(length);
+      this.#onError(new RangeError(`The channel read ${given} bytes`));
       return;
     } else {
       this.#end += length;
@@ -166,7 +175,8 @@ export class Inbound {
     this.listener.onReady();
   };
 
-  readonly #onError = (error: unknown): void => {
+  readonly #onError = (reason: unknown): void => {
+    const error = failureOf("The channel's read()", reason);
     this.reading = false;
     if (isUnsupported(error)) {
       this.unsupported = true;
@@ -174,7 +184,7 @@ export class Inbound {
       return;
     }
     this.ended = true;
-    if (error instanceof Error && !this.closing) this.reason = error;
+    if (!this.closing) this.reason = error;
     if (!isDisconnect(error)) this.error = error;
     this.listener.onReady();
   };
@@ -183,15 +193,10 @@ export class Inbound {
   #adapt(length: number): void {
     const size = this.#buffer!.length;
     if (length === size) {
-      const { chunkSize = LARGEST_BUFFER } = this.#channel;
-      this.#nextSize = Math.min(4 * size, chunkSize);
+      this.#nextSize = Math.min(4 * size, this.chunkSize ?? LARGEST_BUFFER);
       if (this.#nextSize >= LARGE_BUFFER) keepFreedMemory();
     } else if (4 * length <= size && size > SMALLEST_BUFFER) {
       this.#nextSize = Math.max(size >> 1, SMALLEST_BUFFER);
     }
   }
-}
-
-function isCount(length: number, most: number): boolean {
-  return Number.isInteger(length) && length >= 0 && length <= most;
 }

@@ -97,6 +97,20 @@ export function describeError(error: unknown): string {
   }
 }
 
+/** The name of an object's class. */
+export function nameOf(object: object): string {
+  return object.constructor.name || "Dispatcher";
+}
+
+/** The text form of a dispatcher, even where an override of it throws. */
+export function textOf(dispatcher: object): string {
+  try {
+    return `${dispatcher}`;
+  } catch {
+    return `<${nameOf(dispatcher)}: toString() failed>`;
+  }
+}
+
 /** One line of a V8 stack: `at name (place:line:column)`, the name optional. */
 const FRAME =
   /^\s*at (?:async )?(?:(?<name>.*?) \()?(?<file>.*?):(?<row>\d+):\d+\)?$/;

@@ -17,7 +17,8 @@ import {
 import { type Clock, systemClock } from "./clock.ts";
 import { type Logger, uncaughtLine } from "./log.ts";
 import { denoNetwork, type Network } from "./network.ts";
-import { ExitNow, isPromise, type Pollable, Reactor } from "./reactor.ts";
+import { ExitNow, type Pollable, Reactor } from "./reactor.ts";
+import { isPromise, toPromise } from "./thenable.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./timers.ts";
 
 export { ExitNow } from "./reactor.ts";
@@ -123,7 +124,7 @@ export class SocketMap implements Iterable<Pollable> {
   /** Telling of `error` may be async, and fail later. */
   #watch(error: unknown, told: unknown): void {
     if (!isPromise(told)) return;
-    Promise.resolve(told).then(
+    toPromise(told).then(
       undefined,
       (second) => this.#reactor.outside(() => this.#toConsole(error, second)),
     );
@@ -293,9 +294,6 @@ export interface LoopOptions {
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
   checkMapOptions(options);
-  if (options instanceof AbortSignal) {
-    throw new TypeError("options must be { signal }, got the signal itself");
-  }
   const { timeout = 30_000, map = defaultMap(), signal } = options;
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
@@ -390,10 +388,8 @@ export function closeAll(
   const errors: unknown[] = [];
   for (const entry of [...reactor.members.values()]) {
     try {
-      const result: unknown = entry.pollable.close();
       // An override may be async, though nothing waits for it.
-      if (isPromise(result)) reactor.follow(result);
-      else entry.closeAnyway();
+      if (!reactor.follow(entry.pollable.close())) entry.closeAnyway();
     } catch (error) {
       if (!ignoreAll || error instanceof ExitNow) errors.push(error);
     }
@@ -425,6 +421,9 @@ export function checkMap(map: unknown): void {
 export function checkMapOptions(options: unknown): void {
   if (options instanceof SocketMap) {
     throw new TypeError("options must be { map }, got the map itself");
+  }
+  if (options instanceof AbortSignal) {
+    throw new TypeError("options must be { signal }, got the signal itself");
   }
   checkOptions(options);
 }

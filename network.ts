@@ -383,9 +383,8 @@ const ADDRESS_FORMS: Record<Transport, { key: string; form: string }> = {
 /** Puts what failed, and with which address, in front of a system's error. */
 export function explain(error: unknown, action: string, addr: Deno.Addr): void {
   if (!(error instanceof Error)) return;
-  const message = `Cannot ${action} ${formatAddress(addr)}: ${error.message}`;
   try {
-    error.message = message;
+    error.message = `Cannot ${action} ${formatAddress(addr)}: ${error.message}`;
   } catch {
     // The message of a DOMException, say, cannot be changed.
   }
@@ -396,7 +395,8 @@ export function formatAddress(addr: Deno.Addr): string {
   if ("path" in addr) return addr.path ?? "";
   if ("cid" in addr) return `vsock:${addr.cid}:${addr.port}`;
   const { hostname, port } = addr;
-  return hostname.includes(":")
+  // The address of a foreign channel may lack its parts.
+  return hostname?.includes(":")
     ? `[${hostname}]:${port}`
     : `${hostname}:${port}`;
 }

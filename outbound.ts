@@ -5,7 +5,14 @@
  * @module
  */
 
-import { type Channel, promiseOf } from "./channel.ts";
+import { isCount, showValue } from "./arguments.ts";
+import {
+  type Channel,
+  failureOf,
+  isDisconnect,
+  isUnsupported,
+  promiseOf,
+} from "./channel.ts";
 import { Queue } from "./queue.ts";
 
 const SMALLEST_BUFFER = 1024;
@@ -64,7 +71,7 @@ export class Outbound {
   /** Nothing can be written any more. */
   failed = false;
   /** Why; `null` when it was given up on purpose. */
-  error: unknown = null;
+  error: Error | null = null;
   /** The channel is being closed from this side: that is why a write fails. */
   closing = false;
 
@@ -192,9 +199,15 @@ export class Outbound {
   #closeWrite(): void {
     const channel = this.#channel;
     if (channel === null || this.writeClosed !== null || this.failed) return;
-    // The peer may be gone: then there is nothing left to end.
     this.writeClosed = new Promise((resolve) => resolve(channel.closeWrite?.()))
-      .then(() => true, () => false);
+      .then(() => true, (error) => this.#closeWriteFailed(error));
+  }
+
+  #closeWriteFailed(reason: unknown): false {
+    const error = failureOf("The channel's closeWrite()", reason);
+    // If the peer is gone, there is nothing left to end.
+    if (!isDisconnect(error) && !isUnsupported(error)) this.#onError(error);
+    return false;
   }
 
   #tellDone(): void {
@@ -210,7 +223,7 @@ export class Outbound {
   }
 
   /** Gives up what has not gone out. */
-  fail(error: unknown): void {
+  fail(error: Error | null): void {
     if (this.failed) return;
     this.failed = true;
     this.error = error;
@@ -228,9 +241,10 @@ export class Outbound {
       return;
     }
     const asked = this.#writingTo - this.#start;
-    if (!(Number.isInteger(length) && length >= 1 && length <= asked)) {
+    if (!isCount(length, asked) || length === 0) {
       // Trying again at once could go on for ever.
-      const message = `The channel took ${length} bytes of those it was given`;
+      const taken = showValue(length);
+      const message = `The channel took ${taken} bytes of those it was given`;
       this.#onError(new Deno.errors.WriteZero(message));
       return;
     }
@@ -256,9 +270,9 @@ export class Outbound {
     }
   }
 
-  #onError(error: unknown): void {
+  #onError(reason: unknown): void {
     this.#writing = false;
-    if (!this.closing) this.fail(error);
+    if (!this.closing) this.fail(failureOf("The channel's write()", reason));
     this.#listener.onProgress();
   }
 }

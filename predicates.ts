@@ -9,6 +9,15 @@
  * @module
  */
 
+import { isPromise, toPromise } from "./thenable.ts";
+
+/** The answer of a predicate, which cannot be async. */
+export function atOnce(predicate: string, answer: unknown): boolean {
+  if (!isPromise(answer)) return answer as boolean;
+  toPromise(answer).then(undefined, () => {});
+  throw new TypeError(`${predicate}() must answer at once, and gave a promise`);
+}
+
 /** What there is to do about an answer, as long as nothing else happens. */
 export const Settled = {
   /** That has to be looked into. */

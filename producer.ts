@@ -6,7 +6,7 @@
  */
 
 import { checkBytes, checkInteger } from "./arguments.ts";
-import { isPromise } from "./reactor.ts";
+import { isPromise, quietly, toPromise } from "./thenable.ts";
 
 /** A source of bytes, as in Python's `asynchat`. */
 export interface Producer {
@@ -67,8 +67,14 @@ export class SimpleProducer implements Producer {
 export interface Source {
   /** The next piece; `null` when there is none. */
   pull(): Piece | Promise<Piece>;
-  /** Releases what the source holds: nobody will ask again. */
+  /** Releases what the source holds: nobody will ask again. Never throws. */
   cancel(): void;
+}
+
+/** What an iterator or the reader of a stream gives. */
+interface Step {
+  done?: boolean;
+  value?: Piece;
 }
 
 /** What a source gives when it is asked. */
@@ -90,54 +96,55 @@ export function sourceOf(producer: unknown): Source {
     | null;
   if (typeof source?.more === "function") {
     return {
-      pull: () => {
-        const piece = source.more!();
-        return isPromise(piece) ? piece.then(pieceOrEnd) : pieceOrEnd(piece);
-      },
+      pull: () => after(source.more!(), pieceOrEnd),
       cancel: () => {},
     };
   }
   if (typeof source?.[Symbol.asyncIterator] === "function") {
-    const iterator = source[Symbol.asyncIterator]!();
-    return {
-      pull: async () => pieceOf(await iterator.next()),
-      cancel: () => ignore(iterator.return?.()),
-    };
+    return iteratorSource(source[Symbol.asyncIterator]!());
   }
   if (typeof source?.[Symbol.iterator] === "function") {
-    const iterator = source[Symbol.iterator]!();
-    return {
-      pull: () => pieceOf(iterator.next()),
-      cancel: () => {
-        try {
-          iterator.return?.();
-        } catch {
-          // A generator that closes its own chat is running: when it is not.
-          Promise.resolve().then(() => iterator.return?.()).catch(() => {});
-        }
-      },
-    };
+    return iteratorSource(source[Symbol.iterator]!());
   }
   throw new TypeError(
     "producer must have a more() method, or be iterable, async iterable or a ReadableStream",
   );
 }
 
+function iteratorSource(
+  iterator: Iterator<Piece> | AsyncIterator<Piece>,
+): Source {
+  return {
+    pull: () => after(iterator.next(), pieceOf),
+    cancel: () => {
+      try {
+        const result = iterator.return?.();
+        quietly(() => result);
+      } catch {
+        // A generator that closes its own chat is running: when it is not.
+        queueMicrotask(() => quietly(() => iterator.return?.()));
+      }
+    },
+  };
+}
+
 /** A stream's async iterator cannot be stopped while it waits; its reader can. */
 function streamSource(stream: ReadableStream<Piece>): Source {
   const reader = stream.getReader();
   return {
-    pull: async () => {
-      const { done, value } = await reader.read();
-      return done ? null : value;
-    },
-    cancel: () => ignore(reader.cancel()),
+    pull: () => after(reader.read(), pieceOf),
+    cancel: () => quietly(() => reader.cancel()),
   };
 }
 
-/** A source that fails to stop concerns nobody any more. */
-function ignore(result: unknown): void {
-  Promise.resolve(result).catch(() => {});
+/** Goes on with what a source gave: at once, or when its promise settles. */
+function after<T>(
+  given: T | PromiseLike<T>,
+  goOn: (given: T) => Piece,
+): Piece | Promise<Piece> {
+  return isPromise(given)
+    ? toPromise(given as PromiseLike<T>).then(goOn)
+    : goOn(given as T);
 }
 
 /** A producer that has no more gives nothing. */
@@ -147,6 +154,6 @@ function pieceOrEnd(piece: Piece | undefined): Piece {
     : piece;
 }
 
-function pieceOf({ done, value }: IteratorResult<Piece>): Piece {
-  return done ? null : value;
+function pieceOf({ done, value }: Step): Piece {
+  return done ? null : value as Piece;
 }

@@ -9,9 +9,11 @@
  * @module
  */
 
+import { checkedClock } from "./checked_clock.ts";
 import type { Clock } from "./clock.ts";
 import { LogQuota } from "./log_quota.ts";
 import { type Asked, PredicateList } from "./predicates.ts";
+import { isPromise, toPromise } from "./thenable.ts";
 import { type HeapTimer, TimerHeap } from "./timers.ts";
 
 /**
@@ -114,16 +116,12 @@ export interface Entry extends Asked {
   abort(reason?: Error): void;
   /** An operation of the closed dispatcher is in flight after many turns. */
   stillHeld(): void;
+  /** It takes connections. */
+  readonly listens: boolean;
   /** Closed, with accepted bytes still on their way. */
   readonly closing: boolean;
   /** Something that was accepted did not reach the peer, as far as one can tell. */
   readonly hasLost: boolean;
-}
-
-/** Tells a promise from what other hooks return. */
-export function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null &&
-    typeof (value as PromiseLike<unknown>).then === "function";
 }
 
 /** How many answers may wait for one another before they go out. */
@@ -150,7 +148,10 @@ const LONGEST_BUSY = 10;
 
 /** Runs the passes of one map. */
 export class Reactor {
+  /** The map's clock, as it may be used. */
   readonly clock: Clock;
+  /** The same, as it was given: other maps may have it, too. */
+  readonly givenClock: Clock;
   readonly timers: TimerHeap;
   /** The registered dispatchers, in the order in which they were added. */
   readonly members = new Map<Pollable, Entry>();
@@ -164,6 +165,8 @@ export class Reactor {
   readonly lingering = new Set<Entry>();
   /** Those of them that only wait for the system to let go. */
   readonly releasing = new Set<Entry>();
+  /** Those of these that have an address which somebody may want to take. */
+  readonly addressesHeld = new Set<Entry>();
   /** Each of them gets every dispatcher in its first pass. */
   readonly onEnter = new Set<(entry: Entry) => void>();
 
@@ -199,16 +202,21 @@ export class Reactor {
   #hadTurn = false;
   /** When the first turn after the last wait came, if it has. */
   #busySince: number | null = null;
-  #exit: ExitNow | null = null;
+  /** What the running or the next pass is to throw. */
+  #exit: { error: unknown } | null = null;
   #resume: (() => void) | null = null;
   #deadline = 0;
   #timerId: unknown = undefined;
   #timerDue = NaN;
 
   constructor(clock: Clock, report: (error: unknown) => void) {
-    this.clock = clock;
+    this.givenClock = clock;
+    this.clock = checkedClock(clock, (error) => this.#clockFailed(error));
     this.report = report;
-    this.timers = new TimerHeap(() => clock.now(), () => this.#resumeWait());
+    this.timers = new TimerHeap(
+      () => this.clock.now(),
+      () => this.#resumeWait(),
+    );
     this.logQuota = new LogQuota(this.timers, (run) => this.outside(run));
   }
 
@@ -314,14 +322,21 @@ export class Reactor {
     }
     for (const entry of entries.filter(isHeld)) {
       this.releasing.delete(entry);
+      this.addressesHeld.delete(entry);
       entry.stillHeld();
     }
   }
 
   /** Makes the running or the next pass throw `error`. */
-  #exitWith(error: ExitNow): void {
-    this.#exit ??= error;
+  #exitWith(error: unknown): void {
+    this.#exit ??= { error };
     this.wake();
+  }
+
+  /** Without its time a pass is no good; where none runs, others can be told. */
+  #clockFailed(error: unknown): void {
+    if (this.isRunning) this.#exitWith(error);
+    else this.outside(() => this.report(error));
   }
 
   /** Runs what no caller waits for: an ExitNow waits for a pass that can throw it. */
@@ -334,13 +349,19 @@ export class Reactor {
     }
   }
 
-  /** Has what nobody waits for tell of its failure. */
-  follow(promise: PromiseLike<unknown>): void {
-    // A thenable of the user's may throw where a promise does not.
-    Promise.resolve(promise).then(undefined, (error) =>
+  /**
+   * Reports the rejection of what user's code gave, if that is a promise: nobody
+   * awaits it.
+   *
+   * @returns Whether it is one.
+   */
+  follow(result: unknown): boolean {
+    if (!isPromise(result)) return false;
+    toPromise(result).then(undefined, (error) =>
       this.outside(() => {
         throw error;
       }));
+    return true;
   }
 
   /** Somebody runs the passes. */
@@ -409,12 +430,11 @@ export class Reactor {
     await this.#untilReady(timeout);
     this.#awake = false;
     this.throwExit();
+    const { started } = this.timers;
     // A timer may take again what was closed before.
-    if (this.releasing.size > 0 && this.timers.nextDue <= this.clock.now()) {
-      await this.released();
-    }
-    this.#runTimers();
+    while (this.#runTimers(started)) await this.released();
     this.#dispatch(timeout);
+    this.throwExit();
   }
 
   /** Waits for at most `timeout` ms until there is something to do. */
@@ -445,12 +465,12 @@ export class Reactor {
     return this.#ready.length + this.#writers.length + newcomers > 0;
   }
 
-  /** Throws the ExitNow that came outside a pass, if one did. */
+  /** Throws what came outside a pass and is to leave the loop, if anything did. */
   throwExit(): void {
     if (this.#exit === null) return;
-    const exit = this.#exit;
+    const { error } = this.#exit;
     this.#exit = null;
-    throw exit;
+    throw error;
   }
 
   #ask(timeout: number): void {
@@ -539,14 +559,21 @@ export class Reactor {
     else this.#arm(now);
   };
 
-  #runTimers(): void {
-    if (this.timers.nextDue === Infinity) return;
+  /**
+   * Runs the timers that are due. One that a callback starts waits for the next
+   * pass, even at 0 ms: it is none of the first `started`.
+   *
+   * @returns Whether some are left until the addresses that were closed are free.
+   */
+  #runTimers(started: number): boolean {
+    if (this.timers.nextDue === Infinity) return false;
     const now = this.clock.now();
-    // A timer that a callback starts waits for the next pass, even at 0 ms.
-    const { started } = this.timers;
     for (;;) {
+      if (this.addressesHeld.size > 0 && this.timers.nextDue <= now) {
+        return true;
+      }
       const timer = this.timers.takeDue(now, started);
-      if (timer === null) return;
+      if (timer === null) return false;
       if (!timer.busy || !timer.repeats) this.#runTimer(timer);
     }
   }
@@ -557,7 +584,7 @@ export class Reactor {
       const result = timer.callback();
       if (!isPromise(result)) return;
       timer.busy = true;
-      result.then(() => {
+      toPromise(result).then(() => {
         timer.busy = false;
         this.notice();
       }, (error) => {

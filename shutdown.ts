@@ -12,7 +12,7 @@ import {
   reactorOf,
   type SocketMap,
 } from "./loop.ts";
-import { type Entry, isPromise, type Reactor } from "./reactor.ts";
+import type { Entry, Reactor } from "./reactor.ts";
 
 /** Options of {@linkcode shutdown}. */
 export interface ShutdownOptions {
@@ -135,9 +135,7 @@ class Shutdown {
     if (isListener(entry)) {
       this.#listeners++;
       this.#reactor.outside(() => {
-        const result: unknown = entry.pollable.close();
-        if (isPromise(result)) this.#reactor.follow(result);
-        else entry.closeAnyway();
+        if (!this.#reactor.follow(entry.pollable.close())) entry.closeAnyway();
       });
       entry.close();
     } else {
@@ -189,6 +187,6 @@ function closingOf(reactor: Reactor): Entry[] {
   return [...reactor.lingering].filter(({ closing }) => closing);
 }
 
-function isListener({ pollable }: Entry): boolean {
-  return pollable.accepting;
+function isListener({ listens }: Entry): boolean {
+  return listens;
 }

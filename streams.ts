@@ -20,9 +20,16 @@ import {
   selfDriven,
 } from "./dispatcher.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { ExitNow, isPromise } from "./reactor.ts";
+import { textOf } from "./log.ts";
+import { ExitNow } from "./reactor.ts";
+import { quietly } from "./thenable.ts";
 
 const NO_BYTES = new Uint8Array(0);
+/**
+ * So many empty chunks in a row are passed over. Then a read gives 0 bytes: a
+ * stream that has nothing else must not keep the runtime from everything else.
+ */
+const MOST_EMPTY = 32;
 
 // Streams to a channel
 
@@ -118,15 +125,20 @@ class StreamChannel implements Channel {
     const reader = this.#reader;
     if (reader === null) return unsupported("readable");
     return this.#run("read", async () => {
-      while (this.#rest.length === 0) {
+      let skipped = 0;
+      while (this.#rest.length === 0 && skipped++ < MOST_EMPTY) {
+        checkOwned("A chunk of the readable", this.#rest);
         const { done, value } = await reader.next(target.length);
         if (done) return null;
-        checkBytes("A chunk of the readable", value);
+        checkOwned("A chunk of the readable", value);
         this.#rest = value;
       }
       const length = Math.min(target.length, this.#rest.length);
       target.set(this.#rest.subarray(0, length));
-      this.#rest = this.#rest.subarray(length);
+      // What is consumed may be transferred.
+      this.#rest = length < this.#rest.length
+        ? this.#rest.subarray(length)
+        : NO_BYTES;
       return length;
     });
   }
@@ -158,10 +170,10 @@ class StreamChannel implements Channel {
     this.#interrupts.clear();
     this.#rest = NO_BYTES;
     // How that ends concerns nobody any more.
-    this.#reader?.cancel(reason).catch(() => {});
+    quietly(() => this.#reader?.cancel(reason));
     const writer = this.#writer;
-    if (this.#writing) writer?.abort(reason).catch(() => {});
-    else if (this.#writeEnd === null) writer?.close().catch(() => {});
+    if (this.#writing) quietly(() => writer?.abort(reason));
+    else if (this.#writeEnd === null) quietly(() => writer?.close());
   }
 
   /** Runs an operation which settles at the latest with `close()`. */
@@ -239,9 +251,21 @@ function unsupported(direction: keyof ChannelStreams): Promise<never> {
   return Promise.reject(new Deno.errors.NotSupported(message));
 }
 
+/**
+ * Checks a chunk. Whoever gave it may have transferred its buffer since: then its
+ * bytes are gone.
+ *
+ * @throws {TypeError} If it holds no bytes.
+ */
+function checkOwned(name: string, chunk: unknown): asserts chunk is Uint8Array {
+  checkBytes(name, chunk);
+  if (!((chunk as Uint8Array).buffer as ArrayBuffer).detached) return;
+  throw new TypeError(`${name} was transferred: its bytes are gone`);
+}
+
 /** What a stream failed with, as an error that says what it means. */
 function errorOf(action: string, reason: unknown): Error {
-  const aborted = reason instanceof Error && reason.name === "AbortError";
+  const aborted = reason instanceof Error && nameIn(reason) === "AbortError";
   if (reason instanceof Error && !aborted) return reason;
   if (reason !== undefined && !aborted) {
     const message = `Cannot ${action}: the stream failed: ${showValue(reason)}`;
@@ -252,6 +276,14 @@ function errorOf(action: string, reason: unknown): Error {
     ? Deno.errors.ConnectionAborted
     : Deno.errors.BrokenPipe;
   return Object.assign(new Disconnect(message), { cause: reason });
+}
+
+function nameIn(error: Error): unknown {
+  try {
+    return error.name;
+  } catch {
+    return undefined; // A getter of an error that the system has not made.
+  }
 }
 
 // A dispatcher to streams
@@ -550,17 +582,23 @@ class Conversation implements StreamPair {
 
   async #write(chunk: Uint8Array): Promise<void> {
     try {
-      checkBytes("A chunk of the writable", chunk);
-    } catch (error) {
-      this.#abort(error);
-      throw error;
-    }
-    try {
-      for (let at = 0; at < chunk.length; at += PIECE) {
+      this.#checkChunk(chunk);
+      const { length } = chunk;
+      for (let at = 0; at < length; at += PIECE) {
+        this.#checkChunk(chunk);
         await this.#send(chunk.subarray(at, at + PIECE));
       }
     } catch (error) {
       this.#endWritable();
+      throw error;
+    }
+  }
+
+  #checkChunk(chunk: unknown): void {
+    try {
+      checkOwned("A chunk of the writable", chunk);
+    } catch (error) {
+      this.#abort(error);
       throw error;
     }
   }
@@ -607,17 +645,20 @@ class Conversation implements StreamPair {
     this.#endIfDone();
   }
 
+  /** The listener of a signal calls this, too: nobody would catch its errors. */
   #abort(reason: unknown): void {
     this.#fail(reason);
-    this.#dispatcher.abort();
+    const { reactor } = this.#endpoint;
+    reactor.outside(() => void reactor.follow(this.#dispatcher.abort()));
+    this.#endpoint.abort();
   }
 
   // The end
 
   #endIfDone(): void {
     if (!this.#readEnded || !this.#writeEnded || this.#halfOpen) return;
-    const result: unknown = this.#dispatcher.close();
-    if (isPromise(result)) this.#endpoint.reactor.follow(result);
+    if (this.#endpoint.closed) return;
+    this.#endpoint.reactor.follow(this.#dispatcher.close());
   }
 
   /** The peer has ended, or the connection is broken. */
@@ -636,7 +677,7 @@ class Conversation implements StreamPair {
 
   #onEnd(): void {
     if (!this.#readEnded || !this.#writeEnded) {
-      const message = `${this.#dispatcher} was closed`;
+      const message = `${textOf(this.#dispatcher)} was closed`;
       this.#fail(new Deno.errors.Interrupted(message));
     }
     this.#writingDone.resolve();

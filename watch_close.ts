@@ -6,6 +6,7 @@
  * @module
  */
 
+import { isCount, showValue } from "./arguments.ts";
 import { type Channel, closeQuietly } from "./channel.ts";
 
 /** How much a stream reads at a time, in bytes: as much as Deno's do. */
@@ -113,7 +114,13 @@ function writableOf(channel: Channel): WritableStream<Uint8Array> {
     async write(chunk) {
       try {
         for (let sent = 0; sent < chunk.length;) {
-          sent += await channel.write(chunk.subarray(sent));
+          const rest = chunk.length - sent;
+          const taken = await channel.write(chunk.subarray(sent));
+          if (!isCount(taken, rest) || taken === 0) {
+            const message = `The channel took ${showValue(taken)} bytes`;
+            throw new Deno.errors.WriteZero(message);
+          }
+          sent += taken;
         }
       } catch (error) {
         closeQuietly(channel);

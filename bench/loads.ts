@@ -4,6 +4,8 @@
  * @module
  */
 
+import { UsageError } from "../examples/command_line.ts";
+import { quote } from "../examples/quote.ts";
 import type { Load } from "./load.ts";
 import { CHURN_LOAD, IDLE_LOAD } from "./loads/connections.ts";
 import { echoLoad, type Phase } from "./loads/echo.ts";
@@ -60,8 +62,8 @@ export function pickLoads(words: string[], plot: boolean): Load[] {
   ];
   for (const word of words) {
     if (loads.some(({ id }) => matches(id, word))) continue;
-    throw new TypeError(
-      `No load is called "${word}": take one of ${
+    throw new UsageError(
+      `No load is called ${quote(word)}: take one of ${
         loads.map(({ id }) => id).join(", ")
       }`,
     );

@@ -4,6 +4,13 @@
  * @module
  */
 
+import {
+  type Command,
+  UsageError,
+  type Values,
+} from "../examples/command_line.ts";
+import { quote } from "../examples/quote.ts";
+
 /** See the usage. */
 export interface Options {
   words: string[];
@@ -14,9 +21,22 @@ export interface Options {
   pin: boolean;
 }
 
-/** Shown when the command line is wrong. */
-export const USAGE =
-  `deno task bench [--json] [--no-pin] [--rounds N] [--seconds S] [--plot FILE.svg] [WORD...]
+const FLAG = { type: "boolean" } as const;
+const VALUE = { type: "string" } as const;
+const OPTIONS = {
+  json: FLAG,
+  "no-pin": FLAG,
+  rounds: VALUE,
+  seconds: VALUE,
+  plot: VALUE,
+};
+
+/** How it is called. */
+export const COMMAND = {
+  help: `\
+Usage: deno task bench [OPTION…] [WORD…] [--help]
+
+Measures the library next to its peers.
 
   WORD         a load: echo, echo-1, echo-64, echo-5000, echo-16k, echo-256k,
                tls, churn, idle, lines, files, timers, import; all without any
@@ -25,45 +45,38 @@ export const USAGE =
                same machine, whatever else it does
   --json       print all that was measured, for machines
   --no-pin     let the system choose the processors: where others are busy, too
-  --plot FILE  draw the cost of a message against the number of connections`;
-
-function numberOf(name: string, text: string | undefined): number {
-  const value = Number(text);
-  if (text && value > 0 && Number.isFinite(value)) return value;
-  throw new TypeError(`${name} takes a number above 0, got "${text ?? ""}"`);
-}
+  --plot FILE  draw the cost of a message against the number of connections`,
+  options: OPTIONS,
+  operands: ["WORD…"],
+  isOptional: true,
+} satisfies Command<typeof OPTIONS>;
 
 /**
  * Reads the command line.
  *
- * @throws {TypeError} If it is wrong.
+ * @throws {UsageError} If an option has a wrong value.
  */
-export function parseOptions(args: string[]): Options {
-  const options: Options = {
-    words: [],
-    json: false,
-    rounds: 12,
-    seconds: 0.25,
-    plot: null,
-    pin: true,
+export function readOptions(
+  values: Values<typeof OPTIONS>,
+  words: string[],
+): Options {
+  const { json = false, "no-pin": noPin = false, plot = null } = values;
+  if (plot === "") throw new UsageError("--plot needs the name of a file");
+  const { rounds = "12", seconds = "0.25" } = values;
+  return {
+    words,
+    json,
+    rounds: Math.ceil(numberOf("--rounds", rounds)),
+    seconds: numberOf("--seconds", seconds),
+    plot,
+    pin: !noPin,
   };
-  const rest = args.flatMap((arg) =>
-    arg.startsWith("--") ? arg.split(/=(.*)/, 2) : [arg]
+}
+
+function numberOf(name: string, text: string): number {
+  const value = Number(text);
+  if (value > 0 && Number.isFinite(value)) return value;
+  throw new UsageError(
+    `${name} must be a number above 0, got ${quote(text)}`,
   );
-  for (let arg; (arg = rest.shift()) !== undefined;) {
-    if (arg === "--json") options.json = true;
-    else if (arg === "--no-pin") options.pin = false;
-    else if (arg === "--rounds") {
-      options.rounds = Math.ceil(numberOf(arg, rest.shift()));
-    } else if (arg === "--seconds") {
-      options.seconds = numberOf(arg, rest.shift());
-    } else if (arg === "--plot") {
-      const file = rest.shift();
-      if (!file) throw new TypeError("--plot takes the name of a file");
-      options.plot = file;
-    } else if (arg.startsWith("-")) {
-      throw new TypeError(`There is no option ${arg}`);
-    } else options.words.push(arg);
-  }
-  return options;
 }

@@ -7,10 +7,11 @@
  * @module
  */
 
+import { runCommand, UsageError } from "../examples/command_line.ts";
 import { Bench } from "./load.ts";
 import { pickLoads } from "./loads.ts";
 import { findMachine } from "./machine.ts";
-import { type Options, parseOptions, USAGE } from "./options.ts";
+import { COMMAND, type Options, readOptions } from "./options.ts";
 import { drawPlot } from "./plot.ts";
 import { measureAll, type Progress, type Report } from "./report.ts";
 import { showReport } from "./table.ts";
@@ -46,12 +47,11 @@ async function checkWritable(path: string): Promise<void> {
     await Deno.writeTextFile(path, "", { append: true });
   } catch (error) {
     const { message } = error as Error;
-    throw new TypeError(`--plot: ${path} cannot be written: ${message}`);
+    throw new UsageError(`--plot cannot be written: ${message}`);
   }
 }
 
-async function main(): Promise<number> {
-  const options = parseOptions(Deno.args);
+async function main(options: Options): Promise<number> {
   if (options.plot !== null) await checkWritable(options.plot);
   const report = await measure(options);
   const colour = Deno.stdout.isTerminal() && !Deno.noColor;
@@ -64,10 +64,7 @@ async function main(): Promise<number> {
   return report.failed.length > 0 ? 1 : 0;
 }
 
-try {
-  Deno.exit(await main());
-} catch (error) {
-  if (!(error instanceof TypeError)) throw error;
-  console.error(`${error.message}\n\n${USAGE}`);
-  Deno.exit(2);
-}
+await runCommand(
+  COMMAND,
+  (values, words) => main(readOptions(values, words)),
+);

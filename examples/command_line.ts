@@ -1,26 +1,27 @@
 /**
- * How the examples are called: `--help` prints how, and a wrong call gets one
- * line on standard error and the exit code 2.
+ * How the examples are called, and the tasks of this repository: `--help`
+ * prints how, and a wrong call gets one line on standard error and the exit
+ * code 2.
  *
  * @module
  */
 
 import { parseArgs } from "node:util";
-import { quote } from "./logging.ts";
+import { quote } from "./quote.ts";
 
 /** A call that is wrong: the message says how, and with which value. */
 export class UsageError extends Error {}
 
 /** Options by their names: a `"string"` takes a value, a `"boolean"` none. */
-type Options = Record<string, { type: "string" | "boolean" }>;
+export type Options = Record<string, { type: "string" | "boolean" }>;
 
 /** The options that were given. */
-type Values<O extends Options> = {
+export type Values<O extends Options> = {
   [Name in keyof O]?: O[Name]["type"] extends "string" ? string : boolean;
 };
 
-/** What an example may be called with. */
-interface Command<O extends Options> {
+/** What a program may be called with. */
+export interface Command<O extends Options> {
   /** What `--help` prints. The first line is the usage. */
   help: string;
   options?: O;
@@ -30,7 +31,7 @@ interface Command<O extends Options> {
   isOptional?: boolean;
 }
 
-/** Runs an example with the arguments of this process, and sets the exit code. */
+/** Runs a program with the arguments of this process, and sets the exit code. */
 export async function runCommand<const O extends Options>(
   command: Command<O>,
   main: (values: Values<O>, operands: string[]) => number | Promise<number>,
@@ -59,12 +60,16 @@ function parse<O extends Options>(command: Command<O>, args: string[]) {
     strict: false, // its own complaints take several lines and name no value
   });
   if (values["help"] === true) return null;
+  const seen = new Set<string>();
   for (const token of tokens) {
     if (token.kind !== "option") continue;
-    const { name, rawName, value } = token;
+    const { name, rawName, value, index } = token;
     if (!Object.hasOwn(options, name)) {
-      throw new UsageError(`Unknown option ${quote(rawName)}`);
+      const shown = rawName.startsWith("--") ? rawName : args[index]!;
+      throw new UsageError(`Unknown option ${quote(shown)}`);
     }
+    if (seen.has(name)) throw new UsageError(`${rawName} is given twice`);
+    seen.add(name);
     const { type } = options[name]!;
     if (type === "string" && value === undefined) {
       throw new UsageError(`${rawName} needs a value`);
@@ -87,6 +92,26 @@ function checkOperands(
   const unexpected = given[names.length];
   if (unexpected === undefined || names.at(-1)?.endsWith("…")) return;
   throw new UsageError(`Unexpected argument ${quote(unexpected)}`);
+}
+
+/**
+ * The whole number that is called `name`.
+ *
+ * @throws {UsageError} If the text is none, or not in the range.
+ */
+export function parseWhole(
+  name: string,
+  text: string,
+  lowest: number,
+  highest: number,
+): number {
+  const number = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
+  if (number >= lowest && number <= highest) return number;
+  throw new UsageError(
+    `${name} must be a whole number from ${lowest} to ${highest}, got ${
+      quote(text)
+    }`,
+  );
 }
 
 /**

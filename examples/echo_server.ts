@@ -14,13 +14,8 @@
 
 import { type Channel, Dispatcher, loop, type Timer } from "@asyncore/asyncore";
 import { parsePort, runCommand, UsageError } from "./command_line.ts";
-import {
-  addressText,
-  createLogger,
-  quote,
-  Quoter,
-  reasonOf,
-} from "./logging.ts";
+import { addressText, createLogger, Quoter, reasonOf } from "./logging.ts";
+import { quote } from "./quote.ts";
 import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = `\

@@ -12,9 +12,9 @@
  * @module
  */
 
-import { FileDispatcher, type FileLike, loop } from "@asyncore/asyncore";
+import { FileDispatcher, loop } from "@asyncore/asyncore";
 import { runCommand } from "./command_line.ts";
-import { createLogger, quote, Quoter, reasonOf } from "./logging.ts";
+import { createLogger, pathTrouble, Quoter, reasonOf } from "./logging.ts";
 
 const USAGE = `\
 Usage: file_reader.ts [PATH] [--help]
@@ -30,7 +30,7 @@ class FileReader extends FileDispatcher {
   override readonly logger = createLogger("FileReader");
   bytesRead = 0;
   chunks = 0;
-  failure: string | null = null;
+  failure: unknown = null;
   readonly #text = new Quoter();
 
   override handleRead() {
@@ -47,39 +47,35 @@ class FileReader extends FileDispatcher {
   }
 
   override handleError(error: unknown) {
-    this.failure = reasonOf(error);
-    this.logger.debug(`handleError() -> ${this.failure}`);
+    this.failure = error;
+    this.logger.debug(`handleError() -> ${reasonOf(error)}`);
     this.handleClose();
   }
 }
 
-async function open(path: string | undefined): Promise<FileLike> {
-  if (path === "-") return Deno.stdin;
-  return await Deno.open(path ?? new URL(import.meta.url));
-}
-
-async function main(path: string | undefined): Promise<number> {
-  let file: FileLike;
-  try {
-    file = await open(path);
-  } catch (error) {
-    console.error(reasonOf(error)); // it names the path
-    return 1;
-  }
+/** Reads a file to its end. */
+async function read(path: string): Promise<FileReader> {
+  const file = path === "-" ? Deno.stdin : await Deno.open(path);
   const reader = new FileReader(file);
   await loop();
-  if (reader.failure !== null) {
-    const name = quote(path ?? import.meta.url, Infinity);
-    console.error(`Cannot read ${name}: ${reader.failure}`);
+  if (reader.failure !== null) throw reader.failure;
+  return reader;
+}
+
+async function main(path: string): Promise<number> {
+  try {
+    const { bytesRead, chunks } = await read(path);
+    console.log(`${bytesRead} bytes in ${chunks} chunks`);
+    return 0;
+  } catch (error) {
+    console.error(`Cannot read ${pathTrouble(path, error)}`);
     return 1;
   }
-  console.log(`${reader.bytesRead} bytes in ${reader.chunks} chunks`);
-  return 0;
 }
 
 if (import.meta.main) {
   await runCommand(
     { help: USAGE, operands: ["PATH"], isOptional: true },
-    (_, [path]) => main(path),
+    (_, [path = import.meta.filename!]) => main(path),
   );
 }

@@ -14,7 +14,8 @@
 import { Dispatcher, loop, type Timer } from "@asyncore/asyncore";
 import type { Logger } from "@std/log";
 import { runCommand, UsageError } from "./command_line.ts";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { createLogger, reasonOf } from "./logging.ts";
+import { quote } from "./quote.ts";
 import { PageServer } from "./page_server.ts";
 
 const USAGE = `\

@@ -20,7 +20,8 @@ import {
   LONGEST_LINE,
   RequestParser,
 } from "./http_request.ts";
-import { addressText, quote } from "./logging.ts";
+import { addressText } from "./logging.ts";
+import { quote } from "./quote.ts";
 
 /** How many bytes to take at a time: so many may be requests that wait. */
 const IN_BUFFER = 4_096;

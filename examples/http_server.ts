@@ -25,7 +25,8 @@ import {
 } from "@asyncore/asyncore";
 import { parsePort, runCommand } from "./command_line.ts";
 import { HttpConnection } from "./http_connection.ts";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { createLogger, pathTrouble } from "./logging.ts";
+import { quote } from "./quote.ts";
 import { shutdownAtSignal } from "./signals.ts";
 import { StaticFiles } from "./static_files.ts";
 
@@ -97,7 +98,7 @@ async function serve(options: HttpServerOptions): Promise<number> {
   try {
     server = new HttpServer(options);
   } catch (error) {
-    console.error(`Cannot serve ${quote(options.root)}: ${reasonOf(error)}`);
+    console.error(`Cannot serve ${pathTrouble(options.root, error)}`);
     return 1;
   }
   using _ = shutdownAtSignal(server.logger);

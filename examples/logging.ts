@@ -6,6 +6,7 @@
  */
 
 import { ConsoleHandler, Logger } from "@std/log";
+import { escape, quote } from "./quote.ts";
 
 const colors = [36, 33, 35, 32, 34, 31]; // cyan, yellow, magenta, green, …
 const colorful = Deno.stdout.isTerminal() && !Deno.noColor;
@@ -25,12 +26,6 @@ export function createLogger(
   return new Logger(name, level, { handlers: [handler] });
 }
 
-/** Text from elsewhere, fit for a log: quoted, escaped, cut. */
-export function quote(text: string, longest = 40): string {
-  const cut = text.length > longest ? `${text.slice(0, longest)}…` : text;
-  return escape(JSON.stringify(cut));
-}
-
 /** Shows pieces of a text: a letter may begin in one and end in the next. */
 export class Quoter {
   readonly #decoder = new TextDecoder();
@@ -47,16 +42,14 @@ export function addressText(addr: Deno.Addr | null): string {
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
+/** A path and what is wrong with it: Deno names the path again, at the end. */
+export function pathTrouble(path: string, error: unknown): string {
+  const reason = reasonOf(error).replace(/(?<=\(os error \d+\)): .*$/, "");
+  return `${quote(path, Infinity)}: ${reason}`;
+}
+
 /** An error in a few words, on one line. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return escape(String(error));
   return escape(error.message || error.name);
-}
-
-/** Control and formatting characters would let text draw on the terminal. */
-function escape(text: string): string {
-  return text.replace(
-    /[\p{C}\p{Zl}\p{Zp}]/gu,
-    (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`,
-  );
 }

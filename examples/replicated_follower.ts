@@ -5,7 +5,7 @@
  */
 
 import type { Address } from "@asyncore/asyncore";
-import { quote } from "./logging.ts";
+import { quote } from "./quote.ts";
 import { type Disk, Records } from "./replicated_disk.ts";
 import { Link } from "./replicated_link.ts";
 

@@ -20,7 +20,8 @@
 
 import { type Address, loop, shutdown, socketMap } from "@asyncore/asyncore";
 import { parsePort, runCommand, UsageError } from "./command_line.ts";
-import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
+import { addressText, createLogger, reasonOf } from "./logging.ts";
+import { quote } from "./quote.ts";
 import { type Disk, FileDisk } from "./replicated_disk.ts";
 import { Follower, LogClient } from "./replicated_follower.ts";
 import { Primary } from "./replicated_primary.ts";

@@ -11,8 +11,11 @@ import { LineChat } from "./replicated_link.ts";
 
 const COMMANDS =
   /^(?:append (?<key>\S+) (?<text>.+)|follow (?<name>\S+) (?<count>\d+)|stored (?<stored>\d+)|(?<word>ping|read))$/;
-/** After so many ms without a word, or so many bytes of a line, it is over. */
-const LIMITS = { idleTimeout: 60_000, maxLength: 4_096 };
+/**
+ * After so many ms without a word, or so many bytes of a line, it is over. A
+ * client that has ended its side still gets its answers.
+ */
+const OPTIONS = { idleTimeout: 60_000, maxLength: 4_096, allowHalfOpen: true };
 
 /** What is to be done when so many records are committed. */
 interface Wish {
@@ -105,9 +108,12 @@ export class Session extends LineChat {
   #sent = Infinity;
   /** What the last answer waits for: no later one may overtake it. */
   #count = 0;
+  /** So many answers wait. */
+  #waiting = 0;
+  #hasEnded = false;
 
   constructor(conn: Channel, primary: Primary) {
-    super(conn, LIMITS);
+    super(conn, OPTIONS);
     this.#primary = primary;
     this.setTerminator("\n");
   }
@@ -132,7 +138,23 @@ export class Session extends LineChat {
 
   #answer(count: number, action: () => void) {
     this.#count = Math.max(this.#count, count);
-    this.#primary.whenCommitted(this.#count, action);
+    this.#waiting++;
+    this.#primary.whenCommitted(this.#count, () => {
+      this.#waiting--;
+      action();
+      this.#closeIfDone();
+    });
+  }
+
+  /** A client still gets its answers; a follower has gone. */
+  override handleEnd() {
+    if (this.#sent < Infinity) return this.close();
+    this.#hasEnded = true;
+    this.#closeIfDone();
+  }
+
+  #closeIfDone() {
+    if (this.#hasEnded && this.#waiting === 0) this.closeWhenDone();
   }
 
   #follow(name: string, count: number) {

@@ -9,6 +9,12 @@ import { type Logger, shutdown } from "@asyncore/asyncore";
 
 /** How many ms the clients get to finish. */
 const GRACE = 5_000;
+/**
+ * A signal within so many ms of another is its echo. One Ctrl-C, or one SIGTERM
+ * of `timeout`, reaches all processes of a group, and `deno task` and the tools
+ * of this repository pass on what they get: a server hears it twice or more.
+ */
+export const ECHO = 500;
 /** Windows has no SIGTERM. */
 const SIGNALS: Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
@@ -16,13 +22,17 @@ const SIGNALS: Deno.Signal[] = Deno.build.os === "windows"
 
 /**
  * Ends all connections at a signal, and so the loop. A second signal, of either
- * kind, does not wait for the clients.
+ * kind and later than {@linkcode ECHO}, does not wait for the clients.
  *
  * @returns Disposed of, it leaves the signals to Deno again.
  */
 export function shutdownAtSignal(logger: Logger): Disposable {
   let deadline = GRACE;
+  let echoesUntil = 0;
   const end = async (signal: Deno.Signal) => {
+    const now = performance.now();
+    if (now < echoesUntil) return;
+    echoesUntil = now + ECHO;
     logger.info(`${signal}: closing`);
     const ended = shutdown({ deadline });
     deadline = 0;

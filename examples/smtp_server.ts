@@ -18,7 +18,7 @@
 
 import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
 import { parsePort, runCommand } from "./command_line.ts";
-import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
+import { addressText, createLogger, pathTrouble, reasonOf } from "./logging.ts";
 import { MailFolder } from "./mail_folder.ts";
 import { shutdownAtSignal } from "./signals.ts";
 import { type MailStore, SmtpSession } from "./smtp_session.ts";
@@ -26,8 +26,8 @@ import { type MailStore, SmtpSession } from "./smtp_session.ts";
 const USAGE = `\
 Usage: smtp_server.ts FOLDER [--port PORT] [--help]
 
-Receives mail for anybody, and writes each message to a file in FOLDER, until
-Ctrl-C or SIGTERM. Send it something with
+Receives mail for anybody, and writes each message to a file in FOLDER, which it
+makes if need be, until Ctrl-C or SIGTERM. Send it something with
   curl smtp://127.0.0.1:PORT --mail-from me@example.org \\
     --mail-rcpt you@example.org -T message.txt
 
@@ -55,13 +55,14 @@ class SmtpServer extends Dispatcher {
 async function serve(port: number, folder: string): Promise<number> {
   const store = new MailFolder(folder);
   let server: SmtpServer;
-  let problem = `Cannot keep mail in ${quote(folder, Infinity)}: `;
+  let problem = (error: unknown) =>
+    `Cannot keep mail in ${pathTrouble(folder, error)}`;
   try {
     await store.open();
-    problem = ""; // an error of the next names the address itself
+    problem = reasonOf; // an error of the next names the address itself
     server = new SmtpServer(port, store);
   } catch (error) {
-    console.error(problem + reasonOf(error));
+    console.error(problem(error));
     return 1;
   }
   using _ = shutdownAtSignal(server.logger);

@@ -7,7 +7,8 @@
 
 import { AsyncChat, type Channel, type Timer } from "@asyncore/asyncore";
 import { isHttp } from "./browsers.ts";
-import { createLogger, quote, reasonOf } from "./logging.ts";
+import { createLogger, reasonOf } from "./logging.ts";
+import { quote } from "./quote.ts";
 import {
   DataLines,
   parseClient,

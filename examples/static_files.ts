@@ -96,7 +96,7 @@ export class StaticFiles implements FileSource {
    */
   constructor(root: string) {
     if (!Deno.statSync(root).isDirectory) {
-      throw new Deno.errors.NotADirectory(`${root} is not a directory`);
+      throw new Deno.errors.NotADirectory("It is not a directory");
     }
     this.#root = root;
     this.#prefix = withSlash(Deno.realPathSync(root));

@@ -16,7 +16,8 @@
 import { type Channel, Dispatcher, loop, toStreams } from "@asyncore/asyncore";
 import { TextLineStream } from "@std/streams";
 import { parsePort, runCommand } from "./command_line.ts";
-import { quote, reasonOf } from "./logging.ts";
+import { reasonOf } from "./logging.ts";
+import { quote } from "./quote.ts";
 
 const USAGE = `\
 Usage: stream_pipeline.ts [HOST PORT] [--help]

@@ -10,7 +10,7 @@
  * that a `tls://` target's certificate may be signed by. FILES are those three,
  * if any. At port 0 it listens on any free port. At Ctrl-C or SIGTERM it takes
  * no more clients and gives those that are there five seconds to finish; a
- * second one ends it at once.
+ * second one, half a second later or more, ends it at once.
  *
  * @module
  */
@@ -24,8 +24,10 @@ import {
   type SocketOptions,
   type TlsOptions,
 } from "@asyncore/asyncore";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { runCommand, UsageError } from "./command_line.ts";
-import { addressText, createLogger, quote, reasonOf } from "./logging.ts";
+import { addressText, createLogger, pathTrouble, reasonOf } from "./logging.ts";
+import { quote } from "./quote.ts";
 import { shutdownAtSignal } from "./signals.ts";
 
 const USAGE = `\
@@ -139,7 +141,8 @@ export class Proxy extends Dispatcher {
   }
 }
 
-function parsePlace(text: string, tls: TlsOptions): Place {
+/** An address of the command line. */
+function parsePlace(text: string): Place {
   const match = /^(tls:\/\/)?(?:\[([^\]]+)\]|([^:/]+)):(\d{1,5})$/.exec(text);
   const [, isTls, ipv6, name, port] = match ?? [];
   const hostname = ipv6 ?? name;
@@ -147,15 +150,7 @@ function parsePlace(text: string, tls: TlsOptions): Place {
     throw new UsageError(`Expected [tls://]HOST:PORT, got ${quote(text)}`);
   }
   const address = { hostname, port: Number(port) };
-  const options: SocketOptions = isTls ? { transport: "tls", tls } : {};
-  return { address, options };
-}
-
-/** Serves until a signal. */
-async function serve(proxy: Proxy): Promise<void> {
-  using _ = shutdownAtSignal(proxy.logger);
-  console.log(`listening on ${addressText(proxy.addr)}`);
-  await loop();
+  return { address, options: isTls ? { transport: "tls" } : {} };
 }
 
 const FILE = { type: "string" } as const;
@@ -165,29 +160,83 @@ const FILES = { cert: FILE, key: FILE, ca: FILE };
 type Files = { [Name in keyof typeof FILES]?: string };
 
 /**
- * Listens as the arguments say.
+ * Reads a file that must have a certificate or a key.
  *
- * @throws {UsageError} If they contradict each other.
+ * @throws {Error} If it has none: the message names the file.
  */
-function start(listen: string, target: string, { cert, key, ca }: Files) {
-  const read = (path: string) => Deno.readTextFileSync(path);
-  const own = { ...cert && { cert: read(cert) }, ...key && { key: read(key) } };
-  const trust = ca ? { caCerts: [read(ca)] } : {};
-  const here = parsePlace(listen, own);
-  if (here.options.tls && !(own.cert && own.key)) {
-    throw new UsageError(`${quote(listen)} needs --cert and --key`);
+function readPem<T>(path: string, what: string, parse: (pem: string) => T) {
+  let pem: string;
+  try {
+    pem = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw new Error(`Cannot read ${pathTrouble(path, error)}`);
   }
-  const there = parsePlace(target, trust);
-  if (there.address.port === 0) {
+  try {
+    return { pem, parsed: parse(pem) };
+  } catch {
+    throw new Error(`There is no ${what} in PEM in ${quote(path, Infinity)}`);
+  }
+}
+
+function readCertificate(path: string) {
+  return readPem(path, "certificate", (pem) => new X509Certificate(pem));
+}
+
+/** What a TLS listener shows to its clients. */
+function readIdentity(certPath: string, keyPath: string): TlsOptions {
+  const cert = readCertificate(certPath);
+  const key = readPem(keyPath, "private key", createPrivateKey);
+  if (!cert.parsed.checkPrivateKey(key.parsed)) {
+    const paths = [keyPath, certPath].map((path) => quote(path, Infinity));
+    throw new Error(`The key in ${paths.join(" is not that of ")}`);
+  }
+  return { cert: cert.pem, key: key.pem };
+}
+
+/** Where to listen. */
+function parseListen(listen: string, { cert, key }: Files): Place {
+  const place = parsePlace(listen);
+  if (!place.options.transport) {
+    if (cert === undefined && key === undefined) return place;
+    const name = cert === undefined ? "--key" : "--cert";
+    throw new UsageError(`${name} needs a tls:// LISTEN, got ${quote(listen)}`);
+  }
+  if (cert === undefined || key === undefined) {
+    const missing = key === undefined ? "--key" : "--cert";
+    const both = cert === key ? "" : `, and ${missing} is missing`;
+    throw new UsageError(`${quote(listen)} needs --cert and --key${both}`);
+  }
+  place.options.tls = readIdentity(cert, key);
+  return place;
+}
+
+/** Where to connect. */
+function parseTarget(target: string, { ca }: Files): Place {
+  const place = parsePlace(target);
+  if (place.address.port === 0) {
     throw new UsageError(`Nobody can be reached at port 0: ${quote(target)}`);
   }
-  there.options.connectTimeout = CONNECT_TIMEOUT;
-  return new Proxy(here, there);
+  place.options.connectTimeout = CONNECT_TIMEOUT;
+  if (ca === undefined) return place;
+  if (!place.options.transport) {
+    throw new UsageError(`--ca needs a tls:// TARGET, got ${quote(target)}`);
+  }
+  place.options.tls = { caCerts: [readCertificate(ca).pem] };
+  return place;
+}
+
+/** Serves until a signal. */
+async function serve(here: Place, there: Place): Promise<void> {
+  const proxy = new Proxy(here, there);
+  using _ = shutdownAtSignal(proxy.logger);
+  const scheme = here.options.tls ? "tls://" : "";
+  console.log(`listening on ${scheme}${addressText(proxy.addr)}`);
+  await loop();
 }
 
 async function main(files: Files, listen: string, target: string) {
   try {
-    await serve(start(listen, target, files));
+    await serve(parseListen(listen, files), parseTarget(target, files));
     return 0;
   } catch (error) {
     if (error instanceof UsageError) throw error;

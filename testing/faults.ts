@@ -81,8 +81,7 @@ const TIMES: readonly string[] = ["stallTime", "outage", "skew"];
 const RATES: readonly string[] = ["partition", "crash"];
 /** Everything that a {@linkcode Faults} may have. */
 const NAMES: readonly string[] = [
-  ...Object.keys(LEVELS.harsh),
-  ...TIMES,
+  ...new Set([...Object.keys(LEVELS.harsh), ...TIMES]),
 ];
 
 /**

@@ -39,8 +39,12 @@ interface Timeout {
   callback: () => void;
 }
 
-/** How many turns of the runtime a loop gets to react to what has happened. */
-const TURNS = 6;
+/**
+ * How many turns of the runtime a loop gets to react to what has happened. Six
+ * are enough, and twice as many before Deno 2.7.3, where promises wait for the
+ * end of a turn.
+ */
+const TURNS = 12;
 
 /**
  * Time at the disposal of a test: give it to a `SocketMap`, and thirty seconds

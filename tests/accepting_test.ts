@@ -186,7 +186,7 @@ class SlowAcceptor extends FakeAcceptor {
 const unheard: AcceptEvents = {
   ...{ ready() {}, wanted: () => true, exhausted() {}, full() {} },
   ...{ now: () => 0, startTimer: () => ({ cancel() {} }) },
-  secure: (channel) => channel.handshake!().then(() => channel),
+  secure: async ({ channel }) => void await channel.handshake!(),
 };
 
 Deno.test("Accepting.whenClosed() waits for the accept that is in flight", async () => {

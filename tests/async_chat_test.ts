@@ -149,7 +149,7 @@ Deno.test("AsyncChat.push() takes bytes of every kind and text, and nothing else
       assertThrows(
         () => client.push(value as never),
         TypeError,
-        "data must be a Uint8Array, got",
+        "data must be a Uint8Array or text, got",
       );
     }
     client.push(QUIT);

@@ -8,6 +8,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
+  AsyncChat,
   type Channel,
   closeAll,
   DatagramDispatcher,
@@ -706,3 +707,28 @@ for (const chunkSize of [0, -5, 1.5, NaN, Infinity, 2 ** 31, "64", null]) {
     ]);
   });
 }
+
+Deno.test("shutdown() refuses a signal in the place of its options", async () => {
+  const { signal } = new AbortController();
+  const error = await assertRejects(() => shutdown(signal as Any));
+  assertError(error, [TypeError, "options must be { signal }"]);
+});
+
+Deno.test("Dispatcher refuses options in the place of a channel", () => {
+  const map = quietMap();
+  for (const options of [map, { map }, {}, { maxLength: 10 }]) {
+    for (const Class of [Dispatcher, DispatcherWithSend, AsyncChat]) {
+      const error = assertThrows(() => new Class(options as Any));
+      assertError(error, [TypeError, "options come second"]);
+    }
+  }
+  assertEquals(map.size, 0);
+});
+
+Deno.test("AsyncChat.push() says that it takes text or bytes", () => {
+  const map = quietMap();
+  const chat = new AsyncChat(new FakeChannel(), { map });
+  const error = assertThrows(() => chat.push(5 as Any));
+  assertError(error, [TypeError, "data must be a Uint8Array or text, got 5"]);
+  chat.abort();
+});

@@ -1,12 +1,13 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Histogram } from "../bench/histogram.ts";
 import { pickLoads } from "../bench/loads.ts";
-import { parseOptions } from "../bench/options.ts";
+import { readOptions } from "../bench/options.ts";
 import { drawPlot } from "../bench/plot.ts";
 import type { Report } from "../bench/report.ts";
 import { median, type Sample, summarize } from "../bench/stats.ts";
 import { showReport } from "../bench/table.ts";
 import { judge } from "../bench/targets.ts";
+import { UsageError } from "../examples/command_line.ts";
 
 Deno.test("median() takes the middle of the sorted values", () => {
   assertEquals(median([10, 9, 100]), 10);
@@ -35,8 +36,8 @@ Deno.test("Histogram tells quantiles to within a percent", () => {
   assert(histogram.quantile(1) > 1e7);
 });
 
-Deno.test("parseOptions() takes options in any order, and names what is wrong", () => {
-  assertEquals(parseOptions(["echo", "--rounds=7", "--plot", "a.svg"]), {
+Deno.test("readOptions() completes the options, and names what is wrong", () => {
+  assertEquals(readOptions({ rounds: "7", plot: "a.svg" }, ["echo"]), {
     words: ["echo"],
     json: false,
     rounds: 7,
@@ -45,13 +46,12 @@ Deno.test("parseOptions() takes options in any order, and names what is wrong", 
     pin: true,
   });
   for (
-    const [args, message] of [
-      [["--seconds", "0"], '--seconds takes a number above 0, got "0"'],
-      [["--rounds"], '--rounds takes a number above 0, got ""'],
-      [["--spam"], "There is no option --spam"],
-      [["--plot"], "--plot takes the name of a file"],
+    const [values, message] of [
+      [{ seconds: "0" }, '--seconds must be a number above 0, got "0"'],
+      [{ rounds: "" }, '--rounds must be a number above 0, got ""'],
+      [{ plot: "" }, "--plot needs the name of a file"],
     ] as const
-  ) assertThrows(() => parseOptions([...args]), TypeError, message);
+  ) assertThrows(() => readOptions(values, []), UsageError, message);
 });
 
 Deno.test("pickLoads() takes a word for all loads that begin with it", () => {
@@ -61,7 +61,7 @@ Deno.test("pickLoads() takes a word for all loads that begin with it", () => {
   assert(idsOf(["echo"]).includes("echo-256k"));
   assert(!idsOf([]).includes("echo-8"));
   assert(idsOf([], true).includes("echo-8"));
-  assertThrows(() => idsOf(["ech"]), TypeError, 'No load is called "ech"');
+  assertThrows(() => idsOf(["ech"]), UsageError, 'No load is called "ech"');
 });
 
 const RAW = "conn.read/write loop";

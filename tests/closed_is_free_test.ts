@@ -39,6 +39,7 @@ import { MockClock } from "../testing/mock_clock.ts";
 import {
   families,
   isMissing,
+  loopUntil,
   rawConnect,
   ScopedMap,
   type TestMap,
@@ -485,6 +486,20 @@ Deno.test("loop() waits a linger time for a channel whose close() never settles"
   await clock.advance(1);
   assert(looping.settled);
   assertEquals([map.lingering, clock.armed], [0, 0]);
+});
+
+Deno.test("An address is free in a timer of the same pass as the close()", async () => {
+  await using map = new ScopedMap();
+  const local = { hostname: "127.0.0.1", port: 0 };
+  const server = new Server(map, {}, local);
+  const addr = server.addr as Deno.NetAddr;
+  await poll(10, map); // An accept is in flight.
+  let again: Server | undefined;
+  map.callLater(1, () => server.close());
+  map.callLater(1, () => void (again = new Server(map, {}, addr)));
+  await loopUntil(map, () => again !== undefined);
+  assertEquals(again!.addr, addr);
+  again!.close();
 });
 
 Deno.test({

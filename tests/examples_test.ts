@@ -514,9 +514,14 @@ Deno.test("file_reader shows what a pipe brings as soon as it comes", async () =
 });
 
 Deno.test("file_reader names what it cannot read", async () => {
-  const missing = await run("file_reader", "no/such\nfile");
-  assertEquals({ ...missing, err: "" }, { code: 1, out: "", err: "" });
-  assertMatch(missing.err, /^.*no\/such\\u\{a\}file.*\n$/);
+  for (const [path, shown] of [["no/such\nfile", "no/such\\nfile"], ["", ""]]) {
+    const { code, out, err } = await run("file_reader", path!);
+    assertEquals({ code, out }, { code: 1, out: "" });
+    const [name, reason, ...rest] = err.split(": ");
+    assertEquals(name, `Cannot read "${shown}"`);
+    assertMatch(reason!, /^.+\n$/);
+    assertEquals(rest, [], "the path is named once");
+  }
   const folder = await run("file_reader", root);
   assertEquals(folder.code, 1);
   assertMatch(folder.err, /^.+\n$/);

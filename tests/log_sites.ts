@@ -13,7 +13,7 @@ import {
 import type { MockClock } from "../testing/mock_clock.ts";
 import { FakeSocket, PEER } from "./datagrams.ts";
 import { codedError, FakeAcceptor, FakeChannel } from "./fakes.ts";
-import { bytes, type TestMap } from "./support.ts";
+import { bytes, type TestMap, turns } from "./support.ts";
 
 /** Where a line comes from. */
 export interface Site {
@@ -154,4 +154,5 @@ export async function pass(clock: MockClock, { wait = 0 }: Site) {
   await clock.advance(0);
   if (wait > 0) await clock.advance(wait);
   await clock.advance(0);
+  await turns();
 }

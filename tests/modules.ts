@@ -28,13 +28,8 @@ export function pathOf(name: string, path: string): string {
   return posix.join(posix.dirname(path), name);
 }
 
-/** The part of `deno.json` that names the entries. */
-export const configuration: { exports: Record<string, string> } = JSON.parse(
-  read("deno.json"),
-);
-
-/** The entries of the library and all that they import, as paths from the root. */
-export function libraryModules(): string[] {
+/** These modules and all that they import, as paths from the root. */
+export function modulesFrom(...paths: string[]): string[] {
   const found = new Set<string>();
   const visit = (path: string): void => {
     if (found.has(path)) return;
@@ -43,8 +38,12 @@ export function libraryModules(): string[] {
       if (name.startsWith(".")) visit(pathOf(name, path));
     }
   };
-  for (const entry of Object.values(configuration.exports)) {
-    visit(pathOf(entry, ""));
-  }
+  for (const path of paths) visit(path);
   return [...found].sort();
 }
+
+/** The modules that a program imports by the library's names. */
+export const ENTRIES: string[] = Object.values(
+  (JSON.parse(read("deno.json")) as { exports: Record<string, string> })
+    .exports,
+).map((entry) => pathOf(entry, ""));

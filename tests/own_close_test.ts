@@ -284,3 +284,49 @@ for (const how of ["throws", "rejects"]) {
     assert(looping.settled);
   });
 }
+
+Deno.test("A frozen dispatcher with a close() of its own ends", async () => {
+  const { map } = setUp();
+  class Frozen extends Dispatcher {
+    constructor(channel: Channel) {
+      super(channel, { map });
+      this.ignoreLogTypes = new Set(["warning", "error"]);
+      Object.freeze(this);
+    }
+    override handleRead(): void {
+      this.recv();
+    }
+    override close(): void {
+      super.close();
+    }
+  }
+  const channel = new FakeChannel();
+  new Frozen(channel);
+  channel.push(null);
+  const looping = watch(loop({ map }));
+  await turns();
+  assert(looping.settled);
+  assert(channel.closed);
+});
+
+Deno.test("A getter in the place of close() that throws keeps no loop going", async () => {
+  const { map } = setUp();
+  class Broken extends Dispatcher {
+    override handleRead(): void {
+      this.recv();
+    }
+  }
+  Object.defineProperty(Broken.prototype, "close", {
+    get() {
+      throw new Error("no close() today");
+    },
+  });
+  const channel = new FakeChannel();
+  new Broken(channel, { map });
+  channel.push(null);
+  const looping = watch(loop({ map }));
+  await turns();
+  assert(looping.settled);
+  assert(channel.closed);
+  assertMatch(`${map.errors[0]}`, /no close\(\) today/);
+});

@@ -37,6 +37,11 @@ class Deadline implements Disposable {
   }
 }
 
+/** Waits until so many ms have passed. */
+export function pass(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 /** What a child has printed, and its exit code. */
 export interface Result {
   code: number;

@@ -394,6 +394,25 @@ Deno.test({
   },
 });
 
+Deno.test("replicated_log answers a client that has ended its side", async () => {
+  await using cluster = await Cluster.start();
+  const log = "record 1 k1 spam\nend\n";
+  for (const more of ["", "ping\n"]) {
+    using client = await Caller.connect(cluster.port);
+    await client.say(`${more}append k1 spam\nread\n`);
+    await client.closeWrite();
+    assertEquals(await client.rest(), `${more && "pong\n"}ok 1\n${log}`);
+  }
+  // Nothing is acknowledged before a majority has it, however long that takes.
+  await cluster.kill("a");
+  await cluster.kill("b");
+  using client = await Caller.connect(cluster.port);
+  await client.say("append k2 eggs\n");
+  await client.closeWrite();
+  await cluster.restart("b");
+  assertEquals(await client.rest(), "ok 2\n");
+});
+
 Deno.test("replicated_log hangs up on a web browser, and appends nothing", async () => {
   await using cluster = await Cluster.start();
   for (const verb of ["POST", "put", "OPTIONS"]) {

@@ -3,17 +3,8 @@
 import { assertEquals } from "@std/assert";
 import { stripTypeScriptTypes } from "node:module";
 import { dirname } from "node:path";
-import {
-  configuration,
-  libraryModules,
-  pathOf,
-  read,
-  ROOT,
-} from "./modules.ts";
+import { ENTRIES, modulesFrom, read, ROOT } from "./modules.ts";
 import { hasCommand, runCommand } from "./peers.ts";
-
-const ENTRIES = Object.values(configuration.exports)
-  .map((entry) => pathOf(entry, ""));
 
 /** A program that tells what comes of importing a module. */
 function importing(specifier: string): string {
@@ -71,7 +62,7 @@ Deno.test("Library loads in Deno 2.7 and in any later one", async () => {
 /** Writes the library to a folder as JavaScript, as JSR does for Node. */
 async function transpile(folder: string): Promise<void> {
   await Deno.writeTextFile(`${folder}/package.json`, '{ "type": "module" }');
-  for (const path of libraryModules()) {
+  for (const path of modulesFrom(...ENTRIES)) {
     const file = `${folder}/${path.replace(/ts$/, "js")}`;
     const code = stripTypeScriptTypes(read(path));
     await Deno.mkdir(dirname(file), { recursive: true });

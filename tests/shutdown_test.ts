@@ -4,11 +4,13 @@ import {
   assert,
   assertEquals,
   assertFalse,
+  assertMatch,
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
 import { toText } from "@std/streams";
 import {
+  AsyncChat,
   type Channel,
   Dispatcher,
   DispatcherWithSend,
@@ -404,4 +406,20 @@ Deno.test("shutdown() aborts at the deadline whoever makes a new socket whenever
   assertEquals(aborted, 1);
   assertEquals(map.size, 0);
   assert(dispatcher.sockets > 1);
+});
+
+Deno.test("shutdown() counts a connection that lost bytes behind a producer", async () => {
+  const { map } = setUp();
+  const logger = map.logger as LogLines;
+  class Hasty extends AsyncChat {
+    override handleShutdown(): void {
+      this.close();
+    }
+  }
+  const chat = new Hasty(new FakeChannel(), { map });
+  chat.pushWithProducer({ more: () => new Promise<string>(() => {}) });
+  chat.push("important");
+  const result = await shutdown({ map });
+  assertEquals(result, { listeners: 0, closed: 0, aborted: 1 });
+  assertMatch(logger.lines.join(), /lost 9 bytes that waited for a producer/);
 });

@@ -152,6 +152,18 @@ Deno.test("simulate() says which option is wrong", async () => {
   await assertRejects(() => simulate({}, null as never), TypeError);
 });
 
+Deno.test("simulate() names each fault once when it is asked for another", async () => {
+  const faults = { spam: 1 } as never;
+  const { message } = await assertRejects(
+    () => simulate({ seeds: 1, faults }, () => {}),
+    TypeError,
+    'faults has no "spam": there are ',
+  );
+  const names = message.split(": there are ")[1]!.split(", ");
+  assert(names.includes("skew") && names.includes("stallTime"));
+  assertEquals(names, [...new Set(names)]);
+});
+
 Deno.test("SimNetwork says which option is wrong", () => {
   const make = (options: unknown) => () => new SimNetwork(options as never);
   assertThrows(make({ seed: -1 }), RangeError, "seed");

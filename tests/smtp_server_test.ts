@@ -10,7 +10,8 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { Caller, Child, hasCommand, runCommand } from "./peers.ts";
+import { ECHO } from "../examples/signals.ts";
+import { Caller, Child, hasCommand, pass, runCommand } from "./peers.ts";
 import { bytes } from "./support.ts";
 
 const isWindows = Deno.build.os === "windows";
@@ -515,6 +516,7 @@ Deno.test({
     await beginMessage(server, amid);
     server.child.kill("SIGTERM");
     await server.child.until("SIGTERM: closing");
+    await pass(ECHO + 50); // else it would be the same one
     server.child.kill("SIGINT");
     const { code, out, err } = await server.child.end();
     assertEquals({ code, err }, { code: 0, err: "" });

@@ -14,7 +14,12 @@
  * @module
  */
 
-import { parseArgs } from "node:util";
+import {
+  parseWhole,
+  runCommand,
+  UsageError,
+} from "../examples/command_line.ts";
+import { quote } from "../examples/quote.ts";
 import type { Message, Order, Verdict } from "./soak/messages.ts";
 
 /** How long a soak may take, in ms, beyond twice its time. */
@@ -24,8 +29,14 @@ const SILENCE = 30_000;
 /** How often a line is printed where it cannot be overwritten, in ms. */
 const LINE_EVERY = 5_000;
 const BAR = 16;
-const USAGE =
-  "Usage: deno task soak [MINUTES] [--seed SEED] [--only CONNECTION]";
+const USAGE = `\
+Usage: deno task soak [MINUTES] [--seed SEED] [--only CONNECTION] [--help]
+
+Runs thousands of connections with random loads and faults over real sockets.
+
+  MINUTES            how long; by default 1
+  --seed SEED        a number that all of it is drawn from; by default by chance
+  --only CONNECTION  make only the one with this number, again and again`;
 
 const isFancy = Deno.stdout.isTerminal() && !Deno.noColor;
 
@@ -154,35 +165,7 @@ function write(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(text));
 }
 
-/** What the arguments ask for; `null` if they are unclear. */
-function parseOrder(args: string[]): Omit<Order, "directory"> | null {
-  try {
-    const { values, positionals } = parseArgs({
-      args,
-      allowPositionals: true,
-      options: { seed: { type: "string" }, only: { type: "string" } },
-    });
-    const [minutes = "1", ...rest] = positionals;
-    const seed = values.seed ?? `${Math.floor(Math.random() * 2 ** 32)}`;
-    const isClear = rest.length === 0 && /^\d{1,4}(\.\d+)?$/.test(minutes) &&
-      [seed, values.only ?? "0"].every((text) => /^\d{1,10}$/.test(text));
-    return !isClear ? null : {
-      minutes: Number(minutes),
-      only: values.only === undefined ? null : Number(values.only),
-      seed: Number(seed),
-      running: new SharedArrayBuffer(4),
-    };
-  } catch {
-    return null; // An option that is not known.
-  }
-}
-
-async function main(): Promise<number> {
-  const order = parseOrder(Deno.args);
-  if (order === null) {
-    console.error(USAGE);
-    return 2;
-  }
+async function soak(order: Omit<Order, "directory">): Promise<number> {
   print(`seed ${order.seed}`);
   const directory = Deno.makeTempDirSync();
   try {
@@ -192,4 +175,32 @@ async function main(): Promise<number> {
   }
 }
 
-if (import.meta.main) Deno.exit(await main());
+/** How long, in minutes. */
+function parseMinutes(text: string): number {
+  const minutes = /^\d{1,4}(\.\d+)?$/.test(text) ? Number(text) : NaN;
+  if (minutes > 0) return minutes;
+  throw new UsageError(
+    `MINUTES must be a number above 0 and below 10000, got ${quote(text)}`,
+  );
+}
+
+/** The number that an option gives, or `null` without it. */
+function parseNumber(name: string, text: string | undefined): number | null {
+  return text === undefined ? null : parseWhole(name, text, 0, 9_999_999_999);
+}
+
+if (import.meta.main) {
+  await runCommand({
+    help: USAGE,
+    options: { seed: { type: "string" }, only: { type: "string" } },
+    operands: ["MINUTES"],
+    isOptional: true,
+  }, ({ seed, only }, [minutes = "1"]) =>
+    soak({
+      minutes: parseMinutes(minutes),
+      only: parseNumber("--only", only),
+      seed: parseNumber("--seed", seed) ??
+        Math.floor(Math.random() * 2 ** 32),
+      running: new SharedArrayBuffer(4),
+    }));
+}

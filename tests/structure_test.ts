@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import {
-  configuration,
+  ENTRIES,
   importsOf,
-  libraryModules,
+  modulesFrom,
   pathOf,
   read,
   ROOT,
@@ -163,8 +163,7 @@ Deno.test("Library modules do not import the tools for tests", () => {
   }
 });
 
-for (const entry of Object.values(configuration.exports)) {
-  const path = pathOf(entry, "");
+for (const path of ENTRIES) {
   Deno.test(`Library module ${path} asks for the runtime, and re-exports`, () => {
     const code = withoutComments(read(path)).trimStart();
     const [first, ...more] = importsOf(code);
@@ -189,7 +188,7 @@ Deno.test("Package holds the library's modules and what a user reads, nothing el
   const read = ["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"];
   assertEquals(
     paths.sort(),
-    [...libraryModules(), ...read, "deno.json"].sort(),
+    [...modulesFrom(...ENTRIES), ...read, "deno.json"].sort(),
   );
 });
 

@@ -19,7 +19,7 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import net from "node:net";
 import { certificates } from "./certificates.ts";
-import { Child, hasCommand, runCommand } from "./peers.ts";
+import { Child, hasCommand, pass, runCommand } from "./peers.ts";
 import { bytes, text } from "./support.ts";
 
 const MEGABYTE = 1024 * 1024;
@@ -362,6 +362,27 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
+Deno.test({
+  name: "tcp_proxy takes signals a few ms apart as one",
+  ignore: isWindows, // Signals cannot be sent there.
+  async fn() {
+    await using proxied = await Proxied.start();
+    const [client, server] = await proxied.pair();
+    const { child } = proxied;
+    for (const signal of ["SIGTERM", "SIGINT", "SIGTERM"] as const) {
+      child.kill(signal);
+      await pass(2);
+    }
+    await child.until(": closing");
+    await say(client, bytes("spam"));
+    assertEquals(await hearSome(server), "spam");
+    await Promise.all([client.closeWrite(), server.closeWrite()]);
+    const { code, out, err } = await child.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+    assertEquals(out.match(/closing|cut/g), ["closing"]);
+  },
+});
+
 Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
   await using proxied = await Proxied.start();
   const serving = (async () => {
@@ -385,7 +406,7 @@ Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async
 Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
   const calls: [string[], number, string][] = [
     [[], 2, "LISTEN is missing. Usage: "],
-    [["--ca=a", "127.0.0.1:0"], 2, "TARGET is missing. Usage: "],
+    [["--ca=a", "tls://127.0.0.1:0"], 2, "TARGET is missing. Usage: "],
     [["127.0.0.1:0", "a:1", "b:1"], 2, 'Unexpected argument "b:1". Usage: '],
     [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
     [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
@@ -397,7 +418,31 @@ Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
     ],
     [["127.0.0.1:0", "a:1", "--key"], 2, "--key needs a value. Usage: "],
     [["--spam", "127.0.0.1:0", "a:1"], 2, 'Unknown option "--spam". Usage: '],
-    [["--ca=no-such-file", "127.0.0.1:0", "a:1"], 1, "os error 2"],
+    [
+      ["tls://127.0.0.1:0", "a:1", "--cert=a"],
+      2,
+      '"tls://127.0.0.1:0" needs --cert and --key, and --key is missing. ',
+    ],
+    [
+      ["tls://127.0.0.1:0", "a:1", "--key=a"],
+      2,
+      '"tls://127.0.0.1:0" needs --cert and --key, and --cert is missing. ',
+    ],
+    [
+      ["127.0.0.1:0", "a:1", "--cert=a", "--key=a"],
+      2,
+      '--cert needs a tls:// LISTEN, got "127.0.0.1:0". Usage: ',
+    ],
+    [
+      ["127.0.0.1:0", "a:1", "--key=a"],
+      2,
+      '--key needs a tls:// LISTEN, got "127.0.0.1:0". Usage: ',
+    ],
+    [
+      ["127.0.0.1:0", "a:1", "--ca=a"],
+      2,
+      '--ca needs a tls:// TARGET, got "a:1". Usage: ',
+    ],
   ];
   await Promise.all(calls.map(async ([args, code, part]) => {
     await using child = await startProxy(...args);
@@ -421,15 +466,71 @@ class CertificateFiles implements Disposable {
     Deno.writeTextFileSync(this.ca, ca);
   }
 
-  /** The options of a proxy that speaks TLS to both sides. */
-  get options(): string[] {
-    return ["--cert", this.cert, "--key", this.key, "--ca", this.ca];
+  /** The options of a proxy whose clients speak TLS. */
+  get identity(): string[] {
+    return ["--cert", this.cert, "--key", this.key];
+  }
+
+  /** The options of a proxy whose target speaks TLS. */
+  get trust(): string[] {
+    return ["--ca", this.ca];
   }
 
   [Symbol.dispose](): void {
     Deno.removeSync(this.folder, { recursive: true });
   }
 }
+
+Deno.test("tcp_proxy names the file that it cannot use", async () => {
+  using files = new CertificateFiles();
+  const { cert, key, ca } = files;
+  const bad = `${files.folder}/bad.pem`;
+  const label = (what: string) =>
+    `-----BEGIN ${what}-----\nspam\n-----END ${what}-----\n`;
+  Deno.writeTextFileSync(bad, label("CERTIFICATE") + label("PRIVATE KEY"));
+  const missing = `${files.folder}/missing.pem`;
+  const cases: [string[], string][] = [
+    [["--cert", missing, "--key", key], `Cannot read "${missing}": `],
+    [["--cert", cert, "--key", missing], `Cannot read "${missing}": `],
+    [
+      ["--cert", bad, "--key", key],
+      `There is no certificate in PEM in "${bad}"`,
+    ],
+    [
+      ["--cert", key, "--key", key],
+      `There is no certificate in PEM in "${key}"`,
+    ],
+    [
+      ["--cert", cert, "--key", bad],
+      `There is no private key in PEM in "${bad}"`,
+    ],
+    [
+      ["--cert", ca, "--key", key],
+      `The key in "${key}" is not that of "${ca}"`,
+    ],
+    [
+      [...files.identity, "--ca", bad],
+      `There is no certificate in PEM in "${bad}"`,
+    ],
+  ];
+  await Promise.all(cases.map(async ([options, part]) => {
+    const places = [`tls://${hostname}:0`, "tls://localhost:9"];
+    await using child = await startProxy(...options, ...places);
+    const { code, out, err } = await child.end();
+    assertEquals({ code, out }, { code: 1, out: "" });
+    assertStringIncludes(err, part);
+    assertMatch(err, /^.+\n$/);
+    assertEquals(err.split(part.split('"')[1]!).length, 2, "it is named once");
+  }));
+});
+
+Deno.test("tcp_proxy says that it listens by TLS", async () => {
+  using files = new CertificateFiles();
+  const places = [`tls://${hostname}:0`, target(9)];
+  await using child = await startProxy(...files.identity, ...places);
+  const line = await child.until("listening on");
+  assertMatch(line, /^listening on tls:\/\/127\.0\.0\.1:\d+$/);
+});
 
 /** Downloads 4 MB by curl through a proxy, and sends them back. */
 async function testCurl(front: string, back: string): Promise<void> {
@@ -442,7 +543,11 @@ async function testCurl(front: string, back: string): Promise<void> {
     return new Response(request.method === "GET" ? noise : sent);
   });
   const to = target(server.addr.port, back);
-  const options = [...files.options, `${front}${hostname}:0`];
+  const options = [
+    ...front && files.identity,
+    ...back && files.trust,
+    `${front}${hostname}:0`,
+  ];
   await using child = await startProxy(...options, to);
   const url = `${front ? "https" : "http"}://${hostname}:${await portOf(
     child,
@@ -473,7 +578,11 @@ Deno.test("tcp_proxy lets a TLS target answer after a TLS client's end", async (
   using listener = Deno.listenTls({ hostname, port: 0, ...good });
   const answering = answerAfterEnd(listener);
   const to = target((listener.addr as Deno.NetAddr).port, "tls://");
-  const options = [...files.options, `tls://${hostname}:0`];
+  const options = [
+    ...files.identity,
+    ...files.trust,
+    `tls://${hostname}:0`,
+  ];
   await using child = await startProxy(...options, to);
   const port = await portOf(child);
   using client = await Deno.connectTls({ hostname, port, caCerts: [ca] });

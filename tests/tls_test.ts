@@ -281,7 +281,9 @@ testTls(
   "silent and garbage-sending peers do not hold up the others",
   async () => {
     await using map = quiet();
-    const server = listen(map, certificates().good, { handshakeTimeout: 100 });
+    const server = listen(map, certificates().good, {
+      handshakeTimeout: 2_000,
+    });
     const silent = await rawConnect(server.addr);
     const garbage = await rawConnect(server.addr);
     await garbage.write(bytes("GET / HTTP/1.0\r\n\r\n"));

@@ -11,19 +11,26 @@
  */
 
 import { dirname } from "node:path";
+import { modulesFrom, read } from "../tests/modules.ts";
 import { runWithStd } from "./with_std.ts";
 
 const root = dirname(import.meta.dirname!);
 
-/** Files that need the examples, or the repository's own Deno. */
-const OTHERS =
-  /^(?:bench|chat_server|examples|http|readme|replicated|runtime|smtp|stream_pipeline|structure|tcp_proxy)/;
+/** Files about the repository itself, which needs a Deno of its own. */
+const OF_REPOSITORY = /^(?:bench_.*|readme|runtime|structure|tasks)_test/;
+
+/** Whether a file of tests is about an example: it imports one, or starts one. */
+function isOfExample(path: string): boolean {
+  return read(path).includes("Child.start(") ||
+    modulesFrom(path).some((module) => module.startsWith("examples/"));
+}
 
 const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
-  .filter((name) => name.endsWith("_test.ts") && !OTHERS.test(name))
-  .map((name) => `${root}/tests/${name}`)
-  .concat(`${root}/tests/long/hook_matrix_test.ts`)
-  .sort();
-
+  .filter((name) => name.endsWith("_test.ts") && !OF_REPOSITORY.test(name))
+  .map((name) => `tests/${name}`)
+  .concat("tests/long/hook_matrix_test.ts")
+  .filter((path) => !isOfExample(path))
+  .sort()
+  .map((path) => `${root}/${path}`);
 const flags = ["-A", "--no-check", "--no-config", "--unstable-net"];
 Deno.exit(await runWithStd(["test", ...flags, ...files]));

@@ -11,9 +11,19 @@
  */
 
 import { dirname } from "node:path";
+import { runCommand } from "../examples/command_line.ts";
+import { quote } from "../examples/quote.ts";
 import { MUTATIONS } from "../tests/mutations/all.ts";
 import type { Mutation } from "../tests/mutations/mutation.ts";
 import { withStd } from "./with_std.ts";
+
+const USAGE = `\
+Usage: deno task mutate [WORD…] [--help]
+
+Takes one protection after the other out of a copy of the library, and expects
+the test that stands for it to fail.
+
+  WORD  only those whose promise or file contains it, and all other words`;
 
 const root = dirname(import.meta.dirname!);
 /** How many ms a test may take: one that hangs has noticed, too. */
@@ -96,6 +106,11 @@ async function main(words: string[]): Promise<number> {
   const chosen = MUTATIONS.filter(({ promise, file }) =>
     words.every((word) => `${promise} ${file}`.includes(word))
   );
+  if (chosen.length === 0) {
+    const all = words.map((word) => quote(word, Infinity)).join(" and ");
+    console.error(`No mutation has ${all}`);
+    return 1;
+  }
   const directory = await Deno.makeTempDir();
   let bad = 0;
   try {
@@ -116,7 +131,12 @@ async function main(words: string[]): Promise<number> {
     await Deno.remove(directory, { recursive: true });
   }
   console.log(`${chosen.length - bad} of ${chosen.length} noticed`);
-  return bad === 0 && chosen.length > 0 ? 0 : 1;
+  return bad === 0 ? 0 : 1;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+if (import.meta.main) {
+  await runCommand(
+    { help: USAGE, operands: ["WORD…"], isOptional: true },
+    (_, words) => main(words),
+  );
+}

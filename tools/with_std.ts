@@ -18,6 +18,9 @@ const offline = `${import.meta.dirname}/offline`;
 /** Slower than this, JSR counts as out of reach; the next run finds more in the cache. */
 const PATIENCE = 2_000;
 
+/** An older Deno does not read the section "test" of this repository's deno.json. */
+const OLDEST = "2.9.5";
+
 type Source = "jsr" | "offline";
 
 /** The arguments for `deno`, with the import map that this machine needs. */
@@ -30,6 +33,7 @@ export async function withStd(args: string[]): Promise<string[]> {
       }"`,
     );
   }
+  if (subcommand === "test" && !args.includes("--no-config")) checkVersion();
   const isOffline = await findStd() === "offline";
   if (!isOffline && !args.includes("--no-config")) return args;
   const map = isOffline ? "offline/import_map.json" : "../deno.json";
@@ -44,6 +48,15 @@ export async function runWithStd(args: string[]): Promise<number> {
   }).spawn();
   forwardSignals(child);
   return (await child.status).code;
+}
+
+function checkVersion(): void {
+  const { deno } = Deno.version;
+  if (deno.localeCompare(OLDEST, "en", { numeric: true }) >= 0) return;
+  throw new TypeError(
+    `The tests need Deno ${OLDEST} or later, and this is ${deno}: ` +
+      '"deno task test:core" runs those of the library itself',
+  );
 }
 
 async function findStd(): Promise<Source> {

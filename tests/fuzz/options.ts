@@ -1,5 +1,13 @@
 /** What `deno task fuzz` can be told. */
 
+import {
+  type Command,
+  parseWhole,
+  UsageError,
+  type Values,
+} from "../../examples/command_line.ts";
+import { quote } from "../../examples/quote.ts";
+
 /** How the properties are tried. */
 export interface FuzzOptions {
   /** How many inputs a cheap property is tried with; a costly one with fewer. */
@@ -7,33 +15,54 @@ export interface FuzzOptions {
   /** Try only properties whose names contain this. */
   only?: string;
   /** Where the random numbers begin. */
-  seed?: number;
+  seed: number;
   /** Try the one input that a failure was reported with. */
   path?: string;
 }
 
-/** With so many runs, all properties together take about a minute. */
-const RUNS = 30_000;
+const TEXT = { type: "string" } as const;
+const OPTIONS = { only: TEXT, seed: TEXT, path: TEXT };
 
-export const USAGE =
-  "Usage: deno task fuzz [RUNS] [--only TEXT] [--seed SEED] [--path PATH]";
+/** How it is called. */
+export const COMMAND = {
+  help: `\
+Usage: deno task fuzz [RUNS] [--only TEXT] [--seed SEED] [--path PATH] [--help]
 
-/** Takes the arguments apart; `null` if they are unclear. */
-export function parseOptions(args: string[]): FuzzOptions | null {
-  const options: FuzzOptions = { runs: RUNS };
-  for (let at = 0; at < args.length; at++) {
-    const arg = args[at]!;
-    if (/^\d{1,9}$/.test(arg) && Number(arg) > 0) options.runs = Number(arg);
-    else {
-      const value = args[++at];
-      if (value === undefined) return null;
-      if (arg === "--only") options.only = value;
-      else if (arg === "--seed" && /^-?\d{1,10}$/.test(value)) {
-        options.seed = Number(value) | 0;
-      } else if (arg === "--path" && /^\d+(?::\d+)*$/.test(value)) {
-        options.path = value;
-      } else return null;
-    }
+Throws random input at whatever takes bytes from a peer.
+
+  RUNS         how many inputs a cheap property is tried with; 30,000 by default,
+               which takes about a minute
+  --only TEXT  try only properties whose names contain it
+  --seed SEED  where the random numbers begin
+  --path PATH  try the one input that a failure was reported with`,
+  options: OPTIONS,
+  operands: ["RUNS"],
+  isOptional: true,
+} satisfies Command<typeof OPTIONS>;
+
+/**
+ * Takes the arguments apart.
+ *
+ * @throws {UsageError} If one is wrong.
+ */
+export function readOptions(
+  { only, seed, path }: Values<typeof OPTIONS>,
+  [runs = "30000"]: string[],
+): FuzzOptions {
+  if (seed !== undefined && !/^-?\d{1,10}$/.test(seed)) {
+    throw new UsageError(`--seed must be a whole number, got ${quote(seed)}`);
   }
-  return options;
+  if (path !== undefined && !/^\d+(?::\d+)*$/.test(path)) {
+    throw new UsageError(
+      `--path must be numbers with colons between them, got ${quote(path)}`,
+    );
+  }
+  return {
+    runs: parseWhole("RUNS", runs, 1, 999_999_999),
+    seed: seed === undefined
+      ? Math.floor(Math.random() * 2 ** 31)
+      : Number(seed) | 0,
+    ...only !== undefined && { only },
+    ...path !== undefined && { path },
+  };
 }

@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { cpuTime } from "../support.ts";
-import { parseOptions } from "./options.ts";
+import { type FuzzOptions, readOptions } from "./options.ts";
 import type { Watch } from "./watchdog.ts";
 
 /** Something that holds for any input. */
@@ -32,8 +32,11 @@ const TELLING = 5_000;
 /** The most characters of an input to show. */
 const SHOWN = 20_000;
 
-const options = parseOptions(Deno.args) ?? parseOptions([])!;
-const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
+/** As `run.ts` tells them; the usual ones where the tests are run without it. */
+const options: FuzzOptions = Deno.args.length > 0
+  ? JSON.parse(Deno.args[0]!)
+  : readOptions({}, []);
+const { seed } = options;
 const print = console.log;
 
 /** How many inputs were begun, and which of them failed first. */

@@ -11,29 +11,38 @@
  * @module
  */
 
+import { runCommand } from "../../examples/command_line.ts";
+import { quote } from "../../examples/quote.ts";
 import { runWithStd } from "../../tools/with_std.ts";
-import { parseOptions, USAGE } from "./options.ts";
+import { COMMAND, type FuzzOptions, readOptions } from "./options.ts";
 
 const folder = import.meta.dirname!;
 
+/** The names of the properties in a file. */
+function propertiesOf(path: string): string[] {
+  const lines = Deno.readTextFileSync(path).matchAll(/^ {2}name: "(.+)",$/gm);
+  return Array.from(lines, ([, name]) => name!);
+}
+
 /** Runs the files whose names end in `_fuzz.ts`, all with one seed. */
-async function fuzz(args: string[]): Promise<number> {
-  const options = parseOptions(args);
-  if (options === null) {
-    console.error(USAGE);
-    return 2;
-  }
+async function fuzz(options: FuzzOptions): Promise<number> {
   const files = Array.from(Deno.readDirSync(folder), ({ name }) => name)
     .filter((name) => name.endsWith("_fuzz.ts"))
     .map((name) => `${folder}/${name}`)
     .sort();
-  if (options.seed === undefined) {
-    const seed = Math.floor(Math.random() * 2 ** 31);
-    args = [...args, "--seed", `${seed}`];
+  const { only } = options;
+  const names = files.flatMap(propertiesOf);
+  if (only !== undefined && !names.some((name) => name.includes(only))) {
+    console.error(`No property has ${quote(only)}`);
+    return 1;
   }
   const flags = ["-A"];
-  if (options.only) flags.push(`--filter=${options.only}`);
-  return await runWithStd(["test", ...flags, ...files, "--", ...args]);
+  if (only) flags.push(`--filter=${only}`);
+  const told = JSON.stringify(options);
+  return await runWithStd(["test", ...flags, ...files, "--", told]);
 }
 
-Deno.exit(await fuzz(Deno.args));
+await runCommand(
+  COMMAND,
+  (values, operands) => fuzz(readOptions(values, operands)),
+);

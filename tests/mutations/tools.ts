@@ -195,6 +195,38 @@ const CHANNELS: Mutation[] = [
 
 const ELSEWHERE: Mutation[] = [
   {
+    promise: "a soak of no time is refused",
+    file: "tests/soak.ts",
+    from: "if (minutes > 0) return minutes;",
+    to: "if (minutes >= 0) return minutes;",
+    test: "tests/tasks_test.ts",
+    filter: "deno task soak says",
+  },
+  {
+    promise: "each fault of a simulation is listed once",
+    file: "testing/faults.ts",
+    from: "...new Set([...Object.keys(LEVELS.harsh), ...TIMES]),",
+    to: "...Object.keys(LEVELS.harsh), ...TIMES,",
+    test: "tests/simulate_test.ts",
+    filter: "names each fault once",
+  },
+  {
+    promise: "the tests of the repository refuse a Deno that is too old",
+    file: "tools/with_std.ts",
+    from: ">= 0) return;",
+    to: "!== null) return;",
+    test: "tests/tasks_test.ts",
+    filter: "which Deno",
+  },
+  {
+    promise: "a run of no mutation says so",
+    file: "tools/mutate.ts",
+    from: "if (chosen.length === 0) {",
+    to: "if (false) {",
+    test: "tests/tasks_test.ts",
+    filter: "nothing has",
+  },
+  {
     promise: "a timeout that runs although it was cleared leaves no other",
     file: "reactor.ts",
     from: "    this.#disarm();\n    if (this.#resume === null) return;\n",

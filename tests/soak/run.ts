@@ -34,7 +34,7 @@ const WARM_UP_PART = 0.25;
 const RESETS = 25;
 const RESETS_EVERY = 5_000;
 const RESETTING = `${import.meta.dirname}/../python/resetting_clients.py`;
-/** A soak makes at least so many connections, however short it is. */
+/** A soak makes at least so many connections, and its warm-up does. */
 const FEW = 100;
 /** So long before its time is over, in ms, the last connections are made. */
 const LAST_CALL = 5_000;
@@ -101,8 +101,9 @@ class Soak {
     let target = 0;
     let targetUntil = 0;
     const isWarmUp = number >= WARM_UP;
-    const least = isWarmUp ? 0 : this.#isWhole ? LEAST_CONNECTIONS : FEW;
-    while (performance.now() < end || number < least) {
+    const least = this.#isWhole && !isWarmUp ? LEAST_CONNECTIONS : FEW;
+    const enough = number + least;
+    while (performance.now() < end || number < enough) {
       if (performance.now() > targetUntil) {
         target = dice.log(50, 400);
         targetUntil = performance.now() + dice.int(500, 3_000);
