@@ -634,7 +634,7 @@ export class Endpoint
 
   /** Runs `callback` in the next pass, whatever hook's promise is pending. */
   callSoon(callback: () => void): void {
-    this.#startTimer(0, callback);
+    this.#startTimer(0, () => this.runOutsideHooks(callback));
   }
 
   // The loop's side

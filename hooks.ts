@@ -206,19 +206,18 @@ export class Hooks {
       target.closeAnyway();
       return;
     }
-    let result: unknown;
     try {
-      result = target.pollable.close();
+      const result: unknown = target.pollable.close();
+      if (!isPromise(result)) target.closeAnyway();
+      else {
+        this.#follow(result, () => target.closeAnyway(), (error) => {
+          target.close();
+          this.fail(error);
+        });
+      }
     } catch (error) {
       target.close();
       throw error;
-    }
-    if (!isPromise(result)) target.closeAnyway();
-    else {
-      this.#follow(result, () => target.closeAnyway(), (error) => {
-        target.close();
-        this.fail(error);
-      });
     }
   }
 

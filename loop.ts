@@ -46,8 +46,9 @@ export interface SocketMapOptions {
   logger?: Logger;
   /**
    * Gets the errors that no dispatcher can handle: of timers, of a logger, of a
-   * `handleError()` that threw, of a hook whose dispatcher has closed. If it
-   * throws or rejects itself, the console gets both errors.
+   * `handleError()` that threw, of a hook whose dispatcher has closed, of a clock
+   * while no loop runs. If it throws or rejects itself, the console gets both
+   * errors.
    *
    * @default {logs them as errors, a limited number: see `Logger`}
    */
@@ -278,6 +279,7 @@ export interface LoopOptions {
  *
  * @param options Timeout, count, map, signal.
  * @throws {ExitNow} What a hook, a predicate or a timer threw.
+ * @throws What the map's clock threw: see {@linkcode Clock}.
  * @throws {TypeError | RangeError} If an option is wrong.
  * @throws {Error} If the map is being looped already: by another call, or
  * because the call comes from a hook.
@@ -328,6 +330,7 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
  * @param timeout In milliseconds.
  * @param map The map to drive.
  * @throws {ExitNow} What a hook, a predicate or a timer threw.
+ * @throws What the map's clock threw: see {@linkcode Clock}.
  * @throws {TypeError | RangeError} If an argument is wrong.
  * @throws {Error} If the map is being looped already.
  *

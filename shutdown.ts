@@ -63,6 +63,7 @@ export interface ShutdownResult {
  * @returns How many were closed, and how.
  * @throws {TypeError | RangeError} If an option is wrong.
  * @throws {ExitNow} What a hook threw, in a pass that `shutdown()` made.
+ * @throws What the map's clock threw, in such a pass.
  *
  * @example Serve, and end in good order, at Ctrl-C for example
  * ```ts

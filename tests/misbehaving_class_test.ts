@@ -7,6 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import {
   AsyncChat,
   closeAll,
+  DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
   loop,
@@ -17,6 +18,7 @@ import {
   Echo,
   FakeAcceptor,
   FakeChannel,
+  FakeNetwork,
   LogLines,
   quietMap,
   watch,
@@ -94,46 +96,93 @@ const POINTS: Record<
   },
 };
 
+/** A life of a class whose getter `name` throws from early on, or later. */
+async function live(
+  make: (map: TestMap) => Dispatcher,
+  play: typeof POINTS[string],
+  name: string,
+  isEarly: boolean,
+): Promise<void> {
+  using rejections = captureRejections();
+  const clock = new MockClock();
+  const map = quietMap({ clock, logger: new LogLines() });
+  const victim = make(map);
+  const channel = new FakeChannel();
+  victim.setSocket(channel);
+  const neighbour = new FakeChannel();
+  const echo = new Echo(neighbour, { map });
+  if (isEarly) spoil(victim, name);
+  const ending = watch(loop({ map }));
+  if (!isEarly) spoil(victim, name);
+  channel.push("spam");
+  try {
+    await play(victim, map, clock);
+  } catch (error) {
+    assertEquals(error, SPAM, "told to the caller");
+  }
+  channel.push("eggs", null);
+  await rest(clock);
+  if (map.size > 1) await assertServed(neighbour);
+  Dispatcher.prototype.close.call(victim);
+  echo.close();
+  await rest(clock);
+  assert(ending.settled, "the loop has not ended");
+  assertEquals(ending.error, undefined);
+  assertEquals([map.size, map.lingering], [0, 0]);
+  assert(channel.closed, "it is left open");
+  for (const error of map.errors) assertEquals(error, SPAM);
+  assertEquals(rejections.reasons, []);
+}
+
 for (const [className, make] of Object.entries(CLASSES)) {
   for (const [when, play] of Object.entries(POINTS)) {
     Deno.test(`${className} whose getters throw ${when} costs its own connection`, async () => {
       for (const name of NAMES) {
-        using rejections = captureRejections();
-        const clock = new MockClock();
-        const map = quietMap({ clock, logger: new LogLines() });
-        const victim = make(map);
-        const channel = new FakeChannel();
-        victim.setSocket(channel);
-        const neighbour = new FakeChannel();
-        const echo = new Echo(neighbour, { map });
-        const ending = watch(loop({ map }));
-        try {
-          spoil(victim, name);
-          channel.push("spam");
+        for (const isEarly of [true, false]) {
           try {
-            await play(victim, map, clock);
+            await live(make, play, name, isEarly);
           } catch (error) {
-            // What is thrown to the caller is told.
-            assertEquals(error, SPAM);
+            throw new Error(`${name}, early: ${isEarly}`, { cause: error });
           }
-          channel.push("eggs", null);
-          await rest(clock);
-          if (map.size > 1) await assertServed(neighbour);
-          Dispatcher.prototype.close.call(victim);
-          echo.close();
-          await rest(clock);
-          assert(ending.settled, "the loop has not ended");
-          assertEquals(ending.error, undefined);
-          assertEquals([map.size, map.lingering], [0, 0]);
-          assert(channel.closed, "it is left open");
-          for (const error of map.errors) assertEquals(error, SPAM);
-          assertEquals(rejections.reasons, []);
-        } catch (error) {
-          throw new Error(name, { cause: error });
         }
       }
     });
   }
+}
+
+for (const [className, make] of Object.entries(CLASSES)) {
+  Deno.test(`${className} whose getters throw while it connects costs its own connection`, async () => {
+    for (const name of NAMES) {
+      using rejections = captureRejections();
+      const clock = new MockClock();
+      const network = new FakeNetwork();
+      const map = quietMap({ clock, network, logger: new LogLines() });
+      const victim = make(map);
+      victim.createSocket();
+      victim.connect({ port: 7 });
+      const neighbour = new FakeChannel();
+      const echo = new Echo(neighbour, { map });
+      const ending = watch(loop({ map }));
+      try {
+        await turns();
+        spoil(victim, name);
+        const channel = new FakeChannel();
+        network.succeed(channel);
+        channel.push("spam");
+        await rest(clock);
+        await assertServed(neighbour);
+        Dispatcher.prototype.close.call(victim);
+        echo.close();
+        await rest(clock);
+        assert(ending.settled, "the loop has not ended");
+        assertEquals([ending.error, map.size], [undefined, 0]);
+        assert(channel.closed, "it is left open");
+        assertEquals(rejections.reasons, []);
+      } catch (error) {
+        throw new Error(name, { cause: error });
+      }
+    }
+  });
 }
 
 Deno.test("Dispatcher whose getters throw while it listens costs its own listener", async () => {
@@ -223,6 +272,78 @@ for (const hook of HOOKS) {
   });
 }
 
+Deno.test("Dispatcher whose close() misbehaves after an async handleClose() is closed nevertheless", async () => {
+  for (const [name, instead] of Object.entries({ ...FAILURES, ...ODDITIES })) {
+    using rejections = captureRejections();
+    const clock = new MockClock();
+    const map = quietMap({ clock, logger: new LogLines() });
+    class Victim extends Dispatcher {
+      override handleRead(): void {
+        this.recv();
+      }
+      override async handleClose(): Promise<void> {
+        await turns();
+      }
+      override close(): Any {
+        return instead(() => super.close(), Promise.resolve());
+      }
+    }
+    const channel = new FakeChannel();
+    new Victim(channel, { map });
+    const neighbour = new FakeChannel();
+    const echo = new Echo(neighbour, { map });
+    const ending = watch(loop({ map }));
+    channel.push(null);
+    await rest(clock);
+    assert(channel.closed, name);
+    await assertServed(neighbour);
+    echo.close();
+    await rest(clock);
+    assert(ending.settled, name);
+    assertEquals([ending.error, rejections.reasons], [undefined, []], name);
+  }
+});
+
+Deno.test("AsyncChat whose readable() throws while a hook is pending is told after it", async () => {
+  using rejections = captureRejections();
+  const clock = new MockClock();
+  const map = quietMap({ clock, logger: new LogLines() });
+  const gate = Promise.withResolvers<void>();
+  const errors: unknown[] = [];
+  let lines = 0;
+  class Chat extends AsyncChat {
+    override collectIncomingData(): void {}
+    override foundTerminator(): void | Promise<void> {
+      this.pushWithProducer(["answer"]);
+      // So many producers in a row: the next pass goes on with them.
+      if (++lines === 256) return gate.promise;
+    }
+    override readable(): boolean {
+      if (lines >= 256) throw SPAM;
+      return true;
+    }
+    override handleError(error: unknown): void {
+      errors.push(error);
+      this.close();
+    }
+  }
+  const channel = new FakeChannel();
+  channel.take = () => new Promise<number>(() => {});
+  const chat = new Chat(channel, { map });
+  chat.acOutBufferSize = 1_000_000;
+  chat.highWaterMark = 2;
+  chat.setTerminator("\n");
+  const ending = watch(loop({ map }));
+  channel.push("spam\n".repeat(200), "spam\n".repeat(200));
+  await turns();
+  assertEquals([lines, errors, map.errors], [256, [], []]);
+  gate.resolve();
+  await rest(clock);
+  assertEquals(errors, [SPAM]);
+  assert(channel.closed && ending.settled);
+  assertEquals([map.errors, rejections.reasons], [[], []]);
+});
+
 Deno.test("using a Dispatcher whose close() rejects tells onError()", async () => {
   using rejections = captureRejections();
   const map = quietMap();
@@ -268,7 +389,6 @@ Deno.test("startTls() that is refused and not awaited ends no process, whatever 
   chat.startTls({ hostname: "localhost" });
   chat.abort();
   chat.startTls({ hostname: "localhost" });
-  const { DatagramDispatcher } = await import("../mod.ts");
   new DatagramDispatcher(null, { map }).startTls();
   new Dispatcher(null, { map }).startTls();
   await turns();

@@ -9,10 +9,14 @@ import {
   type Network,
 } from "../mod.ts";
 import { FakeAcceptor, FakeChannel, quietMap, Recorder } from "./fakes.ts";
-import { turns } from "./support.ts";
+import { captureRejections, turns } from "./support.ts";
 
 // deno-lint-ignore no-explicit-any
 type Any = any;
+
+function spam(): never {
+  throw new Error("spam");
+}
 
 /** A network that does as it is told. */
 function networkOf(wrong: Partial<Record<keyof Network, () => Any>>): Network {
@@ -249,4 +253,56 @@ Deno.test("accept() may give a connection at once", async () => {
   const server = new Server(map, acceptor);
   await loop({ map });
   assertEquals(server.trace, ["handleAccepted"]);
+});
+
+Deno.test("handleAccepted() by default survives a connection whose close() fails", async () => {
+  using rejections = captureRejections();
+  for (const close of [spam, () => Promise.reject(new Error("spam"))]) {
+    const acceptor = new FakeAcceptor();
+    const map = quietMap();
+    class Server extends Dispatcher {
+      readonly errors: unknown[] = [];
+      override handleError(error: unknown): void {
+        this.errors.push(error);
+      }
+    }
+    const server = new Server(acceptor, { map });
+    acceptor.push(broken({ close }), new FakeChannel());
+    const looping = loop({ map });
+    await turns();
+    assertEquals([server.errors, server.accepting], [[], true]);
+    server.close();
+    await looping;
+    map.check();
+  }
+  assertEquals(rejections.reasons, []);
+});
+
+Deno.test("maxConnections gives up a connection whose end cannot be seen", async () => {
+  const acceptor = new FakeAcceptor();
+  const map = quietMap({ network: networkOf({ listen: () => acceptor }) });
+  class Server extends Recorder {
+    override handleError(error: unknown): void {
+      this.errors.push(error);
+    }
+  }
+  const server = new Server(map);
+  server.createSocket({ maxConnections: 3 });
+  server.bind({ port: 7 });
+  server.listen();
+  let isClosed = false;
+  const frozen: Channel = Object.freeze({
+    read: () => new Promise<null>(() => {}),
+    write: () => Promise.resolve(1),
+    close: () => void (isClosed = true),
+  });
+  acceptor.push(frozen, new FakeChannel());
+  const looping = loop({ map });
+  await turns();
+  assert(isClosed);
+  assertEquals(server.errors.length, 1, "told once");
+  assertEquals(server.trace, ["handleAccepted"], "the next one is taken");
+  server.close();
+  await looping;
+  map.check();
 });

@@ -20,6 +20,7 @@ import { MISUSE } from "./misuse.ts";
 import type { Mutation } from "./mutation.ts";
 import { PARSERS } from "./parsers.ts";
 import { PEERS } from "./peers.ts";
+import { SEAMS } from "./seams.ts";
 import { SOAKED } from "./soak.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { TOOLS } from "./tools.ts";
@@ -38,6 +39,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...FILES,
   ...PARSERS,
   ...PEERS,
+  ...SEAMS,
   ...SOAKED,
   ...SCENARIOS,
   ...TOOLS,

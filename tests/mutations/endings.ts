@@ -105,8 +105,8 @@ export const ENDINGS: Mutation[] = [
   {
     promise: "a connection with nothing left to send is given up in the making",
     file: "closing.ts",
-    from: "if (!outbound.failed && channel?.closeWrite) {",
-    to: "if (!outbound.failed && channel!.closeWrite) {",
+    from: "if (!outbound.failed && channel?.endsWriting) {",
+    to: "if (!outbound.failed && channel!.endsWriting) {",
     test: "tests/discard_buffers_test.ts",
     filter: "gives a connection up",
   },

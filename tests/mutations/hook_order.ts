@@ -169,8 +169,8 @@ export const HOOK_ORDER: Mutation[] = [
   {
     promise: "a startTls() that nobody awaits does not end the process",
     file: "dispatcher.ts",
-    from: "    refusal.catch(() => {\n      const hooks",
-    to: "    void (() => {\n      const hooks",
+    from: "  refusal.catch(() => {\n    const hooks",
+    to: "  void (() => {\n    const hooks",
     test: "tests/start_tls_test.ts",
     filter: "is told in a warning",
   },

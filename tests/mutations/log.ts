@@ -103,17 +103,16 @@ export const LOG: Mutation[] = [
   {
     promise: "a logInfo() that rejects does not end the process",
     file: "dispatcher.ts",
-    from:
-      "    if (isPromise(result)) reactorOf(dispatcher.map).follow(result);\n",
-    to: "",
+    from: "reactor.follow(write(dispatcher, line, message))",
+    to: "void write(dispatcher, line, message)",
     test: "tests/bad_loggers_test.ts",
     filter: "logInfo() rejects",
   },
   {
     promise: "a thenable of a logger that throws is a rejection",
     file: "reactor.ts",
-    from: "Promise.resolve(promise).then(undefined, (error) =>",
-    to: "promise.then(undefined, (error) =>",
+    from: "toPromise(result).then(undefined, (error) =>",
+    to: "result.then(undefined, (error) =>",
     test: "tests/bad_loggers_test.ts",
     filter: "log() and logInfo() throw",
   },

@@ -37,8 +37,8 @@ export const PEERS: Mutation[] = [
     ...RESETS,
     promise: "a handshake that failed gives its descriptor back",
     file: "handshake.ts",
-    from: "  } catch (error) {\n    closeQuietly(channel);\n    if (!isLate)",
-    to: "  } catch (error) {\n    if (!isLate)",
+    from: "    closeQuietly(channel);\n    throw error;",
+    to: "    throw error;",
     filter:
       "Send outlives 300 clients that reset in the midst of their handshake",
   },
@@ -162,9 +162,8 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "a client of TLS is connected after the handshake, not before",
     file: "endpoint.ts",
-    from:
-      "          this.#securing = received(asChannel, name, channel);\n          return this.#secure(channel);",
-    to: "          return channel;",
+    from: "          await this.#secure(checked);\n",
+    to: "",
     filter: "DispatcherWithSend tells its secret to no server",
   },
   {
@@ -189,7 +188,7 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise: "a client of a TLS server is accepted after its handshake",
     file: "accepting.ts",
-    from: "    if (channel.handshake) this.#secure(channel);\n" +
+    from: "    if (checked.shakesHands) this.#secure(checked);\n" +
       "    else this.#waiting",
     to: "    this.#waiting",
     filter: "A TLS server accepts nobody who",
@@ -207,9 +206,8 @@ export const PEERS: Mutation[] = [
     promise:
       "a server that is silent behind its answer to STARTTLS is given up",
     file: "endpoint.ts",
-    from: "    this.#attach(await this.#secure(this.channel));",
-    to:
-      "    await this.channel.handshake?.();\n    this.#attach(this.channel);",
+    from: "    await this.#secure(checked);\n    this.#attach(checked);",
+    to: "    await channel.handshake?.();\n    this.#attach(checked);",
     filter:
       "startTls() that is awaited tells nothing to a server that is silent",
   },
@@ -226,10 +224,8 @@ export const PEERS: Mutation[] = [
     promise:
       "closeReason tells a TLS connection that was cut from one that ended",
     file: "inbound.ts",
-    from:
-      "    if (error instanceof Error && !this.closing) this.reason = error;\n",
-    to:
-      "    if (error instanceof Error && !isDisconnect(error)) this.reason = error;\n",
+    from: "    if (!this.closing) this.reason = error;\n",
+    to: "    if (!isDisconnect(error)) this.reason = error;\n",
     filter: "can tell a TLS connection that somebody cut",
   },
   {
@@ -237,8 +233,8 @@ export const PEERS: Mutation[] = [
     promise:
       "what waited unencrypted does not pass for said in secret, in lines",
     file: "async_chat.ts",
-    from: "if (isHeld || this.#at < this.#data.length) {",
-    to: "if (isHeld) {",
+    from: "const isWaiting = isHeld || this.#at < this.#data.length;",
+    to: "const isWaiting = isHeld;",
     filter:
       "AsyncChat.startTls() that is awaited tells nothing to a server that says more in the packet",
   },

@@ -38,8 +38,8 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "close() sends what was accepted, also while connecting",
     file: "endpoint.ts",
-    from: "      (channel !== null || isConnecting);",
-    to: "      channel !== null;",
+    from: "      (this.#checked !== null || isConnecting);",
+    to: "      this.#checked !== null;",
   },
   {
     ...BULK,
@@ -52,7 +52,7 @@ export const SCENARIOS: Mutation[] = [
     ...BULK,
     promise: "what arrived before a reset is not taken for all",
     file: "inbound.ts",
-    from: "if (error instanceof Error && !this.closing) this.reason = error;",
+    from: "if (!this.closing) this.reason = error;",
     to: "",
   },
   {

@@ -42,7 +42,7 @@ const CLOCK: Mutation[] = [
   {
     promise: "mocked time does not jump while a hook is at work",
     file: "testing/mock_clock.ts",
-    from: "const TURNS = 6;",
+    from: "const TURNS = 12;",
     to: "const TURNS = 1;",
     test: "tests/mock_clock_test.ts",
     filter: "of a few turns",
