@@ -23,7 +23,7 @@ export const CLOSINGS: Mutation[] = [
   {
     promise: "a peer that talks after close() has everything",
     file: "closing.ts",
-    from: "        if (mayReset(channel)) return;\n",
+    from: "        if (!channel.isLocal) return;\n",
     to: "",
     test: CLOSING,
     filter: "close() over IPv4",
@@ -114,8 +114,8 @@ export const CLOSINGS: Mutation[] = [
   {
     promise: "shutdown() says what an open connection lost at its deadline",
     file: "endpoint.ts",
-    from: "    if (!hasBegun) {\n      this.#isLossTold",
-    to: "    {\n      this.#isLossTold",
+    from: "this.#isLossTold = reason === null || this.#hasHeardOfFailure;",
+    to: "this.#isLossTold = true;",
     test: LOSSES,
     filter: "says at its deadline",
   },

@@ -42,7 +42,7 @@ export const ENDINGS: Mutation[] = [
   {
     promise: "a peer that goes on talking has the last answer",
     file: "closing.ts",
-    from: "        if (mayReset(channel)) return;\n",
+    from: "        if (!channel.isLocal) return;\n",
     to: "",
     test: "tests/lingering_test.ts",
     filter: "goes on talking",
