@@ -48,6 +48,22 @@ export const HOOK_ORDER: Mutation[] = [
       "handleEnd() is pending hears of nothing else, though both sides end",
   },
   {
+    promise: "handleShutdown() of a new socket waits for the hook that made it",
+    file: "hooks.ts",
+    from: "return !this.isBusy && this.#former === null;",
+    to: "return !this.isBusy;",
+    test: ORDER,
+    filter: "handleShutdown() of a new socket",
+  },
+  {
+    promise: "the time outside of a map does not count as idle",
+    file: "endpoint.ts",
+    from: "    if (!this.joined) this.#deadlines?.touch();\n",
+    to: "",
+    test: ORDER,
+    filter: "has its idle time anew",
+  },
+  {
     promise: "handleTimeout() comes in a map only",
     file: "endpoint.ts",
     from: "    if (this.joined && !this.held) tell();",
