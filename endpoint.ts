@@ -303,6 +303,7 @@ export class Endpoint
   join(reactor: Reactor): void {
     this.#hasFailed = false;
     if (this.joined && this.reactor === reactor) return;
+    if (!this.joined) this.#deadlines?.touch();
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
       this.reactor.forget(this, reactor);
@@ -607,8 +608,8 @@ export class Endpoint
     if (this.#isShutDown) return;
     this.#isShutDown = true;
     const tell = () => this.hooks.run((it) => this.#owner.handleShutdown(it));
-    if (this.hooks.isBusy) this.whenMay(tell);
-    else tell();
+    if (this.hooks.mayRun) tell();
+    else this.whenMay(tell);
   }
 
   /** A read has ended. */

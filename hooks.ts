@@ -50,6 +50,8 @@ export class Hooks {
   #isCalling = false;
   /** Those of the socket that was made while a hook of this one was busy. */
   #successor: Hooks | null = null;
+  /** The other way round, as long as that hook is busy. */
+  #former: Hooks | null = null;
   /** Whether `handleClose()` has had its one call. */
   #close: "due" | "running" | "done" = "due";
 
@@ -86,7 +88,12 @@ export class Hooks {
 
   #called(isNested: boolean): void {
     this.#isCalling = isNested;
-    if (!this.isBusy) this.#successor = null;
+    if (!this.isBusy) this.#makeWay();
+  }
+
+  #makeWay(): void {
+    if (this.#successor !== null) this.#successor.#former = null;
+    this.#successor = null;
   }
 
   /** A hook is being called, or its promise is pending. */
@@ -99,9 +106,16 @@ export class Hooks {
     return this.#close !== "due";
   }
 
+  /** No hook of the dispatcher is under way, whichever socket it is for. */
+  get mayRun(): boolean {
+    return !this.isBusy && this.#former === null;
+  }
+
   /** Has the hooks of the dispatcher's next socket wait for those of this one. */
   precede(next: Hooks): void {
+    this.#makeWay();
     this.#successor = next;
+    next.#former = this;
     if (this.#pending > 0) this.#holdSuccessor();
   }
 
@@ -289,7 +303,7 @@ export class Hooks {
     }
     if (this.#pending > 0) return;
     this.#afterwards = null;
-    if (!this.isBusy) this.#successor = null;
+    if (!this.isBusy) this.#makeWay();
     this.#outside(() => this.#target.settled());
   }
 

@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { poll, shutdown } from "../mod.ts";
-import { FakeChannel, quietMap, watch } from "./fakes.ts";
+import { FakeChannel, passes, quietMap, watch } from "./fakes.ts";
 import {
   HOOKS,
   IDLE,
@@ -163,6 +163,26 @@ Deno.test("Dispatcher gets no event of a socket that is made elsewhere while a h
   subject.abort();
 });
 
+Deno.test("handleShutdown() of a new socket waits for the hook that made it", async () => {
+  const scene = new Scene();
+  const subject = scene.subject = new Subject(scene.map, scene.channel);
+  subject.act.handleShutdown = () => subject.close();
+  subject.act.handleClose = () => {
+    delete subject.act.handleClose;
+    subject.close();
+    subject.createSocket();
+    void shutdown({ map: scene.map });
+    subject.trace.push("the end of handleClose");
+  };
+  scene.channel.push(null);
+  await scene.loop();
+  assertEquals(subject.trace, [
+    ...["handleRead", "handleClose", "the end of handleClose"],
+    "handleShutdown",
+  ]);
+  assert(scene.looping.settled);
+});
+
 Deno.test("Dispatcher whose former hook rejects tells the map, and goes on with its new socket", async () => {
   const gate = Promise.withResolvers<void>();
   const next = new FakeChannel();
@@ -285,6 +305,21 @@ for (const [what, { prepare, happen, hooks }] of Object.entries(HAPPENINGS)) {
     await turns();
   });
 }
+
+Deno.test("Dispatcher that has left its map has its idle time anew when it is back", async () => {
+  const scene = new Scene();
+  const subject = scene.connected();
+  await passes(scene.map, 2);
+  subject.delChannel();
+  scene.clock.skip(3 * IDLE); // and no loop runs
+  subject.addChannel();
+  await scene.loop();
+  await scene.clock.advance(IDLE - 1);
+  assertEquals(subject.trace, []);
+  await scene.clock.advance(1);
+  assertEquals(subject.trace, ["handleTimeout"]);
+  subject.abort();
+});
 
 /** The same for a client and a listener. */
 const BEGINNINGS: Record<string, [(scene: Scene) => void, string[]]> = {

@@ -13,6 +13,14 @@ const OWN = "tests/own_close_test.ts";
 
 export const CLOSINGS: Mutation[] = [
   {
+    promise: "a closed connection reads on until its peer has ended",
+    file: "closing.ts",
+    from: "    this.#inbound!.discard();\n    this.#inbound!.arm();",
+    to: "    this.#inbound!.discard();",
+    test: "tests/nothing_lost_test.ts",
+    filter: "reads what nobody wants",
+  },
+  {
     promise: "a peer that talks after close() has everything",
     file: "closing.ts",
     from: "        if (!channel.isLocal) return;\n",
@@ -106,8 +114,8 @@ export const CLOSINGS: Mutation[] = [
   {
     promise: "shutdown() says what an open connection lost at its deadline",
     file: "endpoint.ts",
-    from: "    if (!hasBegun) {\n      this.#isLossTold",
-    to: "    {\n      this.#isLossTold",
+    from: "this.#isLossTold = reason === null || this.#hasHeardOfFailure;",
+    to: "this.#isLossTold = true;",
     test: LOSSES,
     filter: "says at its deadline",
   },

@@ -26,7 +26,7 @@ export const ENDINGS: Mutation[] = [
   {
     promise: "shutdown() lets a hook finish what it is at",
     file: "endpoint.ts",
-    from: "    if (this.hooks.isBusy) this.whenMay(tell);\n    else tell();",
+    from: "    if (this.hooks.mayRun) tell();\n    else this.whenMay(tell);",
     to: "    tell();",
     test: "tests/shutdown_test.ts",
     filter: "waits for the promise of a hook",

@@ -14,6 +14,14 @@ const MOVING = "tests/moving_test.ts";
 
 export const HOOK_ORDER: Mutation[] = [
   {
+    promise: "handleClose() runs once",
+    file: "hooks.ts",
+    from: 'if (target.closed || this.#close !== "due") return;',
+    to: "if (target.closed) return;",
+    test: "tests/nothing_lost_test.ts",
+    filter: "handleClose() runs once, whichever",
+  },
+  {
     promise: "a new socket waits for the hook that made it",
     file: "hooks.ts",
     from:
@@ -38,6 +46,22 @@ export const HOOK_ORDER: Mutation[] = [
     test: ORDER,
     filter:
       "handleEnd() is pending hears of nothing else, though both sides end",
+  },
+  {
+    promise: "handleShutdown() of a new socket waits for the hook that made it",
+    file: "hooks.ts",
+    from: "return !this.isBusy && this.#former === null;",
+    to: "return !this.isBusy;",
+    test: ORDER,
+    filter: "handleShutdown() of a new socket",
+  },
+  {
+    promise: "the time outside of a map does not count as idle",
+    file: "endpoint.ts",
+    from: "    if (!this.joined) this.#deadlines?.touch();\n",
+    to: "",
+    test: ORDER,
+    filter: "has its idle time anew",
   },
   {
     promise: "handleTimeout() comes in a map only",

@@ -58,13 +58,6 @@ export const SCENARIOS: Mutation[] = [
   },
   {
     ...BULK,
-    promise: "handleClose() runs once",
-    file: "hooks.ts",
-    from: 'if (target.closed || this.#close !== "due") return;',
-    to: "if (target.closed) return;",
-  },
-  {
-    ...BULK,
     promise: "what arrived before a reset is not taken for all",
     file: "inbound.ts",
     from: "if (!this.closing) this.reason = error;",
