@@ -373,8 +373,9 @@ export const HOOKS: Mutation[] = [
   {
     promise: "an async close() that the streams call is followed",
     file: "streams.ts",
-    from: "    this.#endpoint.reactor.follow(this.#dispatcher.close());",
-    to: "    this.#dispatcher.close();",
+    from:
+      "    const isAsync = this.#endpoint.reactor.follow(this.#dispatcher.close());",
+    to: "    const isAsync = void this.#dispatcher.close();",
     test: "tests/misbehaving_streams_test.ts",
     filter: "toStreams() of a class whose close() misbehaves",
   },
