@@ -19,6 +19,11 @@ import type { Outbound } from "./outbound.ts";
  * nginx has the same: `lingering_timeout` 5 s, `lingering_time` 30 s.
  */
 const MOST_LINGERS = 6;
+/**
+ * So many bytes lie at the peer as soon as they are sent: a peer that does not
+ * read them has no use for them, and to ask costs each connection 15 µs.
+ */
+const AT_THE_PEER = 64 * 1024;
 
 /** What a {@linkcode Closing} needs of its connection. */
 export interface ClosingOptions {
@@ -114,7 +119,8 @@ export class Closing implements InboundEvents {
    */
   async #onEnd(): Promise<void> {
     const { channel, addr, shakesHands } = this.#channel!;
-    if (addr?.transport === "tcp" && !shakesHands) {
+    const isMuch = this.#outbound.written > AT_THE_PEER;
+    if (isMuch && addr?.transport === "tcp" && !shakesHands) {
       try {
         await channel.write(NO_BYTES);
       } catch (error) {
