@@ -409,7 +409,7 @@ export class AsyncChat extends Dispatcher {
       this.#at = isFound ? stop : end;
       this.#collected += plain;
       const result = this.collectIncomingData(view(data, start, stop));
-      if (!isFound || isPromise(result) || endpoint.closed) return result;
+      if (!isFound || isPromise(result) || !endpoint.mayTell) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
         this.#data === data;
       if (!isAsBefore) return;
@@ -613,7 +613,8 @@ export class AsyncChat extends Dispatcher {
     const waiting = this.#queuedBytes + endpoint.outbound.pending;
     return this.#inARow >= MOST_IN_A_ROW ||
       (waiting >= this.#highWaterMark || this.#queue.length >= MOST_WAITING) &&
-        this.#isHeldBack(endpoint);
+        this.#isHeldBack(endpoint) ||
+      !endpoint.mayTell; // Perhaps by what a readable() of its own has done.
   }
 
   /** Input waits for room, unless an override wants to read all the same. */
@@ -729,6 +730,7 @@ export class AsyncChat extends Dispatcher {
       throw error;
     }
     this.#pump(endpoint);
+    if (!endpoint.mayTell) return; // A producer has closed it, say.
     if (this.#closesWhenDone) {
       const isDone = this.bufferedAmount === 0 && this.#queue.length === 0;
       if (isDone && endpoint.channel !== null) endpoint.hooks.close();

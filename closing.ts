@@ -19,11 +19,10 @@ import type { Outbound } from "./outbound.ts";
  * nginx has the same: `lingering_timeout` 5 s, `lingering_time` 30 s.
  */
 const MOST_LINGERS = 6;
-/**
- * So many bytes lie at the peer as soon as they are sent: a peer that does not
- * read them has no use for them, and to ask costs each connection 15 µs.
- */
-const AT_THE_PEER = 64 * 1024;
+/** More bytes than this may lie in the kernel for a peer that has not read them. */
+const MUCH = 64 * 1024;
+
+const NO_BYTES = new Uint8Array(0);
 
 /** What a {@linkcode Closing} needs of its connection. */
 export interface ClosingOptions {
@@ -115,12 +114,12 @@ export class Closing implements InboundEvents {
 
   /**
    * Both sides have ended. Where a reset came right behind the peer's end, reads
-   * do not tell, but a write of nothing does.
+   * do not tell, but a write of nothing does. It is worth its cost where much may
+   * be lost, and for sockets of Deno's only.
    */
   async #onEnd(): Promise<void> {
-    const { channel, addr, shakesHands } = this.#channel!;
-    const isMuch = this.#outbound.written > AT_THE_PEER;
-    if (isMuch && addr?.transport === "tcp" && !shakesHands) {
+    const { channel } = this.#channel!;
+    if (this.#outbound.written > MUCH && "setNoDelay" in channel) {
       try {
         await channel.write(NO_BYTES);
       } catch (error) {
@@ -193,5 +192,3 @@ export class Closing implements InboundEvents {
     this.cut();
   }
 }
-
-const NO_BYTES = new Uint8Array(0);

@@ -572,7 +572,9 @@ export class Dispatcher implements Pollable, Disposable {
    * @returns The bytes, the caller's own: nothing will overwrite them.
    * @throws {TypeError | RangeError} If `size` is not a positive integer.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
-   * @throws {Error} If there is no connection, or reading it has failed.
+   * @throws {Error} If there is no connection, or reading it has failed; or if
+   * earlier bytes were dropped: a class without `handleRead()` that leaves 64 KiB
+   * waiting is taken for one that never receives.
    */
   recv(size: number = Infinity): Uint8Array {
     checkInteger("size", size, 1);
@@ -588,7 +590,9 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {TypeError} If `target` is not a `Uint8Array`.
    * @throws {RangeError} If `target` is empty.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
-   * @throws {Error} If there is no connection, or reading it has failed.
+   * @throws {Error} If there is no connection, or reading it has failed; or if
+   * earlier bytes were dropped: a class without `handleRead()` that leaves 64 KiB
+   * waiting is taken for one that never receives.
    */
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
@@ -689,7 +693,9 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** Closes: `using client = new Client()`. */
   [Symbol.dispose](): void {
-    this.#watch(this.close());
+    const endpoint = this.#endpoint;
+    const isAsync = reactorOf(this.#map).follow(this.close());
+    if (!isAsync) endpoint?.closeAnyway();
   }
 
   /**

@@ -200,7 +200,7 @@ export class Endpoint
   /** How many operations are in flight besides a read and a write. */
   #operations = 0;
   /** A timeout that waits for operations which the system does not end. */
-  #heldTimer: unknown = undefined;
+  #stopHolding: (() => void) | null = null;
   /** Events that wait until it is in a map and no hook's promise is pending. */
   #due: (() => void)[] | null = null;
   #deadlines: Deadlines | null = null;
@@ -240,6 +240,11 @@ export class Endpoint
 
   get listens(): boolean {
     return this.phase === "listening";
+  }
+
+  /** It is in a map, and its end has not been told: there may be more to tell. */
+  get mayTell(): boolean {
+    return this.joined && !this.hooks.hasClosed;
   }
 
   /** The timers that end with this life. */
@@ -301,7 +306,7 @@ export class Endpoint
     if (!this.joined) this.#deadlines?.touch();
     this.reactor.leave(this);
     if (this.reactor !== reactor) {
-      this.reactor.forget(this);
+      this.reactor.forget(this, reactor);
       this.#timers?.moveTo(reactor.timers);
       if (this.reactor.givenClock !== reactor.givenClock) {
         this.#changeClock(reactor.clock);
@@ -563,16 +568,21 @@ export class Endpoint
   #cut(tell: () => void): void {
     const { lifetime } = this.#options;
     const reason = `the lifetime of ${lifetime} ms is over`;
-    this.givenUp ??= new Deno.errors.TimedOut(reason);
-    this.#endConnection(false);
     const { hooks } = this;
+    if (!hooks.hasClosed) this.givenUp ??= new Deno.errors.TimedOut(reason);
+    this.#endConnection(false);
     const end = () => hooks.whenSettled(() => hooks.closeForGood());
-    this.whenMay(() => hooks.inAnyCase(tell, end));
+    this.whenMay(() => hooks.inAnyCase(tell, end), true);
   }
 
-  /** Runs `tell` in the loop, in a map and when no hook's promise is pending. */
-  whenMay(tell: () => void): void {
-    (this.#due ??= []).push(tell);
+  /**
+   * Runs `tell` in the loop, in a map and when no hook's promise is pending;
+   * before what waits for that already, if it `isFirst`.
+   */
+  whenMay(tell: () => void, isFirst = false): void {
+    const due = this.#due ??= [];
+    if (isFirst) due.unshift(tell);
+    else due.push(tell);
     if (this.joined) this.reactor.queue(this);
   }
 
@@ -653,7 +663,7 @@ export class Endpoint
       this.reactor.queue(this);
     }
     if (this.#drainDue) this.reactor.queueWrite(this);
-    if (!this.asks) this.#armRead();
+    if (!this.asks && !this.held) this.#armRead();
   }
 
   /** A getter in the place of a method may throw: then there is no telling. */
@@ -1046,6 +1056,12 @@ export class Endpoint
     if (this.closed || this.#isEnding) return false;
     const inbound = this.#inbound;
     if (inbound !== null && inbound.available > 0) {
+      if (inbound.discarded > 0) {
+        throw new Error(
+          `Cannot receive: ${inbound.discarded} earlier bytes were dropped, ` +
+            `as ${this.pollable} has no handleRead() and called no recv()`,
+        );
+      }
       // Read outside of a hook: the next read has to be started.
       if (this.#tookNothing && this.joined) this.reactor.queue(this);
       this.#tookNothing = false;
@@ -1071,7 +1087,7 @@ export class Endpoint
     const isEnd = inbound.reason === null &&
       (allowHalfOpen || this.#isFinishing);
     if (!isEnd) this.hooks.close();
-    else if (!this.#endTold) {
+    else if (!this.#endTold && !this.hooks.hasClosed) {
       this.#endTold = true;
       if (this.#writeEnded) this.#endBothWhenSent();
       else if (allowHalfOpen) {
@@ -1206,7 +1222,7 @@ export class Endpoint
     this.#leave();
     this.#isAborted = true;
     this.outbound.fail(reason);
-    if (this.#heldTimer !== undefined) this.#freed();
+    if (this.#stopHolding !== null) this.#freed();
     else if (this.#closing === null) {
       if (!this.#isReleased) this.#release();
     } else if (reason === null) this.#closing.finish();
@@ -1264,7 +1280,8 @@ export class Endpoint
   get #mayBeReset(): boolean {
     const { outbound } = this;
     if (!this.#checked?.endsWriting || outbound.written === 0) return false;
-    return !outbound.failed && !outbound.isDetached && !this.#inbound!.ended;
+    if (outbound.failed) return false;
+    return outbound.isDetached || !this.#inbound!.ended;
   }
 
   /** The connection broke, and a hook of the dispatcher was told so. */
@@ -1294,7 +1311,7 @@ export class Endpoint
     this.reactor.lingering.add(this);
     this.#lookWhetherFree();
     if (this.#isFree) return;
-    this.reactor.releasing.add(this);
+    this.reactor.hold(this);
     const hasAddress = acceptor !== null || this.addr?.transport === "udp";
     if (hasAddress) this.reactor.addressesHeld.add(this);
   }
@@ -1333,7 +1350,10 @@ export class Endpoint
     const { clock } = this.reactor;
     const hasLingered = linger === 0 || this.#closing !== null;
     if (this.#isAborted || hasLingered) this.#freed();
-    else this.#heldTimer = clock.setTimeout(() => this.#freed(), linger);
+    else {
+      const timer = clock.setTimeout(() => this.#freed(), linger);
+      this.#stopHolding = () => clock.clearTimeout(timer);
+    }
   }
 
   #freed(): void {
@@ -1341,9 +1361,7 @@ export class Endpoint
     if (!reactor.lingering.delete(this)) return;
     reactor.releasing.delete(this);
     reactor.addressesHeld.delete(this);
-    if (this.#heldTimer !== undefined) {
-      reactor.clock.clearTimeout(this.#heldTimer);
-    }
+    this.#stopHolding?.();
     // Only a close() without linger time leaves something here.
     if (outbound.pending > 0) outbound.fail(new Error("its linger is 0"));
     reactor.freed();

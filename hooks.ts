@@ -136,12 +136,17 @@ export class Hooks {
   }
 
   /**
-   * Hands an error to `handleError()`. If that fails too, closes.
+   * Hands an error to `handleError()`, when no hook's promise is pending. If
+   * that fails too, closes.
    *
    * @throws {ExitNow} If the error is one: only the loop's caller handles it.
    */
   fail(error: unknown): void {
     if (error instanceof ExitNow) throw error;
+    this.whenSettled(() => this.#tellError(error));
+  }
+
+  #tellError(error: unknown): void {
     const { pollable, reactor, closed } = this.#target;
     this.lastFailure = error;
     if (closed) {

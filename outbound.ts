@@ -119,7 +119,7 @@ export class Outbound {
   attach(channel: Channel): void {
     this.#channel = channel;
     this.start();
-    if (this.#ending && this.pending === 0) this.#closeWrite();
+    if (this.pending === 0) this.#allDone();
   }
 
   /** Accepts all of `data`, which the caller may change afterwards. */
@@ -216,9 +216,13 @@ export class Outbound {
     for (const tell of waiting ?? []) tell();
   }
 
-  /** Settles when everything has gone out or writing has failed. */
+  /**
+   * Settles when everything has gone out, and no handshake is under way, or
+   * writing has failed.
+   */
   done(): Promise<void> {
-    if (this.pending === 0 || this.failed) return Promise.resolve();
+    const isDone = this.pending === 0 && this.#channel !== null;
+    if (isDone || this.failed) return Promise.resolve();
     return new Promise((resolve) => void (this.#whenDone ??= []).push(resolve));
   }
 

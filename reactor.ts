@@ -167,6 +167,8 @@ export class Reactor {
   readonly releasing = new Set<Entry>();
   /** Those of these that have an address which somebody may want to take. */
   readonly addressesHeld = new Set<Entry>();
+  /** These are looked after while a pass waits. */
+  #isLettingGo = false;
   /** Each of them gets every dispatcher in its first pass. */
   readonly onEnter = new Set<(entry: Entry) => void>();
 
@@ -245,8 +247,8 @@ export class Reactor {
     this.#resumeWait();
   }
 
-  /** Drops what the lists hold of an entry that moves to another map. */
-  forget(entry: Entry): void {
+  /** Drops what the lists hold of an entry that moves to another map, `next`. */
+  forget(entry: Entry, next: Reactor): void {
     const isOther = (other: Entry) => other !== entry;
     this.#fresh.delete(entry);
     this.#ready = this.#ready.filter(isOther);
@@ -254,6 +256,10 @@ export class Reactor {
     this.#readers = this.#readers.filter(isOther);
     entry.queued = entry.writeQueued = entry.readQueued = false;
     entry.place = -1;
+    // Its end may have begun, by a lifetime, before its dispatcher hears of it.
+    if (this.lingering.delete(entry)) next.lingering.add(entry);
+    if (this.releasing.delete(entry)) next.releasing.add(entry);
+    this.freed();
   }
 
   /** Gives `entry` its turn to read in this pass or the next. */
@@ -307,6 +313,19 @@ export class Reactor {
   /** Something closed is closed for the system, too. */
   freed(): void {
     if (this.#endsIdle && this.idle) this.#resumeWait();
+  }
+
+  /** The system has yet to let go of what `entry` has closed. */
+  hold(entry: Entry): void {
+    this.releasing.add(entry);
+    // The next pass looks after it, but that may be long in coming.
+    if (this.#resume !== null && !this.#isLettingGo) this.follow(this.#letGo());
+  }
+
+  async #letGo(): Promise<void> {
+    this.#isLettingGo = true;
+    while (this.releasing.size > 0) await this.released();
+    this.#isLettingGo = false;
   }
 
   /**

@@ -658,7 +658,8 @@ class Conversation implements StreamPair {
   #endIfDone(): void {
     if (!this.#readEnded || !this.#writeEnded || this.#halfOpen) return;
     if (this.#endpoint.closed) return;
-    this.#endpoint.reactor.follow(this.#dispatcher.close());
+    const isAsync = this.#endpoint.reactor.follow(this.#dispatcher.close());
+    if (!isAsync) this.#endpoint.closeAnyway();
   }
 
   /** The peer has ended, or the connection is broken. */

@@ -6,7 +6,15 @@ import {
   assertRejects,
 } from "@std/assert";
 import { type Channel, ExitNow, loop } from "../mod.ts";
-import { arrive, block, splitsOf, takenFrom, talk, Talker } from "./chats.ts";
+import {
+  arrive,
+  block,
+  splitsOf,
+  takenFrom,
+  talk,
+  Talker,
+  Valve,
+} from "./chats.ts";
 import {
   FakeChannel,
   FakeNetwork,
@@ -506,4 +514,82 @@ Deno.test("AsyncChat.acInBufferSize bounds what is taken at a time", async () =>
   assertEquals(chat.longest, 7);
   assertEquals(chat.taken, text(block(1_000)));
   assertFalse(chat.connected);
+});
+
+// Events that end a parse
+
+Deno.test("AsyncChat hands out nothing while it is outside the map, and the rest afterwards", async () => {
+  const { chat, channel, map } = talk();
+  chat.setTerminator("\n");
+  const { collectIncomingData } = chat;
+  chat.collectIncomingData = (data) => {
+    collectIncomingData.call(chat, data);
+    chat.delChannel();
+  };
+  channel.push("spam\neggs\n");
+  await passes(map, 4);
+  assertEquals(chat.taken, "spam");
+  chat.addChannel();
+  await passes(map, 4);
+  assertEquals(chat.taken, "spam|eggs");
+  chat.abort();
+});
+
+Deno.test("AsyncChat hands out nothing while its handleClose() is pending", async () => {
+  const gate = Promise.withResolvers<void>();
+  class Leaving extends Talker {
+    override handleClose(): Promise<void> {
+      this.events.push("close");
+      return gate.promise;
+    }
+  }
+  const { chat, channel, map } = talk(Leaving);
+  chat.setTerminator("\n");
+  chat.maxLength = 4;
+  channel.push("spamspam\neggs\n");
+  await passes(map, 4);
+  assertEquals(chat.taken, "spam!");
+  gate.resolve();
+  await loopToEnd(map);
+  assertEquals(chat.taken, "spam!");
+  assertEquals(chat.events, ["close"]);
+});
+
+Deno.test("AsyncChat hands out nothing after its readable() has closed it", async () => {
+  const { chat, channel, map } = talk();
+  chat.setTerminator("\n");
+  chat.highWaterMark = 1;
+  channel.take = () => new Promise(() => {});
+  let isDue = false;
+  chat.readable = () => {
+    if (isDue) chat.abort();
+    return true;
+  };
+  chat.foundTerminator = () => {
+    chat.taken += "|";
+    isDue = true;
+  };
+  chat.push("a");
+  channel.push("spam\neggs\n");
+  await loopToEnd(map);
+  assertEquals(chat.taken, "spam|");
+});
+
+Deno.test("AsyncChat whose producer closes it gets no handleDrain()", async () => {
+  const { chat, channel, map } = talk();
+  chat.highWaterMark = 10;
+  chat.acOutBufferSize = 10;
+  const valve = new Valve(channel);
+  chat.push("spam, spam and spam");
+  let asked = 0;
+  chat.pushWithProducer({
+    more: () => {
+      if (++asked === 1) chat.close();
+      return "";
+    },
+  });
+  valve.open();
+  await loopToEnd(map);
+  assertEquals(asked, 1);
+  assertEquals(chat.events, []);
 });

@@ -571,3 +571,47 @@ Deno.test("close() that is async and rejects is reported by closeAll()", async (
   assert(channel.closed);
   assertEquals(map.errors, [LateFailure.FAILURE]);
 });
+
+Deno.test("handleError() waits for the promise of a handleClose() that the failing hook has run", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const error = new Error("spam");
+  class Failing extends Gated {
+    override handleRead(): void {
+      super.handleRead();
+      throw error;
+    }
+  }
+  const failing = new Failing(map, "handleClose", channel);
+  channel.push(null);
+  await passes(map, 4);
+  assertEquals(failing.trace, ["handleRead", "handleClose"]);
+  failing.gate.resolve();
+  await loop({ map });
+  assertEquals(failing.trace, ["handleRead", "handleClose"]);
+  assertEquals(map.errors, [error], "it was closed by then");
+});
+
+Deno.test("handleError() waits for the promise of the hook in which handleClose() rejects", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const trace: string[] = [];
+  class Failing extends Recorder {
+    override async handleRead(): Promise<void> {
+      trace.push("handleRead");
+      this.recv();
+      await turns();
+      trace.push("handleRead is done");
+    }
+    override handleClose(): Promise<void> {
+      return Promise.reject(new Error("spam"));
+    }
+    override handleError(): void {
+      trace.push("handleError");
+    }
+  }
+  new Failing(map, channel);
+  channel.push(null);
+  await loopToEnd(map);
+  assertEquals(trace, ["handleRead", "handleRead is done", "handleError"]);
+});

@@ -488,6 +488,22 @@ Deno.test("loop() waits a linger time for a channel whose close() never settles"
   assertEquals([map.lingering, clock.armed], [0, 0]);
 });
 
+Deno.test("loop() does not sleep on when a write outlives the linger time", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  channel.write = () => new Promise(() => {}); // also after close()
+  const sender = new DispatcherWithSend(channel, { map, linger: 300 });
+  sender.send(new Uint8Array(9));
+  const looping = watch(loop({ map, timeout: 30_000 }));
+  await turns();
+  sender.close();
+  await clock.advance(300);
+  await turns();
+  assert(looping.settled, "and not after its timeout");
+  assertEquals([map.lingering, clock.armed], [0, 0]);
+});
+
 Deno.test("An address is free in a timer of the same pass as the close()", async () => {
   await using map = new ScopedMap();
   const local = { hostname: "127.0.0.1", port: 0 };

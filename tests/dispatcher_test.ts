@@ -15,7 +15,7 @@ import {
   type Channel,
   Dispatcher,
 } from "../mod.ts";
-import { FakeChannel, loopToEnd, passes } from "./fakes.ts";
+import { FakeChannel, loopToEnd, passes, pattern, quietMap } from "./fakes.ts";
 import {
   bytes,
   connectedPair,
@@ -780,4 +780,14 @@ Deno.test("Dispatcher takes over a listener that is there already", async () => 
   assertEquals(server.addr, listener.addr);
   using _conn = await rawConnect(listener.addr);
   await loopUntil(map, () => accepted === 1);
+});
+
+Deno.test("recv() in a class without handleRead() gives no stream with a hole", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const late = new Dispatcher(channel, { map });
+  for (let i = 0; i < 200; i++) channel.push(pattern(1_000));
+  await passes(map, 400);
+  assertThrows(() => late.recv(), Error, "earlier bytes were dropped");
+  late.abort();
 });

@@ -954,19 +954,21 @@ Deno.test("Dispatcher whose read finds no memory fails alone", async () => {
   const handler = new Recorder(map);
   handler.createSocket();
   handler.connect({ port: 1 });
-  const channel = Object.assign(new FakeChannel(), { chunkSize: 1_000 });
-  network.succeed(channel);
-  const { Uint8Array } = globalThis;
-  globalThis.Uint8Array = new Proxy(Uint8Array, {
-    construct(target, args, newTarget) {
-      if (args[0] === channel.chunkSize) throw new RangeError("no memory");
-      return Reflect.construct(target, args, newTarget);
+  await passes(map, 1);
+  const { Uint8Array: Real } = globalThis;
+  // The buffer that it reads into is the first of this size.
+  globalThis.Uint8Array = new Proxy(Real, {
+    construct(target, args) {
+      if (args[0] !== 1_024) return Reflect.construct(target, args);
+      globalThis.Uint8Array = Real;
+      throw new RangeError("Array buffer allocation failed");
     },
   });
   try {
+    network.succeed(new FakeChannel());
     await passes(map, 5);
   } finally {
-    globalThis.Uint8Array = Uint8Array;
+    globalThis.Uint8Array = Real;
   }
   assertEquals(handler.count("handleClose"), 1);
   assertInstanceOf(handler.errors[0], RangeError);

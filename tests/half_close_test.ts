@@ -1,6 +1,18 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type DispatcherOptions, DispatcherWithSend, poll } from "../mod.ts";
-import { FakeChannel, LogLines, loopToEnd, pattern } from "./fakes.ts";
+import {
+  Dispatcher,
+  type DispatcherOptions,
+  DispatcherWithSend,
+  poll,
+} from "../mod.ts";
+import {
+  FakeChannel,
+  LogLines,
+  loopToEnd,
+  passes,
+  pattern,
+  quietMap,
+} from "./fakes.ts";
 import {
   bytes,
   connectedPair,
@@ -8,6 +20,7 @@ import {
   ScopedMap,
   type TestMap,
   text,
+  turn,
 } from "./support.ts";
 
 /** Writes down what it reads and which hooks run. */
@@ -364,4 +377,28 @@ Deno.test("an end that was told is not told again when an async hook settles", a
   assertEquals(reads, 1);
   half.abort();
   peer.close();
+});
+
+Deno.test("an end that recv() finds in handleClose() is told by no handleEnd()", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const trace: string[] = [];
+  class Closing extends Dispatcher {
+    override handleEnd(): void {
+      trace.push("handleEnd");
+    }
+    override handleClose(): void {
+      trace.push("handleClose");
+      this.recv();
+    }
+  }
+  const closing = new Closing(channel, { map, allowHalfOpen: true });
+  closing.readable = () => channel.reads === 0;
+  channel.take = () => Promise.reject(new Deno.errors.BrokenPipe("spam"));
+  await passes(map, 2);
+  channel.push(null);
+  await turn();
+  closing.send(bytes("eggs"));
+  await loopToEnd(map);
+  assertEquals(trace, ["handleClose"]);
 });

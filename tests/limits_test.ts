@@ -360,6 +360,38 @@ Deno.test("lifetime ends once; handleTimeout() may let the connection go on", as
   assertEquals(dispatcher.closeReason, null);
 });
 
+Deno.test("lifetime is told before an end in good order that waits for the same hook", async () => {
+  const options = { lifetime: 100, allowHalfOpen: true };
+  const { clock, channel, dispatcher } = connected(options);
+  const hook = Promise.withResolvers<void>();
+  dispatcher.handleRead = () => {
+    dispatcher.recv();
+    return hook.promise;
+  };
+  channel.push(null);
+  await turns();
+  dispatcher.shutdownWrite();
+  await clock.advance(100);
+  hook.resolve();
+  await turns();
+  assertEquals(dispatcher.trace, ["lifetime at 100", "handleClose"]);
+  assertEquals(dispatcher.closeReason?.name, "TimedOut");
+});
+
+Deno.test("lifetime that passes while handleClose() is pending is no reason for the end", async () => {
+  const { clock, channel, dispatcher, looping } = connected({ lifetime: 100 });
+  const hook = Promise.withResolvers<void>();
+  const { close } = dispatcher;
+  dispatcher.handleClose = () =>
+    hook.promise.then(() => close.call(dispatcher));
+  channel.push(null);
+  await clock.advance(100);
+  hook.resolve();
+  await turns();
+  assertEquals(dispatcher.closeReason, null);
+  assert(looping.settled);
+});
+
 Deno.test("close() ends the limits with the connection, and another one begins its own", async () => {
   const { clock, dispatcher, looping } = connected({
     idleTimeout: 100,

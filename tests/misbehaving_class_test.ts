@@ -221,12 +221,18 @@ const HOOKS = [
   ...["handleTimeout", "handleShutdown", "handleClose", "handleError", "close"],
 ] as const;
 
+/** What `handleError()` does with that. */
+const HANDLINGS = [
+  ...["as by default", "does nothing", "closes", "reconnects"],
+  ...["throws", "rejects"],
+];
+
 for (const hook of HOOKS) {
   Deno.test(`Dispatcher whose ${hook}() gives a thenable that misbehaves costs its own connection`, async () => {
     for (
       const [name, instead] of Object.entries({ ...FAILURES, ...ODDITIES })
     ) {
-      for (const handling of ["as by default", "does nothing", "closes"]) {
+      for (const handling of HANDLINGS) {
         using rejections = captureRejections();
         const clock = new MockClock();
         const map = quietMap({ clock, logger: new LogLines() });
@@ -235,8 +241,15 @@ for (const hook of HOOKS) {
             if (this.recv().length > 0) this.send(bytes("eggs"));
           }
           override handleError(error: unknown): Any {
-            if (handling === "closes") return this.close();
-            if (handling !== "does nothing") return super.handleError(error);
+            if (handling === "throws") throw error;
+            if (handling === "rejects") return Promise.reject(error);
+            if (handling === "does nothing") return;
+            if (handling === "as by default") return super.handleError(error);
+            const closing = this.close();
+            if (handling === "reconnects" && sockets.length < 3) {
+              if (!this.socket) this.setSocket(open());
+            }
+            return closing;
           }
           override handleClose(): void {
             return this.close();
@@ -250,12 +263,17 @@ for (const hook of HOOKS) {
           if (hook === "handleRead") well();
           return instead(() => well(...args), Promise.resolve());
         };
-        const channel = new FakeChannel();
-        victim.setSocket(channel);
+        const sockets: FakeChannel[] = [];
+        const open = () => {
+          const channel = new FakeChannel();
+          channel.push("spam", null);
+          sockets.push(channel);
+          return channel;
+        };
+        victim.setSocket(open());
         const neighbour = new FakeChannel();
         const echo = new Echo(neighbour, { map });
         const ending = watch(loop({ map }));
-        channel.push("spam", null);
         await rest(clock);
         await assertServed(neighbour);
         const ended = watch(shutdown({ map, deadline: 1_000 }));
@@ -265,7 +283,7 @@ for (const hook of HOOKS) {
         assert(ended.settled && ending.settled, what);
         assertEquals([ended.error, ending.error], [undefined, undefined], what);
         assertEquals([map.size, map.lingering], [0, 0], what);
-        assert(channel.closed, what);
+        assert(sockets.every(({ closed }) => closed), what);
         assertEquals(rejections.reasons, [], what);
       }
     }

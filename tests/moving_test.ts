@@ -1,7 +1,13 @@
 /** What a dispatcher takes along when it leaves its map, or changes it. */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { Dispatcher, DispatcherWithSend, loop, poll } from "../mod.ts";
+import {
+  closeAll,
+  Dispatcher,
+  DispatcherWithSend,
+  loop,
+  poll,
+} from "../mod.ts";
 import {
   codedError,
   Echo,
@@ -333,3 +339,26 @@ for (const ahead of [1_000_000, -1_000_000]) {
     assert(going.settled);
   });
 }
+
+// Ends
+
+Deno.test("Dispatcher whose lifetime ended outside of its map can go to another one", async () => {
+  const clock = new MockClock();
+  const [map, other] = [quietMap({ clock }), quietMap({ clock })];
+  const channel = new FakeChannel();
+  const handler = new DispatcherWithSend(channel, { map, lifetime: 100 });
+  new Echo(new FakeChannel(), { map }); // Keeps the loop going.
+  watch(loop({ map }));
+  channel.staysOpen = true; // So it lingers.
+  handler.send(bytes("spam"));
+  await turns();
+  handler.delChannel();
+  await clock.advance(100);
+  handler.addChannel(other);
+  const there = watch(loop({ map: other }));
+  await clock.advance(5_000);
+  assertEquals(map.lingering, 0);
+  assert(there.settled);
+  assertEquals(handler.closeReason?.name, "TimedOut");
+  closeAll(map);
+});

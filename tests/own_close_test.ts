@@ -330,3 +330,20 @@ Deno.test("A getter in the place of close() that throws keeps no loop going", as
   assert(channel.closed);
   assertMatch(`${map.errors[0]}`, /no close\(\) today/);
 });
+
+Deno.test("using closes a dispatcher whose close() forgets super.close()", () => {
+  const { logger, map } = setUp();
+  class Lazy extends Counted {
+    override close(): void {
+      this.closes++;
+    }
+  }
+  const channel = new FakeChannel();
+  {
+    using lazy = new Lazy(map, channel);
+    assertEquals(lazy.closes, 0);
+  }
+  assert(channel.closed);
+  assertEquals(map.size, 0);
+  assertMatch(logger.lines.join(), /does not call super\.close\(\)/);
+});

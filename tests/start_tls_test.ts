@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertFalse,
   assertInstanceOf,
   assertRejects,
   assertStringIncludes,
@@ -303,6 +304,25 @@ testTls("close() during startTls() runs no hook", async () => {
   assert(!client.connected);
 });
 
+Deno.test("close() during startTls() ends the connection behind the handshake, if something was sent", async () => {
+  const network = new FakeNetwork();
+  const secured = Promise.withResolvers<Channel>();
+  Object.assign(network, { startTls: () => secured.promise });
+  const map = quietMap({ network });
+  const [plain, secret] = [new FakeChannel(), new FakeChannel()];
+  const client = new Client(map, plain);
+  client.send(bytes("STARTTLS\n"));
+  await turns();
+  client.startTls({ hostname: "localhost" });
+  client.close();
+  await turns();
+  assertFalse(plain.closed, "its peer may not have read all of it");
+  secured.resolve(secret);
+  await loopToEnd(map);
+  assert(secret.writeEnded);
+  assert(secret.closed);
+});
+
 Deno.test("startTls() over what is no TCP connection is refused, and leaves it usable", async () => {
   await using map = quiet();
   const wires = [new TransformStream(), new TransformStream()] as const;
@@ -448,6 +468,35 @@ Deno.test("startTls() that an async hook awaits in vain is told by handleError()
   await loopToEnd(map);
   assertEquals(client.trace, ["handleError", "handleClose"]);
   assertEquals(logger.lines, []);
+});
+
+Deno.test("startTls() before the first pass keeps the loop from reading meanwhile", async () => {
+  const { channel, client, map } = fakeClient();
+  client.setSocket(channel);
+  client.startTls({ hostname: "localhost" });
+  await passes(map, 3);
+  assertEquals(channel.reads, 0, "a read would take the server's hello");
+  client.abort();
+});
+
+Deno.test("startTls() after a move in the same hook finds no read in flight", async () => {
+  const { channel, client, logger, map } = fakeClient();
+  const other = quietMap({ logger, network: map.network });
+  client.setSocket(channel);
+  const gate = Promise.withResolvers<void>();
+  client.upgrade = async () => {
+    client.addChannel(other);
+    await gate.promise;
+    void client.startTls({ hostname: "localhost" });
+  };
+  channel.push("GO\n");
+  await passes(map, 2);
+  await passes(other, 2);
+  gate.resolve();
+  await turns();
+  assertEquals(client.errors, []);
+  assertEquals(logger.lines, []);
+  client.abort();
 });
 
 // A mail server that is not ours

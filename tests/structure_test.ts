@@ -8,6 +8,7 @@ import {
   ROOT,
   withoutComments,
 } from "./modules.ts";
+import { MUTATIONS } from "./mutations/all.ts";
 
 /** The folders whose code the promises about functions hold for. */
 const FOLDERS = [
@@ -219,6 +220,14 @@ Deno.test("Programs take paths from import.meta.dirname and import.meta.filename
   const programs = programsIn();
   assertGreater(programs.length, 200);
   assertEquals(programs.filter((path) => cutsFileUrl(read(path))), []);
+});
+
+Deno.test("Mutations take out a text that stands once, and name a test that is there", () => {
+  const stale = MUTATIONS.filter(({ file, from, test }) =>
+    read(file).split(from).length !== 2 || read(test) === ""
+  );
+  assertGreater(MUTATIONS.length, 150);
+  assertEquals(stale.map(({ file, promise }) => `${file}: ${promise}`), []);
 });
 
 // What is checked above must be able to fail.

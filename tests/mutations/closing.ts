@@ -180,9 +180,8 @@ export const CLOSINGS: Mutation[] = [
   {
     promise: "an operation that nobody ends holds loop() for a linger time",
     file: "endpoint.ts",
-    from:
-      "else this.#heldTimer = clock.setTimeout(() => this.#freed(), linger);",
-    to: "else this.#freed();",
+    from: "clock.setTimeout(() => this.#freed(), linger);",
+    to: "clock.setTimeout(() => this.#freed(), 0);",
     test: FREE,
     filter: "waits a linger time for a connect",
   },

@@ -74,7 +74,7 @@ export const HOOK_ORDER: Mutation[] = [
   {
     promise: "the end of a lifetime is heard of in a map only",
     file: "endpoint.ts",
-    from: "this.whenMay(() => hooks.inAnyCase(tell, end));",
+    from: "this.whenMay(() => hooks.inAnyCase(tell, end), true);",
     to: "hooks.inAnyCase(tell, end);",
     test: ORDER,
     filter: "is back that its lifetime is over",

@@ -116,8 +116,8 @@ export const HOOKS: Mutation[] = [
     promise: "an ExitNow is not told to handleError()",
     file: "hooks.ts",
     from:
-      "    if (error instanceof ExitNow) throw error;\n    const { pollable",
-    to: "    const { pollable",
+      "    if (error instanceof ExitNow) throw error;\n    this.whenSettled",
+    to: "    this.whenSettled",
     test: TEST,
     filter: "ExitNow from any hook of a FileDispatcher",
   },
@@ -373,8 +373,9 @@ export const HOOKS: Mutation[] = [
   {
     promise: "an async close() that the streams call is followed",
     file: "streams.ts",
-    from: "    this.#endpoint.reactor.follow(this.#dispatcher.close());",
-    to: "    this.#dispatcher.close();",
+    from:
+      "    const isAsync = this.#endpoint.reactor.follow(this.#dispatcher.close());",
+    to: "    const isAsync = void this.#dispatcher.close();",
     test: "tests/misbehaving_streams_test.ts",
     filter: "toStreams() of a class whose close() misbehaves",
   },

@@ -92,12 +92,12 @@ export const PEERS: Mutation[] = [
     filter: "Send outlives 300 clients that reset with bytes unread at both",
   },
   {
-    promise: "a closed connection that a reset breaks lingers no longer",
+    promise: "a closed connection lingers no longer than its peer's side",
     file: "closing.ts",
     from: "    } else if (this.#hasEnded) this.#onEnd();",
     to: "    }",
-    test: "tests/closing_losses_test.ts",
-    filter: "tells of a reset that a read brings",
+    test: "tests/nothing_lost_test.ts",
+    filter: "ends the writing direction and reads what nobody wants",
   },
   {
     ...RESETS,

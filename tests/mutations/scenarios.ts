@@ -42,6 +42,14 @@ export const SCENARIOS: Mutation[] = [
     to: "      this.#checked !== null;",
   },
   {
+    promise: "a closed connection reads on until its peer has ended",
+    file: "closing.ts",
+    from: "    this.#inbound!.discard();\n    this.#inbound!.arm();",
+    to: "    this.#inbound!.discard();",
+    test: "tests/lingering_test.ts",
+    filter: "reaches a peer that writes before it reads",
+  },
+  {
     ...BULK,
     promise: "a client that takes nothing is not read",
     file: "dispatcher.ts",
@@ -54,6 +62,14 @@ export const SCENARIOS: Mutation[] = [
     file: "inbound.ts",
     from: "if (!this.closing) this.reason = error;",
     to: "",
+  },
+  {
+    promise: "a peer that talks may go on after close(), whenever that comes",
+    file: "closing.ts",
+    from: "      this.#activeAt + linger,\n      this.#takenAt",
+    to: "      this.#takenAt + linger,\n      this.#takenAt",
+    test: "tests/nothing_lost_test.ts",
+    filter: "gives up on a peer that never stops talking",
   },
   {
     ...LINES,

@@ -197,8 +197,8 @@ export const SEAMS: Mutation[] = [
     ...CLASS,
     promise: "using a dispatcher whose close() rejects ends no process",
     file: "dispatcher.ts",
-    from: "    this.#watch(this.close());",
-    to: "    this.close();",
+    from: "    const isAsync = reactorOf(this.#map).follow(this.close());",
+    to: "    const isAsync = void this.close();",
     filter: "using a Dispatcher",
   },
 ];
