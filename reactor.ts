@@ -641,7 +641,15 @@ export class Reactor {
     // A pass that must not wait is to take all that is there.
     const isCrowded = timeout > 0 && this.#turns >= MANY;
     const readers = this.#takeReaders(isCrowded ? FEW : Infinity);
-    for (const entry of readers) entry.startReading();
+    let at = 0;
+    try {
+      while (at < readers.length) readers[at++]!.startReading();
+    } finally { // An ExitNow must not leave the others deaf.
+      for (const entry of readers.slice(at)) {
+        entry.readQueued = true;
+        this.#readers.push(entry);
+      }
+    }
   }
 
   #startSenders(): void {
