@@ -35,8 +35,8 @@ const MOST_EMPTY = 32;
 
 /**
  * What {@linkcode channelFrom} takes: a pair of byte streams, or one of them.
- * A `TransformStream`, a `CompressionStream`, the streams of a `Deno.Conn` and
- * of an open `WebSocketStream` fit as they are.
+ * A `TransformStream`, a `CompressionStream`, a `Deno.Conn` and an open
+ * `WebSocketStream` fit as they are.
  */
 export interface ChannelStreams {
   /**
@@ -55,7 +55,9 @@ export interface ChannelStreams {
  *
  * A write waits until the stream has taken it, so that backpressure reaches
  * the dispatcher. Closing the channel cancels the readable; it closes the
- * writable, or aborts it if a write had not yet ended. A stream that its other
+ * writable, or aborts it if a write had not yet ended. A `Deno.Conn` is a channel
+ * already, and is given back as it is: its streams close the whole socket when
+ * writing ends, and its peer loses what it has not read. A stream that its other
  * side aborts or cancels without saying why is a disconnect, which ends in
  * `handleClose()`; every other error goes to `handleError()`.
  *
@@ -91,7 +93,17 @@ export interface ChannelStreams {
  * ```
  */
 export function channelFrom(streams: ChannelStreams): Channel {
-  return new StreamChannel(streams);
+  return isChannel(streams) ? streams : new StreamChannel(streams);
+}
+
+/** A connection of Deno's that has streams as well, which nobody has yet. */
+function isChannel(
+  streams: ChannelStreams,
+): streams is ChannelStreams & Channel {
+  checkMethods("streams", streams, []);
+  const { read, write, close } = streams as Partial<Channel>;
+  return [read, write, close].every((one) => typeof one === "function") &&
+    !streams.readable?.locked && !streams.writable?.locked;
 }
 
 /** Streams that look like a socket. */

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import {
   AsyncChat,
+  channelFrom,
   Dispatcher,
   DispatcherWithSend,
   FileDispatcher,
@@ -352,6 +353,24 @@ Deno.test("loop() waits for no peer's end over a memoryPair()", async () => {
   assertEquals(await theirs.read(buffer), 4);
   assertEquals(await theirs.read(buffer), null);
   assertEquals([logger.lines, clock.armed], [[], 0]);
+});
+
+Deno.test("channelFrom() of a connection lets a peer that reads late have everything", async () => {
+  const { logger, map } = setUp();
+  const { connect, kernel } = TRANSPORTS[0]!;
+  const [conn, peer] = await connect();
+  const handler = new DispatcherWithSend(channelFrom(conn), { map });
+  handler.send(new Uint8Array(kernel));
+  const ended = loopToEnd(map);
+  await until(() => handler.bufferedAmount === 0, "the kernel");
+  handler.close();
+  await turns();
+  await peer.write(bytes("well"));
+  await turns();
+  assertEquals(await readToEnd(peer), { length: kernel, last: "end" });
+  peer.close();
+  await ended;
+  assertEquals(logger.lines, []);
 });
 
 // TLS that begins late

@@ -96,6 +96,14 @@ export const CLOSINGS: Mutation[] = [
     filter: "over a memoryPair()",
   },
   {
+    promise: "channelFrom() gives a connection back as it is",
+    file: "streams.ts",
+    from: "return isChannel(streams) ? streams : new StreamChannel(streams);",
+    to: "return new StreamChannel(streams);",
+    test: LOSSES,
+    filter: "channelFrom() of a connection",
+  },
+  {
     promise: "a linger of 0 says that it is why bytes were dropped",
     file: "outbound.ts",
     from: "    if (!this.closing) this.fail(failureOf(",
