@@ -825,6 +825,8 @@ export class Endpoint
   read(): void {
     // A newcomer that is broken is to be read before that is told.
     if (this.held || this.#interest === null) return;
+    if (this.outbound.failed) this.#askAgain();
+    if (!this.joined) return;
     if (this.#due) this.#tellDue();
     else if (this.#isEnding) return;
     else if (this.#outcome) this.#dispatchConnect();
@@ -846,6 +848,11 @@ export class Endpoint
       return false;
     }
     return this.#wantsRead;
+  }
+
+  /** Nothing waits to be sent any more, which may have kept it from reading. */
+  #askAgain(): void {
+    if (this.asks && !this.#wantsRead && !this.#failureTold) this.ask();
   }
 
   /** Tells of one event that had to wait; the others have their turn after it. */

@@ -1134,3 +1134,30 @@ Deno.test("Dispatcher that echoes at full speed loses and reorders nothing", asy
   await writing;
   assertSameBytes(all!, payload);
 });
+
+Deno.test("a reader held back by what it sends has the last bytes before a failed write is told", async () => {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const gate = Promise.withResolvers<never>();
+  channel.take = () => gate.promise;
+  const trace: string[] = [];
+  class Full extends DispatcherWithSend {
+    override writable(): boolean {
+      return false; // So its predicates are asked.
+    }
+    override handleRead(): void {
+      trace.push(text(this.recv()));
+    }
+    override handleClose(): void {
+      trace.push("handleClose");
+      this.close();
+    }
+  }
+  const full = new Full(channel, { map, highWaterMark: 4 });
+  full.send(bytes("spam"));
+  await passes(map, 3);
+  channel.push("eggs", null);
+  gate.reject(new Deno.errors.BrokenPipe("its peer has closed"));
+  await loopToEnd(map);
+  assertEquals(trace, ["eggs", "handleClose"]);
+});
