@@ -115,13 +115,12 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
   checkMethods(name, value, ["read", "write", "close"]);
   const channel = value as Channel;
   const { closeWrite, handshake, chunkSize, remoteAddr } = channel;
-  for (const [method, given] of Object.entries({ closeWrite, handshake })) {
-    if (given !== undefined) checkFunction(`${name}.${method}`, given);
-  }
+  checkMaybeFunction(name, "closeWrite", closeWrite);
+  checkMaybeFunction(name, "handshake", handshake);
   if (chunkSize !== undefined) {
     checkInteger(`${name}.chunkSize`, chunkSize, 1, LARGEST_CHUNK);
   }
-  checkAddr(`${name}.remoteAddr`, remoteAddr);
+  checkAddr(name, "remoteAddr", remoteAddr);
   const transport = remoteAddr?.transport;
   return {
     channel,
@@ -130,7 +129,7 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
     endsWriting: closeWrite !== undefined,
     shakesHands: handshake !== undefined,
     isLocal: transport === "unix" || transport === "unixpacket" ||
-      gentleChannels.has(channel),
+      transport === undefined && gentleChannels.has(channel),
   };
 }
 
@@ -142,7 +141,7 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
 export function asAcceptor(name: string, value: unknown): Acceptor {
   checkMethods(name, value, ["accept", "close"]);
   const acceptor = value as Acceptor;
-  checkAddr(`${name}.addr`, acceptor.addr);
+  checkAddr(name, "addr", acceptor.addr);
   return acceptor;
 }
 
@@ -165,10 +164,18 @@ export function received<T>(
   }
 }
 
-function checkAddr(name: string, value: unknown): void {
+function checkAddr(name: string, property: string, value: unknown): void {
   if (value === undefined || value === null) return;
   if (typeof value === "object") return;
-  throw new TypeError(`${name} must be a Deno.Addr, got ${showValue(value)}`);
+  throw new TypeError(
+    `${name}.${property} must be a Deno.Addr, got ${showValue(value)}`,
+  );
+}
+
+/** The message is made only where it is needed: each connection comes here. */
+function checkMaybeFunction(name: string, method: string, value: unknown) {
+  if (value === undefined || typeof value === "function") return;
+  checkFunction(`${name}.${method}`, value);
 }
 
 /** The error codes and names by which a connection says that it is over. */

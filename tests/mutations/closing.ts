@@ -90,7 +90,7 @@ export const CLOSINGS: Mutation[] = [
   {
     promise: "a memoryPair() waits for no peer's end",
     file: "channel.ts",
-    from: "      gentleChannels.has(channel),",
+    from: "transport === undefined && gentleChannels.has(channel),",
     to: "      false,",
     test: LOSSES,
     filter: "over a memoryPair()",
