@@ -97,7 +97,7 @@ export async function shutdown(
 class Shutdown {
   readonly #reactor: Reactor;
   /** The connections that were there, or came since. */
-  readonly #told: Set<Entry>;
+  readonly #connections: Set<Entry>;
   /** Those of them that were aborted, or lost accepted bytes. */
   readonly #aborted = new Set<Entry>();
   #listeners = 0;
@@ -106,7 +106,7 @@ class Shutdown {
 
   constructor(reactor: Reactor) {
     this.#reactor = reactor;
-    this.#told = new Set(closingOf(reactor));
+    this.#connections = new Set(closingOf(reactor));
   }
 
   async run(deadline: number): Promise<ShutdownResult> {
@@ -119,6 +119,9 @@ class Shutdown {
       : clock.setTimeout(() => this.#onDeadline(), deadline);
     try {
       const members = [...reactor.members.values()];
+      for (const entry of members) {
+        if (!isListener(entry)) this.#connections.add(entry);
+      }
       members.filter(isListener).forEach(tell);
       members.forEach(tell);
       while (!reactor.idle && !this.#isLate) await this.#pass();
@@ -132,7 +135,7 @@ class Shutdown {
   }
 
   #tell(entry: Entry): void {
-    if (this.#told.has(entry) || !entry.joined) return;
+    if (!entry.joined) return; // Another's hook has closed it, say.
     if (isListener(entry)) {
       this.#listeners++;
       this.#reactor.outside(() => {
@@ -140,7 +143,7 @@ class Shutdown {
       });
       entry.close();
     } else {
-      this.#told.add(entry);
+      this.#connections.add(entry);
       this.#reactor.outside(() => entry.shutdown());
     }
   }
@@ -165,7 +168,7 @@ class Shutdown {
     const reactor = this.#reactor;
     const reason = new Error("the deadline of shutdown() was over");
     for (const entry of [...reactor.members.values()]) {
-      this.#told.add(entry);
+      this.#connections.add(entry);
       this.#aborted.add(entry);
       entry.abort(reason);
     }
@@ -174,11 +177,11 @@ class Shutdown {
 
   #result(): ShutdownResult {
     // A connection that lost something did not end well, however it ended.
-    for (const entry of this.#told) {
+    for (const entry of this.#connections) {
       if (entry.hasLost) this.#aborted.add(entry);
     }
     const { size: aborted } = this.#aborted;
-    const closed = this.#told.size - aborted;
+    const closed = this.#connections.size - aborted;
     return { listeners: this.#listeners, closed, aborted };
   }
 }

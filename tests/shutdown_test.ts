@@ -12,6 +12,7 @@ import { toText } from "@std/streams";
 import {
   AsyncChat,
   type Channel,
+  closeAll,
   Dispatcher,
   DispatcherWithSend,
   ExitNow,
@@ -422,4 +423,20 @@ Deno.test("shutdown() counts a connection that lost bytes behind a producer", as
   const result = await shutdown({ map });
   assertEquals(result, { listeners: 0, closed: 0, aborted: 1 });
   assertMatch(logger.lines.join(), /lost 9 bytes that waited for a producer/);
+});
+
+Deno.test("shutdown() counts a connection that another's handleShutdown() closes", async () => {
+  const map = quietMap();
+  class Closing extends Dispatcher {
+    override handleShutdown(): void {
+      closeAll(map);
+    }
+  }
+  new Closing(new FakeChannel(), { map });
+  const channel = new FakeChannel();
+  channel.take = () => new Promise(() => {});
+  const other = new DispatcherWithSend(channel, { map, linger: 0 });
+  other.send(bytes("spam"));
+  const result = await shutdown({ map });
+  assertEquals(result, { listeners: 0, closed: 1, aborted: 1 });
 });
