@@ -497,7 +497,7 @@ export class AsyncChat extends Dispatcher {
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
     const endpoint = this.#pushable();
     const source = sourceOf(producer);
-    if (endpoint.closed) {
+    if (!endpoint.isSending) {
       source.cancel();
       return;
     }
@@ -746,7 +746,7 @@ export class AsyncChat extends Dispatcher {
   #pump(endpoint: Endpoint): void {
     const { outbound } = endpoint;
     while (this.#queue.length > 0 && !this.#pulling && !this.#failure) {
-      if (endpoint.closed || outbound.failed) break;
+      if (!endpoint.isSending) break;
       const first = this.#queue.first!;
       if (first instanceof Uint8Array) {
         this.#shift(endpoint);

@@ -1141,7 +1141,7 @@ export class Endpoint
   /** Accepts bytes: all, or none while earlier ones fill the room for them. */
   send(data: Uint8Array): number {
     const { outbound } = this;
-    if (this.channel === null || !this.#isSending) return 0;
+    if (this.channel === null || !this.isSending) return 0;
     this.checkWritable();
     if (outbound.pending >= this.#room) return 0;
     outbound.append(data);
@@ -1151,7 +1151,7 @@ export class Endpoint
 
   /** Accepts all bytes, whatever waits already; `sendSoon()` sends them. */
   buffer(data: Uint8Array): number {
-    if (!this.#isSending) return 0;
+    if (!this.isSending) return 0;
     this.checkWritable();
     this.outbound.append(data);
     return data.length;
@@ -1191,7 +1191,8 @@ export class Endpoint
     if (this.joined) this.reactor.queueWrite(this);
   }
 
-  get #isSending(): boolean {
+  /** What is accepted has a way to go. */
+  get isSending(): boolean {
     return !this.outbound.failed && !this.closed && !this.#isEnding;
   }
 

@@ -10,6 +10,7 @@ import {
 import {
   AsyncChat,
   type Channel,
+  loop,
   type Producer,
   type ProducerLike,
   SimpleProducer,
@@ -22,7 +23,9 @@ import {
   passes,
   quietMap,
   rest,
+  watch,
 } from "./fakes.ts";
+import { MockClock } from "../testing/mock_clock.ts";
 import {
   bytes,
   connectedPair,
@@ -614,4 +617,27 @@ Deno.test("AsyncChat.close() warns of what is lost behind a producer", () => {
   chat.close();
   assertEquals(logger.lines.length, 1);
   assertStringIncludes(logger.lines[0]!, "lost 5 bytes");
+});
+
+Deno.test("AsyncChat asks no producer after its lifetime has ended the connection", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const chat = new Talker(map, channel, { lifetime: 100 });
+  const gate = Promise.withResolvers<void>();
+  chat.collectIncomingData = () => gate.promise;
+  const looping = watch(loop({ map }));
+  channel.push("spam");
+  await clock.advance(100);
+  let asked = 0;
+  chat.pushWithProducer({
+    more: () => {
+      asked++;
+      return "eggs";
+    },
+  });
+  assertEquals(asked, 0);
+  gate.resolve();
+  await turns();
+  assert(looping.settled);
 });
