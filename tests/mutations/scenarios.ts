@@ -269,7 +269,7 @@ export const SCENARIOS: Mutation[] = [
     ...LIMITS,
     promise: "shutdown() counts those that still send",
     file: "shutdown.ts",
-    from: "    this.#told = new Set(closingOf(reactor));",
-    to: "    this.#told = new Set();",
+    from: "    this.#connections = new Set(closingOf(reactor));",
+    to: "    this.#connections = new Set();",
   },
 ];
