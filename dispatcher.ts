@@ -13,7 +13,7 @@ import {
   checkOptions,
   checkText,
   showValue,
-} from "./arguments.ts";
+} from "./core/arguments.ts";
 import {
   type Acceptor,
   asAcceptor,
@@ -21,8 +21,8 @@ import {
   type Channel,
   closeQuietly,
   received,
-} from "./channel.ts";
-import type { TimeoutKind } from "./deadlines.ts";
+} from "./core/channel.ts";
+import type { TimeoutKind } from "./core/limits.ts";
 import {
   type About,
   Endpoint,
@@ -30,8 +30,8 @@ import {
   type Interest,
   type Owner,
   type Role,
-} from "./endpoint.ts";
-import type { CloseWatch, Hook } from "./hooks.ts";
+} from "./core/connection.ts";
+import type { CloseWatch, Hook } from "./core/hooks.ts";
 import {
   describeError,
   errorLine,
@@ -40,7 +40,7 @@ import {
   nameOf,
   printable,
   textOf,
-} from "./log.ts";
+} from "./core/log.ts";
 import {
   checkMap,
   checkMapOptions,
@@ -59,13 +59,13 @@ import {
   parseAddress,
   type SocketOptions,
   type TlsOptions,
-} from "./network.ts";
-import { ExitNow } from "./reactor.ts";
-import { isPromise } from "./thenable.ts";
-import { TimerGroup } from "./timers.ts";
+} from "./core/network.ts";
+import { ExitNow } from "./core/reactor.ts";
+import { isPromise } from "./core/thenable.ts";
+import { TimerGroup } from "./core/timers.ts";
 
-export { compactTraceback } from "./log.ts";
-export type { TimeoutKind } from "./deadlines.ts";
+export { compactTraceback } from "./core/log.ts";
+export type { TimeoutKind } from "./core/limits.ts";
 
 /** Options of a {@linkcode Dispatcher}. */
 export interface DispatcherOptions {

@@ -5,20 +5,20 @@
  * @module
  */
 
-import { checkMethods, isCount, showValue } from "./arguments.ts";
+import { checkMethods, isCount, showValue } from "./core/arguments.ts";
 import {
   giveThread,
   mayBlock,
   MOST_READS,
   takeThread,
-} from "./blocking_threads.ts";
-import type { Channel } from "./channel.ts";
+} from "./core/blocking_threads.ts";
+import type { Channel } from "./core/channel.ts";
 import {
   Dispatcher,
   type DispatcherOptions,
   endpointOf,
 } from "./dispatcher.ts";
-import { isPromise, quietly } from "./thenable.ts";
+import { isPromise, quietly } from "./core/thenable.ts";
 
 /**
  * What a {@linkcode FileWrapper} wraps: `Deno.FsFile`, `Deno.stdin` (no

@@ -13,15 +13,15 @@ import {
   checkMilliseconds,
   checkOptions,
   showValue,
-} from "./arguments.ts";
-import { type Clock, systemClock } from "./clock.ts";
-import { type Logger, uncaughtLine } from "./log.ts";
-import { denoNetwork, type Network } from "./network.ts";
-import { ExitNow, type Pollable, Reactor } from "./reactor.ts";
-import { isPromise, toPromise } from "./thenable.ts";
-import { HeapTimer, type Timer, type TimerGroup } from "./timers.ts";
+} from "./core/arguments.ts";
+import { type Clock, systemClock } from "./core/clock.ts";
+import { type Logger, uncaughtLine } from "./core/log.ts";
+import { denoNetwork, type Network } from "./core/network.ts";
+import { ExitNow, type Pollable, Reactor } from "./core/reactor.ts";
+import { isPromise, toPromise } from "./core/thenable.ts";
+import { HeapTimer, type Timer, type TimerGroup } from "./core/timers.ts";
 
-export { ExitNow } from "./reactor.ts";
+export { ExitNow } from "./core/reactor.ts";
 export type { Clock, Pollable, Timer };
 
 /** Options of a {@linkcode SocketMap}. */

@@ -35,15 +35,15 @@
  * @module
  */
 
-import "./runtime.ts";
-export { AsyncChat, type AsyncChatOptions } from "./async_chat.ts";
-export type { Acceptor, Channel } from "./channel.ts";
+import "./core/runtime.ts";
+export { AsyncChat, type AsyncChatOptions } from "./chat/async_chat.ts";
+export type { Acceptor, Channel } from "./core/channel.ts";
 export {
   type Datagram,
   DatagramDispatcher,
   DatagramError,
   type DatagramSocket,
-} from "./datagram_dispatcher.ts";
+} from "./net/datagram_dispatcher.ts";
 export {
   type Accepted,
   compactTraceback,
@@ -59,7 +59,7 @@ export {
   type FileLike,
   FileWrapper,
 } from "./file_dispatcher.ts";
-export type { Logger } from "./log.ts";
+export type { Logger } from "./core/log.ts";
 export {
   type Clock,
   closeAll,
@@ -77,7 +77,7 @@ export {
   type Producer,
   type ProducerLike,
   SimpleProducer,
-} from "./producer.ts";
+} from "./chat/producer.ts";
 export type {
   Address,
   Network,
@@ -86,16 +86,16 @@ export type {
   SocketOptions,
   TlsOptions,
   Transport,
-} from "./network.ts";
+} from "./core/network.ts";
 export {
   shutdown,
   type ShutdownOptions,
   type ShutdownResult,
-} from "./shutdown.ts";
+} from "./core/shutdown.ts";
 export {
   channelFrom,
   type ChannelStreams,
   type StreamPair,
   toStreams,
   type ToStreamsOptions,
-} from "./streams.ts";
+} from "./net/streams.ts";

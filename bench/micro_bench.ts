@@ -15,7 +15,7 @@ import {
   poll,
   SocketMap,
 } from "../mod.ts";
-import { Terminator } from "../terminator.ts";
+import { Terminator } from "../chat/terminator.ts";
 
 const clock: Clock = {
   now: () => performance.now(),

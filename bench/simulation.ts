@@ -8,7 +8,7 @@
  */
 
 import { type Channel, Dispatcher, DispatcherWithSend } from "../mod.ts";
-import { simulate } from "../testing.ts";
+import { simulate } from "../testing/mod.ts";
 
 const PORT = 7;
 const SECONDS = 60;

@@ -10,9 +10,9 @@ import {
   checkMilliseconds,
   checkOptions,
   showValue,
-} from "../arguments.ts";
-import { type Channel, closeQuietly } from "../channel.ts";
-import { describeError } from "../log.ts";
+} from "../core/arguments.ts";
+import { type Channel, closeQuietly } from "../core/channel.ts";
+import { describeError } from "../core/log.ts";
 import { BYTES } from "./check_channel_bytes.ts";
 import { ENDS, ENDS_WAITED_FOR } from "./check_channel_ends.ts";
 import { BOTH_WAYS, WAITING } from "./check_channel_flow.ts";

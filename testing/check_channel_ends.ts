@@ -4,8 +4,8 @@
  * @module
  */
 
-import { isDisconnect } from "../channel.ts";
-import { describeError } from "../log.ts";
+import { isDisconnect } from "../core/channel.ts";
+import { describeError } from "../core/log.ts";
 import { fill } from "./check_channel_flow.ts";
 import {
   type Checks,

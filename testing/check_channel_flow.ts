@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Channel } from "../channel.ts";
+import type { Channel } from "../core/channel.ts";
 import {
   type Checks,
   exchange,

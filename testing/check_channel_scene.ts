@@ -5,8 +5,8 @@
  * @module
  */
 
-import { type Channel, isDisconnect } from "../channel.ts";
-import { describeError } from "../log.ts";
+import { type Channel, isDisconnect } from "../core/channel.ts";
+import { describeError } from "../core/log.ts";
 
 /** What a check is given. */
 export interface Scene {

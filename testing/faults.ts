@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkOptions, showValue } from "../arguments.ts";
+import { checkOptions, showValue } from "../core/arguments.ts";
 import { Dice, hashText } from "./dice.ts";
 
 /**

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { checkBytes, checkInteger, checkOptions } from "../arguments.ts";
-import { type Channel, gentleChannels } from "../channel.ts";
-import { Queue } from "../queue.ts";
+import { checkBytes, checkInteger, checkOptions } from "../core/arguments.ts";
+import { type Channel, gentleChannels } from "../core/channel.ts";
+import { Queue } from "../core/queue.ts";
 
 /** Options of {@linkcode memoryPair}. */
 export interface MemoryPairOptions {

@@ -4,8 +4,12 @@
  * @module
  */
 
-import { checkBoolean, checkMilliseconds, checkOptions } from "../arguments.ts";
-import type { Clock } from "../clock.ts";
+import {
+  checkBoolean,
+  checkMilliseconds,
+  checkOptions,
+} from "../core/arguments.ts";
+import type { Clock } from "../core/clock.ts";
 
 /** Options of a {@linkcode MockClock}. */
 export interface MockClockOptions {

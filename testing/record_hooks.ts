@@ -4,10 +4,10 @@
  * @module
  */
 
-import { checkMethods, showValue } from "../arguments.ts";
+import { checkMethods, showValue } from "../core/arguments.ts";
 import { type Dispatcher, standsFor } from "../dispatcher.ts";
-import { describeError, printable } from "../log.ts";
-import { formatAddress } from "../network.ts";
+import { describeError, printable } from "../core/log.ts";
+import { formatAddress } from "../core/network.ts";
 
 /** Methods of such a name are hooks, also those that a class adds. */
 const HOOK =

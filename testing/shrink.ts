@@ -5,7 +5,11 @@
  * @module
  */
 
-import { checkFunction, checkInteger, checkOptions } from "../arguments.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkOptions,
+} from "../core/arguments.ts";
 import type { FaultEvent } from "./faults.ts";
 import type { SimNetworkOptions } from "./sim_network.ts";
 import { type Run, runScenario, type Scenario } from "./simulate.ts";

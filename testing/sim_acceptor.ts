@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Acceptor, Channel } from "../channel.ts";
+import type { Acceptor, Channel } from "../core/channel.ts";
 import type { SimChannel } from "./sim_channel.ts";
 
 /** Options of a {@linkcode SimAcceptor}. */

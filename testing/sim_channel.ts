@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Channel } from "../channel.ts";
+import type { Channel } from "../core/channel.ts";
 import { kindOf } from "./faults.ts";
 import { type Piece, Pipe, type PipeEnd } from "./sim_pipe.ts";
 import type { Life, Wire } from "./sim_wire.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../core/clock.ts";
 import type { Agenda, Plan } from "./agenda.ts";
 
 /** How many turns in a row a host gets in no time; each other one takes 1 ms. */

@@ -5,13 +5,13 @@
  * @module
  */
 
-import type { Channel } from "../channel.ts";
+import type { Channel } from "../core/channel.ts";
 import {
   formatAddress,
   type Network,
   type NetworkConnectOptions,
   type NetworkListenOptions,
-} from "../network.ts";
+} from "../core/network.ts";
 import type { Plan } from "./agenda.ts";
 import { type Kind, kindOf } from "./faults.ts";
 import { SimAcceptor } from "./sim_acceptor.ts";

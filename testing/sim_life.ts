@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Network } from "../network.ts";
+import type { Network } from "../core/network.ts";
 import { reactorOf, SocketMap } from "../loop.ts";
 import { Sequence } from "./dice.ts";
 import type { Escape } from "./escapes.ts";

@@ -11,7 +11,7 @@ import {
   checkOptions,
   checkText,
   showValue,
-} from "../arguments.ts";
+} from "../core/arguments.ts";
 import {
   type FaultEvent,
   type FaultLevel,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { describeError } from "../log.ts";
+import { describeError } from "../core/log.ts";
 import type { SocketMap } from "../loop.ts";
 import { Agenda, type Plan } from "./agenda.ts";
 import { Sequence } from "./dice.ts";

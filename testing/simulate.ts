@@ -9,8 +9,8 @@ import {
   checkInteger,
   checkOptions,
   showValue,
-} from "../arguments.ts";
-import { describeError } from "../log.ts";
+} from "../core/arguments.ts";
+import { describeError } from "../core/log.ts";
 import type { FaultEvent } from "./faults.ts";
 import { hostContext } from "./host_context.ts";
 import { isolateHosts } from "./sim_globals.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
-import { type AcceptEvents, Accepting } from "../accepting.ts";
+import { type AcceptEvents, Accepting } from "../core/accepting.ts";
 import { type Channel, Dispatcher, loop } from "../mod.ts";
 import {
   codedError,

@@ -1,6 +1,6 @@
 import { assertEquals, assertLess, assertThrows } from "@std/assert";
 import { AsyncChat } from "../mod.ts";
-import { Terminator } from "../terminator.ts";
+import { Terminator } from "../chat/terminator.ts";
 import {
   arrive,
   block,

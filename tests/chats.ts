@@ -6,7 +6,7 @@ import {
   type Channel,
   loop,
 } from "../mod.ts";
-import type { MockClock } from "../testing.ts";
+import type { MockClock } from "../testing/mod.ts";
 import { FakeChannel, loopToEnd, passes, quietMap, watch } from "./fakes.ts";
 import { bytes, type TestMap, text } from "./support.ts";
 

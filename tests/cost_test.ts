@@ -7,7 +7,7 @@ import {
   assertLess,
 } from "@std/assert";
 import { type Clock, Dispatcher, loop, poll } from "../mod.ts";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../core/clock.ts";
 import { endpointOf } from "../dispatcher.ts";
 import {
   Echo,

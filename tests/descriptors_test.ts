@@ -50,7 +50,8 @@ class CrowdedServer implements AsyncDisposable {
   #descriptors = 0;
 
   constructor() {
-    const program = `${import.meta.dirname}/crowded_server.ts`;
+    const program =
+      `${import.meta.dirname}/../tools/test_programs/crowded_server.ts`;
     const run = `"${Deno.execPath()}" run --quiet -A "${program}"`;
     this.child = new Child("sh", ["-c", `ulimit -n ${LIMIT} && exec ${run}`]);
   }

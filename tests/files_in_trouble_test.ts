@@ -13,7 +13,7 @@ import {
   mayBlock,
   MOST_READS,
   takeThread,
-} from "../blocking_threads.ts";
+} from "../core/blocking_threads.ts";
 import { LogLines, loopToEnd, pattern } from "./fakes.ts";
 import { runCommand } from "./peers.ts";
 import { bytes, loopUntil, ScopedMap, type TestMap } from "./support.ts";
@@ -155,7 +155,8 @@ Deno.test({
   async fn() {
     const folder = Deno.makeTempDirSync();
     try {
-      const program = `${import.meta.dirname}/many_fifos.ts`;
+      const program =
+        `${import.meta.dirname}/../tools/test_programs/many_fifos.ts`;
       const { out, err } = await runCommand(Deno.execPath(), [
         ...["run", "-A", "--quiet", "--no-check", program, folder],
       ]);

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { type Channel, type ProducerLike, shutdown } from "../mod.ts";
-import { memoryPair } from "../testing.ts";
+import { memoryPair } from "../testing/mod.ts";
 import { certificates, testTls } from "./certificates.ts";
 import { talk, Talker, Valve } from "./chats.ts";
 import {

@@ -15,7 +15,7 @@ import {
   type SocketMap,
 } from "../mod.ts";
 import { endpointOf } from "../dispatcher.ts";
-import { exhaustion } from "../log.ts";
+import { exhaustion } from "../core/log.ts";
 import { reactorOf } from "../loop.ts";
 import {
   Echo,

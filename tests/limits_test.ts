@@ -17,7 +17,7 @@ import {
   SocketMap,
   type TimeoutKind,
 } from "../mod.ts";
-import { TimerHeap } from "../timers.ts";
+import { TimerHeap } from "../core/timers.ts";
 import {
   FakeAcceptor,
   FakeChannel,

@@ -9,7 +9,7 @@ import {
   type Logger,
   SocketMap,
 } from "../mod.ts";
-import { logLine, printable } from "../log.ts";
+import { logLine, printable } from "../core/log.ts";
 import { FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
 import { bytes, captureConsole, text } from "./support.ts";
 

@@ -9,7 +9,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../core/clock.ts";
 import {
   type Channel,
   type Clock,

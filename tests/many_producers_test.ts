@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertLess } from "@std/assert";
 import type { AsyncChatOptions, Channel, Producer } from "../mod.ts";
-import { MockClock } from "../testing.ts";
+import { MockClock } from "../testing/mod.ts";
 import { block, countTurns, Talker, Valve } from "./chats.ts";
 import { FakeChannel, passes, quietMap, rest } from "./fakes.ts";
 import { bytes, loopUntil, type TestMap } from "./support.ts";

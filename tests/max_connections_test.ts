@@ -27,7 +27,7 @@ import {
   type TestMap,
   turns,
 } from "./support.ts";
-import { onClose } from "../watch_close.ts";
+import { onClose } from "../core/watch_close.ts";
 
 /** A map that keeps its log to itself. */
 function openMap(): ScopedMap {

@@ -11,7 +11,8 @@ Deno.test({
     "recv() of large messages does not have its memory given back each time",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
-    const file = `${import.meta.dirname}/large_messages.ts`;
+    const file =
+      `${import.meta.dirname}/../tools/test_programs/large_messages.ts`;
     const args = ["run", "-A", "--no-check", file];
     const { out, err } = await runCommand(Deno.execPath(), args);
     const faults = Number(out || NaN);

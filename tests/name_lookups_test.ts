@@ -17,8 +17,8 @@ import {
   MOST_THREADS,
   MOST_TRIALS,
   takeThread,
-} from "../blocking_threads.ts";
-import { denoNetwork } from "../network.ts";
+} from "../core/blocking_threads.ts";
+import { denoNetwork } from "../core/network.ts";
 import { FakeChannel, quietMap, Recorder } from "./fakes.ts";
 import { bytes, turns } from "./support.ts";
 

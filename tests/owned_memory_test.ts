@@ -15,7 +15,7 @@ import {
   type ProducerLike,
   SimpleProducer,
 } from "../mod.ts";
-import { memoryPair } from "../testing.ts";
+import { memoryPair } from "../testing/mod.ts";
 import { Slab } from "../testing/slab.ts";
 import { talk, Valve } from "./chats.ts";
 import { FakeChannel, loopToEnd, quietMap, rest } from "./fakes.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertLess } from "@std/assert";
-import { Queue } from "../queue.ts";
+import { Queue } from "../core/queue.ts";
 import { newSeed, randomFrom } from "./fakes.ts";
 import { cpuTime } from "./support.ts";
 

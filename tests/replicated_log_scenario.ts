@@ -9,7 +9,7 @@ import type { Disk } from "../examples/replicated_disk.ts";
 import { Follower, LogClient } from "../examples/replicated_follower.ts";
 import { Primary } from "../examples/replicated_primary.ts";
 import { shutdown } from "../mod.ts";
-import type { Faults, Scenario, SimHost, SimNetwork } from "../testing.ts";
+import type { Faults, Scenario, SimHost, SimNetwork } from "../testing/mod.ts";
 
 /** As bad as "harsh", and each host is cut off or crashes in most runs. */
 export const FAULTS: Faults = {

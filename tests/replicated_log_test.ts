@@ -27,7 +27,7 @@ import {
   SimNetwork,
   simulate,
   SimulationError,
-} from "../testing.ts";
+} from "../testing/mod.ts";
 import { Caller, Child } from "./peers.ts";
 import {
   addMembers,

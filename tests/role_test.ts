@@ -16,7 +16,7 @@ import {
   DispatcherWithSend,
   loop,
 } from "../mod.ts";
-import { memoryPair, MockClock } from "../testing.ts";
+import { memoryPair, MockClock } from "../testing/mod.ts";
 import { Valve } from "./chats.ts";
 import {
   FakeAcceptor,

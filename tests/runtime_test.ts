@@ -96,7 +96,7 @@ Deno.test("SimNetwork needs no Temporal", async () => {
   const { out, err } = await runCommand(Deno.execPath(), [
     "eval",
     `delete globalThis.Temporal;
-    const { SimNetwork } = await import("${new URL("testing.ts", ROOT)}");
+    const { SimNetwork } = await import("${new URL("testing/mod.ts", ROOT)}");
     const sim = new SimNetwork();
     const { map } = sim.host("a");
     let date;

@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Dispatcher } from "../mod.ts";
-import { shrink, SimNetwork, simulate, SimulationError } from "../testing.ts";
+import {
+  shrink,
+  SimNetwork,
+  simulate,
+  SimulationError,
+} from "../testing/mod.ts";
 import { clientOn, EchoServer, PORT } from "./sim_programs.ts";
 
 const FAULTS = { refuse: 0.3, acceptDelay: 0.3, lookup: 0.1, split: 0.3 };

@@ -9,7 +9,7 @@ import {
   Dispatcher,
   DispatcherWithSend,
 } from "../mod.ts";
-import type { SimDisk, SimHost, SimNetwork } from "../testing.ts";
+import type { SimDisk, SimHost, SimNetwork } from "../testing/mod.ts";
 import { bytes, EchoHandler, PORT, SERVER, text } from "./sim_programs.ts";
 
 const RECORDS = 20;

@@ -5,7 +5,7 @@ import {
   type Scenario,
   simulate,
   SimulationError,
-} from "../testing.ts";
+} from "../testing/mod.ts";
 import {
   acknowledgedIsStored,
   AcknowledgesFirst,

@@ -5,7 +5,7 @@ import {
   Dispatcher,
   type SocketOptions,
 } from "../mod.ts";
-import { type Faults, SimNetwork } from "../testing.ts";
+import { type Faults, SimNetwork } from "../testing/mod.ts";
 import {
   bytes,
   Client,

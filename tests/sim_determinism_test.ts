@@ -1,5 +1,5 @@
 import { assertEquals, assertGreater } from "@std/assert";
-import { SimNetwork } from "../testing.ts";
+import { SimNetwork } from "../testing/mod.ts";
 import { acknowledgedIsStored, StoresFirst } from "./sim_bugs.ts";
 
 const SEEDS = 100;
@@ -34,7 +34,7 @@ async function runChild(
   flags: string[] = [],
   env: Record<string, string> = {},
 ): Promise<ChildResult> {
-  const child = `${import.meta.dirname}/sim_child.ts`;
+  const child = `${import.meta.dirname}/../tools/test_programs/sim_child.ts`;
   const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "--no-prompt", ...flags, child],
     env: { NO_COLOR: "1", ...env },

@@ -6,7 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Dispatcher, SocketMap } from "../mod.ts";
-import { SimNetwork, simulate, SimulationError } from "../testing.ts";
+import { SimNetwork, simulate, SimulationError } from "../testing/mod.ts";
 import { bytes, clientOn, EchoServer } from "./sim_programs.ts";
 
 /** A server whose hook does what it must not. */

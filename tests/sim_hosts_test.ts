@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { type Channel, Dispatcher, loop } from "../mod.ts";
-import { type SimHost, SimNetwork } from "../testing.ts";
+import { type SimHost, SimNetwork } from "../testing/mod.ts";
 import {
   bytes,
   Client,

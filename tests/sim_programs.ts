@@ -8,7 +8,7 @@ import {
   type SocketMap,
   type SocketOptions,
 } from "../mod.ts";
-import type { SimHost, SimNetwork } from "../testing.ts";
+import type { SimHost, SimNetwork } from "../testing/mod.ts";
 
 export const PORT = 7;
 /** Where the server of these tests listens, for its clients. */

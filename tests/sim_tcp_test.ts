@@ -4,7 +4,7 @@ import {
   assertGreater,
   assertRejects,
 } from "@std/assert";
-import { type Faults, SimNetwork, simulate } from "../testing.ts";
+import { type Faults, SimNetwork, simulate } from "../testing/mod.ts";
 import {
   connectEnds,
   during,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Dispatcher, loop, poll } from "../mod.ts";
-import { SimNetwork } from "../testing.ts";
+import { SimNetwork } from "../testing/mod.ts";
 import { bytes, Client, clientOn, EchoServer, PORT } from "./sim_programs.ts";
 
 /** Real ms that an hour or less of simulated time may take on a busy machine. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Channel, Dispatcher } from "../mod.ts";
-import { SimNetwork } from "../testing.ts";
+import { SimNetwork } from "../testing/mod.ts";
 import { bytes, Client, clientOn, EchoHandler, PORT } from "./sim_programs.ts";
 
 /** A simulation looks at no certificate. */

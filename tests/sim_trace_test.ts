@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { SimNetwork } from "../testing.ts";
+import { SimNetwork } from "../testing/mod.ts";
 import { connectEnds } from "./sim_programs.ts";
 
 Deno.test("SimNetwork.trace() tells of connections, packets, faults and ends, with times", async () => {

@@ -11,7 +11,7 @@ import {
   SimNetwork,
   simulate,
   SimulationError,
-} from "../testing.ts";
+} from "../testing/mod.ts";
 import { bytes, Client, clientOn, EchoServer, SERVER } from "./sim_programs.ts";
 
 Deno.test("SimNetwork runs unchanged classes, and restarts them after a crash", async () => {

@@ -60,7 +60,8 @@ Deno.test("Dispatcher.bind() refuses the option connectTimeout", () => {
 
 /** Runs `shared_port.ts`, and gives its lines. */
 async function sharedPort(...flags: string[]): Promise<string[]> {
-  const program = `${import.meta.dirname}/shared_port.ts`;
+  const program =
+    `${import.meta.dirname}/../tools/test_programs/shared_port.ts`;
   const args = ["run", "-A", "--quiet", "--no-check", ...flags, program];
   const { code, out, err } = await runCommand(Deno.execPath(), args);
   assertEquals({ code, err }, { code: 0, err: "" });

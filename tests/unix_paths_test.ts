@@ -3,7 +3,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Channel, Dispatcher } from "../mod.ts";
 import { endpointOf } from "../dispatcher.ts";
-import { listenUnix } from "../unix_listener.ts";
+import { listenUnix } from "../net/unix_listener.ts";
 import { LogLines, passes } from "./fakes.ts";
 import { loopUntil, ScopedMap, type TestMap } from "./support.ts";
 

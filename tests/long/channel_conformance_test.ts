@@ -13,7 +13,7 @@ import {
   type MakeChannels,
   memoryPair,
   SimNetwork,
-} from "../../testing.ts";
+} from "../../testing/mod.ts";
 import { certificates, testTls } from "../certificates.ts";
 import { families, isMissing, rawConnect, turn } from "../support.ts";
 

@@ -12,7 +12,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { closeQuietly } from "../../channel.ts";
+import { closeQuietly } from "../../core/channel.ts";
 import {
   AsyncChat,
   type Channel,

@@ -1,7 +1,7 @@
 /** The replicated log, over thousands of seeds in a simulated network. */
 
 import { assertEquals } from "@std/assert";
-import type { SimulateResult } from "../../testing.ts";
+import type { SimulateResult } from "../../testing/mod.ts";
 
 const SEEDS = 10_000;
 

@@ -3,7 +3,7 @@
  * test has several such workers at a time.
  */
 
-import { simulate } from "../../testing.ts";
+import { simulate } from "../../testing/mod.ts";
 import { FAULTS, logScenario } from "../replicated_log_scenario.ts";
 
 const scope = self as unknown as Worker;

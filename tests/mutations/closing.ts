@@ -14,7 +14,7 @@ const OWN = "tests/own_close_test.ts";
 export const CLOSINGS: Mutation[] = [
   {
     promise: "a closed connection reads on until its peer has ended",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "    this.#inbound!.discard();\n    this.#inbound!.arm();",
     to: "    this.#inbound!.discard();",
     test: "tests/nothing_lost_test.ts",
@@ -22,7 +22,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a peer that talks after close() has everything",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "        if (!channel.isLocal) return;\n",
     to: "",
     test: CLOSING,
@@ -30,7 +30,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a peer that goes on talking after close() has time",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from:
       "    if (this.#isFinished) return;\n    const { clock } = this.#options;\n    this.#activeAt = clock.now();\n",
     to:
@@ -40,7 +40,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a peer that talks without end is cut",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "this.#takenAt + MOST_LINGERS * linger,",
     to: "Infinity,",
     test: LOSSES,
@@ -48,7 +48,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a peer that is cut while it talks is told of",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from:
       "this.isCut = this.#hasEnded && clock.now() < this.#talkedAt + linger;",
     to: "void clock, linger;",
@@ -57,7 +57,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a quiet peer that keeps its side open is not told of",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "#talkedAt = -Infinity;",
     to: "#talkedAt = Infinity;",
     test: LOSSES,
@@ -65,7 +65,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a reset behind the peer's end is noticed",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "        await channel.write(NO_BYTES);",
     to: "",
     test: LOSSES,
@@ -73,7 +73,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a reset of a closed connection is told, and counted",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "return this.outbound.written > 0 && isReset(this.#inbound?.reason);",
     to: "return false;",
     test: LOSSES,
@@ -81,7 +81,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "Unix sockets wait for no peer's end",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: 'isLocal: transport === "unix" || transport === "unixpacket" ||',
     to: "isLocal:",
     test: LOSSES,
@@ -89,7 +89,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a memoryPair() waits for no peer's end",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: "transport === undefined && gentleChannels.has(channel),",
     to: "      false,",
     test: LOSSES,
@@ -97,7 +97,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "channelFrom() gives a connection back as it is",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from: "return isChannel(streams) ? streams : new StreamChannel(streams);",
     to: "return new StreamChannel(streams);",
     test: LOSSES,
@@ -105,7 +105,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a linger of 0 says that it is why bytes were dropped",
-    file: "outbound.ts",
+    file: "core/writer.ts",
     from: "    if (!this.closing) this.fail(failureOf(",
     to: "    this.fail(failureOf(",
     test: LOSSES,
@@ -113,7 +113,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a linger of 0 says so of a connect, too",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      if (!this.#isReleased) this.#connectFailed(",
     to: "      this.#connectFailed(",
     test: LOSSES,
@@ -121,7 +121,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "shutdown() says what an open connection lost at its deadline",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "this.#isLossTold = reason === null || this.#hasHeardOfFailure;",
     to: "this.#isLossTold = true;",
     test: LOSSES,
@@ -129,7 +129,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "startTls(), send(), close() lets out what was sent",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    this.#closing?.attach(checked, this.#inbound);",
     to: "",
     test: LOSSES,
@@ -137,7 +137,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "an address is free when loop() has returned",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    if (accepting) this.#track(accepting.whenClosed());\n",
     to: "",
     test: FREE,
@@ -163,7 +163,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "an address is free in the next timer",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "if (this.addressesHeld.size > 0 && this.timers.nextDue <= now)",
     to: "if (this.addressesHeld.size < 0)",
     test: FREE,
@@ -171,7 +171,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "an address is free when shutdown() has returned at its deadline",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: "      await reactor.released();\n",
     to: "",
     test: FREE,
@@ -179,7 +179,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "an attempt to connect is given up at close()",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    this.outbound.closing = true;\n    this.#attempt?.abort();\n",
     to: "    this.outbound.closing = true;\n",
     test: FREE,
@@ -187,7 +187,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "an operation that nobody ends holds loop() for a linger time",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "clock.setTimeout(() => this.#freed(), linger);",
     to: "clock.setTimeout(() => this.#freed(), 0);",
     test: FREE,
@@ -195,7 +195,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a close() of one's own runs once",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "    if (hasRun) {\n",
     to: "    if (hasRun === null) {\n",
     test: OWN,
@@ -203,7 +203,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "an async close() of one's own is waited for",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "      this.#follow(result, () => target.closeAnyway(), (error) => {",
     to:
       "      target.close();\n      this.#follow(result, () => target.closeAnyway(), (error) => {",

@@ -11,7 +11,7 @@ const TROUBLE = "tests/datagram_trouble_test.ts";
 export const DATAGRAMS: Mutation[] = [
   {
     promise: "what was received from a Node Buffer is the caller's own",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "data: new Uint8Array(data),",
     to: "data: data.slice(),",
     test: TROUBLE,
@@ -19,7 +19,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a socket that receives what is no datagram is closed",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: '  checkBytes("The data of receive()", data);\n',
     to: "",
     test: TROUBLE,
@@ -27,7 +27,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a socket that refuses for ever does not take all time",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "if (refusals < MOST_REFUSALS) clock",
     to: "if (refusals < Infinity) clock",
     test: TROUBLE,
@@ -35,7 +35,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "the pause after refusals ends with close()",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "    this.#endPause();\n",
     to: "",
     test: TROUBLE,
@@ -43,7 +43,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a socket that cannot receive is not deaf without a word",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "cause instanceof Error && !isUnsupported(cause);",
     to: "cause instanceof Error;",
     test: TROUBLE,
@@ -51,7 +51,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "an async close() of a socket that rejects ends no process",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "    return this.#socket.close(); // It",
     to: "    this.#socket.close(); // It",
     test: TROUBLE,
@@ -59,7 +59,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a loss that handleError() had no turn for is logged",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "endpoint.onEnd = () => this.#logLosses();",
     to: "",
     test: TROUBLE,
@@ -67,7 +67,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "datagrams without bytes are not queued without end",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "if (endpoint.outbound.pending >= ROOM &&",
     to: "if (length > 0 && endpoint.outbound.pending >= ROOM &&",
     test: TROUBLE,
@@ -75,7 +75,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a queued datagram costs the same however many wait",
-    file: "queue.ts",
+    file: "core/queue.ts",
     from: "    this.#items[this.#start++] = undefined;",
     to: "    this.#items.splice(this.#start, 1);",
     test: TROUBLE,
@@ -83,7 +83,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "streams of datagrams are refused",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from: '  if (endpoint.phase === "connected" && !dispatcher.connected) {',
     to: '  if (endpoint.phase === "connected" && dispatcher.connecting) {',
     test: TROUBLE,

@@ -9,7 +9,7 @@ import type { Mutation } from "./mutation.ts";
 export const ENDINGS: Mutation[] = [
   {
     promise: "shutdown() aborts at its deadline",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: ": clock.setTimeout(() => this.#onDeadline(), deadline);",
     to: ": clock.setTimeout(() => {}, deadline);",
     test: "tests/shutdown_test.ts",
@@ -17,7 +17,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "shutdown() aborts connections that linger, too",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: "for (const entry of [...reactor.lingering]) entry.abort(reason);",
     to: "",
     test: "tests/shutdown_test.ts",
@@ -25,7 +25,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "shutdown() lets a hook finish what it is at",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    if (this.hooks.mayRun) tell();\n    else this.whenMay(tell);",
     to: "    tell();",
     test: "tests/shutdown_test.ts",
@@ -33,7 +33,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "shutdown() makes way for another loop",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: 'if (this.#driver === "owner") {',
     to: 'if (this.#driver !== "nobody") {',
     test: "tests/shutdown_test.ts",
@@ -41,7 +41,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "a peer that goes on talking has the last answer",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "        if (!channel.isLocal) return;\n",
     to: "",
     test: "tests/lingering_test.ts",
@@ -49,21 +49,21 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "close() sends what was accepted",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (linger === 0 || !(isUnsent || this.#mayBeReset)) {",
     to: "if (linger === 0 || !this.#mayBeReset) {",
     test: "tests/nothing_lost_test.ts",
   },
   {
     promise: "a half-closed client gets all that closeWhenDone() promised",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      (allowHalfOpen || this.#isFinishing);",
     to: "      allowHalfOpen;",
     test: "tests/half_closed_client_test.ts",
   },
   {
     promise: "an end that closeWhenDone() passed over is told when it is off",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (isTaken && !this.#options.allowHalfOpen) this.#endTold = false;",
     to: "",
     test: "tests/half_closed_client_test.ts",
@@ -88,7 +88,7 @@ export const ENDINGS: Mutation[] = [
   {
     promise:
       "closeWhenDone() behind the end does not close the next connection",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "if (endpoint !== this.#begin()) return;\n    this.#closesWhenDone",
     to: "this.#begin();\n    this.#closesWhenDone",
     test: "tests/reconnect_test.ts",
@@ -96,7 +96,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "the end of writing does not wait for what was discarded",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "this.#pump(endpoint); // The end of writing may be due.",
     to: "this.#watch(endpoint);",
     test: "tests/discard_buffers_test.ts",
@@ -104,7 +104,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "a connection with nothing left to send is given up in the making",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "if (!outbound.failed && channel?.endsWriting) {",
     to: "if (!outbound.failed && channel!.endsWriting) {",
     test: "tests/discard_buffers_test.ts",
@@ -112,7 +112,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "AsyncChat ends writing after its producers",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "if (this.#queue.length === 0) super.shutdownWrite();\n    else",
     to: "if (this.#queue.length >= 0) super.shutdownWrite();\n    else",
     test: "tests/async_chat_producer_test.ts",
@@ -120,7 +120,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "toStreams() works inside handleConnect()",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from: "if (endpoint.channel !== null) this.#connected.resolve();",
     to: "if (dispatcher.connected) this.#connected.resolve();",
     test: "tests/streams_test.ts",
@@ -128,7 +128,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "a slow reader has all that came before a write broke",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "if (this.waitsForReader && !this.#wantsRead && !inbound.ended) return false;",
     to: "",

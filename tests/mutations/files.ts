@@ -9,7 +9,7 @@ import type { Mutation } from "./mutation.ts";
 export const FILES: Mutation[] = [
   {
     promise: "FIFOs leave threads for files and names",
-    file: "blocking_threads.ts",
+    file: "core/blocking_threads.ts",
     from: "export const MOST_READS = 20;",
     to: "export const MOST_READS = 1_000;",
     test: "tests/files_in_trouble_test.ts",
@@ -17,7 +17,7 @@ export const FILES: Mutation[] = [
   },
   {
     promise: "a FIFO is told from a file without a prompt",
-    file: "blocking_threads.ts",
+    file: "core/blocking_threads.ts",
     from: "    seekSync.call(file, 0, Deno.SeekMode.Current);\n",
     to: "    if ((file as Deno.FsFile).statSync().isFifo) throw 0;\n",
     test: "tests/files_in_trouble_test.ts",

@@ -15,7 +15,7 @@ const MOVING = "tests/moving_test.ts";
 export const HOOK_ORDER: Mutation[] = [
   {
     promise: "handleClose() runs once",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: 'if (target.closed || this.#close !== "due") return;',
     to: "if (target.closed) return;",
     test: "tests/nothing_lost_test.ts",
@@ -23,7 +23,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a new socket waits for the hook that made it",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "    if (++this.#pending === 1 && this.#successor) this.#holdSuccessor();\n",
     to: "    ++this.#pending;\n",
@@ -32,7 +32,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a new socket waits for a hook that is pending already",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "    if (this.#pending > 0) this.#holdSuccessor();\n",
     to: "",
     test: ORDER,
@@ -40,7 +40,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "handleClose() waits for a pending handleEnd()",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: ".then(() => this.whenMay(() => this.hooks.closeForGood()));",
     to: ".then(() => this.hooks.closeForGood());",
     test: ORDER,
@@ -49,7 +49,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "handleShutdown() of a new socket waits for the hook that made it",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "return !this.isBusy && this.#former === null;",
     to: "return !this.isBusy;",
     test: ORDER,
@@ -57,7 +57,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "the time outside of a map does not count as idle",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    if (!this.joined) this.#deadlines?.touch();\n",
     to: "",
     test: ORDER,
@@ -65,7 +65,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "handleTimeout() comes in a map only",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    if (this.joined && !this.held) tell();",
     to: "    if (!this.held) tell();",
     test: ORDER,
@@ -73,7 +73,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "the end of a lifetime is heard of in a map only",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "this.whenMay(() => hooks.inAnyCase(tell, end), true);",
     to: "hooks.inAnyCase(tell, end);",
     test: ORDER,
@@ -81,7 +81,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "handleClose() comes in a map only",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "    if (!target.joined && !target.closed) {\n",
     to: "    if (target === null) {\n",
     test: ORDER,
@@ -89,7 +89,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "what came outside of a map is told in the next one",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (this.#outcome || this.outbound.failed || this.#due) {",
     to: "if (this.outbound.failed) {",
     test: ORDER,
@@ -97,7 +97,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "the last bytes are read after a hook in which the write broke",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    if (broken && this.#wantsRead) this.#inbound!.arm();\n",
     to: "",
     test: "tests/nothing_lost_test.ts",
@@ -105,7 +105,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "an ExitNow from handleTimeout() starts the idle time anew",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from:
       '      try {\n        this.#events.expired("idle");\n      } finally { // One that stays open has another idle time, also after an ExitNow.\n        this.#waitIdle(idleTimeout);\n      }',
     to:
@@ -115,7 +115,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "an ExitNow from handleRead() leaves no deaf dispatcher",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    try {\n      this.hooks.run(READ);\n    } finally { // An ExitNow must not leave a deaf dispatcher behind.\n      if (!this.held && this.joined) this.#goOnReading();\n    }",
     to:
@@ -133,7 +133,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a lifetime goes on by the clock of the next map",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: "    this.#end += change;\n",
     to: "",
     test: MOVING,
@@ -141,7 +141,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "an idle time begins anew by the clock of the next map",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: "this.#activeAt = this.#events.now() + change;",
     to: "void change;",
     test: MOVING,
@@ -149,7 +149,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a map that the last dispatcher leaves ends the wait",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "    if (this.members.size === 0) this.#takeReaders(Infinity);\n    this.activity++;\n    this.#resumeWait();",
     to:
@@ -159,7 +159,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "the end of the last lingering connection ends the wait",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    if (this.#endsIdle && this.idle) this.#resumeWait();",
     to: "",
     test: EMPTY,
@@ -167,7 +167,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "poll() sleeps though its map became empty",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    this.#endsIdle = endsIdle;",
     to: "    this.#endsIdle = true;",
     test: EMPTY,
@@ -175,7 +175,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a pass that finds newcomers without news waits",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "      this.#fresh.delete(entry);\n      if (!this.#has(entry)) continue;",
     to: "      if (!this.#has(entry)) continue;",

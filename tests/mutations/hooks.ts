@@ -11,7 +11,7 @@ const TEST = "tests/long/hook_matrix_test.ts";
 export const HOOKS: Mutation[] = [
   {
     promise: "what a hook throws goes to its handleError()",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "    } catch (error) {\n      this.fail(error);\n    } finally {",
     to: "    } finally {",
     test: TEST,
@@ -19,7 +19,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a hook's promise rejects with goes to its handleError()",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "      const result = hook(this.#target.pollable);\n      if (isPromise(result)) this.#follow(result);",
     to: "      hook(this.#target.pollable);",
@@ -28,7 +28,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a predicate throws goes to its handleError()",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "this.hooks.inAnyCase(() => this.hooks.fail(error), goOn);",
     to: "this.hooks.inAnyCase(() => {\n      throw error;\n    }, goOn);",
     test: TEST,
@@ -36,7 +36,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a dispatcher whose handleError() throws is closed",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "    this.#target.close();\n    this.#target.reactor.report(error);",
     to: "    this.#target.reactor.report(error);",
     test: TEST,
@@ -44,7 +44,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what handleError() throws is told to onError()",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "    this.#target.close();\n    this.#target.reactor.report(error);",
     to: "    this.#target.close();",
     test: TEST,
@@ -52,7 +52,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a handleError() that rejects is as one that throws",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "        this.#follow(result, undefined, (second) => this.#failHard(second));",
     to: "        this.#follow(result);",
@@ -61,7 +61,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a hook throws after close() is told to onError()",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "    if (closed) {\n      reactor.report(error);\n      return;\n    }",
     to: "    if (closed) return;",
@@ -70,7 +70,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "no handleError() runs after close()",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "    if (closed) {\n      reactor.report(error);\n      return;\n    }\n",
     to: "",
@@ -79,7 +79,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a timer throws is told to onError(), and the loop goes on",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "      if (error instanceof ExitNow) throw error;\n      this.report(error);",
     to: "      throw error;",
@@ -88,7 +88,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a timer's promise rejects with is told to onError()",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "        timer.busy = false;\n        this.outside(() => {\n          throw error;\n        });",
     to: "        timer.busy = false;",
@@ -114,7 +114,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an ExitNow is not told to handleError()",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "    if (error instanceof ExitNow) throw error;\n    this.whenSettled",
     to: "    this.whenSettled",
@@ -123,7 +123,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an ExitNow that a promise rejects with leaves the loop",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "      if (error instanceof ExitNow) this.#exitWith(error);\n      else this.outside",
     to: "      this.outside",
@@ -133,7 +133,7 @@ export const HOOKS: Mutation[] = [
   {
     promise:
       "who was ready when an ExitNow left the loop has its turn in the next",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    while (at < entries.length) next().push(entries[at++]!);",
     to: "",
     test: TEST,
@@ -141,7 +141,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an ExitNow from handleShutdown() leaves the loop, not shutdown()",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: "      this.#reactor.outside(() => entry.shutdown());",
     to: "      entry.shutdown();",
     test: TEST,
@@ -149,7 +149,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "shutdown() closes a listener whose close() throws",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: "      });\n      entry.close();\n",
     to: "      });\n",
     test: TEST,
@@ -175,7 +175,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a conversation goes on behind what a hook failed with",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from:
       "    } catch (error) {\n      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.\n      throw error;\n    }\n  }\n\n  async #parseAfter",
     to:
@@ -185,7 +185,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a conversation goes on behind what a hook rejected",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from:
       "      await result;\n    } catch (error) {\n      endpoint.notifyAt(Infinity, WOKEN);\n",
     to: "      await result;\n    } catch (error) {\n",
@@ -194,7 +194,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a producer throws is told",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "    this.#failure = { error };\n    this.#watch(endpoint);",
     to: "    void error;\n    this.#watch(endpoint);",
     test: TEST,
@@ -202,7 +202,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what follows a producer that failed is sent",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from:
       "      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.\n      throw error;\n    }\n    this.#pump",
     to: "      throw error;\n    }\n    this.#pump",
@@ -211,7 +211,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a failed connect leaves nobody behind whose handleClose() fails",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "      () => this.fail(error),\n      () => this.whenSettled(() => this.closeForGood()),",
     to: "      () => this.fail(error),\n      () => {},",
@@ -220,7 +220,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what an async close() rejects with is told",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "          target.close();\n          this.fail(error);",
     to: "          target.close();\n          void error;",
     test: "tests/own_close_test.ts",
@@ -228,7 +228,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an ExitNow from handleError() leaves the loop",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "    if (error instanceof ExitNow) throw error;\n    this.#target.close();",
     to: "    this.#target.close();",
@@ -237,7 +237,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a dispatcher whose close() does not close is closed",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "      if (!isPromise(result)) target.closeAnyway();\n      else {",
     to: "      if (isPromise(result)) {",
     test: "tests/own_close_test.ts",
@@ -245,7 +245,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a dispatcher is closed although its handleClose() failed",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from:
       "      () => this.fail(error),\n      () => this.whenSettled(() => this.#finishClose(watch)),",
     to: "      () => this.fail(error),\n      () => {},",
@@ -262,7 +262,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an AsyncChat's handleClose() waits for an async close()",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "    return this.close();",
     to: "    this.close();",
     test: TEST,
@@ -303,7 +303,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a predicate that gives a promise is an error",
-    file: "predicates.ts",
+    file: "core/predicates.ts",
     from: "  if (!isPromise(answer)) return answer as boolean;\n",
     to: "  if (!isPromise(answer) || answer) return answer as boolean;\n",
     test: TEST,
@@ -311,7 +311,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an ExitNow from handleRead() leaves nobody deaf",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      if (!this.held && this.joined) this.#goOnReading();\n    }",
     to: "    }\n    if (!this.held && this.joined) this.#goOnReading();",
     test: TEST,
@@ -319,7 +319,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a predicate that throws delays nothing that has arrived",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "const goOn = () => this.#want(this.#wantsRead, false);",
     to: "const goOn = () => {};",
     test: TEST,
@@ -328,7 +328,7 @@ export const HOOKS: Mutation[] = [
   {
     promise:
       "a loop whose waits end by promises alone gives the runtime its turns",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;",
     to: "const isTurnDue = false;",
     test: TEST,
@@ -336,7 +336,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an async hook that takes nothing leaves the others their turns",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "const isTurnDue = ++this.#waits % WAITS_PER_TURN === 0;",
     to: "const isTurnDue = false;",
     test: TEST,
@@ -344,7 +344,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "nothing goes unnoticed that happens while the timeout is set",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "    const waiting = new Promise<void>((resolve) => this.#resume = resolve);\n    this.#arm(now);\n    return waiting;",
     to:
@@ -354,7 +354,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what the streams cannot tell is told to onError()",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from:
       "        if (!this.#canTell(error)) endpoint.reactor.report(error);\n",
     to: "",
@@ -363,7 +363,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "the streams flow though handleConnect() left the loop",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from:
       "          if (error instanceof ExitNow) this.#connected.resolve();\n",
     to: "",
@@ -372,7 +372,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an async close() that the streams call is followed",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from:
       "    const isAsync = this.#endpoint.reactor.follow(this.#dispatcher.close());",
     to: "    const isAsync = void this.#dispatcher.close();",
@@ -381,7 +381,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "shutdown() follows an async close() of a listener",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: "if (!this.#reactor.follow(entry.pollable.close())) entry",
     to: "if (entry.pollable.close() === undefined) entry",
     test: TEST,
@@ -397,7 +397,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "who was closed by its readable() is not asked writable()",
-    file: "predicates.ts",
+    file: "core/predicates.ts",
     from: 'typeof readable === "boolean" && allSettled[place] === settled',
     to: 'typeof readable === "boolean"',
     test: "tests/predicates_test.ts",
@@ -405,7 +405,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "the same answers start another read when one has ended",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    this.#armed = false;\n    this.reactor.predicates.settle(this, Settled.never);\n",
     to: "    this.#armed = false;\n",
@@ -414,7 +414,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "who waits for the promise of a hook is not asked",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    this.#held = isHeld;\n    this.reactor.predicates.settle(this, Settled.never);\n",
     to: "    this.#held = isHeld;\n",
@@ -423,7 +423,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a changed answer is acted on, however long it was the same",
-    file: "predicates.ts",
+    file: "core/predicates.ts",
     from: "if (writable !== false || readable !== (settled === reading)) {",
     to: "if (writable !== false) {",
     test: "tests/predicates_test.ts",
@@ -431,7 +431,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "who comes back before its first pass is asked last",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    this.#fresh.delete(entry);\n    this.#fresh.add(entry);",
     to: "    this.#fresh.add(entry);",
     test: "tests/predicates_test.ts",
@@ -439,7 +439,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "hooks run together, and then what they ask of the system",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "this.#gathers = this.#turns > 1;",
     to: "",
     test: "tests/crowd_test.ts",
@@ -447,7 +447,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "nobody's answer waits for the hooks of thousands",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "if (this.#senders.length === MOST_TOGETHER) this.#startSenders();",
     to: "",
     test: "tests/crowd_test.ts",
@@ -455,7 +455,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an ExitNow keeps nobody's answer back",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from:
       "      this.#giveTurns();\n    } finally {\n      this.#startAll(timeout);\n    }",
     to:
@@ -465,7 +465,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "those who were just read leave room for the others",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "this.#takeReaders(isCrowded ? FEW : Infinity);",
     to: "this.#takeReaders(Infinity);",
     test: "tests/crowd_test.ts",
@@ -473,7 +473,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "of hundreds, each is served as often as the others",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "this.#takeReaders(isCrowded ? FEW : Infinity);",
     to: "this.#takeReaders(Infinity);",
     test: "tests/crowd_test.ts",
@@ -481,7 +481,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "who leaves room for others is read again when nobody comes",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "isHeldBack ? Math.min(timeout, WAIT_FOR_OTHERS) : timeout,",
     to: "isHeldBack ? timeout : timeout,",
     test: "tests/crowd_test.ts",
@@ -489,7 +489,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "who is to be read again is on the list once",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    else if (!entry.readQueued) {",
     to: "    else {",
     test: "tests/crowd_test.ts",
@@ -497,7 +497,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a pass that must not wait leaves nobody to the next",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "const isCrowded = timeout > 0 && ",
     to: "const isCrowded = ",
     test: "tests/crowd_test.ts",
@@ -505,7 +505,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "who leaves room for others is not read against its will",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (!this.joined || this.held || !this.#wantsRead) return;",
     to: "if (!this.joined || this.held) return;",
     test: "tests/crowd_test.ts",
@@ -513,7 +513,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a program that is always busy hears of its sockets",
-    file: "clock.ts",
+    file: "core/clock.ts",
     from: "isOverdue ? sleep(callback, 0) : setImmediate(callback)",
     to: "setImmediate(callback)",
     test: "tests/cost_test.ts",
@@ -521,7 +521,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a real timer runs where a test has replaced the global one",
-    file: "clock.ts",
+    file: "core/clock.ts",
     from: "isOverdue ? sleep(callback, 0)",
     to: "isOverdue ? setTimeout(callback, 0)",
     test: "tests/cost_test.ts",
@@ -529,7 +529,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what fails while the writable is being closed is told once",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from:
       "      await this.#sent();\n      this.#checkSending();\n      this.#writeEnding = true;\n",
     to:
@@ -539,7 +539,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "the deadlines of a connection end with it, whatever comes next",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "new HeapTimer(timers, delay, false, callback, this.timers);",
     to: "new HeapTimer(timers, delay, false, callback, null);",
     test: "tests/limits_test.ts",
@@ -547,7 +547,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a timer that a closed dispatcher starts never runs",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      if (this.closed) this.#timers.end();\n",
     to: "",
     test: "tests/limits_test.ts",
@@ -555,7 +555,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a predicate throws after it has closed is told",
-    file: "predicates.ts",
+    file: "core/predicates.ts",
     from: "this.#entries[place]!.refuse(error);",
     to: "if (pollables[place] !== null) this.#entries[place]!.refuse(error);",
     test: "tests/predicates_test.ts",
@@ -563,7 +563,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what is discarded before it began to go out holds no end back",
-    file: "outbound.ts",
+    file: "core/writer.ts",
     from: "      this.pending = 0;\n      this.#allDone();\n",
     to: "      this.pending = 0;\n",
     test: "tests/crowd_test.ts",
@@ -579,7 +579,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what came of a wait is gone on with without another turn",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    if (work && hadTurn) return;\n",
     to: "",
     test: "tests/cost_test.ts",
@@ -587,7 +587,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "work without end leaves the runtime its turns",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    this.#hadTurn = false;\n    // What came",
     to: "    // What came",
     test: "tests/cost_test.ts",
@@ -595,14 +595,14 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "memory that is freed stays for the next large messages",
-    file: "memory.ts",
+    file: "core/memory.ts",
     from: "    new ArrayBuffer(BLOCK).transfer(0);\n",
     to: "",
     test: "tests/memory_test.ts",
   },
   {
     promise: "a read that finds no memory costs its own dispatcher",
-    file: "inbound.ts",
+    file: "core/reader.ts",
     from:
       "    try {\n      this.#read(this.#buffer ??= new Uint8Array(this.#nextSize));\n",
     to:

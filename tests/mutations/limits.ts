@@ -9,7 +9,7 @@ import type { Mutation } from "./mutation.ts";
 export const LIMITS: Mutation[] = [
   {
     promise: "a silent peer is cut at its idleTimeout",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: "if (idleTimeout < Infinity) this.#waitIdle(idleTimeout);",
     to: "",
     test: "tests/limits_test.ts",
@@ -17,7 +17,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "what is read counts against idleTimeout",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    if (this.#deadlines !== null) this.#deadlines.touch();\n    if (this.#lastWords",
     to: "    if (this.#lastWords",
@@ -26,7 +26,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "what the peer takes counts against idleTimeout",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    this.#deadlines?.touch();\n    if (outbound.pending <= this",
     to: "    if (outbound.pending <= this",
     test: "tests/limits_test.ts",
@@ -34,7 +34,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "our own silence does not count as the peer's",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       '    // While a hook\'s promise is pending, the silence is on our side; but no\n    // hook makes a life longer.\n    else if (kind === "lifetime") this.#cut(tell);',
     to: "    else this.#cut(tell);",
@@ -43,7 +43,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a dripping peer is cut at its lifetime",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: 'events.startTimer(lifetime, () => events.expired("lifetime"));',
     to: "",
     test: "tests/limits_test.ts",
@@ -51,7 +51,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a dripping reader does not outlive its lifetime by lingering",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "if (!isLate && !isOver()) {",
     to: "if (!isLate) {",
     test: "tests/limits_test.ts",
@@ -59,7 +59,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a busy connection costs the heap of timers nothing",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: "    this.#activeAt = this.#events.now();\n  }",
     to: "    this.#activeAt = this.#events.now();\n" +
       "    this.#events.startTimer(1e9, () => {}).cancel();\n  }",
@@ -68,7 +68,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a listener takes no more than maxConnections",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "this.#closed || this.#isFull) return;",
     to: "this.#closed) return;",
     test: "tests/limits_test.ts",
@@ -76,7 +76,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a listener goes on below maxConnections",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "        this.#open--;",
     to: "",
     test: "tests/limits_test.ts",
@@ -84,7 +84,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "handshakes count for maxConnections",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "this.#open + this.#waiting.length + size >=",
     to: "this.#open + this.#waiting.length >=",
     test: "tests/limits_test.ts",
@@ -92,7 +92,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a state that comes and goes does not fill the log",
-    file: "alarm.ts",
+    file: "core/rate_limited_warning.ts",
     from: "const quiet = isOn ? this.#quietUntil - now() : 0;",
     to: "const quiet = 0 * this.#quietUntil * now();",
     test: "tests/limits_test.ts",
@@ -100,7 +100,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a client that takes nothing is not read",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (!this.asks) this.#wantsRead = !this.isFull;",
     to: "",
     test: "tests/backpressure_test.ts",
@@ -108,7 +108,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "one packet of many questions is not answered all at once",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "if (this.#hasInput && this.#mustPause(endpoint)) {",
     to: "if (this.#hasInput && false) {",
     test: "tests/backpressure_test.ts",
@@ -116,7 +116,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a peer cannot have a server queue producers without end",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "const MOST_WAITING = 1_000;",
     to: "const MOST_WAITING = Infinity;",
     test: "tests/many_producers_test.ts",
@@ -124,7 +124,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a server is read again when fewer producers wait",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "if (this.#queue.length === MOST_WAITING - 1) endpoint.lookAgain();",
     to: "",
     test: "tests/many_producers_test.ts",
@@ -132,7 +132,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a peer's producers do not keep the others waiting",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "const MOST_IN_A_ROW = 256;",
     to: "const MOST_IN_A_ROW = Infinity;",
     test: "tests/many_producers_test.ts",
@@ -140,7 +140,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "two ends of this library do not wait for one another",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: 'this.#role = this.#options.role ?? "client";',
     to: "",
     test: "tests/role_test.ts",
@@ -148,7 +148,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a server is held back wherever its channel comes from",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: 'this.#role = options.role ?? "server";',
     to: 'this.#role = options.role ?? "client";',
     test: "tests/role_test.ts",
@@ -156,7 +156,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a connection that is not read for a long time says why",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    this.#stall?.set(isHeldBack);\n",
     to: "",
     test: "tests/role_test.ts",
@@ -164,7 +164,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a peer that takes something is not said to take nothing",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    this.#stall?.touch();\n",
     to: "",
     test: "tests/role_test.ts",
@@ -188,7 +188,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "input without a terminator is cut at maxLength",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "    if (room <= 0) {",
     to: "    if (room <= -1e9) {",
     test: "tests/async_chat_hooks_test.ts",
@@ -196,7 +196,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a TLS handshake ends at handshakeTimeout",
-    file: "handshake.ts",
+    file: "core/handshake.ts",
     from: "timeout === Infinity ? null",
     to: "timeout > 0 ? null",
     test: "tests/tls_test.ts",
@@ -204,7 +204,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "silent TLS clients hold up the others for a second at most",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "else closeQuietly(oldest); // Its handshake fails with it.",
     to: "",
     test: "tests/tls_test.ts",
@@ -212,7 +212,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "connecting ends at connectTimeout",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (connectTimeout === Infinity) return null;",
     to: "if (connectTimeout > 0) return null;",
     test: "tests/connect_timeout_test.ts",
@@ -220,7 +220,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a TLS connect that is given up leaves nothing behind",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "      if (tls?.cert) {",
     to: "      if (tls) {",
     test: "tests/connect_timeout_test.ts",
@@ -228,7 +228,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "newcomers in a busy pass do not wait for a pass each",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "this.crowd = this.#ready.length;",
     to: "this.crowd = 1;",
     test: "tests/accepting_test.ts",
@@ -236,7 +236,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "newcomers are not taken ahead without end",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "this.#waiting.length < AHEAD && ",
     to: "",
     test: "tests/accepting_test.ts",
@@ -254,21 +254,21 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "hostile ones: input without an end is cut",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "    if (room <= 0) {",
     to: "    if (room <= -1e9) {",
     test: "tests/long/hostile_peers_test.ts",
   },
   {
     promise: "hostile ones: silence is cut",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: "if (idleTimeout < Infinity) this.#waitIdle(idleTimeout);",
     to: "",
     test: "tests/long/hostile_peers_test.ts",
   },
   {
     promise: "hostile ones: a byte a second is cut",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: 'events.startTimer(lifetime, () => events.expired("lifetime"));',
     to: "",
     test: "tests/long/hostile_peers_test.ts",

@@ -9,7 +9,7 @@ import type { Mutation } from "./mutation.ts";
 export const LISTENING: Mutation[] = [
   {
     promise: "a reusePort that Deno refuses does not end the process",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "if (reusePort) checkReusePort();",
     to: "",
     test: "tests/socket_options_test.ts",
@@ -25,7 +25,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a connection is closed whose TLS cannot start",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "    closeQuietly(conn);\n    throw error;",
     to: "    throw error;",
     test: "tests/tls_names_test.ts",
@@ -41,7 +41,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a bind() that fails in a constructor keeps no loop going",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       'if (this.phase === "created" || this.phase === "bound") this.#unbind();',
     to: "",
@@ -50,7 +50,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a bind() that succeeds at last is back in the map",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "if (this.#hasFailed) this.join(this.reactor);",
     to: "",
     test: "tests/failed_sockets_test.ts",
@@ -67,7 +67,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "what a network connects is checked",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "received(asChannel, name, channel);",
     to: "channel;",
     test: "tests/misbehaving_network_test.ts",
@@ -75,7 +75,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "what a listener accepts is checked",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: 'received(asChannel, "The connection", value)',
     to: "value as Channel",
     test: "tests/misbehaving_network_test.ts",
@@ -83,7 +83,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "what a network refuses is closed",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: "    closeQuietly(value as { close(): void });\n",
     to: "",
     test: "tests/misbehaving_network_test.ts",
@@ -91,7 +91,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a close() that fails late ends nothing",
-    file: "thenable.ts",
+    file: "core/thenable.ts",
     from: "return toPromise(result).then(() => {}, () => {});",
     to: "return;",
     test: "tests/misbehaving_network_test.ts",
@@ -99,7 +99,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a connection that ended through its stream is not counted",
-    file: "watch_close.ts",
+    file: "core/watch_close.ts",
     from: "        closeQuietly(channel);\n        controller.close();",
     to: "        controller.close();",
     test: "tests/max_connections_test.ts",
@@ -107,7 +107,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "maxConnections sees the streams of its connections",
-    file: "watch_close.ts",
+    file: "core/watch_close.ts",
     from: "if (name in channel) {",
     to: 'if (name === "close") {',
     test: "tests/max_connections_test.ts",
@@ -115,7 +115,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a connection that turned into a TLS one still counts",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    inheritClose(this.channel!, channel);\n",
     to: "",
     test: "tests/max_connections_test.ts",
@@ -123,7 +123,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a Unix listener leaves its successor's path alone",
-    file: "unix_listener.ts",
+    file: "net/unix_listener.ts",
     from: "    this.spare();\n    leaving.add(this);",
     to: "    leaving.add(this);",
     test: "tests/unix_paths_test.ts",
@@ -131,7 +131,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a successor may take a Unix path right behind close()",
-    file: "unix_listener.ts",
+    file: "net/unix_listener.ts",
     from: "for (const former of leaving) former.spare();",
     to: "",
     test: "tests/unix_paths_test.ts",
@@ -139,7 +139,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "no path comes back that a successor has left",
-    file: "unix_listener.ts",
+    file: "net/unix_listener.ts",
     from: "if (isSame(former.#successor, this.#own)) former.#forget();",
     to: "",
     test: "tests/unix_paths_test.ts",
@@ -147,7 +147,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "lookups of names that hang leave threads for files",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "const conn = await lookUp(hostname, connect, signal);",
     to: "const conn = await connect();",
     test: "tests/name_lookups_test.ts",
@@ -155,7 +155,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a lookup that was given up still counts",
-    file: "blocking_threads.ts",
+    file: "core/blocking_threads.ts",
     from: "lookup.isGivenUp = signal?.aborted ?? false;",
     to: "",
     test: "tests/name_lookups_test.ts",
@@ -163,7 +163,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "hosts that do not answer hold up no others",
-    file: "blocking_threads.ts",
+    file: "core/blocking_threads.ts",
     from: "if (former.isGivenUp) lookups.delete(former);",
     to: "",
     test: "tests/name_lookups_test.ts",
@@ -171,7 +171,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "datagrams to names that hang leave threads for files",
-    file: "datagram_dispatcher.ts",
+    file: "net/datagram_dispatcher.ts",
     from: "await lookUp(addr.hostname, send);",
     to: "await send();",
     test: "tests/name_lookups_test.ts",
@@ -179,7 +179,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "reads and lookups leave threads to one another",
-    file: "blocking_threads.ts",
+    file: "core/blocking_threads.ts",
     from: "return held() < MOST_THREADS && reads < MOST_READS;",
     to: "return held() < MOST_THREADS;",
     test: "tests/name_lookups_test.ts",

@@ -9,21 +9,21 @@ import type { Mutation } from "./mutation.ts";
 export const LOG: Mutation[] = [
   {
     promise: "bidirectional controls of a peer never reach the log raw",
-    file: "log.ts",
+    file: "core/log.ts",
     from: "\\p{Zp}\\p{Bidi_Control}]",
     to: "\\p{Zp}]",
     test: "tests/log_injection_test.ts",
   },
   {
     promise: "control characters of a peer never reach the log raw",
-    file: "log.ts",
+    file: "core/log.ts",
     from: "/[\\p{Cc}\\p{Zl}",
     to: "/[\\p{Zl}",
     test: "tests/log_injection_test.ts",
   },
   {
     promise: "what a program logs of a peer is one harmless line",
-    file: "log.ts",
+    file: "core/log.ts",
     from: "return escapeHarmful(cut(`${message}`, LONGEST_LINE));",
     to: "return `${message}`;",
     test: "tests/log_injection_test.ts",
@@ -31,7 +31,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "what a peer says does not fill the log",
-    file: "log.ts",
+    file: "core/log.ts",
     from: "text.length > limit ?",
     to: "text.length > limit && limit < 0 ?",
     test: "tests/log_injection_test.ts",
@@ -39,14 +39,14 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "what a peer repeats costs a bounded number of lines",
-    file: "log_quota.ts",
+    file: "core/log_quota.ts",
     from: "if (window.written < MOST_LINES) {",
     to: "if (window.written < Infinity) {",
     test: "tests/log_quota_test.ts",
   },
   {
     promise: "how many lines were left out is told when their time is over",
-    file: "log_quota.ts",
+    file: "core/log_quota.ts",
     from: "    window.timer.startAt(window.end);\n",
     to: "",
     test: "tests/log_quota_test.ts",
@@ -54,7 +54,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "how many lines were left out is told when the loop ends",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    if (this.idle) this.logQuota.flush();\n",
     to: "",
     test: "tests/log_quota_test.ts",
@@ -62,7 +62,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "a loop that is called again and again tells it once in that time",
-    file: "log_quota.ts",
+    file: "core/log_quota.ts",
     from: "if (window.isFlushed || window.leftOut === 0) continue;",
     to: "if (window.leftOut === 0) continue;",
     test: "tests/log_quota_test.ts",
@@ -70,7 +70,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "where no loop runs, the next line tells how many were left out",
-    file: "log_quota.ts",
+    file: "core/log_quota.ts",
     from: "if (before && this.#timers.now() >= before.end) this.#end",
     to: "if (before && this.#timers.now() < 0) this.#end",
     test: "tests/log_quota_test.ts",
@@ -78,7 +78,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "the bytes lost with lines that were left out are counted",
-    file: "log_quota.ts",
+    file: "core/log_quota.ts",
     from: "window.lost += line.lost ?? 0;",
     to: "",
     test: "tests/log_quota_test.ts",
@@ -110,7 +110,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "a thenable of a logger that throws is a rejection",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "toPromise(result).then(undefined, (error) =>",
     to: "result.then(undefined, (error) =>",
     test: "tests/bad_loggers_test.ts",

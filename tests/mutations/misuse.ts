@@ -19,7 +19,7 @@ export const MISUSE: Mutation[] = [
   },
   {
     promise: "shutdown() refuses the map in the place of its options",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from: "  checkMapOptions(options);\n",
     to: "",
     test: TEST,
@@ -27,7 +27,7 @@ export const MISUSE: Mutation[] = [
   },
   {
     promise: "an array is not taken for options",
-    file: "arguments.ts",
+    file: "core/arguments.ts",
     from: "if (isObject && !(Symbol.iterator in value)) return;",
     to: "if (isObject) return;",
     test: TEST,

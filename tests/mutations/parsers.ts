@@ -7,7 +7,7 @@
 import type { Mutation } from "./mutation.ts";
 
 const CHAT = {
-  file: "async_chat.ts",
+  file: "chat/async_chat.ts",
   test: "tests/fuzz/async_chat_fuzz.ts",
   filter: "AsyncChat takes in",
 };
@@ -39,7 +39,7 @@ export const PARSERS: Mutation[] = [
   {
     ...CHAT,
     promise: "a terminator that overlaps itself is found however it is split",
-    file: "terminator.ts",
+    file: "chat/terminator.ts",
     from: "matched = this.#fallback[matched]!;",
     to: "matched = 0;",
   },
@@ -79,7 +79,7 @@ export const PARSERS: Mutation[] = [
   },
   {
     promise: "bytes that were pushed may change, of a Buffer too",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "bytes === data ? new Uint8Array(bytes) : bytes",
     to: "bytes.slice()",
     test: "tests/owned_memory_test.ts",
@@ -87,7 +87,7 @@ export const PARSERS: Mutation[] = [
   },
   {
     promise: "bytes of a terminator may change, of a Buffer too",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "new Terminator(new Uint8Array(bytes))",
     to: "new Terminator(bytes.slice())",
     test: "tests/owned_memory_test.ts",

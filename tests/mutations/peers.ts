@@ -18,7 +18,7 @@ export const PEERS: Mutation[] = [
     ...RESETS,
     promise:
       "a client that resets before it is accepted does not end accepting",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: '  ...["ENOTCONN", "ECONNRESET", "ECONNABORTED", "EINVAL"],\n' +
       '  ...["NotConnected", "ConnectionReset", "ConnectionAborted"],\n',
     to: "",
@@ -27,7 +27,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a handshake that a reset breaks is counted",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "}, () => this.clientsGone++).finally(() => {",
     to: "}).finally(() => {",
     filter:
@@ -36,7 +36,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a handshake that failed gives its descriptor back",
-    file: "handshake.ts",
+    file: "core/handshake.ts",
     from: "    closeQuietly(channel);\n    throw error;",
     to: "    throw error;",
     filter:
@@ -45,7 +45,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a reset is the end of a connection and no error",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: '  ...["ECONNRESET", "ENOTCONN", "ESHUTDOWN", "ECONNABORTED", ' +
       '"EPIPE"],\n' +
       '  ...["ConnectionReset", "BrokenPipe", "ConnectionAborted", ' +
@@ -56,7 +56,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a TLS connection that ends without a word is at its end",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: '  "UnexpectedEof",\n',
     to: "",
     filter: "Send outlives 300 clients that reset with bytes unread at both",
@@ -64,7 +64,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a connection that a reset ended gives its descriptor back",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    if (channel) this.#closeChannel(channel);\n    this.reactor.lingering.add(this);",
     to: "    this.reactor.lingering.add(this);",
@@ -74,7 +74,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a producer whose client resets is asked to stop",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "      this.#cancelSources();\n    };",
     to: "    };",
     filter:
@@ -83,7 +83,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a reset is told to one that reads nothing because it sends",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "      if (this.joined) reactor.queue(this);\n      return;\n    }\n" +
       "    this.#deadlines?.touch();\n    if (outbound.pending",
@@ -93,7 +93,7 @@ export const PEERS: Mutation[] = [
   },
   {
     promise: "a closed connection lingers no longer than its peer's side",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "    } else if (this.#hasEnded) this.#onEnd();",
     to: "    }",
     test: "tests/nothing_lost_test.ts",
@@ -102,7 +102,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "what a reset took from a closed connection is said",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      if (this.#isLossTold || outbound.error === null) return;",
     to: "      return;",
     filter: "Send outlives 300 clients that reset when it has closed",
@@ -110,42 +110,42 @@ export const PEERS: Mutation[] = [
   {
     ...DESCRIPTORS,
     promise: "accepting is retried at most 20 times a second",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "const LONGEST_PAUSE = 1_000;",
     to: "const LONGEST_PAUSE = 10;",
   },
   {
     ...DESCRIPTORS,
     promise: "descriptors that run out do not end accepting",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: '  ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],',
     to: '  ...["ENFILE", "ENOBUFS", "ENOMEM"],',
   },
   {
     ...DESCRIPTORS,
     promise: "accepting resumes by itself when there are descriptors again",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "      this.busy = false;\n      this.arm();\n    });",
     to: "      this.busy = false;\n    });",
   },
   {
     ...DESCRIPTORS,
     promise: "descriptors that run out are warned of once",
-    file: "alarm.ts",
+    file: "core/rate_limited_warning.ts",
     from: "if (isOn === this.#isTold || this.#isWaiting) return;",
     to: "if (this.#isWaiting) return;",
   },
   {
     ...DESCRIPTORS,
     promise: "that accepting goes on is said",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "    this.#exhausted.set(false);\n",
     to: "",
   },
   {
     ...DESCRIPTORS,
     promise: "a closed connection's descriptor serves the next client",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    if (channel) this.#closeChannel(channel);\n    this.reactor.lingering.add(this);",
     to: "    this.reactor.lingering.add(this);",
@@ -153,7 +153,7 @@ export const PEERS: Mutation[] = [
   {
     ...DESCRIPTORS,
     promise: "a hook that throws without descriptors does not end the process",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "if (this.#pause === 0) exhaustion.listeners++;",
     to: "",
     filter: "survives a hook that throws",
@@ -161,7 +161,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a client of TLS is connected after the handshake, not before",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "          await this.#secure(checked);\n",
     to: "",
     filter: "DispatcherWithSend tells its secret to no server",
@@ -169,7 +169,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a client of TLS never talks plain",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "return tls ? await startTls(conn, hostname, tls) : conn;",
     to: "return conn;",
     filter: "that closes at once tells its secret to no server",
@@ -177,7 +177,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "the certificate is checked for the host that was asked for",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "Deno.startTls(conn, { hostname, ...tls });",
     to: "Deno.startTls(conn, { hostname, ...tls, " +
       "unsafelyDisableHostnameVerification: true });",
@@ -187,7 +187,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a client of a TLS server is accepted after its handshake",
-    file: "accepting.ts",
+    file: "core/accepting.ts",
     from: "    if (checked.shakesHands) this.#secure(checked);\n" +
       "    else this.#waiting",
     to: "    this.#waiting",
@@ -196,7 +196,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a client that drips its hello is given up",
-    file: "handshake.ts",
+    file: "core/handshake.ts",
     from: "const timer = timeout === Infinity ? null",
     to: "const timer = timeout < Infinity ? null",
     filter: "slowly, and serves the others",
@@ -205,7 +205,7 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise:
       "a server that is silent behind its answer to STARTTLS is given up",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    await this.#secure(checked);\n    this.#attach(checked);",
     to: "    await channel.handshake?.();\n    this.#attach(checked);",
     filter:
@@ -214,7 +214,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "what was forged in a TLS connection ends it as an error",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: '  "UnexpectedEof",\n',
     to: '  "UnexpectedEof",\n  "InvalidData",\n',
     filter: "hears nothing that somebody puts into its TLS connection",
@@ -223,7 +223,7 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise:
       "closeReason tells a TLS connection that was cut from one that ended",
-    file: "inbound.ts",
+    file: "core/reader.ts",
     from: "    if (!this.closing) this.reason = error;\n",
     to: "    if (!isDisconnect(error)) this.reason = error;\n",
     filter: "can tell a TLS connection that somebody cut",
@@ -232,7 +232,7 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise:
       "what waited unencrypted does not pass for said in secret, in lines",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "const isWaiting = isHeld || this.#at < this.#data.length;",
     to: "const isWaiting = isHeld;",
     filter:
@@ -241,7 +241,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "what waited unencrypted does not pass for said in secret",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    if (inbound!.available > 0) return UNREAD;\n",
     to: "",
     filter:
@@ -250,7 +250,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a refused startTls() that nobody awaits lets out no secret",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      if (obstacle === UNREAD) return this.refuseTls(error);\n",
     to: "",
     filter:
@@ -259,7 +259,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "what is said during startTls() waits for the handshake",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    outbound.detach();\n    const upgrade",
     to: "    const upgrade",
     filter: "startTls() that is not awaited",
@@ -267,7 +267,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a failed startTls() is told although nobody awaits it",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "      outbound.fail(error);\n      if (this.joined) this.reactor.queue(this);\n    }));",
     to: "    }));",

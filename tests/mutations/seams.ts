@@ -18,7 +18,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a thenable that throws, or settles twice, does so once",
-    file: "thenable.ts",
+    file: "core/thenable.ts",
     from:
       "return isPlain ? promise : new Promise((resolve) => resolve(promise));",
     to: "return promise as Promise<T>;",
@@ -27,7 +27,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a write that rejects with what is no error is told",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from: "  if (reason instanceof Error) return reason;\n  const message",
     to: "  if (1) return reason as Error;\n  const message",
     filter: "write() misbehaves while it is open",
@@ -35,7 +35,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "an error whose getters throw is an error like any other",
-    file: "channel.ts",
+    file: "core/channel.ts",
     from:
       "    return false; // A getter of an error that the system has not made.",
     to: "    throw error;",
@@ -44,7 +44,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a number of bytes that cannot be shown is an error",
-    file: "outbound.ts",
+    file: "core/writer.ts",
     from: "const taken = showValue(length);",
     to: "const taken = `${length}`;",
     filter: "write() misbehaves in shutdown()",
@@ -52,7 +52,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a closeWrite() that fails is told",
-    file: "outbound.ts",
+    file: "core/writer.ts",
     from:
       "    if (!isDisconnect(error) && !isUnsupported(error)) this.#onError(error);\n",
     to: "",
@@ -61,7 +61,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "bytes that were lost before close() are warned of",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "return this.outbound.failed && (this.#failureTold || this.hooks.hasClosed);",
     to: "return this.outbound.failed;",
@@ -70,7 +70,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a handshake that does not end with its channel is given up",
-    file: "handshake.ts",
+    file: "core/handshake.ts",
     from: "    reject(new Deno.errors.TimedOut(message));",
     to: "    closeQuietly(channel);\n    void message;",
     filter: "handshake() misbehaves at connect() costs",
@@ -78,7 +78,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a channel is asked for its chunkSize once",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "    const { chunkSize } = this.#checked!;",
     to: "    const { chunkSize } = this.channel!;",
     filter: "chunkSize throws later",
@@ -86,7 +86,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLOCK,
     promise: "a clock that fails costs its own map",
-    file: "checked_clock.ts",
+    file: "core/checked_clock.ts",
     from:
       "return clock === systemClock ? clock : new CheckedClock(clock, tell);",
     to: "void tell;\n  return clock;",
@@ -95,7 +95,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLOCK,
     promise: "a clock's error while no loop runs is told",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    if (this.isRunning) this.#exitWith(error);",
     to: "    if (this) this.#exitWith(error);",
     filter: "while no loop runs",
@@ -103,7 +103,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLOCK,
     promise: "a callback that comes at once waits for its turn",
-    file: "checked_clock.ts",
+    file: "core/checked_clock.ts",
     from: "    if (!this.isAsked) nextTurn(this.run);\n    else if",
     to: "    if",
     filter: "setTimeout() calls back at once",
@@ -111,7 +111,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLOCK,
     promise: "a turn that a clock refuses comes nevertheless",
-    file: "checked_clock.ts",
+    file: "core/checked_clock.ts",
     from: "this.#clock.setImmediate(call.run, isOverdue), call.run);",
     to: "this.#clock.setImmediate(call.run, isOverdue), () => {});",
     filter: "setImmediate() throws while loop() waits",
@@ -119,7 +119,7 @@ export const SEAMS: Mutation[] = [
   {
     ...PRODUCER,
     promise: "a promise in the place of what an iterator gives is awaited",
-    file: "producer.ts",
+    file: "chat/producer.ts",
     from: "    ? toPromise(given as PromiseLike<T>).then(goOn)\n",
     to: "    ? (given as Promise<T>).then(goOn)\n",
     filter: "more() misbehaves in the middle",
@@ -127,7 +127,7 @@ export const SEAMS: Mutation[] = [
   {
     ...PRODUCER,
     promise: "what the return() of an iterator rejects with concerns nobody",
-    file: "producer.ts",
+    file: "chat/producer.ts",
     from: "        quietly(() => result);\n",
     to: "        void result;\n",
     filter: "misbehaves in return()",
@@ -135,7 +135,7 @@ export const SEAMS: Mutation[] = [
   {
     ...STREAMS,
     promise: "a chunk that was transferred is an error",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from:
       "  if (!((chunk as Uint8Array).buffer as ArrayBuffer).detached) return;",
     to: "  if (chunk) return;",
@@ -144,7 +144,7 @@ export const SEAMS: Mutation[] = [
   {
     ...STREAMS,
     promise: "an abort() that throws in the listener of a signal is caught",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from:
       "    reactor.outside(() => void reactor.follow(this.#dispatcher.abort()));",
     to: "    this.#dispatcher.abort();",
@@ -170,7 +170,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLASS,
     promise: "a getter in the place of a method costs its own connection",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      this.hooks.failForGood(error);\n      return null;",
     to: "      throw error;",
     filter: "getters throw while it is open",
@@ -178,7 +178,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLASS,
     promise: "a getter that throws while it is asked costs its own connection",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "      this.refuse(error);\n      return false;",
     to: "      throw error;",
     filter: "DispatcherWithSend whose getters throw while it is open",
@@ -186,7 +186,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CLASS,
     promise: "shutdown() does not ask a class whether it listens",
-    file: "shutdown.ts",
+    file: "core/shutdown.ts",
     from:
       "function isListener({ listens }: Entry): boolean {\n  return listens;",
     to:

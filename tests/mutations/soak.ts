@@ -12,56 +12,56 @@ export const SOAKED: Mutation[] = [
   {
     ...SOAK,
     promise: "a soak notices a tail that is lost when a write takes a part",
-    file: "outbound.ts",
+    file: "core/writer.ts",
     from: "    this.#start += length;\n    this.pending",
     to: "    length = asked;\n    this.#start += length;\n    this.pending",
   },
   {
     ...SOAK,
     promise: "a soak notices a byte that is lost in reading",
-    file: "inbound.ts",
+    file: "core/reader.ts",
     from: "      this.#end += length;",
     to: "      this.#end += length > 1_000 ? length - 1 : length;",
   },
   {
     ...SOAK,
     promise: "a soak notices a buffer that is used again too early",
-    file: "inbound.ts",
+    file: "core/reader.ts",
     from: "new Uint8Array(this.#buffer!.subarray(from, from + length))",
     to: "this.#buffer!.subarray(from, from + length)",
   },
   {
     ...SOAK,
     promise: "a soak notices a buffer that is freed before it is written",
-    file: "outbound.ts",
+    file: "core/writer.ts",
     from: "    this.#writingTo = this.#end;",
     to: "    this.#writingTo = this.#end;\n    giveBuffer(this.#buffer);",
   },
   {
     ...SOAK,
     promise: "a soak notices a dispatcher that is left in the map",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    this.members.delete(entry.pollable);",
     to: "    if (this.activity % 500) this.members.delete(entry.pollable);",
   },
   {
     ...SOAK,
     promise: "a soak notices a timer that is left",
-    file: "timers.ts",
+    file: "core/timers.ts",
     from: "    for (const timer of this.#timers ?? []) timer.cancel();",
     to: "",
   },
   {
     ...SOAK,
     promise: "a soak notices a timeout of the runtime that is left",
-    file: "closing.ts",
+    file: "core/closing.ts",
     from: "    this.#options.clock.clearTimeout(this.#timer);\n",
     to: "",
   },
   {
     ...SOAK,
     promise: "a soak notices a descriptor that is left open",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from:
       "    if (channel) this.#closeChannel(channel);\n    this.reactor.lingering.add(this);",
     to:
@@ -70,7 +70,7 @@ export const SOAKED: Mutation[] = [
   {
     ...SOAK,
     promise: "a soak notices a heap that grows",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "  #leave(): void {",
     to: "  static readonly kept: unknown[] = [];\n  #leave(): void {\n" +
       "    Endpoint.kept.push(this);",
@@ -78,27 +78,27 @@ export const SOAKED: Mutation[] = [
   {
     ...SOAK,
     promise: "a soak notices a hook's error that ends the loop",
-    file: "hooks.ts",
+    file: "core/hooks.ts",
     from: "  #failHard(error: unknown): void {",
     to: "  #failHard(error: unknown): void {\n    throw error;",
   },
   {
     ...SOAK,
     promise: "a soak notices a hook that runs after close()",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "        if (entry.joined) entry.read();",
     to: "        entry.read();",
   },
   {
     ...SOAK,
     promise: "a soak notices a silent peer that is not cut",
-    file: "deadlines.ts",
+    file: "core/limits.ts",
     from: "if (idleTimeout < Infinity) this.#waitIdle(idleTimeout);",
     to: "",
   },
   {
     promise: "closeWhenDone() in the midst of a message is its end",
-    file: "async_chat.ts",
+    file: "chat/async_chat.ts",
     from: "    this.#closesWhenDone = true;\n    this.#forgetInput();\n",
     to: "    this.#closesWhenDone = true;\n",
     test: "tests/async_chat_send_test.ts",
@@ -106,7 +106,7 @@ export const SOAKED: Mutation[] = [
   },
   {
     promise: "a newcomer that is broken is read before that is told",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "this.held || this.#interest === null) return;",
     to: "this.held) return;",
     test: "tests/nothing_lost_test.ts",
@@ -114,7 +114,7 @@ export const SOAKED: Mutation[] = [
   },
   {
     promise: "a busy thread reads what has come before it gives up",
-    file: "endpoint.ts",
+    file: "core/connection.ts",
     from: "          clock.setImmediate(() =>\n" +
       "            clock.setImmediate(() => this.reactor.queue(this))\n" +
       "          ),",
@@ -124,7 +124,7 @@ export const SOAKED: Mutation[] = [
   },
   {
     promise: "an ExitNow beside one that moves leaves nobody unheard",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "visitAll(entries, () => this.#ready, (entry)",
     to:
       "const next = this.#ready;\n      visitAll(entries, () => next, (entry)",
@@ -133,7 +133,7 @@ export const SOAKED: Mutation[] = [
   },
   {
     promise: "a connection that stands as it is given up is closed",
-    file: "network.ts",
+    file: "core/network.ts",
     from: "  deaf.throwIfAborted = () => {};\n",
     to: "",
     test: "tests/connect_timeout_test.ts",

@@ -125,7 +125,7 @@ const RECORDS: Mutation[] = [
   },
   {
     promise: "a recorded dispatcher gives its streams",
-    file: "streams.ts",
+    file: "net/streams.ts",
     from: "methodOf(dispatcher, name);",
     to: "dispatcher[name];",
     test: "tests/record_hooks_test.ts",
@@ -228,7 +228,7 @@ const ELSEWHERE: Mutation[] = [
   },
   {
     promise: "a timeout that runs although it was cleared leaves no other",
-    file: "reactor.ts",
+    file: "core/reactor.ts",
     from: "    this.#disarm();\n    if (this.#resume === null) return;\n",
     to: "    this.#timerId = undefined;\n    this.#timerDue = NaN;\n" +
       "    if (this.#resume === null) return;\n",
@@ -238,14 +238,14 @@ const ELSEWHERE: Mutation[] = [
   {
     promise: "the library says what it needs before it touches what is missing",
     file: "mod.ts",
-    from: 'import "./runtime.ts";\n',
+    from: 'import "./core/runtime.ts";\n',
     to: "",
     test: "tests/runtime_test.ts",
     filter: "in another runtime",
   },
   {
     promise: "the library refuses a Deno that is too old",
-    file: "runtime.ts",
+    file: "core/runtime.ts",
     from: "minor < MINOR",
     to: "minor < 0",
     test: "tests/runtime_test.ts",

@@ -1,7 +1,7 @@
 /** What must be after the soak as it was before. */
 
 import type { Clock, SocketMap } from "../../mod.ts";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../core/clock.ts";
 import { reactorOf } from "../../loop.ts";
 import type { Verdict } from "./messages.ts";
 import { wait } from "./wait.ts";

@@ -10,7 +10,7 @@ import {
   DispatcherWithSend,
   type SocketOptions,
 } from "../../../mod.ts";
-import type { SimHost, SimNetwork } from "../../../testing.ts";
+import type { SimHost, SimNetwork } from "../../../testing/mod.ts";
 import { Flow } from "./flow.ts";
 import {
   addHost,

@@ -7,7 +7,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { AsyncChat, type Channel } from "../../../mod.ts";
-import type { SimHost, SimNetwork } from "../../../testing.ts";
+import type { SimHost, SimNetwork } from "../../../testing/mod.ts";
 import {
   addHost,
   endWell,

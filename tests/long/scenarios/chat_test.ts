@@ -13,7 +13,7 @@ import {
   shutdown,
   type ShutdownResult,
 } from "../../../mod.ts";
-import type { SimHost, SimNetwork } from "../../../testing.ts";
+import type { SimHost, SimNetwork } from "../../../testing/mod.ts";
 import {
   addHost,
   addSteadyHost,

@@ -12,7 +12,7 @@ import {
 } from "../../../examples/http_connection.ts";
 import { HttpError } from "../../../examples/http_request.ts";
 import { AsyncChat } from "../../../mod.ts";
-import type { SimHost, SimNetwork } from "../../../testing.ts";
+import type { SimHost, SimNetwork } from "../../../testing/mod.ts";
 import {
   addHost,
   endWell,

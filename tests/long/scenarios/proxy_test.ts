@@ -7,7 +7,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Proxy } from "../../../examples/tcp_proxy.ts";
 import { type Channel, DispatcherWithSend } from "../../../mod.ts";
-import type { SimHost, SimNetwork } from "../../../testing.ts";
+import type { SimHost, SimNetwork } from "../../../testing/mod.ts";
 import { Flow } from "./flow.ts";
 import {
   addHost,

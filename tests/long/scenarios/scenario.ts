@@ -19,7 +19,7 @@ import {
   type SimNetworkOptions,
   simulate,
   SimulationError,
-} from "../../../testing.ts";
+} from "../../../testing/mod.ts";
 
 /** How many schedules of faults each scenario must stand. */
 const SEEDS = 1_000;

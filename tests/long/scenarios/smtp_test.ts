@@ -11,7 +11,7 @@ import {
   SmtpSession,
 } from "../../../examples/smtp_session.ts";
 import { AsyncChat, type Channel, type Logger } from "../../../mod.ts";
-import type { SimHost, SimNetwork } from "../../../testing.ts";
+import type { SimHost, SimNetwork } from "../../../testing/mod.ts";
 import {
   addHost,
   endWell,

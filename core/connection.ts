@@ -19,14 +19,14 @@ import {
   received,
 } from "./channel.ts";
 import type { Clock } from "./clock.ts";
-import { Deadlines, type TimeoutKind } from "./deadlines.ts";
+import { Deadlines, type TimeoutKind } from "./limits.ts";
 import { Closing } from "./closing.ts";
 import { describeError, textOf } from "./log.ts";
 import { secure, type StartTimer } from "./handshake.ts";
 import { type CloseWatch, type Hook, Hooks, type HookTarget } from "./hooks.ts";
-import { Inbound, type InboundEvents } from "./inbound.ts";
+import { Inbound, type InboundEvents } from "./reader.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
-import { Outbound, type OutboundEvents } from "./outbound.ts";
+import { Outbound, type OutboundEvents } from "./writer.ts";
 import { atOnce, Settled } from "./predicates.ts";
 import type { Entry, Pollable, Reactor } from "./reactor.ts";
 import { LONGEST_STALL, Stall } from "./stall.ts";

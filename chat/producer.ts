@@ -5,8 +5,8 @@
  * @module
  */
 
-import { checkBytes, checkInteger } from "./arguments.ts";
-import { isPromise, quietly, toPromise } from "./thenable.ts";
+import { checkBytes, checkInteger } from "../core/arguments.ts";
+import { isPromise, quietly, toPromise } from "../core/thenable.ts";
 
 /** A source of bytes, as in Python's `asynchat`. */
 export interface Producer {

@@ -14,33 +14,33 @@ import {
   checkOptions,
   checkText,
   showValue,
-} from "./arguments.ts";
-import { lookUp } from "./blocking_threads.ts";
+} from "../core/arguments.ts";
+import { lookUp } from "../core/blocking_threads.ts";
 import {
   type Acceptor,
   asChannel,
   type Channel,
   isDisconnect,
   isUnsupported,
-} from "./channel.ts";
-import { type Clock, systemClock } from "./clock.ts";
+} from "../core/channel.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
 import {
   Dispatcher,
   type DispatcherOptions,
   endpointOf,
   logLimited,
   refuseTls,
-} from "./dispatcher.ts";
-import type { Endpoint } from "./endpoint.ts";
-import { describeError, textOf } from "./log.ts";
+} from "../dispatcher.ts";
+import type { Endpoint } from "../core/connection.ts";
+import { describeError, textOf } from "../core/log.ts";
 import {
   type Address,
   denoNetwork,
   explain,
   formatAddress,
   type SocketOptions,
-} from "./network.ts";
-import { Queue } from "./queue.ts";
+} from "../core/network.ts";
+import { Queue } from "../core/queue.ts";
 
 /** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
 export interface DatagramSocket {

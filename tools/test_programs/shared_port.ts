@@ -2,10 +2,10 @@
  * Two listeners on one port, if this Deno lets them share it. A test runs it in
  * a process of its own, with and without `--unstable-net`.
  *
- *     deno run -A [--unstable-net] tests/shared_port.ts
+ *     deno run -A [--unstable-net] tools/test_programs/shared_port.ts
  */
 
-import { closeAll, Dispatcher } from "../mod.ts";
+import { closeAll, Dispatcher } from "../../mod.ts";
 
 function listenOn(port: number): Dispatcher {
   const server = new Dispatcher();

@@ -4,7 +4,12 @@
  * the later ones.
  */
 
-import { type Channel, Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
+import {
+  type Channel,
+  Dispatcher,
+  DispatcherWithSend,
+  loop,
+} from "../../mod.ts";
 
 const CONNECTIONS = 64;
 const SIZE = 16 * 1024;

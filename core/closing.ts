@@ -11,8 +11,8 @@
 
 import { type CheckedChannel, isReset } from "./channel.ts";
 import type { Clock } from "./clock.ts";
-import type { Inbound, InboundEvents } from "./inbound.ts";
-import type { Outbound } from "./outbound.ts";
+import type { Inbound, InboundEvents } from "./reader.ts";
+import type { Outbound } from "./writer.ts";
 
 /**
  * For how many linger times a peer may go on talking that takes nothing more.

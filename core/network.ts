@@ -15,7 +15,7 @@ import {
 } from "./arguments.ts";
 import { lookUp } from "./blocking_threads.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
-import { listenUnix } from "./unix_listener.ts";
+import { listenUnix } from "../net/unix_listener.ts";
 
 /**
  * The kinds of socket that `createSocket()` makes. Deno ends the process at the

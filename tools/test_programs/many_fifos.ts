@@ -3,10 +3,10 @@
  * still works. A test runs it in a process of its own: the threads that wait
  * for a FIFO stay until it ends.
  *
- *     deno run -A tests/many_fifos.ts FOLDER
+ *     deno run -A tools/test_programs/many_fifos.ts FOLDER
  */
 
-import { FileDispatcher, loop, SocketMap } from "../mod.ts";
+import { FileDispatcher, loop, SocketMap } from "../../mod.ts";
 
 const COUNT = 40;
 const [folder] = Deno.args;

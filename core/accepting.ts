@@ -6,7 +6,7 @@
  * @module
  */
 
-import { Alarm } from "./alarm.ts";
+import { Alarm } from "./rate_limited_warning.ts";
 import {
   type Acceptor,
   asChannel,

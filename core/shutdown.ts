@@ -11,7 +11,7 @@ import {
   defaultMap,
   reactorOf,
   type SocketMap,
-} from "./loop.ts";
+} from "../loop.ts";
 import type { Entry, Reactor } from "./reactor.ts";
 
 /** Options of {@linkcode shutdown}. */

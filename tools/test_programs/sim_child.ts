@@ -3,8 +3,8 @@
  * a hash of the traces of its first seeds, and how many events there were.
  */
 
-import { type Channel, Dispatcher, DispatcherWithSend } from "../mod.ts";
-import { SimNetwork } from "../testing.ts";
+import { type Channel, Dispatcher, DispatcherWithSend } from "../../mod.ts";
+import { SimNetwork } from "../../testing/mod.ts";
 
 const SEEDS = 8;
 const SERVER = { hostname: "server", port: 7 };

@@ -11,18 +11,18 @@ import {
   checkMethods,
   checkOptions,
   showValue,
-} from "./arguments.ts";
-import type { Channel } from "./channel.ts";
+} from "../core/arguments.ts";
+import type { Channel } from "../core/channel.ts";
 import {
   connectionOf,
   Dispatcher,
   methodOf,
   selfDriven,
-} from "./dispatcher.ts";
-import type { Endpoint } from "./endpoint.ts";
-import { textOf } from "./log.ts";
-import { ExitNow } from "./reactor.ts";
-import { quietly } from "./thenable.ts";
+} from "../dispatcher.ts";
+import type { Endpoint } from "../core/connection.ts";
+import { textOf } from "../core/log.ts";
+import { ExitNow } from "../core/reactor.ts";
+import { quietly } from "../core/thenable.ts";
 
 const NO_BYTES = new Uint8Array(0);
 /**

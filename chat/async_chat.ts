@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkBytes, checkInteger, showValue } from "./arguments.ts";
+import { checkBytes, checkInteger, showValue } from "../core/arguments.ts";
 import {
   connectionOf,
   Dispatcher,
@@ -16,21 +16,21 @@ import {
   refuseTls,
   selfDriven,
   type StartTlsOptions,
-} from "./dispatcher.ts";
-import type { Acceptor, Channel } from "./channel.ts";
-import type { Endpoint } from "./endpoint.ts";
-import type { Hook } from "./hooks.ts";
-import { textOf } from "./log.ts";
+} from "../dispatcher.ts";
+import type { Acceptor, Channel } from "../core/channel.ts";
+import type { Endpoint } from "../core/connection.ts";
+import type { Hook } from "../core/hooks.ts";
+import { textOf } from "../core/log.ts";
 import {
   type Piece,
   type ProducerLike,
   type Source,
   sourceOf,
 } from "./producer.ts";
-import { atOnce } from "./predicates.ts";
-import { Queue } from "./queue.ts";
+import { atOnce } from "../core/predicates.ts";
+import { Queue } from "../core/queue.ts";
 import { Terminator } from "./terminator.ts";
-import { isPromise, toPromise } from "./thenable.ts";
+import { isPromise, toPromise } from "../core/thenable.ts";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);

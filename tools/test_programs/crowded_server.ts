@@ -4,10 +4,16 @@
  * at `throw`, and ends at `quit`.
  */
 
-import { isExhaustion } from "../channel.ts";
-import { type Channel, closeAll, Dispatcher, loop, SocketMap } from "../mod.ts";
-import { denoNetwork, type Network } from "../network.ts";
-import { bytes, text } from "./support.ts";
+import { isExhaustion } from "../../core/channel.ts";
+import {
+  type Channel,
+  closeAll,
+  Dispatcher,
+  loop,
+  SocketMap,
+} from "../../mod.ts";
+import { denoNetwork, type Network } from "../../core/network.ts";
+import { bytes, text } from "../../tests/support.ts";
 
 // Deno takes two descriptors for signals half a second after its start, and
 // panics when there are none: it may have them now.
