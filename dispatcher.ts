@@ -46,7 +46,6 @@ import {
   checkMapOptions,
   defaultMap,
   type Pollable,
-  reactorOf,
   SocketMap,
   startTimer,
   type Timer,
@@ -61,6 +60,7 @@ import {
   type TlsOptions,
 } from "./core/network.ts";
 import { ExitNow } from "./core/reactor.ts";
+import { CONNECTION, ENTRY, REACTOR } from "./core/symbols.ts";
 import { isPromise } from "./core/thenable.ts";
 import { TimerGroup } from "./core/timers.ts";
 
@@ -171,12 +171,6 @@ let loud: Dispatcher | null = null;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
 const SHORTEST_TIMEOUT = 1;
 
-/** The socket of a dispatcher, for the classes that build on it. */
-export let endpointOf: (dispatcher: Dispatcher) => Endpoint | null;
-
-/** The same, or an error that says why `action` needs a connection. */
-export let connectionOf: (dispatcher: Dispatcher, action: string) => Endpoint;
-
 /**
  * A socket as an object with hooks. Derive a class, override the hooks you
  * care for, and let {@linkcode loop} drive it.
@@ -257,8 +251,6 @@ export class Dispatcher implements Pollable, Disposable {
   declare logger: Logger | null;
 
   static {
-    endpointOf = (dispatcher) => dispatcher.#endpoint;
-    connectionOf = (dispatcher, action) => dispatcher.#conversing(action);
     const plain = Dispatcher.prototype;
     plain.debug = false;
     plain.logger = null;
@@ -578,7 +570,7 @@ export class Dispatcher implements Pollable, Disposable {
    */
   recv(size: number = Infinity): Uint8Array {
     checkInteger("size", size, 1);
-    return this.#conversing("receive").receive(size);
+    return this[CONNECTION]("receive").receive(size);
   }
 
   /**
@@ -597,7 +589,7 @@ export class Dispatcher implements Pollable, Disposable {
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
     checkInteger("target.length", target.length, 1);
-    return this.#conversing("receive").receiveInto(target);
+    return this[CONNECTION]("receive").receiveInto(target);
   }
 
   /**
@@ -614,7 +606,7 @@ export class Dispatcher implements Pollable, Disposable {
    */
   send(data: Uint8Array): number {
     checkBytes("data", data);
-    return this.#conversing("send").send(data);
+    return this[CONNECTION]("send").send(data);
   }
 
   /**
@@ -625,7 +617,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws {Error} If there was no `connect()` and no connection.
    */
   shutdownWrite(): void {
-    this.#conversing("shut down writing").shutdownWrite();
+    this[CONNECTION]("shut down writing").shutdownWrite();
   }
 
   /**
@@ -652,7 +644,7 @@ export class Dispatcher implements Pollable, Disposable {
         );
       }
       const { hostname = this.#peerName, ...tls } = options;
-      const endpoint = this.#conversing("start TLS");
+      const endpoint = this[CONNECTION]("start TLS");
       if (!endpoint.closed && hostname === "") {
         // Deno would check the name "localhost" instead.
         const message = "Cannot start TLS: hostname must not be empty";
@@ -694,7 +686,7 @@ export class Dispatcher implements Pollable, Disposable {
   /** Closes: `using client = new Client()`. */
   [Symbol.dispose](): void {
     const endpoint = this.#endpoint;
-    const isAsync = reactorOf(this.#map).follow(this.close());
+    const isAsync = this.#map[REACTOR].follow(this.close());
     if (!isAsync) endpoint?.closeAnyway();
   }
 
@@ -710,7 +702,7 @@ export class Dispatcher implements Pollable, Disposable {
     checkMap(map);
     const endpoint = this.#open("add a channel");
     this.#map = map;
-    endpoint.join(reactorOf(map));
+    endpoint.join(map[REACTOR]);
   }
 
   /**
@@ -974,7 +966,7 @@ export class Dispatcher implements Pollable, Disposable {
 
   /** What is called may be async; that it failed is for the map to tell. */
   #watch(result: unknown): void {
-    reactorOf(this.#map).follow(result);
+    this.#map[REACTOR].follow(result);
   }
 
   #logUnhandled(event: string): void {
@@ -1010,8 +1002,22 @@ export class Dispatcher implements Pollable, Disposable {
     );
   }
 
-  /** The endpoint, if it has a peer, will have one or had one. */
-  #conversing(action: string): Endpoint {
+  /**
+   * The socket's present life.
+   *
+   * @internal
+   */
+  get [ENTRY](): Endpoint | null {
+    return this.#endpoint;
+  }
+
+  /**
+   * The same, if it has a peer, will have one or had one.
+   *
+   * @internal
+   * @throws {Error} If it has none.
+   */
+  [CONNECTION](action: string): Endpoint {
     const endpoint = this.#endpoint;
     const phase = endpoint?.phase;
     const former = this.#former;
@@ -1058,7 +1064,7 @@ export class Dispatcher implements Pollable, Disposable {
     const endpoint = new Endpoint(
       this,
       Dispatcher.#owner,
-      reactorOf(this.#map),
+      this.#map[REACTOR],
       timers,
       endpointOptions(this.#life, options),
     );
@@ -1141,7 +1147,7 @@ export interface OwnLine {
  */
 export function logLimited(dispatcher: Dispatcher, line: OwnLine): void {
   // An override of `map` may throw.
-  const reactor = endpointOf(dispatcher)?.reactor ?? reactorOf(dispatcher.map);
+  const reactor = dispatcher[ENTRY]?.reactor ?? dispatcher.map[REACTOR];
   reactor.outside(() => {
     if (isIgnored(dispatcher, line)) return;
     reactor.logQuota.add(`${nameOf(dispatcher)}: ${line.kind}`, {
@@ -1190,7 +1196,7 @@ export function refuseTls(
 ): Promise<never> {
   const refusal = Promise.reject(error);
   refusal.catch(() => {
-    const hooks = endpointOf(dispatcher)?.hooks;
+    const hooks = dispatcher[ENTRY]?.hooks;
     const tell = () => {
       if (hooks?.lastFailure === error) return;
       const message = `was refused startTls(), and goes on as it was: ${
@@ -1249,7 +1255,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** Bytes that were accepted and have not yet left for the peer. */
   get bufferedAmount(): number {
-    return endpointOf(this)?.outbound.pending ?? 0;
+    return this[ENTRY]?.outbound.pending ?? 0;
   }
 
   /**
@@ -1264,7 +1270,7 @@ export class DispatcherWithSend extends Dispatcher {
   }
   set highWaterMark(bytes: number) {
     this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
-    const endpoint = endpointOf(this);
+    const endpoint = this[ENTRY];
     if (endpoint === null) return;
     endpoint.lookAgain();
     if (this.bufferedAmount >= bytes || endpoint.awaitsDrain) {
@@ -1284,7 +1290,7 @@ export class DispatcherWithSend extends Dispatcher {
    */
   override send(data: Uint8Array): number {
     checkBytes("data", data);
-    const endpoint = connectionOf(this, "send");
+    const endpoint = this[CONNECTION]("send");
     if (this.debug) {
       endpoint.reactor.follow(this.logInfo(`sending ${preview(data)}`));
     }
@@ -1301,7 +1307,7 @@ export class DispatcherWithSend extends Dispatcher {
    * several dispatchers have their turns, that waits for their hooks.
    */
   initiateSend(): void {
-    const endpoint = endpointOf(this);
+    const endpoint = this[ENTRY];
     endpoint?.reactor.sendSoon(endpoint);
   }
 
@@ -1312,7 +1318,7 @@ export class DispatcherWithSend extends Dispatcher {
    */
   override readable(): boolean {
     const isFull = this.bufferedAmount >= this.#highWaterMark;
-    return endpointOf(this)?.mayRead(isFull) ?? true;
+    return this[ENTRY]?.mayRead(isFull) ?? true;
   }
 
   /** Whether there is something to send, or a connection to wait for. */

@@ -13,11 +13,8 @@ import {
   takeThread,
 } from "./core/blocking_threads.ts";
 import type { Channel } from "./core/channel.ts";
-import {
-  Dispatcher,
-  type DispatcherOptions,
-  endpointOf,
-} from "./dispatcher.ts";
+import { ENTRY } from "./core/symbols.ts";
+import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { isPromise, quietly } from "./core/thenable.ts";
 
 /**
@@ -308,6 +305,6 @@ export class FileDispatcher extends Dispatcher {
   setFile(file: FileLike): void {
     const wrapper = file instanceof FileWrapper ? file : new FileWrapper(file);
     this.setSocket(wrapper);
-    watchWaits(wrapper, () => endpointOf(this)?.warn(TOO_MANY));
+    watchWaits(wrapper, () => this[ENTRY]?.warn(TOO_MANY));
   }
 }

@@ -18,6 +18,7 @@ import { type Clock, systemClock } from "./core/clock.ts";
 import { type Logger, uncaughtLine } from "./core/log.ts";
 import { denoNetwork, type Network } from "./core/network.ts";
 import { ExitNow, type Pollable, Reactor } from "./core/reactor.ts";
+import { REACTOR } from "./core/symbols.ts";
 import { isPromise, toPromise } from "./core/thenable.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./core/timers.ts";
 
@@ -58,8 +59,6 @@ export interface SocketMapOptions {
 const CLOCK_METHODS = ["now", "setTimeout", "clearTimeout", "setImmediate"];
 const LOG_METHODS = ["debug", "info", "warn", "error"];
 
-let reactorOfMap: (map: SocketMap) => Reactor;
-
 /**
  * The live dispatchers of one loop. Maps are independent: what happens in one
  * never touches another, and each can have its own loop running.
@@ -77,10 +76,6 @@ let reactorOfMap: (map: SocketMap) => Reactor;
  * ```
  */
 export class SocketMap implements Iterable<Pollable> {
-  static {
-    reactorOfMap = (map) => map.#reactor;
-  }
-
   /** Makes the connections and listeners. */
   readonly network: Network;
   /** Tells the time. */
@@ -152,6 +147,15 @@ export class SocketMap implements Iterable<Pollable> {
         }
       },
     });
+  }
+
+  /**
+   * The engine that runs its passes.
+   *
+   * @internal
+   */
+  get [REACTOR](): Reactor {
+    return this.#reactor;
   }
 
   /** How many dispatchers are in the map. */
@@ -303,7 +307,7 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
   if (signal !== undefined) {
     checkMethods("signal", signal, ["addEventListener", "removeEventListener"]);
   }
-  const reactor = reactorOf(map);
+  const reactor = map[REACTOR];
   const wake = () => reactor.wake();
   const guest = reactor.start();
   if (guest) await guest;
@@ -359,7 +363,7 @@ export async function poll(
   }
   checkMilliseconds("timeout", timeout);
   checkMap(map);
-  const reactor = reactorOf(map);
+  const reactor = map[REACTOR];
   const guest = reactor.start();
   if (guest) await guest;
   try {
@@ -387,7 +391,7 @@ export function closeAll(
 ): void {
   checkMap(map);
   checkBoolean("ignoreAll", ignoreAll);
-  const reactor = reactorOf(map);
+  const reactor = map[REACTOR];
   const errors: unknown[] = [];
   for (const entry of [...reactor.members.values()]) {
     try {
@@ -431,11 +435,6 @@ export function checkMapOptions(options: unknown): void {
   checkOptions(options);
 }
 
-/** The engine of a map. */
-export function reactorOf(map: SocketMap): Reactor {
-  return reactorOfMap(map);
-}
-
 /** In ms; more often than the loop's pass it would run only once a pass. */
 const SHORTEST_INTERVAL = 0.001;
 
@@ -453,7 +452,7 @@ export function startTimer(
     finite: true,
   });
   checkFunction("callback", callback);
-  const { timers } = reactorOf(map);
+  const { timers } = map[REACTOR];
   const timer = new HeapTimer(timers, delay, repeats, callback, group);
   timer.reset();
   return timer;

@@ -7,10 +7,8 @@
 
 import { checkBytes, checkInteger, showValue } from "../core/arguments.ts";
 import {
-  connectionOf,
   Dispatcher,
   type DispatcherWithSendOptions,
-  endpointOf,
   logLimited,
   markOf,
   refuseTls,
@@ -29,6 +27,7 @@ import {
 } from "./producer.ts";
 import { atOnce } from "../core/predicates.ts";
 import { Queue } from "../core/queue.ts";
+import { CONNECTION, ENTRY } from "../core/symbols.ts";
 import { Terminator } from "./terminator.ts";
 import { isPromise, toPromise } from "../core/thenable.ts";
 
@@ -256,7 +255,7 @@ export class AsyncChat extends Dispatcher {
       kind: "overflow",
       text: (self) => `closing ${self}: ${reason}`,
     });
-    endpointOf(this)?.giveUp(new RangeError(reason));
+    this[ENTRY]?.giveUp(new RangeError(reason));
   }
 
   /**
@@ -284,7 +283,7 @@ export class AsyncChat extends Dispatcher {
 
   /** Forgets what belongs to a former connection. */
   #begin(): Endpoint | null {
-    const endpoint = endpointOf(this);
+    const endpoint = this[ENTRY];
     if (endpoint === this.#life) return endpoint;
     this.#life = endpoint;
     this.#forgetInput();
@@ -520,7 +519,7 @@ export class AsyncChat extends Dispatcher {
    * @throws {Error} If there was no `connect()` and no connection.
    */
   closeWhenDone(): void {
-    const endpoint = connectionOf(this, "close when done");
+    const endpoint = this[CONNECTION]("close when done");
     if (endpoint !== this.#begin()) return;
     this.#closesWhenDone = true;
     this.#forgetInput();
@@ -536,7 +535,7 @@ export class AsyncChat extends Dispatcher {
    * @throws {Error} If there was no `connect()` and no connection.
    */
   override shutdownWrite(): void {
-    const endpoint = connectionOf(this, "shut down writing");
+    const endpoint = this[CONNECTION]("shut down writing");
     if (endpoint !== this.#begin()) return;
     if (this.#queue.length === 0) super.shutdownWrite();
     else {
@@ -564,7 +563,7 @@ export class AsyncChat extends Dispatcher {
 
   /** Bytes that were pushed and have not yet left for the peer. */
   get bufferedAmount(): number {
-    return this.#queuedBytes + (endpointOf(this)?.outbound.pending ?? 0);
+    return this.#queuedBytes + (this[ENTRY]?.outbound.pending ?? 0);
   }
 
   /**
@@ -599,7 +598,7 @@ export class AsyncChat extends Dispatcher {
    * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
-    return endpointOf(this)?.mayRead(this.#isFull) ?? true;
+    return this[ENTRY]?.mayRead(this.#isFull) ?? true;
   }
 
   /** So much waits to be sent that a server takes nothing more in. */
@@ -673,7 +672,7 @@ export class AsyncChat extends Dispatcher {
   }
 
   #pushable(): Endpoint {
-    const endpoint = connectionOf(this, "push");
+    const endpoint = this[CONNECTION]("push");
     // A hook of the former connection has nothing to say to this one.
     if (endpoint !== this.#begin()) return endpoint;
     if (this.#closesWhenDone) {

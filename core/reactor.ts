@@ -154,7 +154,7 @@ export class Reactor {
   readonly givenClock: Clock;
   readonly timers: TimerHeap;
   /** The registered dispatchers, in the order in which they were added. */
-  readonly members = new Map<Pollable, Entry>();
+  readonly members: Map<Pollable, Entry> = new Map();
   /** Gets the errors that no dispatcher can handle. */
   readonly report: (error: unknown) => void;
   /** Bounds what the library logs by itself. */
@@ -162,21 +162,21 @@ export class Reactor {
   /** Changes whenever something happened that an idle dispatcher may care for. */
   activity = 0;
   /** What is closed and still has bytes to send, or an operation in flight. */
-  readonly lingering = new Set<Entry>();
+  readonly lingering: Set<Entry> = new Set();
   /** Those of them that only wait for the system to let go. */
-  readonly releasing = new Set<Entry>();
+  readonly releasing: Set<Entry> = new Set();
   /** Those of these that have an address which somebody may want to take. */
-  readonly addressesHeld = new Set<Entry>();
+  readonly addressesHeld: Set<Entry> = new Set();
   /** These are looked after while a pass waits. */
   #isLettingGo = false;
   /** Each of them gets every dispatcher in its first pass. */
-  readonly onEnter = new Set<(entry: Entry) => void>();
+  readonly onEnter: Set<(entry: Entry) => void> = new Set();
 
   /** How many have a turn to read in the pass that is under way. */
   crowd = 0;
 
   /** Those whose predicates are asked. */
-  readonly predicates = new PredicateList();
+  readonly predicates: PredicateList = new PredicateList();
 
   /** Those that wait for their first pass. */
   readonly #fresh = new Set<Entry>();

@@ -9,10 +9,10 @@ import {
   checkMap,
   checkMapOptions,
   defaultMap,
-  reactorOf,
   type SocketMap,
 } from "../loop.ts";
 import type { Entry, Reactor } from "./reactor.ts";
+import { REACTOR } from "./symbols.ts";
 
 /** Options of {@linkcode shutdown}. */
 export interface ShutdownOptions {
@@ -90,7 +90,7 @@ export async function shutdown(
   const { map = defaultMap(), deadline = 10_000 } = options;
   checkMap(map);
   checkMilliseconds("deadline", deadline);
-  return await new Shutdown(reactorOf(map)).run(deadline);
+  return await new Shutdown(map[REACTOR]).run(deadline);
 }
 
 /** One shutdown of one map. */

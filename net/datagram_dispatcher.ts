@@ -27,7 +27,6 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import {
   Dispatcher,
   type DispatcherOptions,
-  endpointOf,
   logLimited,
   refuseTls,
 } from "../dispatcher.ts";
@@ -41,6 +40,7 @@ import {
   type SocketOptions,
 } from "../core/network.ts";
 import { Queue } from "../core/queue.ts";
+import { ENTRY } from "../core/symbols.ts";
 
 /** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
 export interface DatagramSocket {
@@ -360,7 +360,7 @@ export class DatagramDispatcher extends Dispatcher {
     const { addr } = opened; // A getter may throw: before anything joins.
     const channel = new DatagramChannel(opened);
     super.setSocket(channel);
-    this.#opened(endpointOf(this)!, channel, addr);
+    this.#opened(this[ENTRY]!, channel, addr);
   }
 
   /**
@@ -386,7 +386,7 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} If there is no socket, or it is bound already.
    */
   override bind(address: Address): void {
-    const endpoint = endpointOf(this);
+    const endpoint = this[ENTRY];
     if (endpoint === null || endpoint.closed) {
       throw new Error(
         `Cannot bind: ${this} has no socket: call createSocket() first`,
@@ -485,7 +485,7 @@ export class DatagramDispatcher extends Dispatcher {
 
   /** The endpoint, once it is bound. */
   #bound(action: string): Endpoint {
-    const endpoint = endpointOf(this);
+    const endpoint = this[ENTRY];
     if (endpoint !== null && this.#channel !== null) {
       if (endpoint.phase !== "created") return endpoint;
     }

@@ -13,15 +13,11 @@ import {
   showValue,
 } from "../core/arguments.ts";
 import type { Channel } from "../core/channel.ts";
-import {
-  connectionOf,
-  Dispatcher,
-  methodOf,
-  selfDriven,
-} from "../dispatcher.ts";
+import { Dispatcher, methodOf, selfDriven } from "../dispatcher.ts";
 import type { Endpoint } from "../core/connection.ts";
 import { textOf } from "../core/log.ts";
 import { ExitNow } from "../core/reactor.ts";
+import { CONNECTION } from "../core/symbols.ts";
 import { quietly } from "../core/thenable.ts";
 
 const NO_BYTES = new Uint8Array(0);
@@ -419,7 +415,7 @@ export function toStreams(
   checkOptions(options);
   const { highWaterMark = 64 * 1024 } = options;
   checkInteger("highWaterMark", highWaterMark, 0, Number.MAX_SAFE_INTEGER);
-  const endpoint = connectionOf(dispatcher, "make streams");
+  const endpoint = dispatcher[CONNECTION]("make streams");
   if (endpoint.closed) {
     throw new Error(`Cannot make streams: ${dispatcher} is closed`);
   }

@@ -6,7 +6,8 @@
  */
 
 import type { Network } from "../core/network.ts";
-import { reactorOf, SocketMap } from "../loop.ts";
+import { REACTOR } from "../core/symbols.ts";
+import { SocketMap } from "../loop.ts";
 import { Sequence } from "./dice.ts";
 import type { Escape } from "./escapes.ts";
 import type { HostContext } from "./host_context.ts";
@@ -114,7 +115,7 @@ export class HostLife implements Station, HostContext {
    * `loop()` or `poll()`.
    */
   async drive(): Promise<void> {
-    const reactor = reactorOf(this.map);
+    const reactor = this.map[REACTOR];
     try {
       while (this.isAlive && !reactor.isRunning) {
         await reactor.passAsGuest(Infinity, false);
@@ -131,7 +132,7 @@ export class HostLife implements Station, HostContext {
     this.isAlive = false;
     // A pass that is under way dispatches nothing more; there is no next one,
     // for this life's clock does not go on.
-    const reactor = reactorOf(this.map);
+    const reactor = this.map[REACTOR];
     for (const entry of reactor.members.values()) {
       entry.joined = false;
       reactor.predicates.remove(entry);

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { type Clock, Dispatcher, loop, poll } from "../mod.ts";
 import { systemClock } from "../core/clock.ts";
-import { endpointOf } from "../dispatcher.ts";
+import { ENTRY } from "../core/symbols.ts";
 import {
   Echo,
   FakeChannel,
@@ -336,7 +336,7 @@ async function setUpCrowd() {
   await passes(map, 3);
   let looks = 0;
   for (const { handler } of idle) {
-    const endpoint = endpointOf(handler)! as unknown as Record<string, unknown>;
+    const endpoint = handler[ENTRY]! as unknown as Record<string, unknown>;
     for (const name of ["joined", "asks", "place", "queued", "writeQueued"]) {
       let value = endpoint[name];
       Object.defineProperty(endpoint, name, {

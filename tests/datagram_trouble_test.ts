@@ -18,7 +18,7 @@ import {
   loop,
   toStreams,
 } from "../mod.ts";
-import { reactorOf } from "../loop.ts";
+import { REACTOR } from "../core/symbols.ts";
 import { MockClock } from "../testing/mock_clock.ts";
 import { FakeSocket, gate, PEER, peer, Recorder, setUp } from "./datagrams.ts";
 import {
@@ -382,7 +382,7 @@ Deno.test("DatagramDispatcher whose senders cannot be answered serves its neighb
   assertEquals(socket.sent, ["7: honest"]);
   assertEquals(log.lines.length, 20);
   // A timer for each would keep the passes from looking at other sockets.
-  assertEquals(reactorOf(map).timers.started, 1, "the one of the log");
+  assertEquals(map[REACTOR].timers.started, 1, "the one of the log");
   await clock.advance(10_000);
   assertEquals(log.lines.length, 21);
   assertMatch(

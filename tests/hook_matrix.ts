@@ -14,9 +14,8 @@ import {
   shutdown,
   type SocketMap,
 } from "../mod.ts";
-import { endpointOf } from "../dispatcher.ts";
+import { ENTRY, REACTOR } from "../core/symbols.ts";
 import { exhaustion } from "../core/log.ts";
-import { reactorOf } from "../loop.ts";
 import {
   Echo,
   FakeChannel,
@@ -206,7 +205,7 @@ export class Saboteur {
   /** Whether the dispatcher's socket is over. */
   get isClosed(): boolean {
     return this.#dispatcher !== null &&
-      (endpointOf(this.#dispatcher)?.closed ?? false);
+      (this.#dispatcher[ENTRY]?.closed ?? false);
   }
 
   /** Puts itself in front of these hooks, of `handleError()` and `onError()`. */
@@ -709,7 +708,7 @@ export class Life implements Victim {
     assertEquals(this.map.lingering, 0);
     assert(this.channels.every((channel) => channel.closed), "a channel leaks");
     assertEquals(this.clock.armed, 0, "a timeout is armed");
-    const { timers } = reactorOf(this.map);
+    const { timers } = this.map[REACTOR];
     assertEquals(timers.nextDue, Infinity, "a timer is left");
     assertEquals(exhaustion.listeners, 0);
   }

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Channel, Dispatcher } from "../mod.ts";
-import { endpointOf } from "../dispatcher.ts";
+import { ENTRY } from "../core/symbols.ts";
 import { listenUnix } from "../net/unix_listener.ts";
 import { LogLines, passes } from "./fakes.ts";
 import { loopUntil, ScopedMap, type TestMap } from "./support.ts";
@@ -159,7 +159,7 @@ testPaths(
     const first = open(map);
     await passes(map, 3); // Its accept is in flight.
     first.close();
-    const gone = endpointOf(first)!.accepting!.whenClosed();
+    const gone = first[ENTRY]!.accepting!.whenClosed();
     Deno.removeSync(path);
     const second = open(map);
     await gone;

@@ -271,7 +271,7 @@ export const HOOKS: Mutation[] = [
   {
     promise: "what a logger's promise rejects with is told",
     file: "dispatcher.ts",
-    from: "    reactorOf(this.#map).follow(result);",
+    from: "    this.#map[REACTOR].follow(result);",
     to: "    void result;",
     test: TEST,
     filter: "Dispatcher whose logger fails, at",

@@ -197,7 +197,7 @@ export const SEAMS: Mutation[] = [
     ...CLASS,
     promise: "using a dispatcher whose close() rejects ends no process",
     file: "dispatcher.ts",
-    from: "    const isAsync = reactorOf(this.#map).follow(this.close());",
+    from: "    const isAsync = this.#map[REACTOR].follow(this.close());",
     to: "    const isAsync = void this.close();",
     filter: "using a Dispatcher",
   },

@@ -2,7 +2,7 @@
 
 import type { Clock, SocketMap } from "../../mod.ts";
 import { systemClock } from "../../core/clock.ts";
-import { reactorOf } from "../../loop.ts";
+import { REACTOR } from "../../core/symbols.ts";
 import type { Verdict } from "./messages.ts";
 import { wait } from "./wait.ts";
 
@@ -81,7 +81,7 @@ export function countDispatchers(map: SocketMap): number {
 
 /** A timer is armed in the loop of a map. */
 export function hasTimers(map: SocketMap): boolean {
-  return reactorOf(map).timers.nextDue < Infinity;
+  return map[REACTOR].timers.nextDue < Infinity;
 }
 
 /**

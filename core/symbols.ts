@@ -1,0 +1,15 @@
+/**
+ * Keys of the members that the library's own modules share: a program that
+ * uses the library never needs them.
+ *
+ * @module
+ */
+
+/** Of a dispatcher: its socket's present life, or `null`. */
+export const ENTRY: unique symbol = Symbol("entry");
+
+/** Of a dispatcher: the same, or an error that says why an action needs it. */
+export const CONNECTION: unique symbol = Symbol("connection");
+
+/** Of a map: the engine that runs its passes. */
+export const REACTOR: unique symbol = Symbol("reactor");
