@@ -24,7 +24,6 @@ import {
 } from "./core/channel.ts";
 import type { TimeoutKind } from "./core/limits.ts";
 import {
-  type About,
   Endpoint,
   type EndpointOptions,
   type Interest,
@@ -38,8 +37,8 @@ import {
   type Logger,
   logLine,
   nameOf,
+  preview,
   printable,
-  textOf,
 } from "./core/log.ts";
 import {
   checkMap,
@@ -60,7 +59,15 @@ import {
   type TlsOptions,
 } from "./core/network.ts";
 import { ExitNow } from "./core/reactor.ts";
-import { CONNECTION, ENTRY, REACTOR } from "./core/symbols.ts";
+import { logLimited, warn } from "./core/own_lines.ts";
+import {
+  CONNECTION,
+  ENTRY,
+  IGNORES,
+  MAP,
+  REACTOR,
+  WRITE_LINE,
+} from "./core/symbols.ts";
 import { isPromise } from "./core/thenable.ts";
 import { TimerGroup } from "./core/timers.ts";
 
@@ -166,8 +173,6 @@ export interface Accepted {
 }
 
 const DEFAULT_BACKLOG = 511;
-/** Whose log is written whatever types it ignores. */
-let loud: Dispatcher | null = null;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
 const SHORTEST_TIMEOUT = 1;
 
@@ -287,6 +292,8 @@ export class Dispatcher implements Pollable, Disposable {
   #options: NamedOptions = NO_OPTIONS;
   /** Those that were started before there was a socket to end with. */
   #timers: TimerGroup | null = null;
+  /** A line that must be seen is being logged: no type is ignored. */
+  #isLoud = false;
 
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
@@ -951,7 +958,7 @@ export class Dispatcher implements Pollable, Disposable {
    * @throws As {@linkcode Dispatcher.log}.
    */
   logInfo(message: string, type: string = "info"): void {
-    if (this.ignoreLogTypes.has(type) && loud !== this) return;
+    if (this.ignoreLogTypes.has(type) && !this.#isLoud) return;
     const logger = this.logger ?? this.#map.logger;
     const line = logLine(message);
     if (logger === null) console.log(`${logLine(type)}: ${line}`);
@@ -961,6 +968,32 @@ export class Dispatcher implements Pollable, Disposable {
     else {
       const text = type === "info" ? line : `${logLine(type)}: ${line}`;
       this.#watch(logger.info(text));
+    }
+  }
+
+  /**
+   * Whether nobody would see a line of this type.
+   *
+   * @internal
+   */
+  [IGNORES](type: string): boolean {
+    const isPlain = this.logInfo === Dispatcher.prototype.logInfo;
+    return isPlain && this.ignoreLogTypes.has(type);
+  }
+
+  /**
+   * Logs a line of the library's own. A loud one is written whatever types are
+   * ignored, also where an override of `logInfo()` calls the one it overrides.
+   *
+   * @internal
+   */
+  [WRITE_LINE](message: string, type: string, isLoud: boolean): unknown {
+    const wasLoud = this.#isLoud;
+    this.#isLoud ||= isLoud;
+    try {
+      return this.logInfo(message, type);
+    } finally {
+      this.#isLoud = wasLoud;
     }
   }
 
@@ -1009,6 +1042,15 @@ export class Dispatcher implements Pollable, Disposable {
    */
   get [ENTRY](): Endpoint | null {
     return this.#endpoint;
+  }
+
+  /**
+   * The map, which an override of `map` cannot hide.
+   *
+   * @internal
+   */
+  get [MAP](): SocketMap {
+    return this.#map;
   }
 
   /**
@@ -1126,64 +1168,6 @@ function dropAccepted(conn: Channel, error: unknown): never {
   // An ExitNow is no failure: it leaves the loop, and changes nothing else.
   if (!(error instanceof ExitNow)) closeQuietly(conn);
   throw error;
-}
-
-/** A line that the library writes by itself. */
-export interface OwnLine {
-  type: "warning" | "error";
-  /** Of one class, the lines of one kind are counted together. */
-  kind: string;
-  /** Makes the text, with the text form of the dispatcher. */
-  text(self: string): string;
-  /** How many bytes were lost. */
-  lost?: number;
-  /** It is written whatever types the dispatcher ignores. */
-  isLoud?: boolean;
-}
-
-/**
- * Logs what a peer can make happen again and again: a bounded number of lines.
- * A log that fails is for the map to tell, and leaves the dispatcher as it is.
- */
-export function logLimited(dispatcher: Dispatcher, line: OwnLine): void {
-  // An override of `map` may throw.
-  const reactor = dispatcher[ENTRY]?.reactor ?? dispatcher.map[REACTOR];
-  reactor.outside(() => {
-    if (isIgnored(dispatcher, line)) return;
-    reactor.logQuota.add(`${nameOf(dispatcher)}: ${line.kind}`, {
-      text: () => line.text(textOf(dispatcher)),
-      write: (message) => reactor.follow(write(dispatcher, line, message)),
-      lost: line.lost ?? 0,
-    });
-  });
-}
-
-/** What nobody will see takes no place from what somebody would. */
-function isIgnored(dispatcher: Dispatcher, { type, isLoud }: OwnLine): boolean {
-  const isPlain = dispatcher.logInfo === Dispatcher.prototype.logInfo;
-  return !isLoud && isPlain && dispatcher.ignoreLogTypes.has(type);
-}
-
-/** Logs a line. An override may be async, though nothing waits for it. */
-function write(
-  dispatcher: Dispatcher,
-  { type, isLoud }: OwnLine,
-  message: string,
-): unknown {
-  const outer = loud;
-  if (isLoud) loud = dispatcher;
-  try {
-    return dispatcher.logInfo(message, type);
-  } finally {
-    loud = outer;
-  }
-}
-
-/** Says what an operator must see, whatever types the dispatcher ignores. */
-function warn(dispatcher: Dispatcher, message: string, about: About = {}) {
-  const { kind = message, lost = 0 } = about;
-  const text = (self: string) => `${self} ${message}`;
-  logLimited(dispatcher, { type: "warning", kind, text, lost, isLoud: true });
 }
 
 /**
@@ -1532,11 +1516,4 @@ function refuseOptionsFirst(channel: unknown): void {
 
 function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {
   return typeof (channel as Acceptor | null)?.accept === "function";
-}
-
-/** Bytes as a log shows them: quoted, escaped, cut. */
-function preview(data: Uint8Array): string {
-  const text = String.fromCharCode(...data.subarray(0, 100));
-  const more = data.length > 100 ? ` … (${data.length} bytes)` : "";
-  return `"${printable(text)}"${more}`;
 }

@@ -9,7 +9,6 @@ import { checkBytes, checkInteger, showValue } from "../core/arguments.ts";
 import {
   Dispatcher,
   type DispatcherWithSendOptions,
-  logLimited,
   markOf,
   refuseTls,
   selfDriven,
@@ -19,6 +18,7 @@ import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Endpoint } from "../core/connection.ts";
 import type { Hook } from "../core/hooks.ts";
 import { textOf } from "../core/log.ts";
+import { logLimited } from "../core/own_lines.ts";
 import {
   type Piece,
   type ProducerLike,

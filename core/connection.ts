@@ -26,6 +26,7 @@ import { secure, type StartTimer } from "./handshake.ts";
 import { type CloseWatch, type Hook, Hooks, type HookTarget } from "./hooks.ts";
 import { Inbound, type InboundEvents } from "./reader.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
+import type { About } from "./own_lines.ts";
 import { Outbound, type OutboundEvents } from "./writer.ts";
 import { atOnce, Settled } from "./predicates.ts";
 import type { Entry, Pollable, Reactor } from "./reactor.ts";
@@ -97,14 +98,6 @@ export interface EndpointOptions {
   lifetime: number;
   /** How many connections a listener may have at the same time. */
   maxConnections: number;
-}
-
-/** What a warning is about, for a log that a peer must not fill. */
-export interface About {
-  /** Warnings of one kind are counted together. By default the message. */
-  kind?: string;
-  /** How many bytes were lost. */
-  lost?: number;
 }
 
 /** What endpoints need of dispatchers: the same for all of them. */

@@ -33,6 +33,8 @@ export interface Logger {
 
 /** The most characters of foreign text that a log line gets. */
 const LONGEST_TEXT = 500;
+/** The most bytes that a log line shows of some data. */
+const MOST_BYTES = 100;
 /** The most characters of a traceback; the calls nearest to the error count. */
 const LONGEST_TRACEBACK = 2_000;
 /** The most characters of a line. */
@@ -45,6 +47,13 @@ const LONGEST_LINE = 4_000;
  */
 export function printable(text: string, limit: number = LONGEST_TEXT): string {
   return escapeHarmful(cut(text, limit).replaceAll("\\", "\\\\"));
+}
+
+/** Bytes as a log shows them: quoted, escaped, cut. */
+export function preview(data: Uint8Array): string {
+  const text = String.fromCharCode(...data.subarray(0, MOST_BYTES));
+  const more = data.length > MOST_BYTES ? ` … (${data.length} bytes)` : "";
+  return `"${printable(text)}"${more}`;
 }
 
 /**

@@ -11,5 +11,14 @@ export const ENTRY: unique symbol = Symbol("entry");
 /** Of a dispatcher: the same, or an error that says why an action needs it. */
 export const CONNECTION: unique symbol = Symbol("connection");
 
+/** Of a dispatcher: its map, which an override of `map` cannot hide. */
+export const MAP: unique symbol = Symbol("map");
+
+/** Of a dispatcher: whether nobody would see a line of a type in its log. */
+export const IGNORES: unique symbol = Symbol("ignores");
+
+/** Of a dispatcher: logs a line of the library's own. */
+export const WRITE_LINE: unique symbol = Symbol("write line");
+
 /** Of a map: the engine that runs its passes. */
 export const REACTOR: unique symbol = Symbol("reactor");

@@ -27,7 +27,6 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import {
   Dispatcher,
   type DispatcherOptions,
-  logLimited,
   refuseTls,
 } from "../dispatcher.ts";
 import type { Endpoint } from "../core/connection.ts";
@@ -39,6 +38,7 @@ import {
   formatAddress,
   type SocketOptions,
 } from "../core/network.ts";
+import { logLimited } from "../core/own_lines.ts";
 import { Queue } from "../core/queue.ts";
 import { ENTRY } from "../core/symbols.ts";
 

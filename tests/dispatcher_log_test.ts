@@ -10,6 +10,7 @@ import {
   StrictDispatcher,
   testFamilies,
   TestServer,
+  until,
 } from "./support.ts";
 
 /** How a listener's address is written. */
@@ -263,6 +264,26 @@ Deno.test("Dispatcher.logInfo() can be overridden", () => {
   }
   new Quiet().handleRead();
   assertEquals(lines, ["warning/unhandled read event"]);
+});
+
+Deno.test("Dispatcher.logInfo() that calls super writes a warning for the operator, and no other", async () => {
+  const logger = new LogLines();
+  const map = new SocketMap({ logger });
+  const types: string[] = [];
+  class Prefixed extends Dispatcher {
+    override logInfo(message: string, type = "info") {
+      types.push(type);
+      super.logInfo(`log: ${message}`, type);
+    }
+  }
+  const dispatcher = new Prefixed(null, { map });
+  dispatcher.handleRead();
+  dispatcher.startTls();
+  await until(() => types.length === 2, "the refusal");
+  dispatcher.logInfo("ignored again", "warning");
+  assertEquals(types, Array(3).fill("warning"));
+  assertEquals(logger.lines.length, 1);
+  assertMatch(logger.lines[0]!, /^warn: log: <Prefixed> was refused startTls/);
 });
 
 // The default handleError()
