@@ -19,32 +19,27 @@ import {
   asAcceptor,
   asChannel,
   type Channel,
-  closeQuietly,
   received,
 } from "./core/channel.ts";
-import type { TimeoutKind } from "./core/limits.ts";
 import {
   Endpoint,
   type EndpointOptions,
-  type Interest,
   type Owner,
   type Role,
 } from "./core/connection.ts";
-import type { CloseWatch, Hook } from "./core/hooks.ts";
 import {
-  describeError,
-  errorLine,
-  type Logger,
-  logLine,
-  nameOf,
-  preview,
-  printable,
-} from "./core/log.ts";
+  type Accepted,
+  DispatcherHooks,
+  type TimeLimits,
+} from "./core/dispatcher_hooks.ts";
+import { warnOfForgottenClose, watchClose } from "./core/forgotten_close.ts";
+import type { Hook } from "./core/hooks.ts";
+import { interestOf, ownMethods } from "./core/interest.ts";
+import { nameOf, preview } from "./core/log.ts";
 import {
   checkMap,
   checkMapOptions,
   defaultMap,
-  type Pollable,
   SocketMap,
   startTimer,
   type Timer,
@@ -53,24 +48,16 @@ import {
   type Address,
   checkTls,
   explain,
-  formatAddress,
   parseAddress,
   type SocketOptions,
   type TlsOptions,
 } from "./core/network.ts";
-import { ExitNow } from "./core/reactor.ts";
-import { logLimited, warn } from "./core/own_lines.ts";
-import {
-  CONNECTION,
-  ENTRY,
-  IGNORES,
-  MAP,
-  REACTOR,
-  WRITE_LINE,
-} from "./core/symbols.ts";
-import { isPromise } from "./core/thenable.ts";
+import { warn } from "./core/own_lines.ts";
+import { refuseTls } from "./core/refused_tls.ts";
+import { CONNECTION, ENTRY, LIMITS, MAP, REACTOR } from "./core/symbols.ts";
 import { TimerGroup } from "./core/timers.ts";
 
+export { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
 export { compactTraceback } from "./core/log.ts";
 export type { TimeoutKind } from "./core/limits.ts";
 
@@ -164,21 +151,14 @@ export interface DispatcherWithSendOptions extends DispatcherOptions {
   highWaterMark?: number;
 }
 
-/** A connection that {@linkcode Dispatcher.accept} took. */
-export interface Accepted {
-  /** The connection: hand it to a dispatcher, or close it. */
-  conn: Channel;
-  /** The client's address. */
-  addr: Deno.Addr;
-}
-
 const DEFAULT_BACKLOG = 511;
 /** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
 const SHORTEST_TIMEOUT = 1;
 
 /**
  * A socket as an object with hooks. Derive a class, override the hooks you
- * care for, and let {@linkcode loop} drive it.
+ * care for, and let {@linkcode loop} drive it. The hooks, the predicates and the
+ * log are documented with {@linkcode DispatcherHooks}.
  *
  * @example An echo server and its client, in one loop
  * ```ts
@@ -230,50 +210,7 @@ const SHORTEST_TIMEOUT = 1;
  * assertEquals(client.answer, "spam");
  * ```
  */
-export class Dispatcher implements Pollable, Disposable {
-  // What most never change lies on the prototype, as in Python: thousands of
-  // connections have it in common.
-
-  /**
-   * Whether details are logged that help to debug, such as what is sent.
-   *
-   * @default {false}
-   */
-  declare debug: boolean;
-  /**
-   * The types that {@linkcode Dispatcher.logInfo} leaves out. Each dispatcher
-   * has a set of its own.
-   *
-   * @default {new Set(["warning"])}
-   */
-  declare ignoreLogTypes: Set<string>;
-  /**
-   * Gets this dispatcher's log; without one, that of the map does, or the
-   * console.
-   *
-   * @default {null}
-   */
-  declare logger: Logger | null;
-
-  static {
-    const plain = Dispatcher.prototype;
-    plain.debug = false;
-    plain.logger = null;
-    Object.defineProperty(plain, "ignoreLogTypes", {
-      configurable: true,
-      get(this: Dispatcher): Set<string> {
-        const types = new Set(["warning"]);
-        // On a prototype it would be everybody's.
-        if (#life in this) this.ignoreLogTypes = types;
-        return types;
-      },
-      set(this: Dispatcher, value: Set<string>): void {
-        const own = { writable: true, enumerable: true, configurable: true };
-        Object.defineProperty(this, "ignoreLogTypes", { value, ...own });
-      },
-    });
-  }
-
+export class Dispatcher extends DispatcherHooks implements Disposable {
   static readonly #owner: Owner = {
     interest: (of) => interestOf(of as Dispatcher),
     warn: (of, message, about) => warn(of as Dispatcher, message, about),
@@ -281,7 +218,7 @@ export class Dispatcher implements Pollable, Disposable {
     handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
     handleShutdown: (of) => (of as Dispatcher).handleShutdown(),
     watchClose: (of) => watchClose(of as Dispatcher),
-    closeForgotten: (of) => (of as Dispatcher).#closeForgotten(),
+    closeForgotten: (of) => warnOfForgottenClose(of as Dispatcher),
   };
 
   readonly #life: Life;
@@ -292,8 +229,6 @@ export class Dispatcher implements Pollable, Disposable {
   #options: NamedOptions = NO_OPTIONS;
   /** Those that were started before there was a socket to end with. */
   #timers: TimerGroup | null = null;
-  /** A line that must be seen is being logged: no type is ignored. */
-  #isLoud = false;
 
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
@@ -309,6 +244,7 @@ export class Dispatcher implements Pollable, Disposable {
     channel: Channel | Acceptor | null = null,
     options: DispatcherOptions = {},
   ) {
+    super();
     checkMapOptions(options);
     const { map = defaultMap() } = options;
     checkMap(map);
@@ -318,34 +254,6 @@ export class Dispatcher implements Pollable, Disposable {
   }
 
   // State
-
-  /** Whether the connection stands. `handleConnect()` runs just before. */
-  get connected(): boolean {
-    return this.#endpoint?.phase === "connected";
-  }
-
-  /** Whether it listens for connections. */
-  get accepting(): boolean {
-    return this.#endpoint?.phase === "listening";
-  }
-
-  /** Whether a connection is being made. */
-  get connecting(): boolean {
-    return this.#endpoint?.phase === "connecting";
-  }
-
-  /**
-   * Whether it is closed, and not done: accepted bytes are still on their way, or
-   * its peer has yet to end its side (see {@linkcode DispatcherOptions.linger}).
-   */
-  get closing(): boolean {
-    return this.#endpoint?.closing ?? false;
-  }
-
-  /** The peer's address, or the one listened on; `null` before there is one. */
-  get addr(): Deno.Addr | null {
-    return this.#endpoint?.addr ?? null;
-  }
 
   /** What is wrapped; `null` before it is there and after `close()`. */
   get socket(): Channel | Acceptor | null {
@@ -464,7 +372,7 @@ export class Dispatcher implements Pollable, Disposable {
     const tls = this.#tls();
     if (tls && !tls.cert) {
       throw new TypeError(
-        `Cannot bind: ${this.#name} needs tls.cert and tls.key to listen`,
+        `Cannot bind: ${nameOf(this)} needs tls.cert and tls.key to listen`,
       );
     }
     if (tls?.caCerts || tls?.unsafelyDisableHostnameVerification) {
@@ -502,7 +410,7 @@ export class Dispatcher implements Pollable, Disposable {
         const state = endpoint.phase === "created"
           ? "is not bound: call bind() first"
           : `is ${endpoint.phase} already`;
-        throw new Error(`Cannot listen: ${this.#name} ${state}`);
+        throw new Error(`Cannot listen: ${nameOf(this)} ${state}`);
       }
       endpoint.listen();
     });
@@ -549,12 +457,12 @@ export class Dispatcher implements Pollable, Disposable {
    * @returns The connection and its address, or `null` if none waits.
    * @throws {Error} If the dispatcher does not listen.
    */
-  accept(): Accepted | null {
+  override accept(): Accepted | null {
     const endpoint = this.#endpoint;
     if (endpoint?.closed) return null;
     if (endpoint?.phase !== "listening") {
       throw new Error(
-        `Cannot accept: ${this.#name} is not listening: call listen() first`,
+        `Cannot accept: ${nameOf(this)} is not listening: call listen() first`,
       );
     }
     const checked = endpoint.accept();
@@ -623,7 +531,7 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
-  shutdownWrite(): void {
+  override shutdownWrite(): void {
     this[CONNECTION]("shut down writing").shutdownWrite();
   }
 
@@ -675,7 +583,7 @@ export class Dispatcher implements Pollable, Disposable {
    * An override calls `super.close()`, and may be async. Where one forgets to,
    * the loop closes the connection and says so once for each class.
    */
-  close(): void {
+  override close(): void {
     this.#endpoint?.close();
     this.#timers?.end();
   }
@@ -685,7 +593,7 @@ export class Dispatcher implements Pollable, Disposable {
    * has not yet read may be lost, too. After {@linkcode Dispatcher.close} it cuts
    * the lingering short.
    */
-  abort(): void {
+  override abort(): void {
     this.#endpoint?.abort();
     this.#timers?.end();
   }
@@ -755,283 +663,14 @@ export class Dispatcher implements Pollable, Disposable {
     return startTimer(this.#map, interval, callback, true, this.#ownTimers);
   }
 
-  // Predicates
-
-  /** Whether to read or accept. Asked once in each pass where overridden. */
-  readable(): boolean {
-    return true;
-  }
-
-  /** Whether to write. Asked once in each pass where overridden. */
-  writable(): boolean {
-    return true;
-  }
-
-  // Hooks. Each may be async: until its promise settles, this dispatcher gets
-  // no other event.
-
-  /** The connection stands. */
-  handleConnect(): void | Promise<void> {
-    this.#logUnhandled("unhandled connect event");
-  }
-
-  /** Bytes, or the end of the stream, can be had from {@linkcode Dispatcher.recv}. */
-  handleRead(): void | Promise<void> {
-    this.#logUnhandled("unhandled read event");
-  }
-
-  /** {@linkcode Dispatcher.send} will accept bytes. */
-  handleWrite(): void | Promise<void> {
-    this.#logUnhandled("unhandled write event");
-  }
-
-  /**
-   * A connection waits for {@linkcode Dispatcher.accept}. By default it is
-   * handed to {@linkcode Dispatcher.handleAccepted}, and closed if that throws;
-   * in a pass in which many dispatchers have something to do, as many
-   * connections as there are of those.
-   */
-  handleAccept(): void | Promise<void> {
-    for (let left = this.#endpoint?.share ?? 1; left > 0; left--) {
-      const pair = this.accept();
-      if (pair === null) return;
-      const result = this.#handOver(pair);
-      // While it is pending, the others wait.
-      if (isPromise(result)) return result;
-      if (!this.accepting) return;
-    }
-  }
-
-  #handOver({ conn, addr }: Accepted): void | Promise<void> {
-    try {
-      const result = this.handleAccepted(conn, addr);
-      if (!isPromise(result)) return;
-      return Promise.resolve(result).catch((error) =>
-        dropAccepted(conn, error)
-      );
-    } catch (error) {
-      dropAccepted(conn, error);
-    }
-  }
-
-  /**
-   * A connection was accepted: make a dispatcher of it. By default it is
-   * closed, and so it is when this throws. Only an {@linkcode ExitNow} leaves it
-   * open, for whoever has taken it over.
-   *
-   * @param conn The connection.
-   * @param _addr The client's address.
-   */
-  handleAccepted(conn: Channel, _addr: Deno.Addr): void | Promise<void> {
-    closeQuietly(conn);
-    this.#logUnhandled("unhandled accepted event");
-  }
-
-  /**
-   * The peer has ended its side, where
-   * {@linkcode DispatcherOptions.allowHalfOpen} lets ours stay open. By default
-   * it is ended, too.
-   */
-  handleEnd(): void | Promise<void> {
-    this.shutdownWrite();
-  }
-
-  /**
-   * The connection was idle for {@linkcode DispatcherOptions.idleTimeout}, or
-   * has lasted for {@linkcode DispatcherOptions.lifetime}. By default that is
-   * logged as a warning, and the connection is over: `handleClose()` runs, and
-   * {@linkcode Dispatcher.closeReason} is a `Deno.errors.TimedOut`. An override
-   * that does not close is called again after another idle time. The lifetime
-   * ends once; where that came while another hook's promise was pending, the
-   * connection has ended before this runs.
-   *
-   * @param kind Which of the two.
-   */
-  handleTimeout(kind: TimeoutKind): void | Promise<void> {
-    const reason = kind === "idle"
-      ? `nothing read or written for ${this.#life.idleTimeout} ms`
-      : `the lifetime of ${this.#life.lifetime} ms is over`;
-    logLimited(this, {
-      type: "warning",
-      kind: `timeout: ${kind}`,
-      text: (self) => `closing ${self}: ${reason}`,
-    });
-    this.#endpoint?.giveUp(new Deno.errors.TimedOut(reason));
-  }
-
-  /**
-   * The program ends, by {@linkcode shutdown}: say what is to be said, and
-   * close. By default the connection is over: `handleClose()` runs, and what
-   * was accepted goes out. A listener is closed without it. An override that
-   * does not close has the time until the deadline to do so, and so has a class
-   * that makes a new socket in `handleClose()`: it overrides this as well. It
-   * waits for the promise of another hook, and outside of a map for
-   * {@linkcode Dispatcher.addChannel}.
-   */
-  handleShutdown(): void | Promise<void> {
-    this.#endpoint?.hooks.close();
-  }
-
-  /** Urgent data has arrived. Deno does not tell, so the loop never calls it. */
-  handleExpt(): void | Promise<void> {
-    this.#logUnhandled("unhandled incoming priority event");
-  }
-
-  /**
-   * The connection is over. Runs once, and the dispatcher is closed after it,
-   * also when it throws or does not call `close()`. At the end of the stream it
-   * runs inside of the `recv()` that meets it; otherwise it waits for the promise
-   * of another hook.
-   */
-  handleClose(): void | Promise<void> {
-    this.#logUnhandled("unhandled close event");
-    return this.close();
-  }
-
-  /**
-   * A hook or a predicate threw, or an operation failed. By default the error
-   * is logged and the connection is over.
-   *
-   * @param error What was thrown.
-   */
-  handleError(error: unknown): void | Promise<void> {
-    logLimited(this, {
-      type: "error",
-      kind: "uncaught exception",
-      text: (self) =>
-        `uncaught exception, closing channel ${self} ${errorLine(error)}`,
-    });
-    const endpoint = this.#endpoint;
-    if (!endpoint) return this.handleClose();
-    endpoint.giveUp(error instanceof Error ? error : null);
-  }
-
-  // The layer above the hooks: what the loop calls.
-
-  /** Something can be read or accepted. */
-  handleReadEvent(): void | Promise<void> {
-    return this.accepting ? this.handleAccept() : this.handleRead();
-  }
-
-  /** Something can be written. */
-  handleWriteEvent(): void | Promise<void> {
-    return this.handleWrite();
-  }
-
-  /** The connection stands; when this is done, `connected` turns true. */
-  handleConnectEvent(): void | Promise<void> {
-    return this.handleConnect();
-  }
-
-  /** Urgent data has arrived. */
-  handleExptEvent(): void | Promise<void> {
-    return this.handleExpt();
-  }
-
-  // Logging
-
-  /**
-   * Logs a hit: by default to standard error, as `log: message`.
-   *
-   * @param message One line: it is cut after 4,000 characters, as it may come from
-   * a peer, and control characters in it are written as escapes.
-   * @throws What the logger throws. What its promise rejects with goes to
-   * {@linkcode SocketMap.onError}.
-   */
-  log(message: string): void {
-    const logger = this.logger ?? this.#map.logger;
-    const line = logLine(message);
-    if (logger) this.#watch(logger.info(line));
-    else console.error(`log: ${line}`);
-  }
-
-  /**
-   * Logs what happens: by default to the console, as `type: message`. A logger
-   * gets `debug`, `warning` and `error` by the methods of these names and
-   * everything else as `info`.
-   *
-   * The library's own lines come here as well, so an override gets them too: a
-   * limited number, see {@linkcode Logger}.
-   *
-   * @param message One line, as in {@linkcode Dispatcher.log}.
-   * @param type Left out if it is among the `ignoreLogTypes`.
-   * @throws As {@linkcode Dispatcher.log}.
-   */
-  logInfo(message: string, type: string = "info"): void {
-    if (this.ignoreLogTypes.has(type) && !this.#isLoud) return;
-    const logger = this.logger ?? this.#map.logger;
-    const line = logLine(message);
-    if (logger === null) console.log(`${logLine(type)}: ${line}`);
-    else if (type === "debug") this.#watch(logger.debug(line));
-    else if (type === "warning") this.#watch(logger.warn(line));
-    else if (type === "error") this.#watch(logger.error(line));
-    else {
-      const text = type === "info" ? line : `${logLine(type)}: ${line}`;
-      this.#watch(logger.info(text));
-    }
-  }
-
-  /**
-   * Whether nobody would see a line of this type.
-   *
-   * @internal
-   */
-  [IGNORES](type: string): boolean {
-    const isPlain = this.logInfo === Dispatcher.prototype.logInfo;
-    return isPlain && this.ignoreLogTypes.has(type);
-  }
-
-  /**
-   * Logs a line of the library's own. A loud one is written whatever types are
-   * ignored, also where an override of `logInfo()` calls the one it overrides.
-   *
-   * @internal
-   */
-  [WRITE_LINE](message: string, type: string, isLoud: boolean): unknown {
-    const wasLoud = this.#isLoud;
-    this.#isLoud ||= isLoud;
-    try {
-      return this.logInfo(message, type);
-    } finally {
-      this.#isLoud = wasLoud;
-    }
-  }
-
-  /** What is called may be async; that it failed is for the map to tell. */
-  #watch(result: unknown): void {
-    this.#map[REACTOR].follow(result);
-  }
-
-  #logUnhandled(event: string): void {
-    logLimited(this, { type: "warning", kind: event, text: () => event });
-  }
-
-  /** The class, the state and the address: `<EchoServer listening [::1]:7>`. */
-  toString(): string {
-    const parts = [this.#name];
-    if (this.accepting) parts.push("listening");
-    else if (this.connected) parts.push("connected");
-    else if (this.connecting) parts.push("connecting");
-    const address = this.addr && formatAddress(this.addr);
-    if (address) parts.push(printable(address));
-    return `<${parts.join(" ")}>`;
-  }
-
-  /** What `console.log(dispatcher)` shows: its text form. */
-  [Symbol.for("Deno.customInspect")](): string {
-    return this.toString();
-  }
-
-  get #name(): string {
-    return nameOf(this);
-  }
-
   /** The open endpoint, or an error that says what is missing. */
   #open(action: string): Endpoint {
     const endpoint = this.#endpoint;
     if (endpoint && !endpoint.closed) return endpoint;
     throw new Error(
-      `Cannot ${action}: ${this.#name} has no socket: call createSocket() first`,
+      `Cannot ${action}: ${
+        nameOf(this)
+      } has no socket: call createSocket() first`,
     );
   }
 
@@ -1040,8 +679,17 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @internal
    */
-  get [ENTRY](): Endpoint | null {
+  override get [ENTRY](): Endpoint | null {
     return this.#endpoint;
+  }
+
+  /**
+   * How long a connection may last.
+   *
+   * @internal
+   */
+  override get [LIMITS](): TimeLimits {
+    return this.#life;
   }
 
   /**
@@ -1049,7 +697,7 @@ export class Dispatcher implements Pollable, Disposable {
    *
    * @internal
    */
-  get [MAP](): SocketMap {
+  override get [MAP](): SocketMap {
     return this.#map;
   }
 
@@ -1077,7 +725,7 @@ export class Dispatcher implements Pollable, Disposable {
       ? "call connect() first"
       : `it is ${phase}`;
     throw new Error(
-      `Cannot ${action}: ${this.#name} is not connected: ${advice}`,
+      `Cannot ${action}: ${nameOf(this)} is not connected: ${advice}`,
     );
   }
 
@@ -1117,81 +765,6 @@ export class Dispatcher implements Pollable, Disposable {
     this.#endpoint = endpoint;
     return endpoint;
   }
-
-  /** Its class has a `close()` of its own, which leaves the connection open. */
-  #closeForgotten(): void {
-    if (forgetful.has(this.constructor)) return;
-    forgetful.add(this.constructor);
-    const message =
-      `was closed by the loop: the close() of ${this.#name} does not call super.close()`;
-    warn(this, message);
-  }
-}
-
-/** The classes whose `close()` was said not to close. */
-const forgetful = new WeakSet<object>();
-
-/** Notes whether a `close()` that a class overrides is called from now on. */
-function watchClose(dispatcher: Dispatcher): CloseWatch | null {
-  const close = ownClose(dispatcher);
-  if (close === null) return null;
-  const own = Object.getOwnPropertyDescriptor(dispatcher, "close");
-  let isCalled = false;
-  const value = () => {
-    isCalled = true;
-    return close.call(dispatcher);
-  };
-  const watched = { value, configurable: true };
-  // Where a dispatcher is frozen, the call cannot be seen.
-  if (!Reflect.defineProperty(dispatcher, "close", watched)) return null;
-  return {
-    stop: () => {
-      if (own) Reflect.defineProperty(dispatcher, "close", own);
-      else Reflect.deleteProperty(dispatcher, "close");
-      return isCalled;
-    },
-  };
-}
-
-/** The `close()` that a class has overridden, if it can be had. */
-function ownClose(dispatcher: Dispatcher): (() => void) | null {
-  try {
-    const { close } = dispatcher;
-    return close === Dispatcher.prototype.close ? null : close;
-  } catch {
-    return null; // A getter in its place: to call it will tell.
-  }
-}
-
-/** Closes a connection that `handleAccepted()` has failed to take over. */
-function dropAccepted(conn: Channel, error: unknown): never {
-  // An ExitNow is no failure: it leaves the loop, and changes nothing else.
-  if (!(error instanceof ExitNow)) closeQuietly(conn);
-  throw error;
-}
-
-/**
- * The answer of a `startTls()` that is refused. One that nobody awaits must not
- * go unnoticed, nor end the process.
- */
-export function refuseTls(
-  dispatcher: Dispatcher,
-  error: unknown,
-): Promise<never> {
-  const refusal = Promise.reject(error);
-  refusal.catch(() => {
-    const hooks = dispatcher[ENTRY]?.hooks;
-    const tell = () => {
-      if (hooks?.lastFailure === error) return;
-      const message = `was refused startTls(), and goes on as it was: ${
-        describeError(error)
-      }`;
-      warn(dispatcher, message, { kind: "no TLS" });
-    };
-    if (hooks) hooks.whenSettled(tell);
-    else tell();
-  });
-  return refusal;
 }
 
 /**
@@ -1332,57 +905,9 @@ export function markOf(options: DispatcherWithSendOptions): number {
   return checkInteger("highWaterMark", highWaterMark, 1);
 }
 
-/**
- * Overrides of the library's own that need not be asked or called in each pass:
- * their classes send by themselves, and tell when they would read again.
- */
-export const selfDriven: WeakSet<object> = new WeakSet([
-  DispatcherWithSend.prototype.readable,
-  DispatcherWithSend.prototype.writable,
-  DispatcherWithSend.prototype.handleWrite,
-]);
-
-/** For a function that takes the place of a hook and calls it: which one. */
-export const standsFor: WeakMap<object, object> = new WeakMap();
-
-/** A hook or predicate of a dispatcher's class. */
-export function methodOf(
-  dispatcher: Dispatcher,
-  name: keyof Dispatcher,
-): object {
-  const method = dispatcher[name] as object;
-  return standsFor.get(method) ?? method;
-}
-
-/** Looks at what a dispatcher's class overrides. */
-function interestOf(dispatcher: Dispatcher): Interest {
-  const readable = methodOf(dispatcher, "readable");
-  const writable = methodOf(dispatcher, "writable");
-  const handleWrite = methodOf(dispatcher, "handleWrite");
-  const plain = Dispatcher.prototype;
-  const writes = handleWrite !== plain.handleWrite ||
-    dispatcher.handleWriteEvent !== plain.handleWriteEvent;
-  const sendsItself = selfDriven.has(handleWrite);
-  const pacesItself = selfDriven.has(readable);
-  return shared({
-    asksReadable: readable !== plain.readable && !pacesItself,
-    asksWritable: writable !== plain.writable &&
-      !(sendsItself && selfDriven.has(writable)),
-    reads: methodOf(dispatcher, "handleRead") !== plain.handleRead ||
-      dispatcher.handleReadEvent !== plain.handleReadEvent,
-    writes: writes && !sendsItself,
-    pacesItself,
-  });
-}
-
-/** Every interest there can be: thousands of connections have one in common. */
-const interests: Interest[] = [];
-
-function shared(interest: Interest): Interest {
-  const { asksReadable, asksWritable, reads, writes, pacesItself } = interest;
-  const key = Number(asksReadable) | Number(asksWritable) << 1 |
-    Number(reads) << 2 | Number(writes) << 3 | Number(pacesItself) << 4;
-  return interests[key] ??= interest;
+ownMethods.set(Dispatcher.prototype.close, "plain");
+for (const name of ["readable", "writable", "handleWrite"] as const) {
+  ownMethods.set(DispatcherWithSend.prototype[name], "self-driven");
 }
 
 /** What every connection of a dispatcher begins with. */

@@ -48,6 +48,7 @@ export {
   type Accepted,
   compactTraceback,
   Dispatcher,
+  DispatcherHooks,
   type DispatcherOptions,
   DispatcherWithSend,
   type DispatcherWithSendOptions,

@@ -10,13 +10,12 @@ import {
   Dispatcher,
   type DispatcherWithSendOptions,
   markOf,
-  refuseTls,
-  selfDriven,
   type StartTlsOptions,
 } from "../dispatcher.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Endpoint } from "../core/connection.ts";
 import type { Hook } from "../core/hooks.ts";
+import { ownMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
 import {
@@ -27,6 +26,7 @@ import {
 } from "./producer.ts";
 import { atOnce } from "../core/predicates.ts";
 import { Queue } from "../core/queue.ts";
+import { refuseTls } from "../core/refused_tls.ts";
 import { CONNECTION, ENTRY } from "../core/symbols.ts";
 import { Terminator } from "./terminator.ts";
 import { isPromise, toPromise } from "../core/thenable.ts";
@@ -844,8 +844,8 @@ export class AsyncChat extends Dispatcher {
   }
 }
 
-selfDriven.add(AsyncChat.prototype.handleWrite);
-selfDriven.add(AsyncChat.prototype.readable);
+ownMethods.set(AsyncChat.prototype.handleWrite, "self-driven");
+ownMethods.set(AsyncChat.prototype.readable, "self-driven");
 
 /**
  * Prepares the search for a terminator.

@@ -24,6 +24,7 @@ import { Closing } from "./closing.ts";
 import { describeError, textOf } from "./log.ts";
 import { secure, type StartTimer } from "./handshake.ts";
 import { type CloseWatch, type Hook, Hooks, type HookTarget } from "./hooks.ts";
+import type { Interest } from "./interest.ts";
 import { Inbound, type InboundEvents } from "./reader.ts";
 import { explain, type Network, type TlsOptions } from "./network.ts";
 import type { About } from "./own_lines.ts";
@@ -55,20 +56,6 @@ export type Phase =
   | "connecting"
   | "connected"
   | "closed";
-
-/** Which events a dispatcher's class cares for, by what it overrides. */
-export interface Interest {
-  /** It overrides `readable()`. */
-  asksReadable: boolean;
-  /** It overrides `writable()`. */
-  asksWritable: boolean;
-  /** It has something to do in a read event. */
-  reads: boolean;
-  /** It has something to do in a write event. */
-  writes: boolean;
-  /** Its `readable()` is the library's: what waits to be sent keeps it from reading. */
-  pacesItself: boolean;
-}
 
 /**
  * Which side of a conversation a connection is. The server is not read while

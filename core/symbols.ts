@@ -14,6 +14,9 @@ export const CONNECTION: unique symbol = Symbol("connection");
 /** Of a dispatcher: its map, which an override of `map` cannot hide. */
 export const MAP: unique symbol = Symbol("map");
 
+/** Of a dispatcher: how long its connections may last. */
+export const LIMITS: unique symbol = Symbol("limits");
+
 /** Of a dispatcher: whether nobody would see a line of a type in its log. */
 export const IGNORES: unique symbol = Symbol("ignores");
 

@@ -13,12 +13,13 @@ import {
   showValue,
 } from "../core/arguments.ts";
 import type { Channel } from "../core/channel.ts";
-import { Dispatcher, methodOf, selfDriven } from "../dispatcher.ts";
 import type { Endpoint } from "../core/connection.ts";
+import { ownMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { ExitNow } from "../core/reactor.ts";
 import { CONNECTION } from "../core/symbols.ts";
 import { quietly } from "../core/thenable.ts";
+import { Dispatcher } from "../dispatcher.ts";
 
 const NO_BYTES = new Uint8Array(0);
 /**
@@ -427,10 +428,7 @@ export function toStreams(
     throw new TypeError(`Cannot make streams: ${dispatcher} has its streams`);
   }
   for (const name of ["readable", "handleRead", "handleReadEvent"] as const) {
-    const method = methodOf(dispatcher, name);
-    if (method === Dispatcher.prototype[name] || selfDriven.has(method)) {
-      continue;
-    }
+    if (ownMethods.has(dispatcher[name])) continue;
     throw new TypeError(
       `Cannot make streams: ${dispatcher} has its own ${name}(), ` +
         "but the streams take all that arrives",

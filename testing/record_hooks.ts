@@ -5,7 +5,8 @@
  */
 
 import { checkMethods, showValue } from "../core/arguments.ts";
-import { type Dispatcher, standsFor } from "../dispatcher.ts";
+import { ownMethods } from "../core/interest.ts";
+import type { Dispatcher } from "../dispatcher.ts";
 import { describeError, printable } from "../core/log.ts";
 import { formatAddress } from "../core/network.ts";
 
@@ -138,8 +139,9 @@ function recordHook(
     if (isOn) note(args);
     return hook.apply(dispatcher, args);
   };
-  // The loop looks at what a class overrides.
-  standsFor.set(recorder, standsFor.get(hook) ?? hook);
+  // The loop looks at what a class overrides: a recorded default is no override.
+  const kind = ownMethods.get(hook);
+  if (kind) ownMethods.set(recorder, kind);
   Object.defineProperty(dispatcher, name, {
     value: recorder,
     configurable: true,

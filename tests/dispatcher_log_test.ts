@@ -26,16 +26,12 @@ Deno.test("Dispatcher.prototype.ignoreLogTypes can be set for all, as in Python"
   const [one, other] = [new Quiet(), new Quiet()];
   one.ignoreLogTypes.add("info");
   assertEquals([...other.ignoreLogTypes], ["warning"]);
-  const before = Object.getOwnPropertyDescriptor(
-    Dispatcher.prototype,
-    "ignoreLogTypes",
-  )!;
   try {
     Dispatcher.prototype.ignoreLogTypes = new Set(["debug"]);
     assertEquals([...new Quiet().ignoreLogTypes], ["debug"]);
     assertEquals([...one.ignoreLogTypes], ["warning", "info"]);
   } finally {
-    Object.defineProperty(Dispatcher.prototype, "ignoreLogTypes", before);
+    Reflect.deleteProperty(Dispatcher.prototype, "ignoreLogTypes");
   }
 });
 

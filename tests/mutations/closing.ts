@@ -212,8 +212,8 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "a class that forgets super.close() is told of once",
-    file: "dispatcher.ts",
-    from: "    if (forgetful.has(this.constructor)) return;\n",
+    file: "core/forgotten_close.ts",
+    from: "  if (named.has(constructor)) return;\n",
     to: "",
     test: OWN,
     filter: "whose close() does nothing is closed",

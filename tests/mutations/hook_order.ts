@@ -125,7 +125,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "an ExitNow from handleAccepted() leaves its connection open",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from: "  if (!(error instanceof ExitNow)) closeQuietly(conn);",
     to: "  closeQuietly(conn);",
     test: "tests/exit_now_test.ts",
@@ -184,7 +184,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a startTls() that nobody awaits does not end the process",
-    file: "dispatcher.ts",
+    file: "core/refused_tls.ts",
     from: "  refusal.catch(() => {\n    const hooks",
     to: "  void (() => {\n    const hooks",
     test: "tests/start_tls_test.ts",

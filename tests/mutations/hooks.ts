@@ -97,7 +97,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a connection whose handleAccepted() throws is closed",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from: "    } catch (error) {\n      dropAccepted(conn, error);\n    }",
     to: "    } catch (error) {\n      throw error;\n    }",
     test: TEST,
@@ -105,7 +105,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a connection whose handleAccepted() rejects is closed",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from:
       "      return Promise.resolve(result).catch((error) =>\n        dropAccepted(conn, error)\n      );",
     to: "      return result as Promise<void>;",
@@ -254,7 +254,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "a default handleClose() waits for an async close()",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from: "    return this.close();\n  }",
     to: "    this.close();\n  }",
     test: TEST,
@@ -270,8 +270,8 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a logger's promise rejects with is told",
-    file: "dispatcher.ts",
-    from: "    this.#map[REACTOR].follow(result);",
+    file: "core/dispatcher_hooks.ts",
+    from: "    this[MAP][REACTOR].follow(result);",
     to: "    void result;",
     test: TEST,
     filter: "Dispatcher whose logger fails, at",

@@ -245,7 +245,7 @@ export const LIMITS: Mutation[] = [
   {
     promise:
       "an async handleAccepted() is not called again while it is pending",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from:
       "if (isPromise(result)) return result;\n      if (!this.accepting) return;",
     to: "if (!this.accepting) return;",

@@ -110,7 +110,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "an override of logInfo() does not lose what an operator must see",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from: "    this.#isLoud ||= isLoud;\n",
     to: "",
     test: "tests/dispatcher_log_test.ts",
@@ -118,7 +118,7 @@ export const LOG: Mutation[] = [
   },
   {
     promise: "what may be ignored is ignored again after that",
-    file: "dispatcher.ts",
+    file: "core/dispatcher_hooks.ts",
     from: "      this.#isLoud = wasLoud;\n",
     to: "",
     test: "tests/dispatcher_log_test.ts",

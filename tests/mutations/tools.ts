@@ -93,7 +93,7 @@ const RECORDS: Mutation[] = [
   {
     promise: "recording makes no class one that is asked in each pass",
     file: "testing/record_hooks.ts",
-    from: "  standsFor.set(recorder, standsFor.get(hook) ?? hook);\n",
+    from: "  if (kind) ownMethods.set(recorder, kind);\n",
     to: "",
     test: "tests/record_hooks_test.ts",
     filter: "what the loop asks",
@@ -126,8 +126,8 @@ const RECORDS: Mutation[] = [
   {
     promise: "a recorded dispatcher gives its streams",
     file: "net/streams.ts",
-    from: "methodOf(dispatcher, name);",
-    to: "dispatcher[name];",
+    from: "ownMethods.has(dispatcher[name])",
+    to: "dispatcher[name] === Dispatcher.prototype[name]",
     test: "tests/record_hooks_test.ts",
     filter: "free for toStreams()",
   },

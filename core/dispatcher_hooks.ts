@@ -1,0 +1,442 @@
+/**
+ * What the loop calls, and what a class overrides: the hooks of a dispatcher,
+ * its predicates and its log, with what they do by default.
+ *
+ * @module
+ */
+
+import { type Channel, closeQuietly } from "./channel.ts";
+import type { Hooks } from "./hooks.ts";
+import type { TimeoutKind } from "./limits.ts";
+import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
+import { formatAddress } from "./network.ts";
+import { logLimited } from "./own_lines.ts";
+import { ExitNow, type Pollable, type Reactor } from "./reactor.ts";
+import { ENTRY, IGNORES, LIMITS, MAP, REACTOR, WRITE_LINE } from "./symbols.ts";
+import { isPromise } from "./thenable.ts";
+
+/** The present life of a dispatcher's socket, as its hooks see it. */
+export interface HookedEntry {
+  readonly phase: string;
+  readonly closing: boolean;
+  readonly addr: Deno.Addr | null;
+  readonly hooks: Hooks;
+  /** How many connections to accept in this turn. */
+  readonly share: number;
+  /** Ends it by `handleClose()`, for this reason. */
+  giveUp(reason: Error | null): void;
+}
+
+/** The map of a dispatcher, as its log sees it. */
+export interface HookedMap {
+  readonly logger: Logger | null;
+  readonly [REACTOR]: Reactor;
+}
+
+/** How long connections may last, in ms. */
+export interface TimeLimits {
+  /** How long nothing may be read or written. */
+  readonly idleTimeout: number;
+  /** How long in all. */
+  readonly lifetime: number;
+}
+
+/** A connection that {@linkcode Dispatcher.accept} took. */
+export interface Accepted {
+  /** The connection: hand it to a dispatcher, or close it. */
+  conn: Channel;
+  /** The client's address. */
+  addr: Deno.Addr;
+}
+
+/**
+ * The hooks of a {@linkcode Dispatcher}: what the loop calls, what a class may
+ * override, and what it does by default. It is a part of every dispatcher, and
+ * not a class to derive from: derive from `Dispatcher`.
+ */
+export abstract class DispatcherHooks implements Pollable {
+  // What most never change lies on the prototype, as in Python: thousands of
+  // connections have it in common.
+
+  /**
+   * Whether details are logged that help to debug, such as what is sent.
+   *
+   * @default {false}
+   */
+  declare debug: boolean;
+  /**
+   * The types that {@linkcode Dispatcher.logInfo} leaves out. Each dispatcher
+   * has a set of its own.
+   *
+   * @default {new Set(["warning"])}
+   */
+  declare ignoreLogTypes: Set<string>;
+  /**
+   * Gets this dispatcher's log; without one, that of the map does, or the
+   * console.
+   *
+   * @default {null}
+   */
+  declare logger: Logger | null;
+
+  /** A line that must be seen is being logged: no type is ignored. */
+  #isLoud = false;
+
+  static {
+    const plain = DispatcherHooks.prototype;
+    plain.debug = false;
+    plain.logger = null;
+    Object.defineProperty(plain, "ignoreLogTypes", {
+      configurable: true,
+      get(this: DispatcherHooks): Set<string> {
+        const types = new Set(["warning"]);
+        // On a prototype it would be everybody's.
+        if (#isLoud in this) this.ignoreLogTypes = types;
+        return types;
+      },
+      set(this: DispatcherHooks, value: Set<string>): void {
+        const own = { writable: true, enumerable: true, configurable: true };
+        Object.defineProperty(this, "ignoreLogTypes", { value, ...own });
+      },
+    });
+  }
+
+  // What a dispatcher brings along
+
+  /**
+   * The present life of its socket, if any.
+   *
+   * @internal
+   */
+  abstract get [ENTRY](): HookedEntry | null;
+
+  /**
+   * Its map, which an override of `map` cannot hide.
+   *
+   * @internal
+   */
+  abstract get [MAP](): HookedMap;
+
+  /**
+   * How long its connections may last.
+   *
+   * @internal
+   */
+  abstract get [LIMITS](): TimeLimits;
+
+  /** Takes the connection that waits: see {@linkcode Dispatcher.accept}. */
+  abstract accept(): Accepted | null;
+
+  /** Ends the writing direction: see {@linkcode Dispatcher.shutdownWrite}. */
+  abstract shutdownWrite(): void;
+
+  /** Leaves the map: see {@linkcode Dispatcher.close}. */
+  abstract close(): void;
+
+  /** Drops what was not sent: see {@linkcode Dispatcher.abort}. */
+  abstract abort(): void;
+
+  // State
+
+  /** Whether the connection stands. `handleConnect()` runs just before. */
+  get connected(): boolean {
+    return this[ENTRY]?.phase === "connected";
+  }
+
+  /** Whether it listens for connections. */
+  get accepting(): boolean {
+    return this[ENTRY]?.phase === "listening";
+  }
+
+  /** Whether a connection is being made. */
+  get connecting(): boolean {
+    return this[ENTRY]?.phase === "connecting";
+  }
+
+  /**
+   * Whether it is closed, and not done: accepted bytes are still on their way, or
+   * its peer has yet to end its side (see {@linkcode DispatcherOptions.linger}).
+   */
+  get closing(): boolean {
+    return this[ENTRY]?.closing ?? false;
+  }
+
+  /** The peer's address, or the one listened on; `null` before there is one. */
+  get addr(): Deno.Addr | null {
+    return this[ENTRY]?.addr ?? null;
+  }
+
+  // Predicates
+
+  /** Whether to read or accept. Asked once in each pass where overridden. */
+  readable(): boolean {
+    return true;
+  }
+
+  /** Whether to write. Asked once in each pass where overridden. */
+  writable(): boolean {
+    return true;
+  }
+
+  // Hooks. Each may be async: until its promise settles, this dispatcher gets
+  // no other event.
+
+  /** The connection stands. */
+  handleConnect(): void | Promise<void> {
+    this.#logUnhandled("unhandled connect event");
+  }
+
+  /** Bytes, or the end of the stream, can be had from {@linkcode Dispatcher.recv}. */
+  handleRead(): void | Promise<void> {
+    this.#logUnhandled("unhandled read event");
+  }
+
+  /** {@linkcode Dispatcher.send} will accept bytes. */
+  handleWrite(): void | Promise<void> {
+    this.#logUnhandled("unhandled write event");
+  }
+
+  /**
+   * A connection waits for {@linkcode Dispatcher.accept}. By default it is
+   * handed to {@linkcode Dispatcher.handleAccepted}, and closed if that throws;
+   * in a pass in which many dispatchers have something to do, as many
+   * connections as there are of those.
+   */
+  handleAccept(): void | Promise<void> {
+    for (let left = this[ENTRY]?.share ?? 1; left > 0; left--) {
+      const pair = this.accept();
+      if (pair === null) return;
+      const result = this.#handOver(pair);
+      // While it is pending, the others wait.
+      if (isPromise(result)) return result;
+      if (!this.accepting) return;
+    }
+  }
+
+  #handOver({ conn, addr }: Accepted): void | Promise<void> {
+    try {
+      const result = this.handleAccepted(conn, addr);
+      if (!isPromise(result)) return;
+      return Promise.resolve(result).catch((error) =>
+        dropAccepted(conn, error)
+      );
+    } catch (error) {
+      dropAccepted(conn, error);
+    }
+  }
+
+  /**
+   * A connection was accepted: make a dispatcher of it. By default it is
+   * closed, and so it is when this throws. Only an {@linkcode ExitNow} leaves it
+   * open, for whoever has taken it over.
+   *
+   * @param conn The connection.
+   * @param _addr The client's address.
+   */
+  handleAccepted(conn: Channel, _addr: Deno.Addr): void | Promise<void> {
+    closeQuietly(conn);
+    this.#logUnhandled("unhandled accepted event");
+  }
+
+  /**
+   * The peer has ended its side, where
+   * {@linkcode DispatcherOptions.allowHalfOpen} lets ours stay open. By default
+   * it is ended, too.
+   */
+  handleEnd(): void | Promise<void> {
+    this.shutdownWrite();
+  }
+
+  /**
+   * The connection was idle for {@linkcode DispatcherOptions.idleTimeout}, or
+   * has lasted for {@linkcode DispatcherOptions.lifetime}. By default that is
+   * logged as a warning, and the connection is over: `handleClose()` runs, and
+   * {@linkcode Dispatcher.closeReason} is a `Deno.errors.TimedOut`. An override
+   * that does not close is called again after another idle time. The lifetime
+   * ends once; where that came while another hook's promise was pending, the
+   * connection has ended before this runs.
+   *
+   * @param kind Which of the two.
+   */
+  handleTimeout(kind: TimeoutKind): void | Promise<void> {
+    const reason = kind === "idle"
+      ? `nothing read or written for ${this[LIMITS].idleTimeout} ms`
+      : `the lifetime of ${this[LIMITS].lifetime} ms is over`;
+    logLimited(this, {
+      type: "warning",
+      kind: `timeout: ${kind}`,
+      text: (self) => `closing ${self}: ${reason}`,
+    });
+    this[ENTRY]?.giveUp(new Deno.errors.TimedOut(reason));
+  }
+
+  /**
+   * The program ends, by {@linkcode shutdown}: say what is to be said, and
+   * close. By default the connection is over: `handleClose()` runs, and what
+   * was accepted goes out. A listener is closed without it. An override that
+   * does not close has the time until the deadline to do so, and so has a class
+   * that makes a new socket in `handleClose()`: it overrides this as well. It
+   * waits for the promise of another hook, and outside of a map for
+   * {@linkcode Dispatcher.addChannel}.
+   */
+  handleShutdown(): void | Promise<void> {
+    this[ENTRY]?.hooks.close();
+  }
+
+  /** Urgent data has arrived. Deno does not tell, so the loop never calls it. */
+  handleExpt(): void | Promise<void> {
+    this.#logUnhandled("unhandled incoming priority event");
+  }
+
+  /**
+   * The connection is over. Runs once, and the dispatcher is closed after it,
+   * also when it throws or does not call `close()`. At the end of the stream it
+   * runs inside of the `recv()` that meets it; otherwise it waits for the promise
+   * of another hook.
+   */
+  handleClose(): void | Promise<void> {
+    this.#logUnhandled("unhandled close event");
+    return this.close();
+  }
+
+  /**
+   * A hook or a predicate threw, or an operation failed. By default the error
+   * is logged and the connection is over.
+   *
+   * @param error What was thrown.
+   */
+  handleError(error: unknown): void | Promise<void> {
+    logLimited(this, {
+      type: "error",
+      kind: "uncaught exception",
+      text: (self) =>
+        `uncaught exception, closing channel ${self} ${errorLine(error)}`,
+    });
+    const entry = this[ENTRY];
+    if (!entry) return this.handleClose();
+    entry.giveUp(error instanceof Error ? error : null);
+  }
+
+  // The layer above the hooks: what the loop calls.
+
+  /** Something can be read or accepted. */
+  handleReadEvent(): void | Promise<void> {
+    return this.accepting ? this.handleAccept() : this.handleRead();
+  }
+
+  /** Something can be written. */
+  handleWriteEvent(): void | Promise<void> {
+    return this.handleWrite();
+  }
+
+  /** The connection stands; when this is done, `connected` turns true. */
+  handleConnectEvent(): void | Promise<void> {
+    return this.handleConnect();
+  }
+
+  /** Urgent data has arrived. */
+  handleExptEvent(): void | Promise<void> {
+    return this.handleExpt();
+  }
+
+  // Logging
+
+  /**
+   * Logs a hit: by default to standard error, as `log: message`.
+   *
+   * @param message One line: it is cut after 4,000 characters, as it may come from
+   * a peer, and control characters in it are written as escapes.
+   * @throws What the logger throws. What its promise rejects with goes to
+   * {@linkcode SocketMap.onError}.
+   */
+  log(message: string): void {
+    const logger = this.logger ?? this[MAP].logger;
+    const line = logLine(message);
+    if (logger) this.#watch(logger.info(line));
+    else console.error(`log: ${line}`);
+  }
+
+  /**
+   * Logs what happens: by default to the console, as `type: message`. A logger
+   * gets `debug`, `warning` and `error` by the methods of these names and
+   * everything else as `info`.
+   *
+   * The library's own lines come here as well, so an override gets them too: a
+   * limited number, see {@linkcode Logger}.
+   *
+   * @param message One line, as in {@linkcode Dispatcher.log}.
+   * @param type Left out if it is among the `ignoreLogTypes`.
+   * @throws As {@linkcode Dispatcher.log}.
+   */
+  logInfo(message: string, type: string = "info"): void {
+    if (this.ignoreLogTypes.has(type) && !this.#isLoud) return;
+    const logger = this.logger ?? this[MAP].logger;
+    const line = logLine(message);
+    if (logger === null) console.log(`${logLine(type)}: ${line}`);
+    else if (type === "debug") this.#watch(logger.debug(line));
+    else if (type === "warning") this.#watch(logger.warn(line));
+    else if (type === "error") this.#watch(logger.error(line));
+    else {
+      const text = type === "info" ? line : `${logLine(type)}: ${line}`;
+      this.#watch(logger.info(text));
+    }
+  }
+
+  /**
+   * Whether nobody would see a line of this type.
+   *
+   * @internal
+   */
+  [IGNORES](type: string): boolean {
+    const isPlain = this.logInfo === DispatcherHooks.prototype.logInfo;
+    return isPlain && this.ignoreLogTypes.has(type);
+  }
+
+  /**
+   * Logs a line of the library's own. A loud one is written whatever types are
+   * ignored, also where an override of `logInfo()` calls the one it overrides.
+   *
+   * @internal
+   */
+  [WRITE_LINE](message: string, type: string, isLoud: boolean): unknown {
+    const wasLoud = this.#isLoud;
+    this.#isLoud ||= isLoud;
+    try {
+      return this.logInfo(message, type);
+    } finally {
+      this.#isLoud = wasLoud;
+    }
+  }
+
+  /** What is called may be async; that it failed is for the map to tell. */
+  #watch(result: unknown): void {
+    this[MAP][REACTOR].follow(result);
+  }
+
+  #logUnhandled(event: string): void {
+    logLimited(this, { type: "warning", kind: event, text: () => event });
+  }
+
+  /** The class, the state and the address: `<EchoServer listening [::1]:7>`. */
+  toString(): string {
+    const parts = [nameOf(this)];
+    if (this.accepting) parts.push("listening");
+    else if (this.connected) parts.push("connected");
+    else if (this.connecting) parts.push("connecting");
+    const address = this.addr && formatAddress(this.addr);
+    if (address) parts.push(printable(address));
+    return `<${parts.join(" ")}>`;
+  }
+
+  /** What `console.log(dispatcher)` shows: its text form. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
+}
+
+/** Closes a connection that `handleAccepted()` has failed to take over. */
+function dropAccepted(conn: Channel, error: unknown): never {
+  // An ExitNow is no failure: it leaves the loop, and changes nothing else.
+  if (!(error instanceof ExitNow)) closeQuietly(conn);
+  throw error;
+}

@@ -1,0 +1,58 @@
+/**
+ * An override of `close()` that forgets `super.close()`: it is noticed, and an
+ * operator is told once for each class.
+ *
+ * @module
+ */
+
+import type { DispatcherHooks } from "./dispatcher_hooks.ts";
+import type { CloseWatch } from "./hooks.ts";
+import { ownMethods } from "./interest.ts";
+import { nameOf } from "./log.ts";
+import { warn } from "./own_lines.ts";
+
+/** The classes that a warning has named. */
+const named = new WeakSet<object>();
+
+/** Warns that the loop had to close a connection that `close()` left open. */
+export function warnOfForgottenClose(dispatcher: DispatcherHooks): void {
+  const { constructor } = dispatcher;
+  if (named.has(constructor)) return;
+  named.add(constructor);
+  const name = nameOf(dispatcher);
+  const message =
+    `was closed by the loop: the close() of ${name} does not call super.close()`;
+  warn(dispatcher, message);
+}
+
+/** Notes whether a `close()` that a class overrides is called from now on. */
+export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
+  const close = ownClose(dispatcher);
+  if (close === null) return null;
+  const own = Object.getOwnPropertyDescriptor(dispatcher, "close");
+  let isCalled = false;
+  const value = () => {
+    isCalled = true;
+    return close.call(dispatcher);
+  };
+  const watched = { value, configurable: true };
+  // Where a dispatcher is frozen, the call cannot be seen.
+  if (!Reflect.defineProperty(dispatcher, "close", watched)) return null;
+  return {
+    stop: () => {
+      if (own) Reflect.defineProperty(dispatcher, "close", own);
+      else Reflect.deleteProperty(dispatcher, "close");
+      return isCalled;
+    },
+  };
+}
+
+/** The `close()` that a class has overridden, if it can be had. */
+function ownClose(dispatcher: DispatcherHooks): (() => void) | null {
+  try {
+    const { close } = dispatcher;
+    return ownMethods.has(close) ? null : close;
+  } catch {
+    return null; // A getter in its place: to call it will tell.
+  }
+}
