@@ -5,160 +5,62 @@
  * @module
  */
 
-import {
-  checkBoolean,
-  checkBytes,
-  checkInteger,
-  checkMilliseconds,
-  checkOptions,
-  checkText,
-  showValue,
-} from "./core/arguments.ts";
+import { checkBytes, checkInteger } from "./core/arguments.ts";
 import {
   type Acceptor,
   asAcceptor,
   asChannel,
   type Channel,
-  received,
+  isAcceptor,
 } from "./core/channel.ts";
-import {
-  Endpoint,
-  type EndpointOptions,
-  type Owner,
-  type Role,
-} from "./core/connection.ts";
+import { Endpoint, type Owner } from "./core/connection.ts";
 import {
   type Accepted,
   DispatcherHooks,
   type TimeLimits,
 } from "./core/dispatcher_hooks.ts";
+import {
+  type DispatcherOptions,
+  type DispatcherWithSendOptions,
+  endpointOptions,
+  type Life,
+  lifeOf,
+  markOf,
+  refuseOptionsFirst,
+  type StartTlsOptions,
+} from "./core/dispatcher_options.ts";
 import { warnOfForgottenClose, watchClose } from "./core/forgotten_close.ts";
 import type { Hook } from "./core/hooks.ts";
 import { interestOf, ownMethods } from "./core/interest.ts";
 import { nameOf, preview } from "./core/log.ts";
+import type { Address, SocketOptions } from "./core/network.ts";
+import { warn } from "./core/own_lines.ts";
+import {
+  checkBind,
+  checkConnect,
+  checkSocketOptions,
+  DEFAULT_BACKLOG,
+  listenOn,
+  type NamedOptions,
+  NO_OPTIONS,
+  tlsOf,
+} from "./core/socket_options.ts";
+import { startTls } from "./core/start_tls.ts";
+import { CONNECTION, ENTRY, LIMITS, MAP, REACTOR } from "./core/symbols.ts";
+import { TimerGroup } from "./core/timers.ts";
 import {
   checkMap,
   checkMapOptions,
   defaultMap,
-  SocketMap,
+  type SocketMap,
   startTimer,
   type Timer,
 } from "./loop.ts";
-import {
-  type Address,
-  checkTls,
-  explain,
-  parseAddress,
-  type SocketOptions,
-  type TlsOptions,
-} from "./core/network.ts";
-import { warn } from "./core/own_lines.ts";
-import { refuseTls } from "./core/refused_tls.ts";
-import { CONNECTION, ENTRY, LIMITS, MAP, REACTOR } from "./core/symbols.ts";
-import { TimerGroup } from "./core/timers.ts";
-
-export { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
-export { compactTraceback } from "./core/log.ts";
-export type { TimeoutKind } from "./core/limits.ts";
-
-/** Options of a {@linkcode Dispatcher}. */
-export interface DispatcherOptions {
-  /**
-   * The map that the dispatcher joins when it has a socket.
-   *
-   * @default {socketMap}
-   */
-  map?: SocketMap;
-  /**
-   * How long, in milliseconds, a closed connection waits for a peer that neither
-   * takes, sends nor ends anything. What was accepted goes out, the writing
-   * direction ends, and what the peer still sends is read and dropped until that
-   * ends its side, too: a TCP connection that is closed with unread bytes is
-   * reset, and its peer loses what it has not yet read, megabytes perhaps. A
-   * peer that goes on talking and takes nothing is cut after six times as long.
-   * What is lost is said in a warning.
-   *
-   * A connection that has sent nothing waits for nothing, and a Unix socket or a
-   * file only until all is written. At 0, `close()` drops what was not sent.
-   *
-   * @default {5_000}
-   */
-  linger?: number;
-  /**
-   * Whether writing goes on when the peer has ended its side. Then `recv()` at
-   * the end of the stream runs {@linkcode Dispatcher.handleEnd} instead of
-   * `handleClose()`, which follows when both sides have ended.
-   *
-   * @default {false}
-   */
-  allowHalfOpen?: boolean;
-  /**
-   * Which side of the conversation this one is, for classes that buffer what
-   * they send ({@linkcode DispatcherWithSend}, {@linkcode AsyncChat}). A
-   * `"server"` is not read while {@linkcode
-   * DispatcherWithSendOptions.highWaterMark} bytes wait to be sent: a peer that
-   * asks and never takes the answers costs no more memory than that. A
-   * `"client"` is always read: one that sends many requests before it takes the
-   * answers would wait for ever for a server that does the same.
-   *
-   * A connection that was not read for five seconds for that reason, while its
-   * peer took nothing, is warned of once.
-   *
-   * @default {`"client"` for what `connect()` makes; else `"server"`: for what
-   * a listener accepted, in a wrapper or not, and for channels from elsewhere}
-   */
-  role?: "server" | "client";
-  /**
-   * How long, in milliseconds, a connection may stand without anything being
-   * read or written, before {@linkcode Dispatcher.handleTimeout} runs. The time
-   * in which a hook's promise is pending, or the dispatcher is in no map, does
-   * not count. A move to a map with another clock starts it anew.
-   *
-   * @default {Infinity}
-   */
-  idleTimeout?: number;
-  /**
-   * How long, in milliseconds, a connection may last in all, before
-   * {@linkcode Dispatcher.handleTimeout} runs: against a peer that sends or
-   * takes a byte now and then. It is the one limit that waits for nobody: while
-   * a hook's promise is pending, or the dispatcher is in no map, the connection
-   * is ended at its time, and `handleTimeout()` and `handleClose()` follow when
-   * they may. When it is over, a closed connection lingers for at most one more
-   * {@linkcode DispatcherOptions.linger}.
-   *
-   * @default {Infinity}
-   */
-  lifetime?: number;
-}
-
-/** Options of {@linkcode Dispatcher.startTls}. */
-export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
-  /**
-   * The name that the peer's certificate must be for.
-   *
-   * @default {the host that `connect()` was given}
-   */
-  hostname?: string;
-}
-
-/** Options of a {@linkcode DispatcherWithSend}. */
-export interface DispatcherWithSendOptions extends DispatcherOptions {
-  /**
-   * How many bytes that were accepted and wait to be sent are many.
-   *
-   * @default {65_536}
-   */
-  highWaterMark?: number;
-}
-
-const DEFAULT_BACKLOG = 511;
-/** In ms; at 0, which elsewhere means "never", nothing could ever be read. */
-const SHORTEST_TIMEOUT = 1;
 
 /**
  * A socket as an object with hooks. Derive a class, override the hooks you
- * care for, and let {@linkcode loop} drive it. The hooks, the predicates and the
- * log are documented with {@linkcode DispatcherHooks}.
+ * care for, and let {@linkcode loop} drive it. The hooks, the predicates, the
+ * log and the state are documented with {@linkcode DispatcherHooks}.
  *
  * @example An echo server and its client, in one loop
  * ```ts
@@ -224,10 +126,10 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   readonly #life: Life;
   #map: SocketMap;
   #endpoint: Endpoint | null = null;
-  /** The socket before, while the hook in which it was closed goes on. */
+  /** The one before, while the hook that closed it goes on. */
   #former: Endpoint | null = null;
   #options: NamedOptions = NO_OPTIONS;
-  /** Those that were started before there was a socket to end with. */
+  /** Those that were started while there was no socket. */
   #timers: TimerGroup | null = null;
 
   /**
@@ -255,30 +157,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   // State
 
-  /** What is wrapped; `null` before it is there and after `close()`. */
-  get socket(): Channel | Acceptor | null {
-    const endpoint = this.#endpoint;
-    if (endpoint === null || endpoint.closed) return null;
-    return endpoint.channel ?? endpoint.acceptor;
-  }
-
-  /**
-   * The error that ended the connection, such as a
-   * `Deno.errors.ConnectionReset`; `null` while it stands, and when the peer
-   * ended it in good order. Python does not tell.
-   */
-  get closeReason(): Error | null {
-    return this.#endpoint?.closeReason ?? null;
-  }
-
   /** The map that the dispatcher belongs to. */
   get map(): SocketMap {
     return this.#map;
-  }
-
-  /** How many clients were gone again before this listener could accept them. */
-  get clientsGone(): number {
-    return this.#endpoint?.accepting?.clientsGone ?? 0;
   }
 
   // Sockets
@@ -352,44 +233,11 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If there is no socket, or it is bound or connected.
    */
   bind(address: Address): void {
-    const endpoint = this.#open("bind");
-    if (endpoint.phase !== "created") {
-      throw new Error(`Cannot bind: ${this} is ${endpoint.phase} already`);
-    }
+    const endpoint = this.#unused("bind");
     endpoint.attempt(() => {
-      const { transport = "tcp" } = this.#options;
-      const parsed = parseAddress(address, { action: "bind", transport });
-      refuseOptions(
-        ["connectTimeout"],
-        this.#options,
-        "is for clients, and this socket is to listen",
-      );
-      endpoint.bind(this.#listenOn(parsed));
+      const checked = checkBind(address, this.#options, nameOf(this));
+      endpoint.bind(listenOn(checked, this.#options, this.#map.network));
     });
-  }
-
-  #listenOn(address: Deno.Addr): Acceptor {
-    const tls = this.#tls();
-    if (tls && !tls.cert) {
-      throw new TypeError(
-        `Cannot bind: ${nameOf(this)} needs tls.cert and tls.key to listen`,
-      );
-    }
-    if (tls?.caCerts || tls?.unsafelyDisableHostnameVerification) {
-      throw new TypeError(
-        "Cannot bind: tls.caCerts and tls.unsafelyDisableHostnameVerification " +
-          "are for clients: a server asks for no certificate",
-      );
-    }
-    const { backlog = DEFAULT_BACKLOG, reusePort = false } = this.#options;
-    const { network } = this.#map;
-    try {
-      const acceptor = network.listen(address, { backlog, reusePort, tls });
-      return received(asAcceptor, "The network's listener", acceptor);
-    } catch (error) {
-      explain(error, "listen on", address);
-      throw error;
-    }
   }
 
   /**
@@ -430,24 +278,13 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If there is no socket, or it is in use.
    */
   connect(address: Address): void {
-    const endpoint = this.#open("connect");
-    if (endpoint.phase !== "created") {
-      throw new Error(
-        `Cannot connect: ${this} is ${endpoint.phase} already`,
-      );
-    }
+    const endpoint = this.#unused("connect");
     endpoint.attempt(() => {
-      const { transport = "tcp" } = this.#options;
-      const parsed = parseAddress(address, { action: "connect", transport });
-      refuseOptions(
-        ["backlog", "reusePort", "maxConnections"],
-        this.#options,
-        "is for listeners, and this socket is to connect",
-      );
-      if ("hostname" in parsed) {
-        this.#options = { ...this.#options, hostname: parsed.hostname };
+      const checked = checkConnect(address, this.#options);
+      if ("hostname" in checked) {
+        this.#options = { ...this.#options, hostname: checked.hostname };
       }
-      endpoint.connect(parsed, this.#map.network, this.#tls());
+      endpoint.connect(checked, this.#map.network, tlsOf(this.#options));
     });
   }
 
@@ -551,25 +388,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * where the name is empty or one that TLS refuses, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
-    try {
-      checkTls(options);
-      if ((options as TlsOptions).cert !== undefined) {
-        throw new TypeError(
-          'Cannot start TLS with a certificate: Deno shows one only on a socket of transport "tls"',
-        );
-      }
-      const { hostname = this.#peerName, ...tls } = options;
-      const endpoint = this[CONNECTION]("start TLS");
-      if (!endpoint.closed && hostname === "") {
-        // Deno would check the name "localhost" instead.
-        const message = "Cannot start TLS: hostname must not be empty";
-        return endpoint.refuseTls(new TypeError(message));
-      }
-      if (!endpoint.closed) checkText("hostname", hostname);
-      return endpoint.startTls(this.#map.network, hostname, tls);
-    } catch (error) {
-      return refuseTls(this, error);
-    }
+    return startTls(this, options, this.#options.hostname);
   }
 
   /**
@@ -632,8 +451,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   delChannel(map: SocketMap = this.#map): void {
     checkMap(map);
     if (map !== this.#map) return;
-    const endpoint = this.#endpoint;
-    if (endpoint) endpoint.reactor.leave(endpoint);
+    this.#endpoint?.reactor.leave(this.#endpoint);
   }
 
   // Timers
@@ -663,50 +481,39 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     return startTimer(this.#map, interval, callback, true, this.#ownTimers);
   }
 
-  /** The open endpoint, or an error that says what is missing. */
+  /** The open socket, or an error that says what is missing. */
   #open(action: string): Endpoint {
     const endpoint = this.#endpoint;
     if (endpoint && !endpoint.closed) return endpoint;
+    const name = nameOf(this);
     throw new Error(
-      `Cannot ${action}: ${
-        nameOf(this)
-      } has no socket: call createSocket() first`,
+      `Cannot ${action}: ${name} has no socket: call createSocket() first`,
     );
   }
 
-  /**
-   * The socket's present life.
-   *
-   * @internal
-   */
+  /** The same, if it is neither bound nor connected. */
+  #unused(action: string): Endpoint {
+    const endpoint = this.#open(action);
+    if (endpoint.phase === "created") return endpoint;
+    throw new Error(`Cannot ${action}: ${this} is ${endpoint.phase} already`);
+  }
+
+  /** @ignore */
   override get [ENTRY](): Endpoint | null {
     return this.#endpoint;
   }
 
-  /**
-   * How long a connection may last.
-   *
-   * @internal
-   */
-  override get [LIMITS](): TimeLimits {
-    return this.#life;
-  }
-
-  /**
-   * The map, which an override of `map` cannot hide.
-   *
-   * @internal
-   */
+  /** @ignore */
   override get [MAP](): SocketMap {
     return this.#map;
   }
 
-  /**
-   * The same, if it has a peer, will have one or had one.
-   *
-   * @internal
-   * @throws {Error} If it has none.
-   */
+  /** @ignore */
+  override get [LIMITS](): TimeLimits {
+    return this.#life;
+  }
+
+  /** @ignore */
   [CONNECTION](action: string): Endpoint {
     const endpoint = this.#endpoint;
     const phase = endpoint?.phase;
@@ -729,21 +536,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     );
   }
 
-  /** The host that was asked for, or the address of one that came. */
-  get #peerName(): string {
-    const { addr } = this;
-    const { hostname } = this.#options;
-    return hostname || (addr && "hostname" in addr ? addr.hostname : "");
-  }
-
-  /** What to secure the socket with, if it is to be TLS. */
-  #tls(): TlsOptions | undefined {
-    const { transport, tls = {} } = this.#options;
-    return transport === "tls" ? tls : undefined;
-  }
-
+  /** Begins a life of the socket. */
   #create(action: string, options: SocketOptions = NO_OPTIONS): Endpoint {
-    if (this.#endpoint && !this.#endpoint.closed) {
+    if (this.#endpoint?.closed === false) {
       throw new Error(
         `Cannot ${action}: ${this} has one already: call close() first`,
       );
@@ -898,147 +693,7 @@ export class DispatcherWithSend extends Dispatcher {
 const DRAIN: Hook = (pollable) =>
   (pollable as DispatcherWithSend).handleDrain();
 
-/** Checks the high water mark among the options. */
-export function markOf(options: DispatcherWithSendOptions): number {
-  checkMapOptions(options);
-  const { highWaterMark = 64 * 1024 } = options;
-  return checkInteger("highWaterMark", highWaterMark, 1);
-}
-
 ownMethods.set(Dispatcher.prototype.close, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   ownMethods.set(DispatcherWithSend.prototype[name], "self-driven");
-}
-
-/** What every connection of a dispatcher begins with. */
-type Life = Required<Omit<DispatcherOptions, "map" | "role">> & {
-  role: Role | undefined;
-};
-
-/** What a socket was made with, and the host that it is to be connected to. */
-interface NamedOptions extends SocketOptions {
-  hostname?: string;
-}
-
-const NO_OPTIONS: NamedOptions = {};
-/** Most dispatchers have no options, and share these. */
-const DEFAULT_LIFE: Life = {
-  linger: 5_000,
-  allowHalfOpen: false,
-  role: undefined,
-  idleTimeout: Infinity,
-  lifetime: Infinity,
-};
-const DEFAULTS: EndpointOptions = {
-  ...DEFAULT_LIFE,
-  connectTimeout: Infinity,
-  handshakeTimeout: 10_000,
-  maxConnections: Infinity,
-};
-
-function endpointOptions(life: Life, options: SocketOptions): EndpointOptions {
-  if (life === DEFAULT_LIFE && options === NO_OPTIONS) return DEFAULTS;
-  const { connectTimeout = DEFAULTS.connectTimeout } = options;
-  const { handshakeTimeout = DEFAULTS.handshakeTimeout } = options;
-  const { maxConnections = DEFAULTS.maxConnections } = options;
-  return { ...life, connectTimeout, handshakeTimeout, maxConnections };
-}
-
-/** Checks the options that every connection of a dispatcher begins with. */
-function lifeOf(options: DispatcherOptions): Life {
-  const { linger = DEFAULT_LIFE.linger } = options;
-  const { allowHalfOpen = DEFAULT_LIFE.allowHalfOpen } = options;
-  const { role, idleTimeout = Infinity, lifetime = Infinity } = options;
-  const isDefault = linger === DEFAULT_LIFE.linger && allowHalfOpen === false &&
-    role === undefined && idleTimeout === Infinity && lifetime === Infinity;
-  if (isDefault) return DEFAULT_LIFE;
-  checkMilliseconds("linger", linger);
-  checkBoolean("allowHalfOpen", allowHalfOpen);
-  checkMilliseconds("idleTimeout", idleTimeout, { min: SHORTEST_TIMEOUT });
-  checkMilliseconds("lifetime", lifetime, { min: SHORTEST_TIMEOUT });
-  if (role !== undefined && role !== "server" && role !== "client") {
-    throw new TypeError(
-      `role must be "server" or "client", got ${showValue(role)}`,
-    );
-  }
-  return { linger, allowHalfOpen, role, idleTimeout, lifetime };
-}
-
-const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
-
-/** What somebody wants who comes from Python, or gives the transport alone. */
-function hintFor(options: unknown): string {
-  if (typeof options === "number") {
-    return ": the family and the type of a socket, as Python has them, are not " +
-      'needed: createSocket() is for TCP, createSocket({ transport: "unix" }) ' +
-      "for Unix sockets, and a DatagramDispatcher for UDP";
-  }
-  if (!TRANSPORTS.includes(options)) return "";
-  return `: createSocket({ transport: ${showValue(options)} })`;
-}
-
-function checkSocketOptions(options: SocketOptions): void {
-  checkOptions(options, hintFor(options));
-  const { transport = "tcp", tls, backlog = DEFAULT_BACKLOG } = options;
-  if (!TRANSPORTS.includes(transport)) {
-    throw new TypeError(
-      `transport must be "tcp", "tls", "unix" or "vsock", got ${
-        showValue(transport)
-      }`,
-    );
-  }
-  if (tls !== undefined) {
-    checkTls(tls);
-    if (transport !== "tls") {
-      throw new TypeError(`tls is for transport "tls", got "${transport}"`);
-    }
-  }
-  checkInteger("backlog", backlog, 1, 0x7fffffff);
-  checkInteger("maxConnections", options.maxConnections ?? Infinity, 1);
-  const { reusePort = false } = options;
-  const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
-  checkBoolean("reusePort", reusePort);
-  if (transport === "unix" || transport === "vsock") {
-    refuseOptions(
-      ["backlog", "reusePort"],
-      options,
-      `has no effect on transport "${transport}"`,
-    );
-  }
-  checkMilliseconds("connectTimeout", connectTimeout);
-  checkMilliseconds("handshakeTimeout", handshakeTimeout);
-}
-
-/** Refuses options that would be ignored: somebody relies on them. */
-function refuseOptions(
-  names: readonly (keyof SocketOptions)[],
-  options: SocketOptions,
-  reason: string,
-): void {
-  const isGiven = (name: keyof SocketOptions) =>
-    options[name] !== undefined && options[name] !== false;
-  const name = names.find(isGiven);
-  if (name !== undefined) {
-    throw new TypeError(`${name} ${reason}: leave it out`);
-  }
-}
-
-/** Python's `dispatcher(map=…)` has no socket; here, that comes first. */
-function refuseOptionsFirst(channel: unknown): void {
-  const isPlain = typeof channel === "object" && channel !== null &&
-    Object.getPrototypeOf(channel) === Object.prototype;
-  const methods = ["read", "write", "close", "accept"];
-  const isOptions = channel instanceof SocketMap ||
-    isPlain && !methods.some((name) => name in channel);
-  if (!isOptions) return;
-  throw new TypeError(
-    `channel must be a channel, a listener or null, got ${
-      showValue(channel)
-    }: ` +
-      "options come second, as in new Dispatcher(null, { map })",
-  );
-}
-
-function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {
-  return typeof (channel as Acceptor | null)?.accept === "function";
 }

@@ -152,7 +152,7 @@ export class SocketMap implements Iterable<Pollable> {
   /**
    * The engine that runs its passes.
    *
-   * @internal
+   * @ignore
    */
   get [REACTOR](): Reactor {
     return this.#reactor;

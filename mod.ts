@@ -44,23 +44,20 @@ export {
   DatagramError,
   type DatagramSocket,
 } from "./net/datagram_dispatcher.ts";
-export {
-  type Accepted,
-  compactTraceback,
-  Dispatcher,
-  DispatcherHooks,
-  type DispatcherOptions,
-  DispatcherWithSend,
-  type DispatcherWithSendOptions,
-  type StartTlsOptions,
-  type TimeoutKind,
-} from "./dispatcher.ts";
+export { Dispatcher, DispatcherWithSend } from "./dispatcher.ts";
+export { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
+export type {
+  DispatcherOptions,
+  DispatcherWithSendOptions,
+  StartTlsOptions,
+} from "./core/dispatcher_options.ts";
+export type { TimeoutKind } from "./core/limits.ts";
 export {
   FileDispatcher,
   type FileLike,
   FileWrapper,
 } from "./file_dispatcher.ts";
-export type { Logger } from "./core/log.ts";
+export { compactTraceback, type Logger } from "./core/log.ts";
 export {
   type Clock,
   closeAll,

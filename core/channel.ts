@@ -133,6 +133,11 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
   };
 }
 
+/** Tells a listener, by its `accept()`, from a connection. */
+export function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {
+  return typeof (channel as Acceptor | null)?.accept === "function";
+}
+
 /**
  * Checks that `value` is an {@linkcode Acceptor}.
  *

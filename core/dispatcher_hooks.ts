@@ -1,11 +1,12 @@
 /**
  * What the loop calls, and what a class overrides: the hooks of a dispatcher,
- * its predicates and its log, with what they do by default.
+ * its predicates and its log, with what they do by default; and the state of
+ * its socket, which they look at.
  *
  * @module
  */
 
-import { type Channel, closeQuietly } from "./channel.ts";
+import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
@@ -18,7 +19,12 @@ import { isPromise } from "./thenable.ts";
 /** The present life of a dispatcher's socket, as its hooks see it. */
 export interface HookedEntry {
   readonly phase: string;
+  readonly closed: boolean;
   readonly closing: boolean;
+  readonly closeReason: Error | null;
+  readonly channel: Channel | null;
+  readonly acceptor: Acceptor | null;
+  readonly accepting: { readonly clientsGone: number } | null;
   readonly addr: Deno.Addr | null;
   readonly hooks: Hooks;
   /** How many connections to accept in this turn. */
@@ -50,9 +56,9 @@ export interface Accepted {
 }
 
 /**
- * The hooks of a {@linkcode Dispatcher}: what the loop calls, what a class may
- * override, and what it does by default. It is a part of every dispatcher, and
- * not a class to derive from: derive from `Dispatcher`.
+ * The hooks of a {@linkcode Dispatcher}, its log and its state: what the loop
+ * calls, what a class may override, and what it does by default. This is a part
+ * of every dispatcher, and not a class to derive from: derive from `Dispatcher`.
  */
 export abstract class DispatcherHooks implements Pollable {
   // What most never change lies on the prototype, as in Python: thousands of
@@ -106,21 +112,21 @@ export abstract class DispatcherHooks implements Pollable {
   /**
    * The present life of its socket, if any.
    *
-   * @internal
+   * @ignore
    */
   abstract get [ENTRY](): HookedEntry | null;
 
   /**
    * Its map, which an override of `map` cannot hide.
    *
-   * @internal
+   * @ignore
    */
   abstract get [MAP](): HookedMap;
 
   /**
    * How long its connections may last.
    *
-   * @internal
+   * @ignore
    */
   abstract get [LIMITS](): TimeLimits;
 
@@ -164,6 +170,27 @@ export abstract class DispatcherHooks implements Pollable {
   /** The peer's address, or the one listened on; `null` before there is one. */
   get addr(): Deno.Addr | null {
     return this[ENTRY]?.addr ?? null;
+  }
+
+  /** What is wrapped; `null` before it is there and after `close()`. */
+  get socket(): Channel | Acceptor | null {
+    const entry = this[ENTRY];
+    if (entry === null || entry.closed) return null;
+    return entry.channel ?? entry.acceptor;
+  }
+
+  /**
+   * The error that ended the connection, such as a
+   * `Deno.errors.ConnectionReset`; `null` while it stands, and when the peer
+   * ended it in good order. Python does not tell.
+   */
+  get closeReason(): Error | null {
+    return this[ENTRY]?.closeReason ?? null;
+  }
+
+  /** How many clients were gone again before this listener could accept them. */
+  get clientsGone(): number {
+    return this[ENTRY]?.accepting?.clientsGone ?? 0;
   }
 
   // Predicates
@@ -385,7 +412,7 @@ export abstract class DispatcherHooks implements Pollable {
   /**
    * Whether nobody would see a line of this type.
    *
-   * @internal
+   * @ignore
    */
   [IGNORES](type: string): boolean {
     const isPlain = this.logInfo === DispatcherHooks.prototype.logInfo;
@@ -396,7 +423,7 @@ export abstract class DispatcherHooks implements Pollable {
    * Logs a line of the library's own. A loud one is written whatever types are
    * ignored, also where an override of `logInfo()` calls the one it overrides.
    *
-   * @internal
+   * @ignore
    */
   [WRITE_LINE](message: string, type: string, isLoud: boolean): unknown {
     const wasLoud = this.#isLoud;

@@ -1,6 +1,6 @@
 /**
- * Keys of the members that the library's own modules share: a program that
- * uses the library never needs them.
+ * Keys of the members that the library's own modules share. A program never
+ * needs them, so the documentation leaves those members out.
  *
  * @module
  */

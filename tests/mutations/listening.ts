@@ -17,7 +17,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "an option that has no effect is refused",
-    file: "dispatcher.ts",
+    file: "core/socket_options.ts",
     from: "options[name] !== undefined && options[name] !== false;",
     to: "options[name] === name;",
     test: "tests/socket_options_test.ts",
@@ -33,7 +33,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "an empty name does not pass for localhost",
-    file: "dispatcher.ts",
+    file: "core/start_tls.ts",
     from: 'if (!endpoint.closed && hostname === "") {',
     to: 'if (hostname === ".") {',
     test: "tests/tls_names_test.ts",

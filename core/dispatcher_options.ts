@@ -1,0 +1,196 @@
+/**
+ * The options of dispatchers: defaults and checks.
+ *
+ * @module
+ */
+
+import {
+  checkBoolean,
+  checkInteger,
+  checkMilliseconds,
+  showValue,
+} from "./arguments.ts";
+import type { EndpointOptions } from "./connection.ts";
+import type { SocketOptions, TlsOptions } from "./network.ts";
+import { NO_OPTIONS } from "./socket_options.ts";
+import { REACTOR } from "./symbols.ts";
+import { checkMapOptions, type SocketMap } from "../loop.ts";
+
+/** Options of a {@linkcode Dispatcher}. */
+export interface DispatcherOptions {
+  /**
+   * The map that the dispatcher joins when it has a socket.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+  /**
+   * How long, in milliseconds, a closed connection waits for a peer that neither
+   * takes, sends nor ends anything. What was accepted goes out, the writing
+   * direction ends, and what the peer still sends is read and dropped until that
+   * ends its side, too: a TCP connection that is closed with unread bytes is
+   * reset, and its peer loses what it has not yet read, megabytes perhaps. A
+   * peer that goes on talking and takes nothing is cut after six times as long.
+   * What is lost is said in a warning.
+   *
+   * A connection that has sent nothing waits for nothing, and a Unix socket or a
+   * file only until all is written. At 0, `close()` drops what was not sent.
+   *
+   * @default {5_000}
+   */
+  linger?: number;
+  /**
+   * Whether writing goes on when the peer has ended its side. Then `recv()` at
+   * the end of the stream runs {@linkcode Dispatcher.handleEnd} instead of
+   * `handleClose()`, which follows when both sides have ended.
+   *
+   * @default {false}
+   */
+  allowHalfOpen?: boolean;
+  /**
+   * Which side of the conversation this one is, for classes that buffer what
+   * they send ({@linkcode DispatcherWithSend}, {@linkcode AsyncChat}). A
+   * `"server"` is not read while {@linkcode
+   * DispatcherWithSendOptions.highWaterMark} bytes wait to be sent: a peer that
+   * asks and never takes the answers costs no more memory than that. A
+   * `"client"` is always read: one that sends many requests before it takes the
+   * answers would wait for ever for a server that does the same.
+   *
+   * A connection that was not read for five seconds for that reason, while its
+   * peer took nothing, is warned of once.
+   *
+   * @default {`"client"` for what `connect()` makes; else `"server"`: for what
+   * a listener accepted, in a wrapper or not, and for channels from elsewhere}
+   */
+  role?: "server" | "client";
+  /**
+   * How long, in milliseconds, a connection may stand without anything being
+   * read or written, before {@linkcode Dispatcher.handleTimeout} runs. The time
+   * in which a hook's promise is pending, or the dispatcher is in no map, does
+   * not count. A move to a map with another clock starts it anew.
+   *
+   * @default {Infinity}
+   */
+  idleTimeout?: number;
+  /**
+   * How long, in milliseconds, a connection may last in all, before
+   * {@linkcode Dispatcher.handleTimeout} runs: against a peer that sends or
+   * takes a byte now and then. It is the one limit that waits for nobody: while
+   * a hook's promise is pending, or the dispatcher is in no map, the connection
+   * is ended at its time, and `handleTimeout()` and `handleClose()` follow when
+   * they may. When it is over, a closed connection lingers for at most one more
+   * {@linkcode DispatcherOptions.linger}.
+   *
+   * @default {Infinity}
+   */
+  lifetime?: number;
+}
+
+/** Options of {@linkcode Dispatcher.startTls}. */
+export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
+  /**
+   * The name that the peer's certificate must be for.
+   *
+   * @default {the host that `connect()` was given}
+   */
+  hostname?: string;
+}
+
+/** Options of a {@linkcode DispatcherWithSend}. */
+export interface DispatcherWithSendOptions extends DispatcherOptions {
+  /**
+   * How many bytes that were accepted and wait to be sent are many.
+   *
+   * @default {65_536}
+   */
+  highWaterMark?: number;
+}
+
+/** In ms. At 0, which elsewhere means "never", nothing could ever be read. */
+const SHORTEST_TIMEOUT = 1;
+
+/** What each connection of a dispatcher begins with. */
+export type Life = Pick<
+  EndpointOptions,
+  "linger" | "allowHalfOpen" | "role" | "idleTimeout" | "lifetime"
+>;
+
+/** Most dispatchers are made without options, and share these. */
+const DEFAULT_LIFE: Life = {
+  linger: 5_000,
+  allowHalfOpen: false,
+  role: undefined,
+  idleTimeout: Infinity,
+  lifetime: Infinity,
+};
+const DEFAULTS: EndpointOptions = {
+  ...DEFAULT_LIFE,
+  connectTimeout: Infinity,
+  handshakeTimeout: 10_000,
+  maxConnections: Infinity,
+};
+
+/** The options of a socket's life: a dispatcher's and those of `createSocket()`. */
+export function endpointOptions(
+  life: Life,
+  options: SocketOptions,
+): EndpointOptions {
+  if (life === DEFAULT_LIFE && options === NO_OPTIONS) return DEFAULTS;
+  const { connectTimeout = DEFAULTS.connectTimeout } = options;
+  const { handshakeTimeout = DEFAULTS.handshakeTimeout } = options;
+  const { maxConnections = DEFAULTS.maxConnections } = options;
+  return { ...life, connectTimeout, handshakeTimeout, maxConnections };
+}
+
+/**
+ * Checks the options of a dispatcher.
+ *
+ * @throws {TypeError} If one has the wrong type.
+ * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
+ */
+export function lifeOf(options: Partial<Life>): Life {
+  const { linger = DEFAULT_LIFE.linger } = options;
+  const { allowHalfOpen = DEFAULT_LIFE.allowHalfOpen } = options;
+  const { role, idleTimeout = Infinity, lifetime = Infinity } = options;
+  const isDefault = linger === DEFAULT_LIFE.linger && allowHalfOpen === false &&
+    role === undefined && idleTimeout === Infinity && lifetime === Infinity;
+  if (isDefault) return DEFAULT_LIFE;
+  checkMilliseconds("linger", linger);
+  checkBoolean("allowHalfOpen", allowHalfOpen);
+  checkMilliseconds("idleTimeout", idleTimeout, { min: SHORTEST_TIMEOUT });
+  checkMilliseconds("lifetime", lifetime, { min: SHORTEST_TIMEOUT });
+  if (role !== undefined && role !== "server" && role !== "client") {
+    throw new TypeError(
+      `role must be "server" or "client", got ${showValue(role)}`,
+    );
+  }
+  return { linger, allowHalfOpen, role, idleTimeout, lifetime };
+}
+
+/** Checks the high water mark among the options. */
+export function markOf(options: DispatcherWithSendOptions): number {
+  checkMapOptions(options);
+  const { highWaterMark = 64 * 1024 } = options;
+  return checkInteger("highWaterMark", highWaterMark, 1);
+}
+
+/**
+ * Refuses options and maps in the place of a channel, which Python's
+ * `dispatcher(map=…)` suggests.
+ *
+ * @throws {TypeError} If `channel` is one of them.
+ */
+export function refuseOptionsFirst(channel: unknown): void {
+  if (typeof channel !== "object" || channel === null) return;
+  const isPlain = Object.getPrototypeOf(channel) === Object.prototype;
+  const methods = ["read", "write", "close", "accept"];
+  const isOptions = REACTOR in channel ||
+    isPlain && !methods.some((name) => name in channel);
+  if (!isOptions) return;
+  throw new TypeError(
+    `channel must be a channel, a listener or null, got ${
+      showValue(channel)
+    }: ` +
+      "options come second, as in new Dispatcher(null, { map })",
+  );
+}

@@ -1,0 +1,184 @@
+/**
+ * The options of `createSocket()`: what they must be, and what they mean for
+ * `bind()` and `connect()`. An option that would be ignored is refused, as
+ * somebody relies on it.
+ *
+ * @module
+ */
+
+import {
+  checkBoolean,
+  checkInteger,
+  checkMilliseconds,
+  checkOptions,
+  showValue,
+} from "./arguments.ts";
+import { type Acceptor, asAcceptor, received } from "./channel.ts";
+import {
+  type Address,
+  checkTls,
+  explain,
+  type Network,
+  parseAddress,
+  type SocketOptions,
+  type TlsOptions,
+} from "./network.ts";
+
+/** How many connections may wait to be accepted, unless an option says so. */
+export const DEFAULT_BACKLOG = 511;
+
+/** What a socket is made with, and the host that it is to be connected to. */
+export interface NamedOptions extends SocketOptions {
+  hostname?: string;
+}
+
+/** Most sockets are made without any, and share these. */
+export const NO_OPTIONS: NamedOptions = {};
+
+const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
+
+/** A hint for arguments as Python takes them, and for a transport alone. */
+function hintFor(options: unknown): string {
+  if (typeof options === "number") {
+    return ": the family and the type of a socket, as Python has them, are not " +
+      'needed: createSocket() is for TCP, createSocket({ transport: "unix" }) ' +
+      "for Unix sockets, and a DatagramDispatcher for UDP";
+  }
+  if (!TRANSPORTS.includes(options)) return "";
+  return `: createSocket({ transport: ${showValue(options)} })`;
+}
+
+/**
+ * Checks the options of `createSocket()`.
+ *
+ * @throws {TypeError} If one has the wrong type, or no effect on the transport.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function checkSocketOptions(options: SocketOptions): void {
+  checkOptions(options, hintFor(options));
+  const { transport = "tcp", tls, backlog = DEFAULT_BACKLOG } = options;
+  if (!TRANSPORTS.includes(transport)) {
+    throw new TypeError(
+      `transport must be "tcp", "tls", "unix" or "vsock", got ${
+        showValue(transport)
+      }`,
+    );
+  }
+  if (tls !== undefined) {
+    checkTls(tls);
+    if (transport !== "tls") {
+      throw new TypeError(`tls is for transport "tls", got "${transport}"`);
+    }
+  }
+  checkInteger("backlog", backlog, 1, 0x7fffffff);
+  checkInteger("maxConnections", options.maxConnections ?? Infinity, 1);
+  const { reusePort = false } = options;
+  const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
+  checkBoolean("reusePort", reusePort);
+  if (transport === "unix" || transport === "vsock") {
+    refuseOptions(
+      ["backlog", "reusePort"],
+      options,
+      `has no effect on transport "${transport}"`,
+    );
+  }
+  checkMilliseconds("connectTimeout", connectTimeout);
+  checkMilliseconds("handshakeTimeout", handshakeTimeout);
+}
+
+/** Refuses options that would be ignored. */
+function refuseOptions(
+  names: readonly (keyof SocketOptions)[],
+  options: SocketOptions,
+  reason: string,
+): void {
+  const isGiven = (name: keyof SocketOptions) =>
+    options[name] !== undefined && options[name] !== false;
+  const name = names.find(isGiven);
+  if (name !== undefined) {
+    throw new TypeError(`${name} ${reason}: leave it out`);
+  }
+}
+
+/** What to secure a socket with, if it is to be TLS. */
+export function tlsOf(options: SocketOptions): TlsOptions | undefined {
+  const { transport, tls = {} } = options;
+  return transport === "tls" ? tls : undefined;
+}
+
+/**
+ * Checks what a socket is to listen on.
+ *
+ * @param name Of the dispatcher's class, for the message.
+ * @throws {TypeError} If the address does not fit the transport, or an option
+ * is for clients.
+ * @throws {RangeError} If the port is out of range.
+ */
+export function checkBind(
+  address: Address,
+  options: SocketOptions,
+  name: string,
+): Deno.Addr {
+  const { transport = "tcp" } = options;
+  const parsed = parseAddress(address, { action: "bind", transport });
+  refuseOptions(
+    ["connectTimeout"],
+    options,
+    "is for clients, and this socket is to listen",
+  );
+  const tls = tlsOf(options);
+  if (tls && !tls.cert) {
+    throw new TypeError(
+      `Cannot bind: ${name} needs tls.cert and tls.key to listen`,
+    );
+  }
+  if (tls?.caCerts || tls?.unsafelyDisableHostnameVerification) {
+    throw new TypeError(
+      "Cannot bind: tls.caCerts and tls.unsafelyDisableHostnameVerification " +
+        "are for clients: a server asks for no certificate",
+    );
+  }
+  return parsed;
+}
+
+/**
+ * Checks what a socket is to connect to.
+ *
+ * @throws {TypeError} If the address does not fit the transport, or an option
+ * is for listeners.
+ * @throws {RangeError} If the port is out of range.
+ */
+export function checkConnect(
+  address: Address,
+  options: SocketOptions,
+): Deno.Addr {
+  const { transport = "tcp" } = options;
+  const parsed = parseAddress(address, { action: "connect", transport });
+  refuseOptions(
+    ["backlog", "reusePort", "maxConnections"],
+    options,
+    "is for listeners, and this socket is to connect",
+  );
+  return parsed;
+}
+
+/**
+ * Listens on an address that {@linkcode checkBind} has checked.
+ *
+ * @throws {Error} What the network throws: the address is in use, for example.
+ */
+export function listenOn(
+  address: Deno.Addr,
+  options: SocketOptions,
+  network: Network,
+): Acceptor {
+  const { backlog = DEFAULT_BACKLOG, reusePort = false } = options;
+  const tls = tlsOf(options);
+  try {
+    const acceptor = network.listen(address, { backlog, reusePort, tls });
+    return received(asAcceptor, "The network's listener", acceptor);
+  } catch (error) {
+    explain(error, "listen on", address);
+    throw error;
+  }
+}
