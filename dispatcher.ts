@@ -20,12 +20,10 @@ import {
   type TimeLimits,
 } from "./core/dispatcher_hooks.ts";
 import {
-  type DispatcherOptions,
-  type DispatcherWithSendOptions,
+  type ConnectionOptions,
   endpointOptions,
   type Life,
   lifeOf,
-  markOf,
   refuseOptionsFirst,
   type StartTlsOptions,
 } from "./core/dispatcher_options.ts";
@@ -45,7 +43,7 @@ import {
   NO_OPTIONS,
   tlsOf,
 } from "./core/socket_options.ts";
-import { startTls } from "./core/start_tls.ts";
+import { requestTls } from "./core/tls_request.ts";
 import { CONNECTION, ENTRY, LIMITS, MAP, REACTOR } from "./core/symbols.ts";
 import { TimerGroup } from "./core/timers.ts";
 import {
@@ -56,6 +54,26 @@ import {
   startTimer,
   type Timer,
 } from "./loop.ts";
+
+/** Options of a {@linkcode Dispatcher}. */
+export interface DispatcherOptions extends ConnectionOptions {
+  /**
+   * The map that the dispatcher joins when it has a socket.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+}
+
+/** Options of a {@linkcode DispatcherWithSend}. */
+export interface DispatcherWithSendOptions extends DispatcherOptions {
+  /**
+   * How many bytes that were accepted and wait to be sent are many.
+   *
+   * @default {65_536}
+   */
+  highWaterMark?: number;
+}
 
 /**
  * A socket as an object with hooks. Derive a class, override the hooks you
@@ -388,7 +406,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * where the name is empty or one that TLS refuses, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
-    return startTls(this, options, this.#options.hostname);
+    return requestTls(this, options, this.#options.hostname);
   }
 
   /**
@@ -692,6 +710,13 @@ export class DispatcherWithSend extends Dispatcher {
 
 const DRAIN: Hook = (pollable) =>
   (pollable as DispatcherWithSend).handleDrain();
+
+/** Checks the high water mark among the options. */
+export function markOf(options: DispatcherWithSendOptions): number {
+  checkMapOptions(options);
+  const { highWaterMark = 64 * 1024 } = options;
+  return checkInteger("highWaterMark", highWaterMark, 1);
+}
 
 ownMethods.set(Dispatcher.prototype.close, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {

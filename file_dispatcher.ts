@@ -13,9 +13,8 @@ import {
   takeThread,
 } from "./core/blocking_threads.ts";
 import type { Channel } from "./core/channel.ts";
-import type { DispatcherOptions } from "./core/dispatcher_options.ts";
 import { ENTRY } from "./core/symbols.ts";
-import { Dispatcher } from "./dispatcher.ts";
+import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { isPromise, quietly } from "./core/thenable.ts";
 
 /**

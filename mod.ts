@@ -44,11 +44,15 @@ export {
   DatagramError,
   type DatagramSocket,
 } from "./net/datagram_dispatcher.ts";
-export { Dispatcher, DispatcherWithSend } from "./dispatcher.ts";
+export {
+  Dispatcher,
+  type DispatcherOptions,
+  DispatcherWithSend,
+  type DispatcherWithSendOptions,
+} from "./dispatcher.ts";
 export { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
 export type {
-  DispatcherOptions,
-  DispatcherWithSendOptions,
+  ConnectionOptions,
   StartTlsOptions,
 } from "./core/dispatcher_options.ts";
 export type { TimeoutKind } from "./core/limits.ts";

@@ -6,14 +6,14 @@
  */
 
 import { checkBytes, checkInteger, showValue } from "../core/arguments.ts";
-import { Dispatcher } from "../dispatcher.ts";
-import type { Acceptor, Channel } from "../core/channel.ts";
-import type { Endpoint } from "../core/connection.ts";
 import {
+  Dispatcher,
   type DispatcherWithSendOptions,
   markOf,
-  type StartTlsOptions,
-} from "../core/dispatcher_options.ts";
+} from "../dispatcher.ts";
+import type { Acceptor, Channel } from "../core/channel.ts";
+import type { Endpoint } from "../core/connection.ts";
+import type { StartTlsOptions } from "../core/dispatcher_options.ts";
 import type { Hook } from "../core/hooks.ts";
 import { ownMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
@@ -26,7 +26,7 @@ import {
 } from "./producer.ts";
 import { atOnce } from "../core/predicates.ts";
 import { Queue } from "../core/queue.ts";
-import { refuseTls } from "../core/start_tls.ts";
+import { refuseTls } from "../core/tls_request.ts";
 import { CONNECTION, ENTRY } from "../core/symbols.ts";
 import { Terminator } from "./terminator.ts";
 import { isPromise, toPromise } from "../core/thenable.ts";

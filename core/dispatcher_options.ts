@@ -4,26 +4,14 @@
  * @module
  */
 
-import {
-  checkBoolean,
-  checkInteger,
-  checkMilliseconds,
-  showValue,
-} from "./arguments.ts";
+import { checkBoolean, checkMilliseconds, showValue } from "./arguments.ts";
 import type { EndpointOptions } from "./connection.ts";
 import type { SocketOptions, TlsOptions } from "./network.ts";
 import { NO_OPTIONS } from "./socket_options.ts";
 import { REACTOR } from "./symbols.ts";
-import { checkMapOptions, type SocketMap } from "../loop.ts";
 
-/** Options of a {@linkcode Dispatcher}. */
-export interface DispatcherOptions {
-  /**
-   * The map that the dispatcher joins when it has a socket.
-   *
-   * @default {socketMap}
-   */
-  map?: SocketMap;
+/** How a connection behaves, and how long it may take: a part of {@linkcode DispatcherOptions}. */
+export interface ConnectionOptions {
   /**
    * How long, in milliseconds, a closed connection waits for a peer that neither
    * takes, sends nor ends anything. What was accepted goes out, the writing
@@ -96,16 +84,6 @@ export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
   hostname?: string;
 }
 
-/** Options of a {@linkcode DispatcherWithSend}. */
-export interface DispatcherWithSendOptions extends DispatcherOptions {
-  /**
-   * How many bytes that were accepted and wait to be sent are many.
-   *
-   * @default {65_536}
-   */
-  highWaterMark?: number;
-}
-
 /** In ms. At 0, which elsewhere means "never", nothing could ever be read. */
 const SHORTEST_TIMEOUT = 1;
 
@@ -165,13 +143,6 @@ export function lifeOf(options: Partial<Life>): Life {
     );
   }
   return { linger, allowHalfOpen, role, idleTimeout, lifetime };
-}
-
-/** Checks the high water mark among the options. */
-export function markOf(options: DispatcherWithSendOptions): number {
-  checkMapOptions(options);
-  const { highWaterMark = 64 * 1024 } = options;
-  return checkInteger("highWaterMark", highWaterMark, 1);
 }
 
 /**

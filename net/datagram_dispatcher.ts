@@ -24,9 +24,8 @@ import {
   isUnsupported,
 } from "../core/channel.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import { Dispatcher } from "../dispatcher.ts";
+import { Dispatcher, type DispatcherOptions } from "../dispatcher.ts";
 import type { Endpoint } from "../core/connection.ts";
-import type { DispatcherOptions } from "../core/dispatcher_options.ts";
 import { describeError, textOf } from "../core/log.ts";
 import {
   type Address,
@@ -37,7 +36,7 @@ import {
 } from "../core/network.ts";
 import { logLimited } from "../core/own_lines.ts";
 import { Queue } from "../core/queue.ts";
-import { refuseTls } from "../core/start_tls.ts";
+import { refuseTls } from "../core/tls_request.ts";
 import { ENTRY } from "../core/symbols.ts";
 
 /** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */

@@ -184,7 +184,7 @@ export const HOOK_ORDER: Mutation[] = [
   },
   {
     promise: "a startTls() that nobody awaits does not end the process",
-    file: "core/start_tls.ts",
+    file: "core/tls_request.ts",
     from: "  refusal.catch(() => {\n    const hooks",
     to: "  void (() => {\n    const hooks",
     test: "tests/start_tls_test.ts",

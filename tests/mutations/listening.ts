@@ -33,7 +33,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "an empty name does not pass for localhost",
-    file: "core/start_tls.ts",
+    file: "core/tls_request.ts",
     from: 'if (!endpoint.closed && hostname === "") {',
     to: 'if (hostname === ".") {',
     test: "tests/tls_names_test.ts",

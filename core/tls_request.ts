@@ -1,5 +1,5 @@
 /**
- * TLS over a connection that stands, as STARTTLS does.
+ * What a dispatcher's `startTls()` asks for: checked, passed on, or refused.
  *
  * @module
  */
@@ -20,11 +20,11 @@ interface Conversing extends DispatcherHooks {
 }
 
 /**
- * Secures the connection of a dispatcher: see `Dispatcher.startTls()`.
+ * Asks for TLS over the connection of a dispatcher.
  *
  * @param asked The host that `connect()` was given, if it was called.
  */
-export function startTls(
+export function requestTls(
   dispatcher: Conversing,
   options: StartTlsOptions,
   asked: string | undefined,
