@@ -16,13 +16,8 @@ import {
   showValue,
 } from "../core/arguments.ts";
 import { lookUp } from "../core/blocking_threads.ts";
-import {
-  type Acceptor,
-  asChannel,
-  type Channel,
-  isDisconnect,
-  isUnsupported,
-} from "../core/channel.ts";
+import { type Acceptor, asChannel, type Channel } from "../core/channel.ts";
+import { isDisconnect, isUnsupported } from "../core/errors.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import {
   Dispatcher,

@@ -18,7 +18,7 @@ export const PEERS: Mutation[] = [
     ...RESETS,
     promise:
       "a client that resets before it is accepted does not end accepting",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  ...["ENOTCONN", "ECONNRESET", "ECONNABORTED", "EINVAL"],\n' +
       '  ...["NotConnected", "ConnectionReset", "ConnectionAborted"],\n',
     to: "",
@@ -45,7 +45,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a reset is the end of a connection and no error",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  ...["ECONNRESET", "ENOTCONN", "ESHUTDOWN", "ECONNABORTED", ' +
       '"EPIPE"],\n' +
       '  ...["ConnectionReset", "BrokenPipe", "ConnectionAborted", ' +
@@ -56,7 +56,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a TLS connection that ends without a word is at its end",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  "UnexpectedEof",\n',
     to: "",
     filter: "Send outlives 300 clients that reset with bytes unread at both",
@@ -117,7 +117,7 @@ export const PEERS: Mutation[] = [
   {
     ...DESCRIPTORS,
     promise: "descriptors that run out do not end accepting",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],',
     to: '  ...["ENFILE", "ENOBUFS", "ENOMEM"],',
   },
@@ -214,7 +214,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "what was forged in a TLS connection ends it as an error",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  "UnexpectedEof",\n',
     to: '  "UnexpectedEof",\n  "InvalidData",\n',
     filter: "hears nothing that somebody puts into its TLS connection",

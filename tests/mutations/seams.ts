@@ -27,7 +27,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a write that rejects with what is no error is told",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: "  if (reason instanceof Error) return reason;\n  const message",
     to: "  if (1) return reason as Error;\n  const message",
     filter: "write() misbehaves while it is open",
@@ -35,7 +35,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "an error whose getters throw is an error like any other",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from:
       "    return false; // A getter of an error that the system has not made.",
     to: "    throw error;",

@@ -4,7 +4,7 @@
  * at `throw`, and ends at `quit`.
  */
 
-import { isExhaustion } from "../../core/channel.ts";
+import { isExhaustion } from "../../core/errors.ts";
 import {
   type Channel,
   closeAll,
