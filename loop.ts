@@ -16,7 +16,7 @@ import {
 } from "./core/arguments.ts";
 import { type Clock, systemClock } from "./core/clock.ts";
 import { type Logger, uncaughtLine } from "./core/log.ts";
-import { denoNetwork, type Network } from "./core/network.ts";
+import type { Network } from "./core/network.ts";
 import { ExitNow, type Pollable, Reactor } from "./core/reactor.ts";
 import { isPromise, toPromise } from "./core/thenable.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./core/timers.ts";
@@ -81,8 +81,6 @@ export class SocketMap implements Iterable<Pollable> {
     reactorOfMap = (map) => map.#reactor;
   }
 
-  /** Makes the connections and listeners. */
-  readonly network: Network;
   /** Tells the time. */
   readonly clock: Clock;
   /** Gets the log of each dispatcher that has none of its own. */
@@ -90,6 +88,7 @@ export class SocketMap implements Iterable<Pollable> {
   /** Gets the errors that no dispatcher can handle. */
   onError: (error: unknown) => void;
 
+  readonly #network: Network | null;
   readonly #reactor: Reactor;
 
   /**
@@ -100,12 +99,14 @@ export class SocketMap implements Iterable<Pollable> {
    */
   constructor(options: SocketMapOptions = {}) {
     checkOptions(options);
-    const { network = denoNetwork, clock = systemClock } = options;
-    checkMethods("network", network, ["connect", "listen"]);
+    const { network, clock = systemClock } = options;
+    if (network !== undefined) {
+      checkMethods("network", network, ["connect", "listen"]);
+    }
     checkMethods("clock", clock, CLOCK_METHODS);
     if (options.logger) checkMethods("logger", options.logger, LOG_METHODS);
     if (options.onError) checkFunction("onError", options.onError);
-    this.network = network;
+    this.#network = network ?? null;
     this.clock = clock;
     this.logger = options.logger ?? null;
     this.onError = options.onError ??
@@ -152,6 +153,11 @@ export class SocketMap implements Iterable<Pollable> {
         }
       },
     });
+  }
+
+  /** Makes the connections and listeners. */
+  get network(): Network {
+    return this.#network ?? defaultNetwork!;
   }
 
   /** How many dispatchers are in the map. */
@@ -242,6 +248,14 @@ export function defaultMap(): SocketMap {
 /** Has another map be the default: a simulation does so for each of its hosts. */
 export function setDefaultMap(find: () => SocketMap): void {
   findDefaultMap = find;
+}
+
+/** An entry of the library loads `net/deno_network.ts`, which sets it. */
+let defaultNetwork: Network | null = null;
+
+/** Has maps that were given no network use this one. */
+export function setDefaultNetwork(network: Network): void {
+  defaultNetwork = network;
 }
 
 /** Options of {@linkcode loop}. */

@@ -36,6 +36,7 @@
  */
 
 import "./core/runtime.ts";
+import "./net/deno_network.ts";
 export { AsyncChat, type AsyncChatOptions } from "./chat/async_chat.ts";
 export type { Acceptor, Channel } from "./core/channel.ts";
 export {
@@ -78,15 +79,14 @@ export {
   type ProducerLike,
   SimpleProducer,
 } from "./chat/producer.ts";
+export type { Address, Transport } from "./core/address.ts";
 export type {
-  Address,
   Network,
   NetworkConnectOptions,
   NetworkListenOptions,
   SocketOptions,
-  TlsOptions,
-  Transport,
 } from "./core/network.ts";
+export type { TlsOptions } from "./core/tls_options.ts";
 export {
   shutdown,
   type ShutdownOptions,

@@ -30,12 +30,13 @@ import type { Endpoint } from "../core/connection.ts";
 import { describeError, textOf } from "../core/log.ts";
 import {
   type Address,
-  denoNetwork,
   explain,
   formatAddress,
-  type SocketOptions,
-} from "../core/network.ts";
+  parseAddress,
+} from "../core/address.ts";
+import type { SocketOptions } from "../core/network.ts";
 import { Queue } from "../core/queue.ts";
+import { denoNetwork } from "./deno_network.ts";
 
 /** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
 export interface DatagramSocket {
@@ -391,7 +392,7 @@ export class DatagramDispatcher extends Dispatcher {
       throw new Error(`Cannot bind: ${this} is bound already`);
     }
     endpoint.attempt(() => {
-      const parsed = checkAddress("bind", address, "0.0.0.0");
+      const parsed = checkAddress("bind", address);
       if (this.map.network !== denoNetwork) {
         throw new Deno.errors.NotSupported(
           `Cannot bind: ${this} is a datagram socket, and the network of its ` +
@@ -457,7 +458,7 @@ export class DatagramDispatcher extends Dispatcher {
    */
   sendTo(data: Uint8Array, address: Address): number {
     checkBytes("data", data);
-    const addr = checkAddress("send", address, "127.0.0.1");
+    const addr = checkAddress("send", address);
     const endpoint = this.#bound("send");
     const { length } = data;
     if (endpoint.outbound.pending >= ROOM && !endpoint.closed) {
@@ -634,35 +635,7 @@ function openSocket(addr: Deno.NetAddr, reuseAddress: boolean): DatagramSocket {
   }
 }
 
-const ADDRESS_KEYS = new Set(["hostname", "port", "transport"]);
-
 /** Turns what a caller gave into a whole address of its own. */
-function checkAddress(
-  action: "bind" | "send",
-  address: unknown,
-  anyHost: string,
-): Deno.NetAddr {
-  const parts = (address ?? {}) as Record<string, unknown>;
-  const fits = typeof parts === "object" && "port" in parts &&
-    Object.keys(parts).every((key) => ADDRESS_KEYS.has(key));
-  if (!fits) {
-    throw new TypeError(
-      `Cannot ${action}: the address of a datagram socket is ` +
-        `{ hostname, port }, got ${showValue(address)}`,
-    );
-  }
-  const { hostname = anyHost, port } = parts;
-  if (typeof hostname !== "string" || hostname === "") {
-    throw new TypeError(
-      `Cannot ${action}: hostname must be a non-empty string, got ${
-        showValue(hostname)
-      }`,
-    );
-  }
-  // A received datagram may come from port 0, so an answer to it is no misuse.
-  return {
-    transport: "udp",
-    hostname,
-    port: checkInteger(`Cannot ${action}: port`, port, 0, 65_535),
-  };
+function checkAddress(action: "bind" | "send", address: unknown): Deno.NetAddr {
+  return parseAddress(address, { action, transport: "udp" }) as Deno.NetAddr;
 }

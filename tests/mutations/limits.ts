@@ -220,7 +220,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a TLS connect that is given up leaves nothing behind",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "      if (tls?.cert) {",
     to: "      if (tls) {",
     test: "tests/connect_timeout_test.ts",

@@ -169,7 +169,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a client of TLS never talks plain",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "return tls ? await startTls(conn, hostname, tls) : conn;",
     to: "return conn;",
     filter: "that closes at once tells its secret to no server",
@@ -177,7 +177,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "the certificate is checked for the host that was asked for",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "Deno.startTls(conn, { hostname, ...tls });",
     to: "Deno.startTls(conn, { hostname, ...tls, " +
       "unsafelyDisableHostnameVerification: true });",

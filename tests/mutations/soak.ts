@@ -133,7 +133,7 @@ export const SOAKED: Mutation[] = [
   },
   {
     promise: "a connection that stands as it is given up is closed",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "  deaf.throwIfAborted = () => {};\n",
     to: "",
     test: "tests/connect_timeout_test.ts",
