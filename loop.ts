@@ -1,6 +1,7 @@
 /**
  * The loop that the program owns: {@linkcode SocketMap} holds the dispatchers,
- * {@linkcode loop} and {@linkcode poll} drive them.
+ * {@linkcode loop} and {@linkcode poll} drive them, {@linkcode closeAll} and
+ * {@linkcode shutdown} end them.
  *
  * @module
  */
@@ -18,11 +19,12 @@ import { type Clock, systemClock } from "./core/clock.ts";
 import { type Logger, uncaughtLine } from "./core/log.ts";
 import type { Network } from "./core/network.ts";
 import { ExitNow, type Pollable, Reactor } from "./core/reactor.ts";
+import { Shutdown, type ShutdownResult } from "./core/shutdown.ts";
 import { isPromise, toPromise } from "./core/thenable.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./core/timers.ts";
 
 export { ExitNow } from "./core/reactor.ts";
-export type { Clock, Pollable, Timer };
+export type { Clock, Pollable, ShutdownResult, Timer };
 
 /** Options of a {@linkcode SocketMap}. */
 export interface SocketMapOptions {
@@ -413,6 +415,68 @@ export function closeAll(
   }
   for (const entry of [...reactor.members.values()]) entry.close();
   if (errors.length > 0) throw errors[0];
+}
+
+/** Options of {@linkcode shutdown}. */
+export interface ShutdownOptions {
+  /**
+   * The map to empty.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+  /**
+   * How long, in milliseconds from now, the connections may take to end. What
+   * is left then is aborted.
+   *
+   * @default {10_000}
+   */
+  deadline?: number;
+}
+
+/**
+ * Ends what a map holds, in good order. Listeners close at once, so that the
+ * next process can listen on their ports. Every other dispatcher's
+ * `handleShutdown()` runs, in which it finishes what it is at; one that joins
+ * later is told as well. What is not over at the deadline is aborted, closed
+ * connections that still have bytes to send too.
+ *
+ * A loop that runs goes on, and ends when the map is empty. Where none runs,
+ * `shutdown()` makes the passes itself, and makes way when one comes. A hook
+ * should call it without waiting for it, as it waits for the hook.
+ *
+ * @param options The map and the deadline.
+ * @returns How many were closed, and how.
+ * @throws {TypeError | RangeError} If an option is wrong.
+ * @throws {ExitNow} What a hook threw, in a pass that `shutdown()` made.
+ * @throws What the map's clock threw, in such a pass.
+ *
+ * @example Serve, and end in good order, at Ctrl-C for example
+ * ```ts
+ * import { Dispatcher, loop, shutdown } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = new Dispatcher();
+ * server.createSocket();
+ * server.bind({ hostname: "127.0.0.1", port: 0 });
+ * server.listen();
+ * const serving = loop();
+ *
+ * // Deno.addSignalListener("SIGINT", async () => {
+ * const ended = await shutdown({ deadline: 5_000 });
+ * // });
+ * assertEquals(ended, { listeners: 1, closed: 0, aborted: 0 });
+ * await serving;
+ * ```
+ */
+export async function shutdown(
+  options: ShutdownOptions = {},
+): Promise<ShutdownResult> {
+  checkMapOptions(options);
+  const { map = defaultMap(), deadline = 10_000 } = options;
+  checkMap(map);
+  checkMilliseconds("deadline", deadline);
+  return await new Shutdown(reactorOf(map)).run(deadline);
 }
 
 /**

@@ -69,6 +69,9 @@ export {
   type LoopOptions,
   poll,
   type Pollable,
+  shutdown,
+  type ShutdownOptions,
+  type ShutdownResult,
   SocketMap,
   socketMap,
   type SocketMapOptions,
@@ -87,11 +90,6 @@ export type {
   SocketOptions,
 } from "./core/network.ts";
 export type { TlsOptions } from "./core/tls_options.ts";
-export {
-  shutdown,
-  type ShutdownOptions,
-  type ShutdownResult,
-} from "./core/shutdown.ts";
 export {
   channelFrom,
   type ChannelStreams,
