@@ -90,10 +90,9 @@ export type {
   SocketOptions,
 } from "./core/network.ts";
 export type { TlsOptions } from "./core/tls_options.ts";
+export { channelFrom, type ChannelStreams } from "./net/channel_from.ts";
 export {
-  channelFrom,
-  type ChannelStreams,
   type StreamPair,
   toStreams,
   type ToStreamsOptions,
-} from "./net/streams.ts";
+} from "./net/to_streams.ts";

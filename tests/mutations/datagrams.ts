@@ -83,7 +83,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "streams of datagrams are refused",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from: '  if (endpoint.phase === "connected" && !dispatcher.connected) {',
     to: '  if (endpoint.phase === "connected" && dispatcher.connecting) {',
     test: TROUBLE,

@@ -120,7 +120,7 @@ export const ENDINGS: Mutation[] = [
   },
   {
     promise: "toStreams() works inside handleConnect()",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from: "if (endpoint.channel !== null) this.#connected.resolve();",
     to: "if (dispatcher.connected) this.#connected.resolve();",
     test: "tests/streams_test.ts",

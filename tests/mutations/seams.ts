@@ -135,16 +135,16 @@ export const SEAMS: Mutation[] = [
   {
     ...STREAMS,
     promise: "a chunk that was transferred is an error",
-    file: "net/streams.ts",
+    file: "core/arguments.ts",
     from:
-      "  if (!((chunk as Uint8Array).buffer as ArrayBuffer).detached) return;",
-    to: "  if (chunk) return;",
+      "  if (!((value as Uint8Array).buffer as ArrayBuffer).detached) return;",
+    to: "  if (value) return;",
     filter: "transfer",
   },
   {
     ...STREAMS,
     promise: "an abort() that throws in the listener of a signal is caught",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from:
       "    reactor.outside(() => void reactor.follow(this.#dispatcher.abort()));",
     to: "    this.#dispatcher.abort();",

@@ -125,7 +125,7 @@ const RECORDS: Mutation[] = [
   },
   {
     promise: "a recorded dispatcher gives its streams",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from: "methodOf(dispatcher, name);",
     to: "dispatcher[name];",
     test: "tests/record_hooks_test.ts",
