@@ -41,10 +41,10 @@ export { AsyncChat, type AsyncChatOptions } from "./chat/async_chat.ts";
 export type { Acceptor, Channel } from "./core/channel.ts";
 export {
   type Datagram,
-  DatagramDispatcher,
   DatagramError,
   type DatagramSocket,
-} from "./net/datagram_dispatcher.ts";
+} from "./net/datagram_channel.ts";
+export { DatagramDispatcher } from "./net/datagram_dispatcher.ts";
 export {
   type Accepted,
   compactTraceback,

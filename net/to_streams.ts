@@ -44,7 +44,7 @@ export interface ToStreamsOptions {
 /**
  * A large chunk is sent in pieces of this many bytes. Larger pieces pass the
  * high-water mark by more, smaller ones cost more writes. The size is that of
- * the default mark, so that the bytes on their way are at most twice the mark.
+ * the default mark, so that by default at most twice the mark is on its way.
  */
 const PIECE = 64 * 1024;
 

@@ -171,7 +171,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "datagrams to names that hang leave threads for files",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "await lookUp(addr.hostname, send);",
     to: "await send();",
     test: "tests/name_lookups_test.ts",
