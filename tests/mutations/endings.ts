@@ -113,8 +113,8 @@ export const ENDINGS: Mutation[] = [
   {
     promise: "AsyncChat ends writing after its producers",
     file: "chat/async_chat.ts",
-    from: "if (this.#queue.length === 0) super.shutdownWrite();\n    else",
-    to: "if (this.#queue.length >= 0) super.shutdownWrite();\n    else",
+    from: "if (this.#output.length === 0) super.shutdownWrite();\n    else",
+    to: "if (this.#output.length >= 0) super.shutdownWrite();\n    else",
     test: "tests/async_chat_producer_test.ts",
     filter: "shutdownWrite",
   },

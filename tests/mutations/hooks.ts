@@ -194,9 +194,9 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a producer throws is told",
-    file: "chat/async_chat.ts",
-    from: "    this.#failure = { error };\n    this.#watch(endpoint);",
-    to: "    void error;\n    this.#watch(endpoint);",
+    file: "chat/producer_queue.ts",
+    from: "    this.#failure = { error };",
+    to: "    void error;",
     test: TEST,
     filter: "AsyncChat whose more() fails, at",
   },

@@ -74,8 +74,8 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a producer whose client resets is asked to stop",
-    file: "chat/async_chat.ts",
-    from: "      this.#cancelSources();\n    };",
+    file: "chat/producer_queue.ts",
+    from: "      this.cancel();\n    };",
     to: "    };",
     filter:
       "AsyncChat outlives 300 clients that reset in the midst of what they are sent",
@@ -232,9 +232,9 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise:
       "what waited unencrypted does not pass for said in secret, in lines",
-    file: "chat/async_chat.ts",
-    from: "const isWaiting = isHeld || this.#at < this.#data.length;",
-    to: "const isWaiting = isHeld;",
+    file: "chat/collector.ts",
+    from: "return isHeld || this.#at < this.#data.length;",
+    to: "return isHeld;",
     filter:
       "AsyncChat.startTls() that is awaited tells nothing to a server that says more in the packet",
   },

@@ -99,7 +99,7 @@ export const SOAKED: Mutation[] = [
   {
     promise: "closeWhenDone() in the midst of a message is its end",
     file: "chat/async_chat.ts",
-    from: "    this.#closesWhenDone = true;\n    this.#forgetInput();\n",
+    from: "    this.#closesWhenDone = true;\n    this.#input.forget();\n",
     to: "    this.#closesWhenDone = true;\n",
     test: "tests/async_chat_send_test.ts",
     filter: "hands out no terminator",
