@@ -93,13 +93,13 @@ export class AsyncChat extends Dispatcher {
 
   #highWaterMark: number;
 
-  /** The connection that what follows belongs to. */
+  /** The connection that the following fields belong to. */
   #life: Endpoint | null = null;
   readonly #input: Collector;
   readonly #output: ProducerQueue;
   #closesWhenDone = false;
   #endsWhenDone = false;
-  /** `handleDrain()` is to run when there is room again. */
+  /** The high-water mark was reached: `handleDrain()` is to run below it. */
   #wasFull = false;
 
   /**
@@ -235,7 +235,7 @@ export class AsyncChat extends Dispatcher {
     return endpoint;
   }
 
-  /** Calls one hook after the other until nothing is left, or one is async. */
+  /** Calls hook after hook until no input is left, or a hook is async. */
   #parse(endpoint: Endpoint): void | Promise<void> {
     const input = this.#input;
     try {
@@ -409,12 +409,12 @@ export class AsyncChat extends Dispatcher {
     return endpointOf(this)?.mayRead(this.#isFull) ?? true;
   }
 
-  /** So much waits to be sent that a server takes nothing more in. */
+  /** So much waits to be sent that a server takes in nothing more. */
   get #isFull(): boolean {
     return this.bufferedAmount >= this.#highWaterMark || this.#output.isFull;
   }
 
-  /** Nothing more that has arrived is to be handed out now. */
+  /** Whether the next piece of input must wait. */
   #mustPause(endpoint: Endpoint): boolean {
     const output = this.#output;
     const waiting = output.bytes + endpoint.outbound.pending;
@@ -439,7 +439,7 @@ export class AsyncChat extends Dispatcher {
   /** The connection stands. */
   override handleConnectEvent(): void | Promise<void> {
     const endpoint = this.#begin();
-    if (endpoint) this.#watch(endpoint); // Perhaps there is nothing to send.
+    if (endpoint) this.#watch(endpoint); // closeWhenDone() may have been called.
     return super.handleConnectEvent();
   }
 
@@ -492,7 +492,7 @@ export class AsyncChat extends Dispatcher {
     return endpoint;
   }
 
-  /** Asks to be woken as soon as there is something to do. */
+  /** Has the connection call `#woken()` as soon as there is something to do. */
   #watch(endpoint: Endpoint): void {
     if (endpoint.outbound.failed) return;
     if (this.bufferedAmount >= this.#highWaterMark) this.#wasFull = true;
@@ -500,7 +500,10 @@ export class AsyncChat extends Dispatcher {
     if (mark >= 0) endpoint.notifyAt(mark, WOKEN);
   }
 
-  /** At how many pending bytes there is something to do; -1 for never. */
+  /**
+   * At how many bytes on their way there is something to do; `Infinity` for at
+   * once, -1 for never.
+   */
   #nextMark(endpoint: Endpoint): number {
     const output = this.#output;
     if (output.hasFailed) return Infinity;

@@ -14,7 +14,7 @@ const NO_BYTES = new Uint8Array(0);
 /** What ends a message: text or bytes, a number of bytes, or nothing. */
 export type TerminatorLike = string | Uint8Array | number | null;
 
-/** The chat whose hooks get what was found: see there. */
+/** A chat, as far as its collector calls it. */
 export interface CollectorHooks {
   /** Bytes have arrived. */
   collectIncomingData(data: Uint8Array): unknown;
@@ -96,7 +96,7 @@ export class Collector {
     return search;
   }
 
-  /** Starts anew for another connection, with the terminator that was set last. */
+  /** Starts anew for the next connection, with the last terminator. */
   restart(): void {
     this.forget();
     if (typeof this.#terminator === "number") this.#left = this.#terminator;
@@ -115,7 +115,7 @@ export class Collector {
     return this.#isDue || this.#at < this.#data.length;
   }
 
-  /** All input was looked at. What was transferred counts as not looked at. */
+  /** All input was looked at. Transferred input counts as not looked at. */
   get isDone(): boolean {
     return !this.#isDue && this.#at >= this.#size;
   }
@@ -126,7 +126,7 @@ export class Collector {
     return isHeld || this.#at < this.#data.length;
   }
 
-  /** Takes the input that is to be looked at next, in the place of the former. */
+  /** Replaces the input by the next. */
   feed(data: Uint8Array): void {
     this.#data = data;
     this.#size = data.length;
@@ -159,7 +159,7 @@ export class Collector {
       : this.#cut(life, this.#search);
   }
 
-  /** The bytes behind a piece whose buffer was transferred went with it. */
+  /** A hook transferred its piece: the bytes behind it went with the buffer. */
   #refuseTransfer(): never {
     const lost = this.#size - this.#at;
     this.forget();
@@ -217,8 +217,8 @@ export class Collector {
   }
 
   /**
-   * Collects of the next `plain` bytes those that are held, or those that fit
-   * below the limit.
+   * The next `plain` bytes hold no terminator: collects the held ones among
+   * them, or else as many as fit below the limit.
    */
   #collectSome(search: Terminator, plain: number): unknown {
     const { matched: held } = search;
@@ -271,9 +271,9 @@ function parseTerminator(terminator: unknown): Terminator | null {
 }
 
 /**
- * The bytes from `start` to `end`. What was received belongs to this chat, and
- * no byte of it is given out twice, so a view is as good as a copy, which would
- * cost ten times as much as finding the line.
+ * The bytes from `start` to `end`, as a view: the input belongs to this chat, and
+ * each byte is given out once. A copy would cost ten times as much as finding
+ * the line.
  */
 function view(data: Uint8Array, start: number, end: number): Uint8Array {
   if (end - start === data.length) return data;

@@ -83,8 +83,8 @@ export interface Acceptor {
 }
 
 /**
- * Channels that may be closed with unread bytes in them: that takes nothing from
- * their peers. Of others that is known by their `remoteAddr`, or not at all.
+ * Channels whose `close()` takes nothing from the peer, though unread bytes are
+ * in them. It is the place for channels without a `remoteAddr`, which would tell.
  */
 export const gentleChannels: WeakSet<Channel> = new WeakSet();
 
@@ -92,8 +92,8 @@ export const gentleChannels: WeakSet<Channel> = new WeakSet();
 const LARGEST_CHUNK = 2 ** 30;
 
 /**
- * A channel that was checked, and what it says of itself. That is asked once: a
- * getter may throw later, where nobody could be told.
+ * A channel that was checked, with its properties. They are read once: a getter
+ * that throws later would do so where no caller is left.
  */
 export interface CheckedChannel {
   readonly channel: Channel;
@@ -149,8 +149,8 @@ export function asAcceptor(name: string, value: unknown): Acceptor {
 }
 
 /**
- * Checks what a network or a listener has handed over: nobody else would close
- * what is refused.
+ * Checks what a network or a listener has handed over, and closes what is
+ * refused: nothing else holds it.
  *
  * @throws What `check` throws.
  */
@@ -175,15 +175,15 @@ function checkAddr(name: string, property: string, value: unknown): void {
   );
 }
 
-/** The message is made only where it is needed: each connection comes here. */
+/** Makes the message only for an error: each connection comes here. */
 function checkMaybeFunction(name: string, method: string, value: unknown) {
   if (value === undefined || typeof value === "function") return;
   checkFunction(`${name}.${method}`, value);
 }
 
 /**
- * The promise that an operation of a channel gave. A thenable is made a promise,
- * which settles once.
+ * Checks that an operation of a channel gave a promise. A thenable is wrapped in
+ * one, so that it settles once.
  *
  * @throws {TypeError} If it gave none.
  */
@@ -195,8 +195,8 @@ export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
 }
 
 /**
- * Closes what may be closed already, for places that can do nothing about it:
- * closed by the peer or by the owner of the channel, it is closed, too.
+ * Closes, and ignores errors: for places where "it was closed already" is as
+ * good.
  *
  * @returns A promise that never rejects, if closing is async.
  */

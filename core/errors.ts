@@ -12,7 +12,7 @@ const DISCONNECTS: ReadonlySet<string> = new Set([
   ...["ECONNRESET", "ENOTCONN", "ESHUTDOWN", "ECONNABORTED", "EPIPE"],
   ...["ConnectionReset", "BrokenPipe", "ConnectionAborted", "NotConnected"],
   "UnexpectedEof",
-  // What a pending operation says after our own close().
+  // A pending operation fails with these after our own close().
   ...["EINTR", "Interrupted", "EBADF", "BadResource"],
 ]);
 
@@ -36,7 +36,7 @@ function isAmong(names: ReadonlySet<string>, error: unknown): boolean {
     return names.has(error.name) ||
       (typeof code === "string" && names.has(code));
   } catch {
-    return false; // A getter of an error that the system has not made.
+    return false; // A getter of a foreign error may throw.
   }
 }
 
@@ -65,10 +65,7 @@ export function isUnsupported(error: unknown): boolean {
   return error instanceof Deno.errors.NotSupported;
 }
 
-/**
- * What an operation failed with, as an error: foreign code may reject with
- * anything.
- */
+/** Makes an error of a reason: foreign code may reject with anything. */
 export function failureOf(operation: string, reason: unknown): Error {
   if (reason instanceof Error) return reason;
   const message = `${operation} failed with ${showValue(reason)}`;

@@ -80,7 +80,7 @@ export function channelFrom(streams: ChannelStreams): Channel {
   return isChannel(streams) ? streams : new StreamChannel(streams);
 }
 
-/** A connection of Deno's that has streams as well, which nobody has yet. */
+/** Whether it is a connection of Deno's whose streams are not in use. */
 function isChannel(
   streams: ChannelStreams,
 ): streams is ChannelStreams & Channel {
@@ -266,6 +266,6 @@ function nameIn(error: Error): unknown {
   try {
     return error.name;
   } catch {
-    return undefined; // A getter of an error that the system has not made.
+    return undefined; // A getter of a foreign error may throw.
   }
 }

@@ -12,7 +12,10 @@ import type { TlsOptions } from "../core/tls_options.ts";
 import { setDefaultNetwork } from "../loop.ts";
 import { listenUnix } from "./unix_listener.ts";
 
-/** The network of this machine, through Deno. Needs `--allow-net`, and for Unix sockets `--allow-read --allow-write` as well. */
+/**
+ * The network of this machine, through Deno. Needs `--allow-net`, and for Unix
+ * sockets `--allow-read --allow-write` as well.
+ */
 export const denoNetwork: Network = {
   async connect(address, { signal, tls }) {
     if (address.transport === "tcp") {
@@ -70,8 +73,8 @@ export const denoNetwork: Network = {
 };
 
 /**
- * Deno leaves the connection open when it refuses the name, such as `127.1` or
- * an IPv6 address in brackets.
+ * Starts TLS, or closes the connection: Deno leaves it open when it refuses the
+ * name, such as `127.1` or an IPv6 address in brackets.
  */
 async function startTls(
   conn: Deno.TcpConn,
@@ -87,8 +90,8 @@ async function startTls(
 }
 
 /**
- * Deno ends the process at a `reusePort` without the flag, so it is not asked.
- * What else the flag brings tells whether it is there.
+ * Checks that `reusePort` works here. Without the flag, Deno would end the
+ * process; another thing that the flag brings tells whether it is there.
  *
  * @throws {Deno.errors.NotSupported} If it is not, or the system has no such thing.
  */
@@ -104,8 +107,8 @@ function checkReusePort(): void {
 }
 
 /**
- * A connection that stands at the moment in which it is given up is returned:
- * Deno would throw instead, and leave it open with nobody to close it.
+ * Connects, and returns a connection that stands in the moment of its abort, for
+ * the caller to close: Deno would throw instead, and leave it open.
  */
 async function connectTcp(
   hostname: string,
@@ -123,7 +126,7 @@ async function connectTcp(
   }
 }
 
-/** Deno's types ask for both `cert` and `key`, which were checked to go together. */
+/** Tells the compiler that `cert` and `key` go together, as `checkTls()` found. */
 function withKey(tls: TlsOptions): TlsOptions & Deno.TlsCertifiedKeyPem {
   return tls as TlsOptions & Deno.TlsCertifiedKeyPem;
 }

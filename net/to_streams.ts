@@ -86,8 +86,8 @@ type Overrides = Pick<
  *   with the reason or a `Deno.errors.Interrupted`; the readable not before
  *   what had arrived is read.
  * - `write()` settles when fewer than {@linkcode ToStreamsOptions.highWaterMark}
- *   bytes are on their way; until then the chunk must not change. A chunk that is no `Uint8Array` is a `TypeError`,
- *   and aborts the writable.
+ *   bytes are on their way; until then the chunk must not change. A chunk that
+ *   is no `Uint8Array` is a `TypeError`, and aborts the writable.
  *
  * @param dispatcher Whose connection it is.
  * @param options The high water mark.

@@ -36,8 +36,7 @@ export const SEAMS: Mutation[] = [
     ...CHANNEL,
     promise: "an error whose getters throw is an error like any other",
     file: "core/errors.ts",
-    from:
-      "    return false; // A getter of an error that the system has not made.",
+    from: "    return false; // A getter of a foreign error may throw.",
     to: "    throw error;",
     filter: "read() misbehaves after close()",
   },
