@@ -249,7 +249,7 @@ const TOO_MANY =
 /** How a read of a file ended. */
 type Outcome = { length: number | null } | { error: unknown };
 
-/** Tells whether the system refuses because of the mode the file was opened in. */
+/** Whether the system refuses because the file is open for the other direction. */
 function isWrongDirection(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   // Windows says that permission is denied.

@@ -286,7 +286,7 @@ export class DatagramDispatcher extends Dispatcher {
     );
   }
 
-  /** Tells `handleError()`, in the loop; where no event may come, the log. */
+  /** Tells `handleError()`, in the loop; the log, where no event may come. */
   #lost(endpoint: Endpoint, error: DatagramError): void {
     if (endpoint.closed || !endpoint.joined) {
       this.#logLoss(error);
