@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Address } from "./core/address.ts";
 import { checkBytes, checkInteger } from "./core/arguments.ts";
 import {
   type Acceptor,
@@ -31,7 +32,7 @@ import { warnOfForgottenClose, watchClose } from "./core/forgotten_close.ts";
 import type { Hook } from "./core/hooks.ts";
 import { interestOf, ownMethods } from "./core/interest.ts";
 import { nameOf, preview } from "./core/log.ts";
-import type { Address, SocketOptions } from "./core/network.ts";
+import type { SocketOptions } from "./core/network.ts";
 import { warn } from "./core/own_lines.ts";
 import {
   checkBind,

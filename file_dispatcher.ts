@@ -31,12 +31,19 @@ export interface FileLike {
   close(): void;
 }
 
-/** What is read ahead at first. */
+/**
+ * The size of the first read ahead, in bytes. A small file or a terminal costs no
+ * more than this; each full read makes the next one four times as large.
+ */
 const FIRST_READ = 16 * 1024;
-/** What is read ahead of a reader who takes all of it: files like large reads. */
+/**
+ * The size of the largest read ahead, in bytes. A file holds two such buffers; a
+ * larger size saves calls to the system. Copying a file was measured: 384 KiB
+ * and 1 MiB were no faster.
+ */
 const LARGEST_READ = 512 * 1024;
 
-/** Has `onWait` run when a read of the wrapper must wait for a thread. */
+/** Sets what runs when a read of the wrapper must wait for a thread. */
 let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
 
 /**
@@ -80,7 +87,7 @@ export class FileWrapper implements Channel, Disposable {
   #onWait = () => {};
   #interrupt = () => {};
   #closed = false;
-  /** What was read and not yet delivered, a part of one of the two buffers. */
+  /** Bytes that were read and not yet delivered: a part of one of the buffers. */
   #held: Uint8Array = new Uint8Array(0);
   /** The read that runs ahead; its promise never rejects. */
   #ahead: Promise<Outcome> | null = null;
@@ -166,7 +173,7 @@ export class FileWrapper implements Channel, Disposable {
     return this.#file.close(); // It may be async, against its type.
   }
 
-  /** Closing does not end a write to a FIFO that is full: nobody waits for it. */
+  /** Fails at `close()`, which does not end a write to a FIFO that is full. */
   #unlessClosed<T>(writing: T | PromiseLike<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const message = "The file was closed";
@@ -186,12 +193,12 @@ export class FileWrapper implements Channel, Disposable {
     throw new Deno.errors.BadResource(`Cannot ${action}: the file is closed`);
   }
 
-  /** Makes the bytes that were read ahead the ones to hand out. */
+  /** Makes the first `length` bytes of the buffer the ones to hand out. */
   #deliver(length: number): void {
     const buffer = this.#buffer;
     this.#held = buffer.subarray(0, length);
-    // Whoever fills a buffer has more to give. A terminal or a pipe that
-    // trickles does not, and is read when it is asked.
+    // A file that fills the buffer has more to give, so it is read ahead. A
+    // terminal or a slow pipe does not, and is read when it is asked.
     if (length < buffer.length) return;
     const size = Math.min(4 * length, LARGEST_READ);
     const free = this.#otherBuffer;
@@ -239,7 +246,7 @@ const TOO_MANY =
 /** How a read of a file ended. */
 type Outcome = { length: number | null } | { error: unknown };
 
-/** Tells whether the system refuses because of the mode the file was opened in. */
+/** Whether the system refuses because the file is open for the other direction. */
 function isWrongDirection(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   // Windows says that permission is denied.
@@ -247,7 +254,7 @@ function isWrongDirection(error: unknown): boolean {
   try {
     return (error as Error & { code?: unknown }).code === "EBADF";
   } catch {
-    return false; // A getter of an error that the system has not made.
+    return false; // A getter of a foreign error may throw.
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * The loop that the program owns: {@linkcode SocketMap} holds the dispatchers,
- * {@linkcode loop} and {@linkcode poll} drive them.
+ * {@linkcode loop} and {@linkcode poll} drive them, {@linkcode closeAll} and
+ * {@linkcode shutdown} end them.
  *
  * @module
  */
@@ -16,14 +17,15 @@ import {
 } from "./core/arguments.ts";
 import { type Clock, systemClock } from "./core/clock.ts";
 import { type Logger, uncaughtLine } from "./core/log.ts";
-import { denoNetwork, type Network } from "./core/network.ts";
+import type { Network } from "./core/network.ts";
 import { ExitNow, type Pollable, Reactor } from "./core/reactor.ts";
+import { Shutdown, type ShutdownResult } from "./core/shutdown.ts";
 import { REACTOR } from "./core/symbols.ts";
 import { isPromise, toPromise } from "./core/thenable.ts";
 import { HeapTimer, type Timer, type TimerGroup } from "./core/timers.ts";
 
 export { ExitNow } from "./core/reactor.ts";
-export type { Clock, Pollable, Timer };
+export type { Clock, Pollable, ShutdownResult, Timer };
 
 /** Options of a {@linkcode SocketMap}. */
 export interface SocketMapOptions {
@@ -76,8 +78,6 @@ const LOG_METHODS = ["debug", "info", "warn", "error"];
  * ```
  */
 export class SocketMap implements Iterable<Pollable> {
-  /** Makes the connections and listeners. */
-  readonly network: Network;
   /** Tells the time. */
   readonly clock: Clock;
   /** Gets the log of each dispatcher that has none of its own. */
@@ -85,6 +85,7 @@ export class SocketMap implements Iterable<Pollable> {
   /** Gets the errors that no dispatcher can handle. */
   onError: (error: unknown) => void;
 
+  readonly #network: Network | null;
   readonly #reactor: Reactor;
 
   /**
@@ -95,12 +96,14 @@ export class SocketMap implements Iterable<Pollable> {
    */
   constructor(options: SocketMapOptions = {}) {
     checkOptions(options);
-    const { network = denoNetwork, clock = systemClock } = options;
-    checkMethods("network", network, ["connect", "listen"]);
+    const { network, clock = systemClock } = options;
+    if (network !== undefined) {
+      checkMethods("network", network, ["connect", "listen"]);
+    }
     checkMethods("clock", clock, CLOCK_METHODS);
     if (options.logger) checkMethods("logger", options.logger, LOG_METHODS);
     if (options.onError) checkFunction("onError", options.onError);
-    this.network = network;
+    this.#network = network ?? null;
     this.clock = clock;
     this.logger = options.logger ?? null;
     this.onError = options.onError ??
@@ -147,6 +150,11 @@ export class SocketMap implements Iterable<Pollable> {
         }
       },
     });
+  }
+
+  /** Makes the connections and listeners. */
+  get network(): Network {
+    return this.#network ?? defaultNetwork!;
   }
 
   /**
@@ -246,6 +254,14 @@ export function defaultMap(): SocketMap {
 /** Has another map be the default: a simulation does so for each of its hosts. */
 export function setDefaultMap(find: () => SocketMap): void {
   findDefaultMap = find;
+}
+
+/** An entry of the library loads `net/deno_network.ts`, which sets it. */
+let defaultNetwork: Network | null = null;
+
+/** Has maps that were given no network use this one. */
+export function setDefaultNetwork(network: Network): void {
+  defaultNetwork = network;
 }
 
 /** Options of {@linkcode loop}. */
@@ -403,6 +419,68 @@ export function closeAll(
   }
   for (const entry of [...reactor.members.values()]) entry.close();
   if (errors.length > 0) throw errors[0];
+}
+
+/** Options of {@linkcode shutdown}. */
+export interface ShutdownOptions {
+  /**
+   * The map to empty.
+   *
+   * @default {socketMap}
+   */
+  map?: SocketMap;
+  /**
+   * How long, in milliseconds from now, the connections may take to end. What
+   * is left then is aborted.
+   *
+   * @default {10_000}
+   */
+  deadline?: number;
+}
+
+/**
+ * Ends what a map holds, in good order. Listeners close at once, so that the
+ * next process can listen on their ports. Every other dispatcher's
+ * `handleShutdown()` runs, in which it finishes what it is at; one that joins
+ * later is told as well. What is not over at the deadline is aborted, closed
+ * connections that still have bytes to send too.
+ *
+ * A loop that runs goes on, and ends when the map is empty. Where none runs,
+ * `shutdown()` makes the passes itself, and makes way when one comes. A hook
+ * should call it without waiting for it, as it waits for the hook.
+ *
+ * @param options The map and the deadline.
+ * @returns How many were closed, and how.
+ * @throws {TypeError | RangeError} If an option is wrong.
+ * @throws {ExitNow} What a hook threw, in a pass that `shutdown()` made.
+ * @throws What the map's clock threw, in such a pass.
+ *
+ * @example Serve, and end in good order, at Ctrl-C for example
+ * ```ts
+ * import { Dispatcher, loop, shutdown } from "@asyncore/asyncore";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const server = new Dispatcher();
+ * server.createSocket();
+ * server.bind({ hostname: "127.0.0.1", port: 0 });
+ * server.listen();
+ * const serving = loop();
+ *
+ * // Deno.addSignalListener("SIGINT", async () => {
+ * const ended = await shutdown({ deadline: 5_000 });
+ * // });
+ * assertEquals(ended, { listeners: 1, closed: 0, aborted: 0 });
+ * await serving;
+ * ```
+ */
+export async function shutdown(
+  options: ShutdownOptions = {},
+): Promise<ShutdownResult> {
+  checkMapOptions(options);
+  const { map = defaultMap(), deadline = 10_000 } = options;
+  checkMap(map);
+  checkMilliseconds("deadline", deadline);
+  return await new Shutdown(map[REACTOR]).run(deadline);
 }
 
 /**

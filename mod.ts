@@ -36,14 +36,15 @@
  */
 
 import "./core/runtime.ts";
+import "./net/deno_network.ts";
 export { AsyncChat, type AsyncChatOptions } from "./chat/async_chat.ts";
 export type { Acceptor, Channel } from "./core/channel.ts";
 export {
   type Datagram,
-  DatagramDispatcher,
   DatagramError,
   type DatagramSocket,
-} from "./net/datagram_dispatcher.ts";
+} from "./net/datagram_channel.ts";
+export { DatagramDispatcher } from "./net/datagram_dispatcher.ts";
 export {
   Dispatcher,
   type DispatcherOptions,
@@ -70,6 +71,9 @@ export {
   type LoopOptions,
   poll,
   type Pollable,
+  shutdown,
+  type ShutdownOptions,
+  type ShutdownResult,
   SocketMap,
   socketMap,
   type SocketMapOptions,
@@ -80,24 +84,17 @@ export {
   type ProducerLike,
   SimpleProducer,
 } from "./chat/producer.ts";
+export type { Address, Transport } from "./core/address.ts";
 export type {
-  Address,
   Network,
   NetworkConnectOptions,
   NetworkListenOptions,
   SocketOptions,
-  TlsOptions,
-  Transport,
 } from "./core/network.ts";
+export type { TlsOptions } from "./core/tls_options.ts";
+export { channelFrom, type ChannelStreams } from "./net/channel_from.ts";
 export {
-  shutdown,
-  type ShutdownOptions,
-  type ShutdownResult,
-} from "./core/shutdown.ts";
-export {
-  channelFrom,
-  type ChannelStreams,
   type StreamPair,
   toStreams,
   type ToStreamsOptions,
-} from "./net/streams.ts";
+} from "./net/to_streams.ts";

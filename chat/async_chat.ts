@@ -5,12 +5,7 @@
  * @module
  */
 
-import { checkBytes, checkInteger, showValue } from "../core/arguments.ts";
-import {
-  Dispatcher,
-  type DispatcherWithSendOptions,
-  markOf,
-} from "../dispatcher.ts";
+import { checkBytes, checkInteger } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Endpoint } from "../core/connection.ts";
 import type { StartTlsOptions } from "../core/dispatcher_options.ts";
@@ -18,25 +13,21 @@ import type { Hook } from "../core/hooks.ts";
 import { ownMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
-import {
-  type Piece,
-  type ProducerLike,
-  type Source,
-  sourceOf,
-} from "./producer.ts";
 import { atOnce } from "../core/predicates.ts";
-import { Queue } from "../core/queue.ts";
-import { refuseTls } from "../core/tls_request.ts";
 import { CONNECTION, ENTRY } from "../core/symbols.ts";
-import { Terminator } from "./terminator.ts";
-import { isPromise, toPromise } from "../core/thenable.ts";
+import { isPromise } from "../core/thenable.ts";
+import { refuseTls } from "../core/tls_request.ts";
+import {
+  Dispatcher,
+  type DispatcherWithSendOptions,
+  markOf,
+} from "../dispatcher.ts";
+import { Collector } from "./collector.ts";
+import type { ProducerLike } from "./producer.ts";
+import { ProducerQueue } from "./producer_queue.ts";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
-/** A server is given no more to do while so many producers wait, and pieces behind them. */
-const MOST_WAITING = 1_000;
-/** So often sources are taken or asked in a pass: then others have their turns. */
-const MOST_IN_A_ROW = 256;
 
 const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
 let woken: (chat: AsyncChat) => unknown;
@@ -99,43 +90,15 @@ export class AsyncChat extends Dispatcher {
   /** While so many bytes are on their way, producers are not asked for more. */
   acOutBufferSize = 65_536;
 
-  #maxLength: number;
   #highWaterMark: number;
 
-  /** The connection that what follows belongs to. */
+  /** The connection that the following fields belong to. */
   #life: Endpoint | null = null;
-
-  // What arrives. Not yet handed out: the beginning of the terminator that is
-  // held back, as long as `#search.matched`, and `#data` from `#at` on.
-  #terminator: string | Uint8Array | number | null = null;
-  #search: Terminator | null = null;
-  /** The last terminator looked for, ready to be looked for again. */
-  #lastSearch: Terminator | null = null;
-  #lastText: string | null = null;
-  /** How many bytes of a counted block are still to come. */
-  #left = 0;
-  /** A counted block is complete, which has not been told. */
-  #isDue = false;
-  #data: Uint8Array = NO_BYTES;
-  /** The length of `#data`, which has none when its buffer was transferred. */
-  #size = 0;
-  #at = 0;
-  /** Up to here, `#data` is known to hold no terminator. */
-  #plainTo = 0;
-  /** How many bytes were collected since the last terminator. */
-  #collected = 0;
-
-  // What is sent. Only a source keeps bytes in the queue: those that wait for
-  // nothing but the peer are in the connection's hands.
-  readonly #queue = new Queue<Uint8Array | Source>();
-  #queuedBytes = 0;
-  /** The source that comes first is being asked. */
-  #pulling = false;
-  /** How often a source was taken or asked in a row. */
-  #inARow = 0;
-  #failure: { error: unknown } | null = null;
+  readonly #input: Collector;
+  readonly #output: ProducerQueue;
   #closesWhenDone = false;
   #endsWhenDone = false;
+  /** The high-water mark was reached: `handleDrain()` is to run below it. */
   #wasFull = false;
 
   /**
@@ -154,8 +117,10 @@ export class AsyncChat extends Dispatcher {
     const { maxLength = 64 * 1024 } = options;
     checkInteger("maxLength", maxLength, 1);
     super(channel, options);
-    this.#maxLength = maxLength;
     this.#highWaterMark = highWaterMark;
+    this.#input = new Collector(this, maxLength);
+    const goOn = (endpoint: Endpoint) => this.#pump(endpoint);
+    this.#output = new ProducerQueue(this, goOn);
   }
 
   // What arrives
@@ -173,30 +138,9 @@ export class AsyncChat extends Dispatcher {
    * @throws {RangeError} If it is empty, negative or fractional.
    */
   setTerminator(terminator: string | Uint8Array | number | null): void {
-    const search = this.#searchFor(terminator);
     const endpoint = this.#begin();
-    if (this.#search !== null && this.#search.matched > 0) {
-      this.#unhold();
-      endpoint?.notifyAt(Infinity, WOKEN); // To look at it again.
-    }
-    this.#plainTo = 0;
-    this.#isDue = false;
-    this.#terminator = terminator;
-    this.#search = search;
-    this.#left = typeof terminator === "number" ? terminator : 0;
-  }
-
-  /** Protocols that go back and forth between a few terminators do so often. */
-  #searchFor(terminator: string | Uint8Array | number | null) {
-    if (typeof terminator === "string" && terminator === this.#lastText) {
-      return this.#lastSearch;
-    }
-    const search = parseTerminator(terminator);
-    if (typeof terminator === "string") {
-      this.#lastText = terminator;
-      this.#lastSearch = search;
-    }
-    return search;
+    const isHeld = this.#input.setTerminator(terminator);
+    if (isHeld) endpoint?.notifyAt(Infinity, WOKEN); // To look at it again.
   }
 
   /**
@@ -205,10 +149,7 @@ export class AsyncChat extends Dispatcher {
    */
   getTerminator(): string | Uint8Array | number | null {
     this.#begin();
-    const terminator = this.#terminator;
-    if (typeof terminator === "number") return this.#left;
-    if (!(terminator instanceof Uint8Array)) return terminator;
-    return new Uint8Array(this.#search!.bytes);
+    return this.#input.terminator;
   }
 
   /**
@@ -219,10 +160,10 @@ export class AsyncChat extends Dispatcher {
    * @default {65_536}
    */
   get maxLength(): number {
-    return this.#maxLength;
+    return this.#input.maxLength;
   }
   set maxLength(bytes: number) {
-    this.#maxLength = checkInteger("maxLength", bytes, 1);
+    this.#input.maxLength = checkInteger("maxLength", bytes, 1);
   }
 
   /**
@@ -249,7 +190,8 @@ export class AsyncChat extends Dispatcher {
    * its own.
    */
   handleOverflow(): void | Promise<void> {
-    const reason = `more than ${this.#maxLength} bytes without a terminator`;
+    const reason =
+      `more than ${this.#input.maxLength} bytes without a terminator`;
     logLimited(this, {
       type: "error",
       kind: "overflow",
@@ -264,10 +206,10 @@ export class AsyncChat extends Dispatcher {
    */
   override handleRead(): void | Promise<void> {
     const endpoint = this.#begin();
-    if (!this.#isDue && this.#at >= this.#size) {
+    if (this.#input.isDone) {
       const data = this.#receive();
       if (data.length === 0 || this.#closesWhenDone) return;
-      this.#hold(data);
+      this.#input.feed(data);
     }
     return this.#parse(endpoint!);
   }
@@ -286,61 +228,26 @@ export class AsyncChat extends Dispatcher {
     const endpoint = this[ENTRY];
     if (endpoint === this.#life) return endpoint;
     this.#life = endpoint;
-    this.#forgetInput();
-    if (typeof this.#terminator === "number") this.#left = this.#terminator;
+    this.#input.restart();
+    this.#output.restart();
     this.#closesWhenDone = this.#endsWhenDone = this.#wasFull = false;
-    this.#failure = null;
-    this.#inARow = 0;
     return endpoint;
   }
 
-  #forgetInput(): void {
-    this.#hold(NO_BYTES);
-    this.#collected = 0;
-    this.#isDue = false;
-    if (this.#search) this.#search.matched = 0;
-  }
-
-  /** Something that has arrived is not yet handed out. */
-  get #hasInput(): boolean {
-    return this.#isDue || this.#at < this.#data.length;
-  }
-
-  /** Has `data` looked at next. */
-  #hold(data: Uint8Array): void {
-    this.#data = data;
-    this.#size = data.length;
-    this.#at = this.#plainTo = 0;
-  }
-
-  /** Puts what is held back before what is still to be looked at. */
-  #unhold(from = 0): void {
-    const search = this.#search!;
-    const held = search.bytes.subarray(from, search.matched);
-    search.matched = 0;
-    this.#hold(concat(held, this.#data.subarray(this.#at)));
-  }
-
-  /** Calls one hook after the other until nothing is left, or one is async. */
+  /** Calls hook after hook until no input is left, or a hook is async. */
   #parse(endpoint: Endpoint): void | Promise<void> {
+    const input = this.#input;
     try {
       while (!endpoint.closed) {
-        if (this.#hasInput && this.#mustPause(endpoint)) {
+        if (input.hasInput && this.#mustPause(endpoint)) {
           this.#watch(endpoint); // To go on.
           return;
         }
-        let result: unknown;
-        if (this.#isDue) {
-          this.#isDue = false;
-          this.#collected = 0;
-          result = this.foundTerminator();
-        } else if (this.#at >= this.#size) {
-          // An idle connection is not to hold on to a large buffer.
-          this.#hold(NO_BYTES);
+        if (input.isDone) {
+          input.feed(NO_BYTES); // An idle connection keeps no large buffer.
           return;
-        } else if (this.#data.length < this.#size) this.#refuseTransfer();
-        else if (this.#search === null) result = this.#count();
-        else result = this.#cut(endpoint, this.#search);
+        }
+        const result = input.next(endpoint);
         if (isPromise(result)) return this.#parseAfter(endpoint, result);
       }
     } catch (error) {
@@ -362,91 +269,6 @@ export class AsyncChat extends Dispatcher {
     return this.#parse(endpoint);
   }
 
-  /** What follows a piece whose buffer was transferred went with it. */
-  #refuseTransfer(): never {
-    const lost = this.#size - this.#at;
-    this.#forgetInput();
-    throw new TypeError(
-      `${this}: ${lost} bytes that had arrived went with the buffer of what ` +
-        "collectIncomingData() was given: transfer data.slice() instead",
-    );
-  }
-
-  /** Collects all, or what belongs to a counted block. */
-  #count(): unknown {
-    const data = this.#data;
-    const start = this.#at;
-    let end = data.length;
-    if (this.#left > 0) {
-      end = Math.min(end, start + this.#left);
-      this.#left -= end - start;
-      this.#isDue = this.#left === 0;
-    }
-    this.#at = end;
-    return this.collectIncomingData(view(data, start, end));
-  }
-
-  /** Collects what precedes the next terminator, and tells that it is there. */
-  #cut(endpoint: Endpoint, search: Terminator): unknown {
-    const data = this.#data;
-    const start = this.#at;
-    if (start < this.#plainTo) {
-      return this.#collectSome(search, this.#plainTo - start);
-    }
-    const held = search.matched;
-    const after = search.find(data, start);
-    const isFound = after >= 0;
-    const end = isFound ? after : data.length;
-    const tail = isFound ? search.bytes.length : search.matched;
-    const plain = held + end - start - tail;
-    if (plain > 0) {
-      if (held > 0 || plain > this.#maxLength - this.#collected) {
-        search.matched = held;
-        return this.#collectSome(search, plain);
-      }
-      const stop = start + plain;
-      this.#at = isFound ? stop : end;
-      this.#collected += plain;
-      const result = this.collectIncomingData(view(data, start, stop));
-      if (!isFound || isPromise(result) || !endpoint.mayTell) return result;
-      const isAsBefore = this.#search === search && this.#at === stop &&
-        this.#data === data;
-      if (!isAsBefore) return;
-    }
-    this.#at = end;
-    if (!isFound) return;
-    this.#collected = 0;
-    return this.foundTerminator();
-  }
-
-  /**
-   * Collects of the next `plain` bytes those that are held back, or those that
-   * fit below the limit.
-   */
-  #collectSome(search: Terminator, plain: number): unknown {
-    const { matched: held } = search;
-    const room = this.#maxLength - this.#collected;
-    const start = this.#at;
-    if (held === 0) this.#plainTo = start + plain;
-    if (room <= 0) {
-      this.#collected = 0;
-      return this.handleOverflow();
-    }
-    if (held === 0) {
-      this.#at = Math.min(start + room, this.#plainTo);
-      this.#collected += this.#at - start;
-      return this.collectIncomingData(view(this.#data, start, this.#at));
-    }
-    const count = Math.min(held, plain, room);
-    const piece = search.bytes.slice(0, count);
-    // Where the limit falls between them, the rest does not begin like the
-    // terminator.
-    if (count < Math.min(held, plain)) this.#unhold(count);
-    else search.matched -= count;
-    this.#collected += count;
-    return this.collectIncomingData(piece);
-  }
-
   // What is sent
 
   /**
@@ -464,12 +286,9 @@ export class AsyncChat extends Dispatcher {
     checkBytes("data", bytes, "a Uint8Array or text");
     const endpoint = this.#pushable();
     if (endpoint.closed) return;
-    if (this.#queue.length === 0) endpoint.buffer(bytes);
-    else if (bytes.length > 0) {
-      // What goes out later must not change meanwhile.
-      this.#queue.push(bytes === data ? new Uint8Array(bytes) : bytes);
-      this.#queuedBytes += bytes.length;
-    }
+    if (this.#output.length === 0) endpoint.buffer(bytes);
+    // What goes out later must not change meanwhile.
+    else this.#output.push(bytes === data ? new Uint8Array(bytes) : bytes);
     endpoint.reactor.sendSoon(endpoint);
     if (this.bufferedAmount >= this.#highWaterMark) this.#watch(endpoint);
   }
@@ -494,19 +313,7 @@ export class AsyncChat extends Dispatcher {
       return;
     }
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    const endpoint = this.#pushable();
-    const source = sourceOf(producer);
-    if (!endpoint.isSending) {
-      source.cancel();
-      return;
-    }
-    this.#queue.push(source);
-    endpoint.onEnd = () => {
-      if (this.#queuedBytes > 0) endpoint.loseBehind(this.#queuedBytes);
-      this.#cancelSources();
-    };
-    this.#tally(endpoint);
-    this.#pump(endpoint);
+    this.#output.add(this.#pushable(), producer);
   }
 
   /**
@@ -522,7 +329,7 @@ export class AsyncChat extends Dispatcher {
     const endpoint = this[CONNECTION]("close when done");
     if (endpoint !== this.#begin()) return;
     this.#closesWhenDone = true;
-    this.#forgetInput();
+    this.#input.forget();
     endpoint.finish(true);
     this.#watch(endpoint);
   }
@@ -537,7 +344,7 @@ export class AsyncChat extends Dispatcher {
   override shutdownWrite(): void {
     const endpoint = this[CONNECTION]("shut down writing");
     if (endpoint !== this.#begin()) return;
-    if (this.#queue.length === 0) super.shutdownWrite();
+    if (this.#output.length === 0) super.shutdownWrite();
     else {
       this.#endsWhenDone = true;
       endpoint.finish(true);
@@ -551,8 +358,8 @@ export class AsyncChat extends Dispatcher {
    */
   discardBuffers(): void {
     const endpoint = this.#begin();
-    this.#forgetInput();
-    this.#cancelSources();
+    this.#input.forget();
+    this.#output.cancel();
     this.#closesWhenDone = false;
     if (endpoint === null) return;
     endpoint.outbound.discard();
@@ -563,7 +370,7 @@ export class AsyncChat extends Dispatcher {
 
   /** Bytes that were pushed and have not yet left for the peer. */
   get bufferedAmount(): number {
-    return this.#queuedBytes + (this[ENTRY]?.outbound.pending ?? 0);
+    return this.#output.bytes + (this[ENTRY]?.outbound.pending ?? 0);
   }
 
   /**
@@ -601,17 +408,17 @@ export class AsyncChat extends Dispatcher {
     return this[ENTRY]?.mayRead(this.#isFull) ?? true;
   }
 
-  /** So much waits to be sent that a server takes nothing more in. */
+  /** So much waits to be sent that a server takes in nothing more. */
   get #isFull(): boolean {
-    return this.bufferedAmount >= this.#highWaterMark ||
-      this.#queue.length >= MOST_WAITING;
+    return this.bufferedAmount >= this.#highWaterMark || this.#output.isFull;
   }
 
-  /** Nothing more that has arrived is to be handed out now. */
+  /** Whether the next piece of input must wait. */
   #mustPause(endpoint: Endpoint): boolean {
-    const waiting = this.#queuedBytes + endpoint.outbound.pending;
-    return this.#inARow >= MOST_IN_A_ROW ||
-      (waiting >= this.#highWaterMark || this.#queue.length >= MOST_WAITING) &&
+    const output = this.#output;
+    const waiting = output.bytes + endpoint.outbound.pending;
+    return output.isPaused ||
+      (waiting >= this.#highWaterMark || output.isFull) &&
         this.#isHeldBack(endpoint) ||
       !endpoint.mayTell; // Perhaps by what a readable() of its own has done.
   }
@@ -631,7 +438,7 @@ export class AsyncChat extends Dispatcher {
   /** The connection stands. */
   override handleConnectEvent(): void | Promise<void> {
     const endpoint = this.#begin();
-    if (endpoint) this.#watch(endpoint); // Perhaps there is nothing to send.
+    if (endpoint) this.#watch(endpoint); // closeWhenDone() may have been called.
     return super.handleConnectEvent();
   }
 
@@ -647,14 +454,13 @@ export class AsyncChat extends Dispatcher {
    */
   override startTls(options: StartTlsOptions = {}): Promise<void> {
     const endpoint = this.#begin();
-    const isHeld = this.#search !== null && this.#search.matched > 0;
-    const isWaiting = isHeld || this.#at < this.#data.length;
-    if (!isWaiting && this.#queue.length === 0) return super.startTls(options);
+    const isWaiting = this.#input.keepsBytes;
+    if (!isWaiting && this.#output.length === 0) return super.startTls(options);
     const obstacle = isWaiting
       ? "unencrypted bytes wait to be collected"
       : "a producer is unfinished";
     const error = new Error(`Cannot start TLS: ${textOf(this)}: ${obstacle}`);
-    if (isWaiting) this.#forgetInput();
+    if (isWaiting) this.#input.forget();
     return isWaiting && endpoint && !endpoint.closed
       ? endpoint.refuseTls(error)
       : refuseTls(this, error);
@@ -685,7 +491,7 @@ export class AsyncChat extends Dispatcher {
     return endpoint;
   }
 
-  /** Asks to be woken as soon as there is something to do. */
+  /** Has the connection call `#woken()` as soon as there is something to do. */
   #watch(endpoint: Endpoint): void {
     if (endpoint.outbound.failed) return;
     if (this.bufferedAmount >= this.#highWaterMark) this.#wasFull = true;
@@ -693,45 +499,43 @@ export class AsyncChat extends Dispatcher {
     if (mark >= 0) endpoint.notifyAt(mark, WOKEN);
   }
 
-  /** At how many pending bytes there is something to do; -1 for never. */
+  /**
+   * At how many bytes on their way there is something to do; `Infinity` for at
+   * once, -1 for never.
+   */
   #nextMark(endpoint: Endpoint): number {
-    if (this.#failure !== null) return Infinity;
-    if (this.#inARow >= MOST_IN_A_ROW) return -1; // The next pass goes on.
-    const half = Math.floor(this.#highWaterMark / 2) - this.#queuedBytes;
-    let mark = -1;
-    if (this.#hasInput) {
+    const output = this.#output;
+    if (output.hasFailed) return Infinity;
+    if (output.isPaused) return -1; // The next pass goes on.
+    const half = Math.floor(this.#highWaterMark / 2) - output.bytes;
+    let mark = output.mark;
+    if (this.#input.hasInput) {
       if (!this.#isHeldBack(endpoint)) return Infinity;
-      if (this.#queue.length < MOST_WAITING) mark = half;
+      if (!output.isFull) mark = Math.max(mark, half);
     }
     if (this.#wasFull && !this.#closesWhenDone) mark = Math.max(mark, half);
-    if (this.#queue.length === 0) {
-      if (!this.#closesWhenDone || endpoint.channel === null) return mark;
-      return Math.max(mark, 0);
-    }
-    // While a source is asked, what comes next depends on it.
-    if (this.#pulling) return mark;
-    return Math.max(mark, Math.floor(this.acOutBufferSize / 2));
+    const isLast = this.#closesWhenDone && endpoint.channel !== null;
+    return output.length === 0 && isLast ? Math.max(mark, 0) : mark;
   }
 
-  /** Does what is to be done, of which there may be nothing. */
+  /** Hands out input, tells of a failure, or goes on sending: what is due. */
   #woken(): void | Promise<void> {
     const endpoint = this.#begin()!;
-    const isInTurn = this.#inARow < MOST_IN_A_ROW;
-    if (this.#hasInput && !this.#isHeldBack(endpoint) && isInTurn) {
+    const output = this.#output;
+    const mayHandOut = this.#input.hasInput && !this.#isHeldBack(endpoint);
+    if (mayHandOut && !output.isPaused) {
       this.#watch(endpoint);
       return this.#parse(endpoint);
     }
-    if (this.#failure !== null) {
-      const { error } = this.#failure;
-      this.#failure = null;
-      this.#shift(endpoint);
+    if (output.hasFailed) {
+      const error = output.takeFailure(endpoint);
       endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
       throw error;
     }
     this.#pump(endpoint);
     if (!endpoint.mayTell) return; // A producer has closed it, say.
     if (this.#closesWhenDone) {
-      const isDone = this.bufferedAmount === 0 && this.#queue.length === 0;
+      const isDone = this.bufferedAmount === 0 && output.length === 0;
       if (isDone && endpoint.channel !== null) endpoint.hooks.close();
     } else if (
       this.#wasFull && this.bufferedAmount <= this.#highWaterMark / 2
@@ -741,150 +545,17 @@ export class AsyncChat extends Dispatcher {
     }
   }
 
-  /** Moves what is queued into the connection, as far as there is room. */
+  /** Sends what may be sent, and ends the writing if that is due. */
   #pump(endpoint: Endpoint): void {
-    const { outbound } = endpoint;
-    while (this.#queue.length > 0 && !this.#pulling && !this.#failure) {
-      if (!endpoint.isSending) break;
-      const first = this.#queue.first!;
-      if (first instanceof Uint8Array) {
-        this.#shift(endpoint);
-        this.#queuedBytes -= first.length;
-        endpoint.buffer(first);
-      } else if (
-        outbound.pending >= this.acOutBufferSize ||
-        this.#inARow >= MOST_IN_A_ROW
-      ) break;
-      else this.#pull(endpoint, first);
-      endpoint.reactor.sendSoon(endpoint);
-    }
+    this.#output.move(endpoint);
     if (endpoint.closed) return;
-    if (this.#endsWhenDone && this.#queue.length === 0) {
+    if (this.#endsWhenDone && this.#output.length === 0) {
       this.#endsWhenDone = false;
       super.shutdownWrite();
     }
     this.#watch(endpoint);
   }
-
-  /** A source was taken or asked: after many, the next pass goes on. */
-  #tally(endpoint: Endpoint): void {
-    if (++this.#inARow !== MOST_IN_A_ROW) return;
-    endpoint.callSoon(() => {
-      this.#inARow = 0;
-      this.#pump(endpoint);
-    });
-  }
-
-  /** Takes the first out of the queue: there may be room for another. */
-  #shift(endpoint: Endpoint): void {
-    this.#queue.shift();
-    if (this.#queue.length === MOST_WAITING - 1) endpoint.lookAgain();
-  }
-
-  #pull(endpoint: Endpoint, source: Source): void {
-    this.#tally(endpoint);
-    this.#pulling = true; // Its own pushes wait behind it.
-    try {
-      const piece = source.pull();
-      if (!isPromise(piece)) {
-        this.#give(endpoint, source, piece);
-        return;
-      }
-      const behind = (run: () => void) => endpoint.runOutsideHooks(run);
-      toPromise(piece).then(
-        (piece) => behind(() => this.#pulled(endpoint, source, piece)),
-        (error) => behind(() => this.#giveUp(endpoint, source, error)),
-      );
-    } catch (error) {
-      this.#giveUp(endpoint, source, error);
-    }
-  }
-
-  #pulled(endpoint: Endpoint, source: Source, piece: Piece): void {
-    if (this.#queue.first !== source) return; // The connection ended meanwhile.
-    try {
-      this.#give(endpoint, source, piece);
-    } catch (error) {
-      this.#giveUp(endpoint, source, error);
-    }
-    this.#pump(endpoint);
-    // A predicate may wait for the end of what is being answered.
-    if (this.#queue.length === 0) endpoint.reactor.wake();
-  }
-
-  /** Sends what a source gave. */
-  #give(endpoint: Endpoint, source: Source, piece: Piece): void {
-    if (this.#queue.first !== source) return; // It closed, or discarded itself.
-    this.#pulling = false;
-    if (piece === null) {
-      this.#shift(endpoint);
-      return;
-    }
-    const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
-    checkBytes("What a producer gives", bytes);
-    endpoint.buffer(bytes);
-    endpoint.reactor.sendSoon(endpoint);
-  }
-
-  #giveUp(endpoint: Endpoint, source: Source, error: unknown): void {
-    if (this.#queue.first !== source) return;
-    this.#pulling = false;
-    source.cancel();
-    // It stays in the queue until that is told: nothing overtakes the error.
-    this.#failure = { error };
-    this.#watch(endpoint);
-  }
-
-  #cancelSources(): void {
-    const queue = this.#queue.takeAll();
-    this.#queuedBytes = 0;
-    this.#pulling = false;
-    this.#failure = null;
-    for (const item of queue) if (!(item instanceof Uint8Array)) item.cancel();
-  }
 }
 
 ownMethods.set(AsyncChat.prototype.handleWrite, "self-driven");
 ownMethods.set(AsyncChat.prototype.readable, "self-driven");
-
-/**
- * Prepares the search for a terminator.
- *
- * @throws {TypeError | RangeError} If it is none.
- */
-function parseTerminator(terminator: unknown): Terminator | null {
-  if (terminator === null) return null;
-  if (typeof terminator === "number") {
-    checkInteger("terminator", terminator, 0, Number.MAX_SAFE_INTEGER);
-    return null;
-  }
-  const bytes = typeof terminator === "string"
-    ? encoder.encode(terminator)
-    : terminator;
-  if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(
-      `terminator must be text, bytes, a number or null, got ${
-        showValue(terminator)
-      }`,
-    );
-  }
-  if (bytes.length === 0) throw new RangeError("terminator must not be empty");
-  return new Terminator(new Uint8Array(bytes));
-}
-
-/**
- * The bytes from `start` to `end`. What was received belongs to this chat, and
- * no byte of it is given out twice, so a view is as good as a copy, which would
- * cost ten times as much as finding the line.
- */
-function view(data: Uint8Array, start: number, end: number): Uint8Array {
-  if (end - start === data.length) return data;
-  return new Uint8Array(data.buffer, data.byteOffset + start, end - start);
-}
-
-function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
-}

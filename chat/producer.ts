@@ -67,7 +67,7 @@ export class SimpleProducer implements Producer {
 export interface Source {
   /** The next piece; `null` when there is none. */
   pull(): Piece | Promise<Piece>;
-  /** Releases what the source holds: nobody will ask again. Never throws. */
+  /** Releases what the source holds: it is not asked again. Never throws. */
   cancel(): void;
 }
 
@@ -137,7 +137,7 @@ function streamSource(stream: ReadableStream<Piece>): Source {
   };
 }
 
-/** Goes on with what a source gave: at once, or when its promise settles. */
+/** Calls `goOn` with a value: at once, or when its promise settles. */
 function after<T>(
   given: T | PromiseLike<T>,
   goOn: (given: T) => Piece,

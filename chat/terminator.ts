@@ -5,7 +5,13 @@
  * @module
  */
 
-/** How far to look without the help of `indexOf()`, whose call costs more. */
+/**
+ * This many bytes are looked at one by one, and the rest by `indexOf()`, whose
+ * call costs as much as 50 of them. A larger number is slower for long lines, a
+ * smaller one for short lines. Measured, for lines of 60 bytes: 38 to 43 ns each
+ * with 0 to 32, 31 ns from 64 on; for lines of 300 bytes: 122 ns with 0, 134 ns
+ * with 64.
+ */
 const NEAR = 64;
 
 /** A terminator, and how much of it the bytes so far end with. */

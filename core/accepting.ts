@@ -13,10 +13,9 @@ import {
   type Channel,
   type CheckedChannel,
   closeQuietly,
-  isClientGone,
-  isExhaustion,
   received,
 } from "./channel.ts";
+import { isClientGone, isExhaustion } from "./errors.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
 import { onClose } from "./watch_close.ts";

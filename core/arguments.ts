@@ -94,6 +94,21 @@ export function checkBytes(
 }
 
 /**
+ * Checks that `value` holds bytes. Its giver may have transferred the buffer
+ * since: then its bytes are gone.
+ *
+ * @throws {TypeError} If it holds none.
+ */
+export function checkOwned(
+  name: string,
+  value: unknown,
+): asserts value is Uint8Array {
+  checkBytes(name, value);
+  if (!((value as Uint8Array).buffer as ArrayBuffer).detached) return;
+  throw new TypeError(`${name} was transferred: its bytes are gone`);
+}
+
+/**
  * Checks that `value` can be called.
  *
  * @throws {TypeError} If it is not a function.

@@ -8,44 +8,53 @@
 
 import { systemClock } from "./clock.ts";
 
-/** How many threads all of this may hold; the other eight are for files. */
+/**
+ * How many threads reads and lookups may hold together. Of Deno's 32, eight are
+ * left for files: more would leave fewer FIFOs and lookups, less could stop all
+ * files where many reads and lookups hang.
+ */
 export const MOST_THREADS = 24;
-/** How many of them reads may hold: names are looked up beside them. */
+/**
+ * How many of them reads may hold. A FIFO may hold its thread for ever, so four
+ * threads are left for lookups, which end.
+ */
 export const MOST_READS = 20;
 /**
- * How many more lookups may begin, one at a time, where all that went before
- * were given up: the resolver may answer again.
+ * How many more lookups may begin where all before them were given up: the
+ * resolver may answer again. Each trial that hangs takes one of the eight
+ * threads for files until it is over.
  */
 export const MOST_TRIALS = 4;
 /**
- * In ms: by then the system's resolver has given up, with its default of two
- * times five seconds for each of three servers. Deno does not tell when.
+ * A lookup counts as over after this many ms: the system's resolver gives up
+ * then, with its default of two times five seconds for each of three servers,
+ * and Deno does not tell when it does.
  */
 export const LONGEST_LOOKUP = 30_000;
 
 interface Lookup {
-  /** By then it is over, whether that was heard of or not. */
+  /** From this time on it counts as over. */
   readonly until: number;
-  /** Nobody waits for it any more, but it may go on. */
+  /** Its caller has given up; the resolver may still be at it. */
   isGivenUp: boolean;
 }
 
 /** How many threads reads hold. */
 let reads = 0;
-/** The lookups that hold one; the oldest comes first. */
+/** The lookups that hold a thread; the oldest comes first. */
 const lookups = new Set<Lookup>();
-/** Each begins one that waits for a thread, and comes when there is one. */
+/** The reads and lookups that wait for a thread: each function begins one. */
 const waitingReads = new Set<() => void>();
 const waitingLookups = new Set<() => void>();
-/** It was said that a read waits. */
+/** A warning has told that reads wait. */
 let isTold = false;
-/** Runs when the oldest lookup is over, while somebody waits. */
+/** Runs when the oldest lookup is over, while reads or lookups wait. */
 let timer: unknown = undefined;
 
 /**
- * Tells whether a read of `file` may wait for something other than a disk: what
- * has no position is a FIFO, a terminal or the like. To ask for its kind would
- * need a permission, and bring a prompt.
+ * Tells whether a read of `file` may wait for something other than a disk: a
+ * FIFO, a terminal and the like have no position. `stat()` would need a
+ * permission, and bring a prompt.
  */
 export function mayBlock(file: object): boolean {
   if (file === Deno.stdin) return true;
@@ -77,8 +86,8 @@ export function takeThread(onWait: () => void): Promise<void> | void {
 }
 
 /**
- * Gives the thread of a read back. One whose file was closed while it waited is
- * lost: it goes on waiting, and nobody tells when it is done.
+ * Gives the thread of a read back. Do not call it where the file was closed
+ * during the read: the thread goes on waiting, and Deno does not tell until when.
  */
 export function giveThread(): void {
   reads--;
@@ -126,11 +135,11 @@ function beginLookup(): Lookup {
 }
 
 /**
- * The resolver has answered, or the host: so those before it that were given up
- * did not hang in their lookup, and there may be many of them.
+ * Ends a lookup that was answered. The resolver works, then: the lookups before
+ * it that were given up did not hang in it, so they count no more.
  */
 function endLookup(lookup: Lookup): void {
-  if (!lookups.has(lookup)) return; // It took long, and is taken to be over.
+  if (!lookups.has(lookup)) return; // It took so long that it counts as over.
   for (const former of lookups) {
     if (former === lookup) break;
     if (former.isGivenUp) lookups.delete(former);
@@ -161,7 +170,7 @@ const ADDRESS = new RegExp(
   "i",
 );
 
-/** Tells an IP address, for which nobody is asked, from a name. */
+/** Tells an IP address, which needs no lookup, from a name. */
 function isAddress(hostname: string): boolean {
   return ADDRESS.test(hostname);
 }
@@ -172,7 +181,7 @@ function hasRoom(): boolean {
     (held() < MOST_THREADS + MOST_TRIALS && areAllGivenUp());
 }
 
-/** How many threads are held, as far as can be known. */
+/** How many threads are held, as far as is known. */
 function held(): number {
   const now = systemClock.now();
   for (const lookup of lookups) {
@@ -191,7 +200,7 @@ function canRead(): boolean {
   return held() < MOST_THREADS && reads < MOST_READS;
 }
 
-/** Begins what waits, as far as there is room: lookups first, as they end. */
+/** Begins waiting work, as far as there is room: lookups first, as they end. */
 function serve(): void {
   for (const begin of waitingLookups) {
     if (!hasRoom()) break;
@@ -207,7 +216,10 @@ function serve(): void {
   watchOldest();
 }
 
-/** Nobody tells that a lookup is over which was given up: a timer does. */
+/**
+ * Deno does not tell that a lookup has ended which was given up: a timer begins
+ * what waits for it.
+ */
 function watchOldest(): void {
   systemClock.clearTimeout(timer);
   timer = undefined;

@@ -1,8 +1,8 @@
 /**
  * What a dispatcher wraps: a {@linkcode Channel} that reads and writes bytes,
- * or an {@linkcode Acceptor} that takes connections; and what their errors
- * mean. `Deno.Conn`, `Deno.TlsConn`, `Deno.UnixConn`, `Deno.FsFile` and
- * `Deno.Listener` fit these interfaces as they are.
+ * or an {@linkcode Acceptor} that takes connections. `Deno.Conn`,
+ * `Deno.TlsConn`, `Deno.UnixConn`, `Deno.FsFile` and `Deno.Listener` fit these
+ * interfaces as they are.
  *
  * @module
  */
@@ -14,6 +14,9 @@ import {
   showValue,
 } from "./arguments.ts";
 import { isPromise, quietly, toPromise } from "./thenable.ts";
+
+// Left for `connection.ts`, which still looks for them here.
+export { failureOf, isDisconnect, isReset } from "./errors.ts";
 
 /**
  * A two-way stream of bytes.
@@ -80,8 +83,8 @@ export interface Acceptor {
 }
 
 /**
- * Channels that may be closed with unread bytes in them: that takes nothing from
- * their peers. Of others that is known by their `remoteAddr`, or not at all.
+ * Channels whose `close()` takes nothing from the peer, though unread bytes are
+ * in them. It is the place for channels without a `remoteAddr`, which would tell.
  */
 export const gentleChannels: WeakSet<Channel> = new WeakSet();
 
@@ -89,8 +92,8 @@ export const gentleChannels: WeakSet<Channel> = new WeakSet();
 const LARGEST_CHUNK = 2 ** 30;
 
 /**
- * A channel that was checked, and what it says of itself. That is asked once: a
- * getter may throw later, where nobody could be told.
+ * A channel that was checked, with its properties. They are read once: a getter
+ * that throws later would do so where no caller is left.
  */
 export interface CheckedChannel {
   readonly channel: Channel;
@@ -151,8 +154,8 @@ export function asAcceptor(name: string, value: unknown): Acceptor {
 }
 
 /**
- * Checks what a network or a listener has handed over: nobody else would close
- * what is refused.
+ * Checks what a network or a listener has handed over, and closes what is
+ * refused: nothing else holds it.
  *
  * @throws What `check` throws.
  */
@@ -177,83 +180,15 @@ function checkAddr(name: string, property: string, value: unknown): void {
   );
 }
 
-/** The message is made only where it is needed: each connection comes here. */
+/** Makes the message only for an error: each connection comes here. */
 function checkMaybeFunction(name: string, method: string, value: unknown) {
   if (value === undefined || typeof value === "function") return;
   checkFunction(`${name}.${method}`, value);
 }
 
-/** The error codes and names by which a connection says that it is over. */
-const DISCONNECTS: ReadonlySet<string> = new Set([
-  ...["ECONNRESET", "ENOTCONN", "ESHUTDOWN", "ECONNABORTED", "EPIPE"],
-  ...["ConnectionReset", "BrokenPipe", "ConnectionAborted", "NotConnected"],
-  "UnexpectedEof",
-  // What a pending operation says after our own close().
-  ...["EINTR", "Interrupted", "EBADF", "BadResource"],
-]);
-
-const RESETS: ReadonlySet<string> = new Set([
-  ...["ECONNRESET", "ECONNABORTED", "ConnectionReset", "ConnectionAborted"],
-]);
-
-const EXHAUSTIONS: ReadonlySet<string> = new Set([
-  ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
-]);
-
-const CLIENTS_GONE: ReadonlySet<string> = new Set([
-  ...["ENOTCONN", "ECONNRESET", "ECONNABORTED", "EINVAL"],
-  ...["NotConnected", "ConnectionReset", "ConnectionAborted"],
-]);
-
-function isAmong(names: ReadonlySet<string>, error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  try {
-    const { code } = error as Error & { code?: unknown };
-    return names.has(error.name) ||
-      (typeof code === "string" && names.has(code));
-  } catch {
-    return false; // A getter of an error that the system has not made.
-  }
-}
-
-/** Tells whether `error` says that the connection is over. */
-export function isDisconnect(error: unknown): boolean {
-  return isAmong(DISCONNECTS, error);
-}
-
-/** Tells whether `error` says that the peer, or the way to it, broke the connection. */
-export function isReset(error: unknown): boolean {
-  return isAmong(RESETS, error);
-}
-
-/** Tells whether `accept()` failed because descriptors or memory ran out. */
-export function isExhaustion(error: unknown): boolean {
-  return isAmong(EXHAUSTIONS, error);
-}
-
-/** Tells whether `accept()` failed because the client left before its turn. */
-export function isClientGone(error: unknown): boolean {
-  return isAmong(CLIENTS_GONE, error);
-}
-
-/** Tells whether `error` says that the channel has no such direction at all. */
-export function isUnsupported(error: unknown): boolean {
-  return error instanceof Deno.errors.NotSupported;
-}
-
 /**
- * What an operation failed with, as an error: foreign code may reject with
- * anything.
- */
-export function failureOf(operation: string, reason: unknown): Error {
-  if (reason instanceof Error) return reason;
-  const message = `${operation} failed with ${showValue(reason)}`;
-  return new Error(message, { cause: reason });
-}
-
-/**
- * The promise that an operation of a channel gave. A thenable is made a promise,
- * which settles once.
+ * Checks that an operation of a channel gave a promise. A thenable is wrapped in
+ * one, so that it settles once.
  *
  * @throws {TypeError} If it gave none.
  */
@@ -265,8 +200,8 @@ export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
 }
 
 /**
- * Closes what may be closed already, for places that can do nothing about it:
- * closed by the peer or by the owner of the channel, it is closed, too.
+ * Closes, and ignores errors: for places where "it was closed already" is as
+ * good.
  *
  * @returns A promise that never rejects, if closing is async.
  */

@@ -9,7 +9,8 @@
  * @module
  */
 
-import { type CheckedChannel, isReset } from "./channel.ts";
+import type { CheckedChannel } from "./channel.ts";
+import { isReset } from "./errors.ts";
 import type { Clock } from "./clock.ts";
 import type { Inbound, InboundEvents } from "./reader.ts";
 import type { Outbound } from "./writer.ts";

@@ -6,11 +6,11 @@
  * @module
  */
 
+import { formatAddress } from "./address.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
-import { formatAddress } from "./network.ts";
 import { logLimited } from "./own_lines.ts";
 import { ExitNow, type Pollable, type Reactor } from "./reactor.ts";
 import { ENTRY, IGNORES, LIMITS, MAP, REACTOR, WRITE_LINE } from "./symbols.ts";

@@ -6,9 +6,10 @@
 
 import { checkBoolean, checkMilliseconds, showValue } from "./arguments.ts";
 import type { EndpointOptions } from "./connection.ts";
-import type { SocketOptions, TlsOptions } from "./network.ts";
+import type { SocketOptions } from "./network.ts";
 import { NO_OPTIONS } from "./socket_options.ts";
 import { REACTOR } from "./symbols.ts";
+import type { TlsOptions } from "./tls_options.ts";
 
 /** How a connection behaves, and how long it may take: a part of {@linkcode DispatcherOptions}. */
 export interface ConnectionOptions {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type CheckedChannel, closeQuietly, failureOf } from "./channel.ts";
+import { type CheckedChannel, closeQuietly } from "./channel.ts";
+import { failureOf } from "./errors.ts";
 
 /** Starts a timer that can be cancelled. */
 export type StartTimer = (

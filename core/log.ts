@@ -5,7 +5,7 @@
  * @module
  */
 
-import { isExhaustion } from "./channel.ts";
+import { isExhaustion } from "./errors.ts";
 
 /**
  * Anything with these four methods: `console`, a logger of `@std/log`, one's

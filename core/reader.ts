@@ -6,14 +6,8 @@
  */
 
 import { isCount, showValue } from "./arguments.ts";
-import {
-  type Channel,
-  type CheckedChannel,
-  failureOf,
-  isDisconnect,
-  isUnsupported,
-  promiseOf,
-} from "./channel.ts";
+import { type Channel, type CheckedChannel, promiseOf } from "./channel.ts";
+import { failureOf, isDisconnect, isUnsupported } from "./errors.ts";
 import { keepFreedMemory } from "./memory.ts";
 
 /** What an idle connection costs while its read waits. */

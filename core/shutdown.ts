@@ -1,35 +1,10 @@
 /**
- * The end of a program that serves: {@linkcode shutdown}.
+ * The end of a program that serves: {@linkcode Shutdown}.
  *
  * @module
  */
 
-import { checkMilliseconds } from "./arguments.ts";
-import {
-  checkMap,
-  checkMapOptions,
-  defaultMap,
-  type SocketMap,
-} from "../loop.ts";
 import type { Entry, Reactor } from "./reactor.ts";
-import { REACTOR } from "./symbols.ts";
-
-/** Options of {@linkcode shutdown}. */
-export interface ShutdownOptions {
-  /**
-   * The map to empty.
-   *
-   * @default {socketMap}
-   */
-  map?: SocketMap;
-  /**
-   * How long, in milliseconds from now, the connections may take to end. What
-   * is left then is aborted.
-   *
-   * @default {10_000}
-   */
-  deadline?: number;
-}
 
 /** What became of the dispatchers of a map. */
 export interface ShutdownResult {
@@ -48,53 +23,8 @@ export interface ShutdownResult {
   aborted: number;
 }
 
-/**
- * Ends what a map holds, in good order. Listeners close at once, so that the
- * next process can listen on their ports. Every other dispatcher's
- * `handleShutdown()` runs, in which it finishes what it is at; one that joins
- * later is told as well. What is not over at the deadline is aborted, closed
- * connections that still have bytes to send too.
- *
- * A loop that runs goes on, and ends when the map is empty. Where none runs,
- * `shutdown()` makes the passes itself, and makes way when one comes. A hook
- * should call it without waiting for it, as it waits for the hook.
- *
- * @param options The map and the deadline.
- * @returns How many were closed, and how.
- * @throws {TypeError | RangeError} If an option is wrong.
- * @throws {ExitNow} What a hook threw, in a pass that `shutdown()` made.
- * @throws What the map's clock threw, in such a pass.
- *
- * @example Serve, and end in good order, at Ctrl-C for example
- * ```ts
- * import { Dispatcher, loop, shutdown } from "@asyncore/asyncore";
- * import { assertEquals } from "@std/assert";
- *
- * const server = new Dispatcher();
- * server.createSocket();
- * server.bind({ hostname: "127.0.0.1", port: 0 });
- * server.listen();
- * const serving = loop();
- *
- * // Deno.addSignalListener("SIGINT", async () => {
- * const ended = await shutdown({ deadline: 5_000 });
- * // });
- * assertEquals(ended, { listeners: 1, closed: 0, aborted: 0 });
- * await serving;
- * ```
- */
-export async function shutdown(
-  options: ShutdownOptions = {},
-): Promise<ShutdownResult> {
-  checkMapOptions(options);
-  const { map = defaultMap(), deadline = 10_000 } = options;
-  checkMap(map);
-  checkMilliseconds("deadline", deadline);
-  return await new Shutdown(map[REACTOR]).run(deadline);
-}
-
 /** One shutdown of one map. */
-class Shutdown {
+export class Shutdown {
   readonly #reactor: Reactor;
   /** The connections that were there, or came since. */
   readonly #connections: Set<Entry>;
@@ -109,6 +39,11 @@ class Shutdown {
     this.#connections = new Set(closingOf(reactor));
   }
 
+  /**
+   * Tells all, and waits for their ends.
+   *
+   * @param deadline In milliseconds from now.
+   */
   async run(deadline: number): Promise<ShutdownResult> {
     const reactor = this.#reactor;
     const { clock } = reactor;

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { type Address, explain, parseAddress } from "./address.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -14,15 +15,8 @@ import {
   showValue,
 } from "./arguments.ts";
 import { type Acceptor, asAcceptor, received } from "./channel.ts";
-import {
-  type Address,
-  checkTls,
-  explain,
-  type Network,
-  parseAddress,
-  type SocketOptions,
-  type TlsOptions,
-} from "./network.ts";
+import type { Network, SocketOptions } from "./network.ts";
+import { checkTls, type TlsOptions } from "./tls_options.ts";
 
 /** How many connections may wait to be accepted, unless an option says so. */
 export const DEFAULT_BACKLOG = 511;

@@ -9,9 +9,10 @@ import type { Endpoint } from "./connection.ts";
 import type { DispatcherHooks } from "./dispatcher_hooks.ts";
 import type { StartTlsOptions } from "./dispatcher_options.ts";
 import { describeError } from "./log.ts";
-import { checkTls, type Network, type TlsOptions } from "./network.ts";
+import type { Network } from "./network.ts";
 import { warn } from "./own_lines.ts";
 import { CONNECTION, ENTRY, MAP } from "./symbols.ts";
+import { checkTls, type TlsOptions } from "./tls_options.ts";
 
 /** A dispatcher with a connection to secure. */
 interface Conversing extends DispatcherHooks {

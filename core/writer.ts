@@ -6,13 +6,8 @@
  */
 
 import { isCount, showValue } from "./arguments.ts";
-import {
-  type Channel,
-  failureOf,
-  isDisconnect,
-  isUnsupported,
-  promiseOf,
-} from "./channel.ts";
+import { type Channel, promiseOf } from "./channel.ts";
+import { failureOf, isDisconnect, isUnsupported } from "./errors.ts";
 import { Queue } from "./queue.ts";
 
 const SMALLEST_BUFFER = 1024;

@@ -1,246 +1,38 @@
 /**
- * UDP as an object with hooks: {@linkcode DatagramDispatcher}. What a
- * dispatcher does with a stream of bytes, its {@linkcode DatagramChannel} does
- * with datagrams: one that was received is a token of one byte, and those to be
- * sent are stretches of the bytes that were accepted.
+ * UDP as an object with hooks: {@linkcode DatagramDispatcher}.
  *
  * @module
  */
 
-import {
-  checkBytes,
-  checkInteger,
-  checkMethods,
-  checkOptions,
-  checkText,
-  showValue,
-} from "../core/arguments.ts";
-import { lookUp } from "../core/blocking_threads.ts";
-import {
-  type Acceptor,
-  asChannel,
-  type Channel,
-  isDisconnect,
-  isUnsupported,
-} from "../core/channel.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
-import { Dispatcher, type DispatcherOptions } from "../dispatcher.ts";
+import { type Address, formatAddress, parseAddress } from "../core/address.ts";
+import { checkBytes, checkMethods, checkOptions } from "../core/arguments.ts";
+import { type Acceptor, asChannel, type Channel } from "../core/channel.ts";
 import type { Endpoint } from "../core/connection.ts";
 import { describeError, textOf } from "../core/log.ts";
-import {
-  type Address,
-  denoNetwork,
-  explain,
-  formatAddress,
-  type SocketOptions,
-} from "../core/network.ts";
+import type { SocketOptions } from "../core/network.ts";
 import { logLimited } from "../core/own_lines.ts";
 import { Queue } from "../core/queue.ts";
-import { refuseTls } from "../core/tls_request.ts";
 import { ENTRY } from "../core/symbols.ts";
+import { refuseTls } from "../core/tls_request.ts";
+import { Dispatcher, type DispatcherOptions } from "../dispatcher.ts";
+import {
+  type Datagram,
+  DatagramChannel,
+  DatagramError,
+  type DatagramSocket,
+  FILLER,
+  openDatagramSocket,
+} from "./datagram_channel.ts";
+import { denoNetwork } from "./deno_network.ts";
 
-/** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
-export interface DatagramSocket {
-  /**
-   * Waits for the next datagram.
-   *
-   * @param target Where its bytes go; what does not fit is cut off.
-   * @returns The bytes, and who sent them.
-   */
-  receive(target: Uint8Array): Promise<[Uint8Array, Deno.Addr]>;
-  /** Sends one datagram, and gives its length. */
-  send(data: Uint8Array, addr: Deno.Addr): Promise<number>;
-  /** Releases the socket. A pending operation must settle. */
-  close(): void;
-  /** The address that datagrams can be sent to. */
-  readonly addr: Deno.Addr;
-}
-
-/** What {@linkcode DatagramDispatcher.recvFrom} gives. */
-export interface Datagram {
-  /** The content, perhaps empty. It is the caller's own. */
-  data: Uint8Array;
-  /** Who sent it: `sendTo(answer, addr)` answers. */
-  addr: Deno.NetAddr;
-}
-
-/**
- * A datagram could not be sent; `cause` is what the system said. It comes to
- * `handleError()`, and leaves the dispatcher as it was.
- */
-export class DatagramError extends Error {
-  /** The name of this class of errors: `"DatagramError"`. */
-  override name = "DatagramError";
-  /** Where the datagram was to go; `null` where the system does not tell. */
-  readonly addr: Deno.NetAddr | null;
-
-  /**
-   * Makes the error of one datagram.
-   *
-   * @param message What failed.
-   * @param addr Where the datagram was to go.
-   * @param cause What the system said.
-   */
-  constructor(message: string, addr: Deno.NetAddr | null, cause: unknown) {
-    super(`${message}: ${messageOf(cause)}`, { cause });
-    this.addr = addr;
-  }
-}
-
-/** More than any UDP datagram holds. */
-const LONGEST = 64 * 1024;
-/** Stands for a datagram without bytes, which still has to be sent in its turn. */
-const FILLER = new Uint8Array(1);
 /** Where the token of a received datagram goes. */
 const TOKEN = new Uint8Array(1);
-/** How many bytes may be on their way. */
+/**
+ * `sendTo()` accepts while fewer bytes than this are on their way. More would
+ * hold more memory for each socket; less than the 65,507 bytes of the longest
+ * datagram would leave the socket idle between two of them.
+ */
 const ROOM = 64 * 1024;
-/** After this many refusals in a row, each further one is waited for … */
-const MOST_REFUSALS = 64;
-/** … this long, in ms: a socket that always refuses must not take all time. */
-const REFUSAL_PAUSE = 10;
-
-/** A datagram that was accepted and has yet to go. */
-interface Outgoing {
-  length: number;
-  addr: Deno.NetAddr;
-}
-
-/** Makes datagrams look like a stream of bytes. */
-class DatagramChannel implements Channel {
-  /** Those accepted, in order; their bytes come to `write()`. */
-  readonly outgoing: Queue<Outgoing> = new Queue();
-  /** Gets the failure of each that was lost. */
-  onLoss: (error: DatagramError) => void = () => {};
-  /** The clock of the map. */
-  clock: () => Clock = () => systemClock;
-
-  readonly #socket: DatagramSocket;
-  readonly #buffer = new Uint8Array(LONGEST);
-  #received: Datagram | null = null;
-  #closed = false;
-  #endPause = () => {};
-
-  constructor(socket: DatagramSocket) {
-    this.#socket = socket;
-  }
-
-  /** Receives one datagram and keeps it; the byte that it reports is a token. */
-  async read(): Promise<number> {
-    for (let refusals = 1;; refusals++) {
-      try {
-        this.#received = ownDatagram(await this.#socket.receive(this.#buffer));
-        return 1;
-      } catch (error) {
-        if (this.#closed) throw error;
-        if (!isRefusal(error)) throw endOf(error);
-        this.#lose("Cannot send a datagram", null, error);
-      }
-      await this.#pause(refusals);
-    }
-  }
-
-  /** Others get their turn, however many refusals follow one another. */
-  #pause(refusals: number): Promise<void> {
-    const clock = this.clock();
-    return new Promise((resolve) => {
-      if (refusals < MOST_REFUSALS) clock.setImmediate(resolve);
-      else {
-        const id = clock.setTimeout(resolve, REFUSAL_PAUSE);
-        this.#endPause = () => {
-          clock.clearTimeout(id);
-          resolve();
-        };
-      }
-    });
-  }
-
-  /** The datagram that the token stands for. */
-  take(): Datagram {
-    const received = this.#received!;
-    this.#received = null;
-    return received;
-  }
-
-  /** Sends the first of `data`'s datagrams. A failure ends only this one. */
-  async write(data: Uint8Array): Promise<number> {
-    const { length, addr } = this.outgoing.first!;
-    try {
-      const datagram = data.subarray(0, length);
-      const send = () => this.#socket.send(datagram, addr);
-      await lookUp(addr.hostname, send);
-    } catch (error) {
-      const to = formatAddress(addr);
-      this.#lose(`Cannot send ${length} bytes to ${to}`, addr, error);
-    }
-    this.outgoing.shift();
-    return Math.max(length, FILLER.length);
-  }
-
-  #lose(message: string, addr: Deno.NetAddr | null, cause: unknown): void {
-    if (this.#closed) return; // abort() has dropped it.
-    this.onLoss(new DatagramError(message, addr, cause));
-  }
-
-  /** A receive in flight then fails, and with that the port is free. */
-  close(): void {
-    this.#closed = true;
-    this.#endPause();
-    return this.#socket.close(); // It may be async, against its type.
-  }
-}
-
-/**
- * What `receive()` gave, as the caller's own: the bytes of a Node `Buffer`
- * would stay shared in its `slice()`.
- *
- * @throws {TypeError} If it is no datagram.
- */
-function ownDatagram(received: unknown): Datagram {
-  if (!Array.isArray(received)) {
-    throw new TypeError(
-      `receive() must give [data, addr], got ${showValue(received)}`,
-    );
-  }
-  const [data, addr] = received as [Uint8Array, unknown];
-  checkBytes("The data of receive()", data);
-  const { hostname, port } = (addr ?? {}) as Partial<Deno.NetAddr>;
-  return {
-    data: new Uint8Array(data),
-    addr: {
-      transport: "udp",
-      hostname: checkText("The hostname of receive()", hostname),
-      port: checkInteger("The port of receive()", port, 0, 65_535),
-    },
-  };
-}
-
-/** Windows tells the receiver that a datagram sent before found nobody. */
-function isRefusal(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionRefused;
-}
-
-/**
- * The error of a socket that cannot receive any more. A disconnect is news of a
- * peer elsewhere, and here is none: somebody closed the socket. A channel that
- * cannot be read at all is no failure elsewhere, but this one would be deaf.
- */
-function endOf(cause: unknown): unknown {
-  const isPlain = cause instanceof Error && !isUnsupported(cause);
-  if (isPlain && !isDisconnect(cause)) return cause;
-  const message = `Cannot receive any more: ${messageOf(cause)}`;
-  return new Error(message, { cause });
-}
-
-function messageOf(cause: unknown): string {
-  try {
-    if (cause instanceof Error) return `${cause.message}`;
-  } catch {
-    // A message that is no text: the description has to do.
-  }
-  return describeError(cause);
-}
 
 /**
  * A UDP socket as a dispatcher, for IPv4 and IPv6. There is no connection:
@@ -393,14 +185,14 @@ export class DatagramDispatcher extends Dispatcher {
       throw new Error(`Cannot bind: ${this} is bound already`);
     }
     endpoint.attempt(() => {
-      const parsed = checkAddress("bind", address, "0.0.0.0");
+      const parsed = checkAddress("bind", address);
       if (this.map.network !== denoNetwork) {
         throw new Deno.errors.NotSupported(
           `Cannot bind: ${this} is a datagram socket, and the network of its ` +
             "map, a simulated one perhaps, has none: give it to setSocket()",
         );
       }
-      const socket = openSocket(parsed, this.#reuseAddress);
+      const socket = openDatagramSocket(parsed, this.#reuseAddress);
       const channel = new DatagramChannel(socket);
       endpoint.adopt(asChannel("channel", channel));
       this.#opened(endpoint, channel, socket.addr);
@@ -459,7 +251,7 @@ export class DatagramDispatcher extends Dispatcher {
    */
   sendTo(data: Uint8Array, address: Address): number {
     checkBytes("data", data);
-    const addr = checkAddress("send", address, "127.0.0.1");
+    const addr = checkAddress("send", address);
     const endpoint = this.#bound("send");
     const { length } = data;
     if (endpoint.outbound.pending >= ROOM && !endpoint.closed) {
@@ -472,7 +264,7 @@ export class DatagramDispatcher extends Dispatcher {
     return length;
   }
 
-  /** That 0 bytes were accepted tells nothing of a datagram that has none. */
+  /** A returned 0 would not tell that an empty datagram was refused. */
   #refuseEmpty(endpoint: Endpoint, addr: Deno.NetAddr): void {
     const message = `Cannot send 0 bytes to ${formatAddress(addr)}`;
     const { pending } = endpoint.outbound;
@@ -491,7 +283,7 @@ export class DatagramDispatcher extends Dispatcher {
     );
   }
 
-  /** Tells `handleError()`, in the loop; where no event may come, the log. */
+  /** Tells `handleError()`, in the loop; the log, where no event may come. */
   #lost(endpoint: Endpoint, error: DatagramError): void {
     if (endpoint.closed || !endpoint.joined) {
       this.#logLoss(error);
@@ -501,7 +293,7 @@ export class DatagramDispatcher extends Dispatcher {
     this.#tellSoon(endpoint);
   }
 
-  /** Not by a timer, which would cost each pass a turn of the runtime. */
+  /** Without a timer, which would cost each pass a turn of the runtime. */
   #tellSoon(endpoint: Endpoint): void {
     endpoint.notifyAt(Infinity, () => this.#tellLosses(endpoint));
   }
@@ -516,7 +308,7 @@ export class DatagramDispatcher extends Dispatcher {
     }
   }
 
-  /** What had no turn in the loop before the end of the socket. */
+  /** Logs the failures that had no turn in the loop before the socket ended. */
   #logLosses(): void {
     while (this.#untold.length > 0) this.#logLoss(this.#untold.shift()!);
   }
@@ -614,57 +406,7 @@ export class DatagramDispatcher extends Dispatcher {
   }
 }
 
-/** Binds a UDP socket, or says what is in the way. */
-function openSocket(addr: Deno.NetAddr, reuseAddress: boolean): DatagramSocket {
-  if (typeof Deno.listenDatagram !== "function") {
-    throw new Deno.errors.NotSupported(
-      "Cannot bind: this Deno runs without datagrams: start it with " +
-        '--unstable-net, or put "unstable": ["net"] into deno.json',
-    );
-  }
-  const { hostname, port } = addr;
-  try {
-    return Deno.listenDatagram({
-      transport: "udp",
-      hostname,
-      port,
-      reuseAddress,
-    });
-  } catch (error) {
-    explain(error, "bind", addr);
-    throw error;
-  }
-}
-
-const ADDRESS_KEYS = new Set(["hostname", "port", "transport"]);
-
 /** Turns what a caller gave into a whole address of its own. */
-function checkAddress(
-  action: "bind" | "send",
-  address: unknown,
-  anyHost: string,
-): Deno.NetAddr {
-  const parts = (address ?? {}) as Record<string, unknown>;
-  const fits = typeof parts === "object" && "port" in parts &&
-    Object.keys(parts).every((key) => ADDRESS_KEYS.has(key));
-  if (!fits) {
-    throw new TypeError(
-      `Cannot ${action}: the address of a datagram socket is ` +
-        `{ hostname, port }, got ${showValue(address)}`,
-    );
-  }
-  const { hostname = anyHost, port } = parts;
-  if (typeof hostname !== "string" || hostname === "") {
-    throw new TypeError(
-      `Cannot ${action}: hostname must be a non-empty string, got ${
-        showValue(hostname)
-      }`,
-    );
-  }
-  // A received datagram may come from port 0, so an answer to it is no misuse.
-  return {
-    transport: "udp",
-    hostname,
-    port: checkInteger(`Cannot ${action}: port`, port, 0, 65_535),
-  };
+function checkAddress(action: "bind" | "send", address: unknown): Deno.NetAddr {
+  return parseAddress(address, { action, transport: "udp" }) as Deno.NetAddr;
 }

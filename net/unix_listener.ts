@@ -1,11 +1,11 @@
 /**
  * Listeners on Unix sockets that leave their successor's path alone.
  *
- * Deno removes the path of such a listener when it lets go of the socket: at
+ * Deno removes the path of a Unix listener when it lets go of the socket: at
  * `close()`, or one turn later where an accept was in flight. It does not look
- * whose socket the path names by then, and a program that has taken the path
- * over could not be reached any more. So a successor's socket gets a second name
- * for that moment, and its path back afterwards.
+ * whose socket the path names by then: a program that has taken the path over
+ * could not be reached any more. So a successor's socket gets a second name for
+ * that moment, and its path back afterwards.
  *
  * @module
  */
@@ -16,11 +16,11 @@ interface Identity {
   ino: number | null;
 }
 
-/** Those of this process that are closed, and that Deno still holds. */
+/** The paths of listeners that are closed, and that Deno still holds. */
 const leaving = new Set<Ownership>();
 
 /**
- * Listens on `path`. What comes is Deno's listener.
+ * Listens on `path`, with a listener of Deno's.
  *
  * @throws {Deno.errors.AddrInUse} If there is a file already.
  * @throws {Error} What else the system says.
@@ -61,7 +61,7 @@ function bind(path: string): Deno.UnixListener {
   }
 }
 
-/** That a path is one listener's, until another one has taken it. */
+/** The path of one listener, which another one may take over. */
 class Ownership {
   readonly #path: string;
   readonly #own: Identity | null;
@@ -76,7 +76,7 @@ class Ownership {
 
   /** Deno is about to remove the path. */
   leave(): void {
-    // What this listener has taken over need not be kept for it any more.
+    // This listener needs the second name of its socket no longer.
     for (const former of leaving) {
       if (isSame(former.#successor, this.#own)) former.#forget();
     }
@@ -84,7 +84,7 @@ class Ownership {
     leaving.add(this);
   }
 
-  /** Keeps the socket of a successor, if the path names one. */
+  /** Gives the socket of a successor a second name, if the path names one. */
   spare(): void {
     const file = identify(this.#path);
     if (!file || !this.#own || isSame(file, this.#own)) return;
@@ -99,14 +99,14 @@ class Ownership {
     this.#second = this.#successor = null;
   }
 
-  /** Deno has removed the path. */
+  /** Deno has removed the path: a successor gets it back. */
   end(): void {
     leaving.delete(this);
     if (this.#second === null) return;
     try {
       Deno.linkSync(this.#second, this.#path);
     } catch {
-      // It is there: Deno has left it, or somebody else has taken it since.
+      // The path is there: Deno has left it, or another program has taken it.
     }
     this.#forget();
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isDisconnect } from "../core/channel.ts";
+import { isDisconnect } from "../core/errors.ts";
 import { describeError } from "../core/log.ts";
 import { fill } from "./check_channel_flow.ts";
 import {

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Channel, isDisconnect } from "../core/channel.ts";
+import type { Channel } from "../core/channel.ts";
+import { isDisconnect } from "../core/errors.ts";
 import { describeError } from "../core/log.ts";
 
 /** What a check is given. */

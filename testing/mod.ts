@@ -7,6 +7,7 @@
  */
 
 import "../core/runtime.ts";
+import "../net/deno_network.ts";
 export {
   type ChannelKind,
   checkChannel,

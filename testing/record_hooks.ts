@@ -8,7 +8,7 @@ import { checkMethods, showValue } from "../core/arguments.ts";
 import { ownMethods } from "../core/interest.ts";
 import type { Dispatcher } from "../dispatcher.ts";
 import { describeError, printable } from "../core/log.ts";
-import { formatAddress } from "../core/network.ts";
+import { formatAddress } from "../core/address.ts";
 
 /** Methods of such a name are hooks, also those that a class adds. */
 const HOOK =

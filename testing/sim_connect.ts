@@ -5,12 +5,12 @@
  * @module
  */
 
+import { formatAddress } from "../core/address.ts";
 import type { Channel } from "../core/channel.ts";
-import {
-  formatAddress,
-  type Network,
-  type NetworkConnectOptions,
-  type NetworkListenOptions,
+import type {
+  Network,
+  NetworkConnectOptions,
+  NetworkListenOptions,
 } from "../core/network.ts";
 import type { Plan } from "./agenda.ts";
 import { type Kind, kindOf } from "./faults.ts";

@@ -6,7 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import type { Address } from "../mod.ts";
-import { parseAddress } from "../core/network.ts";
+import { parseAddress } from "../core/address.ts";
 import {
   FakeChannel,
   FakeNetwork,

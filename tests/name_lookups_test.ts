@@ -18,7 +18,7 @@ import {
   MOST_TRIALS,
   takeThread,
 } from "../core/blocking_threads.ts";
-import { denoNetwork } from "../core/network.ts";
+import { denoNetwork } from "../net/deno_network.ts";
 import { FakeChannel, quietMap, Recorder } from "./fakes.ts";
 import { bytes, turns } from "./support.ts";
 

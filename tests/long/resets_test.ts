@@ -10,7 +10,7 @@ import {
   assertGreater,
   assertGreaterOrEqual,
 } from "@std/assert";
-import { isDisconnect } from "../../core/channel.ts";
+import { isDisconnect } from "../../core/errors.ts";
 import { AsyncChat, type Channel, DispatcherWithSend } from "../../mod.ts";
 import { certificates, hasCommand } from "../certificates.ts";
 import { LogLines, pattern, watch } from "../fakes.ts";

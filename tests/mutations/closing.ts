@@ -97,7 +97,7 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "channelFrom() gives a connection back as it is",
-    file: "net/streams.ts",
+    file: "net/channel_from.ts",
     from: "return isChannel(streams) ? streams : new StreamChannel(streams);",
     to: "return new StreamChannel(streams);",
     test: LOSSES,

@@ -11,7 +11,7 @@ const TROUBLE = "tests/datagram_trouble_test.ts";
 export const DATAGRAMS: Mutation[] = [
   {
     promise: "what was received from a Node Buffer is the caller's own",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "data: new Uint8Array(data),",
     to: "data: data.slice(),",
     test: TROUBLE,
@@ -19,7 +19,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a socket that receives what is no datagram is closed",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: '  checkBytes("The data of receive()", data);\n',
     to: "",
     test: TROUBLE,
@@ -27,7 +27,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a socket that refuses for ever does not take all time",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "if (refusals < MOST_REFUSALS) clock",
     to: "if (refusals < Infinity) clock",
     test: TROUBLE,
@@ -35,7 +35,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "the pause after refusals ends with close()",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "    this.#endPause();\n",
     to: "",
     test: TROUBLE,
@@ -43,7 +43,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "a socket that cannot receive is not deaf without a word",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "cause instanceof Error && !isUnsupported(cause);",
     to: "cause instanceof Error;",
     test: TROUBLE,
@@ -51,7 +51,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "an async close() of a socket that rejects ends no process",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "    return this.#socket.close(); // It",
     to: "    this.#socket.close(); // It",
     test: TROUBLE,
@@ -83,7 +83,7 @@ export const DATAGRAMS: Mutation[] = [
   },
   {
     promise: "streams of datagrams are refused",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from: '  if (endpoint.phase === "connected" && !dispatcher.connected) {',
     to: '  if (endpoint.phase === "connected" && dispatcher.connecting) {',
     test: TROUBLE,

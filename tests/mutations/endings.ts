@@ -113,14 +113,14 @@ export const ENDINGS: Mutation[] = [
   {
     promise: "AsyncChat ends writing after its producers",
     file: "chat/async_chat.ts",
-    from: "if (this.#queue.length === 0) super.shutdownWrite();\n    else",
-    to: "if (this.#queue.length >= 0) super.shutdownWrite();\n    else",
+    from: "if (this.#output.length === 0) super.shutdownWrite();\n    else",
+    to: "if (this.#output.length >= 0) super.shutdownWrite();\n    else",
     test: "tests/async_chat_producer_test.ts",
     filter: "shutdownWrite",
   },
   {
     promise: "toStreams() works inside handleConnect()",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from: "if (endpoint.channel !== null) this.#connected.resolve();",
     to: "if (dispatcher.connected) this.#connected.resolve();",
     test: "tests/streams_test.ts",

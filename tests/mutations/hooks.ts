@@ -194,9 +194,9 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what a producer throws is told",
-    file: "chat/async_chat.ts",
-    from: "    this.#failure = { error };\n    this.#watch(endpoint);",
-    to: "    void error;\n    this.#watch(endpoint);",
+    file: "chat/producer_queue.ts",
+    from: "    this.#failure = { error };",
+    to: "    void error;",
     test: TEST,
     filter: "AsyncChat whose more() fails, at",
   },
@@ -354,7 +354,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what the streams cannot tell is told to onError()",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from:
       "        if (!this.#canTell(error)) endpoint.reactor.report(error);\n",
     to: "",
@@ -363,7 +363,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "the streams flow though handleConnect() left the loop",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from:
       "          if (error instanceof ExitNow) this.#connected.resolve();\n",
     to: "",
@@ -372,7 +372,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "an async close() that the streams call is followed",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from:
       "    const isAsync = this.#endpoint.reactor.follow(this.#dispatcher.close());",
     to: "    const isAsync = void this.#dispatcher.close();",
@@ -529,7 +529,7 @@ export const HOOKS: Mutation[] = [
   },
   {
     promise: "what fails while the writable is being closed is told once",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from:
       "      await this.#sent();\n      this.#checkSending();\n      this.#writeEnding = true;\n",
     to:

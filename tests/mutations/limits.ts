@@ -109,14 +109,14 @@ export const LIMITS: Mutation[] = [
   {
     promise: "one packet of many questions is not answered all at once",
     file: "chat/async_chat.ts",
-    from: "if (this.#hasInput && this.#mustPause(endpoint)) {",
-    to: "if (this.#hasInput && false) {",
+    from: "if (input.hasInput && this.#mustPause(endpoint)) {",
+    to: "if (input.hasInput && false) {",
     test: "tests/backpressure_test.ts",
     filter: "hands out no more lines",
   },
   {
     promise: "a peer cannot have a server queue producers without end",
-    file: "chat/async_chat.ts",
+    file: "chat/producer_queue.ts",
     from: "const MOST_WAITING = 1_000;",
     to: "const MOST_WAITING = Infinity;",
     test: "tests/many_producers_test.ts",
@@ -124,15 +124,15 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a server is read again when fewer producers wait",
-    file: "chat/async_chat.ts",
-    from: "if (this.#queue.length === MOST_WAITING - 1) endpoint.lookAgain();",
+    file: "chat/producer_queue.ts",
+    from: "if (this.#items.length === MOST_WAITING - 1) endpoint.lookAgain();",
     to: "",
     test: "tests/many_producers_test.ts",
     filter: "is read again",
   },
   {
     promise: "a peer's producers do not keep the others waiting",
-    file: "chat/async_chat.ts",
+    file: "chat/producer_queue.ts",
     from: "const MOST_IN_A_ROW = 256;",
     to: "const MOST_IN_A_ROW = Infinity;",
     test: "tests/many_producers_test.ts",
@@ -188,7 +188,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "input without a terminator is cut at maxLength",
-    file: "chat/async_chat.ts",
+    file: "chat/collector.ts",
     from: "    if (room <= 0) {",
     to: "    if (room <= -1e9) {",
     test: "tests/async_chat_hooks_test.ts",
@@ -220,7 +220,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "a TLS connect that is given up leaves nothing behind",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "      if (tls?.cert) {",
     to: "      if (tls) {",
     test: "tests/connect_timeout_test.ts",
@@ -254,7 +254,7 @@ export const LIMITS: Mutation[] = [
   },
   {
     promise: "hostile ones: input without an end is cut",
-    file: "chat/async_chat.ts",
+    file: "chat/collector.ts",
     from: "    if (room <= 0) {",
     to: "    if (room <= -1e9) {",
     test: "tests/long/hostile_peers_test.ts",

@@ -9,7 +9,7 @@ import type { Mutation } from "./mutation.ts";
 export const LISTENING: Mutation[] = [
   {
     promise: "a reusePort that Deno refuses does not end the process",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "if (reusePort) checkReusePort();",
     to: "",
     test: "tests/socket_options_test.ts",
@@ -25,7 +25,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "a connection is closed whose TLS cannot start",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "    closeQuietly(conn);\n    throw error;",
     to: "    throw error;",
     test: "tests/tls_names_test.ts",
@@ -147,7 +147,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "lookups of names that hang leave threads for files",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "const conn = await lookUp(hostname, connect, signal);",
     to: "const conn = await connect();",
     test: "tests/name_lookups_test.ts",
@@ -171,7 +171,7 @@ export const LISTENING: Mutation[] = [
   },
   {
     promise: "datagrams to names that hang leave threads for files",
-    file: "net/datagram_dispatcher.ts",
+    file: "net/datagram_channel.ts",
     from: "await lookUp(addr.hostname, send);",
     to: "await send();",
     test: "tests/name_lookups_test.ts",

@@ -19,9 +19,9 @@ export const MISUSE: Mutation[] = [
   },
   {
     promise: "shutdown() refuses the map in the place of its options",
-    file: "core/shutdown.ts",
-    from: "  checkMapOptions(options);\n",
-    to: "",
+    file: "loop.ts",
+    from: "  checkMapOptions(options);\n  const { map = defaultMap(), deadline",
+    to: "  const { map = defaultMap(), deadline",
     test: TEST,
     filter: "refuse the map in the place of their options",
   },

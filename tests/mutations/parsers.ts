@@ -7,7 +7,7 @@
 import type { Mutation } from "./mutation.ts";
 
 const CHAT = {
-  file: "chat/async_chat.ts",
+  file: "chat/collector.ts",
   test: "tests/fuzz/async_chat_fuzz.ts",
   filter: "AsyncChat takes in",
 };
@@ -46,8 +46,8 @@ export const PARSERS: Mutation[] = [
   {
     ...CHAT,
     promise: "no more than maxLength bytes are collected without a terminator",
-    from: "plain > this.#maxLength - this.#collected",
-    to: "plain > this.#maxLength - this.#collected + 1",
+    from: "plain > this.maxLength - this.#collected",
+    to: "plain > this.maxLength - this.#collected + 1",
   },
   {
     ...CHAT,
@@ -59,9 +59,8 @@ export const PARSERS: Mutation[] = [
   {
     ...CHAT,
     promise: "a terminator set from elsewhere is looked for in what was held",
-    from: "      this.#unhold();\n" +
-      "      endpoint?.notifyAt(Infinity, WOKEN); // To look at it again.",
-    to: "      this.#unhold();",
+    from: "    return wasHolding;",
+    to: "    return false;",
   },
   {
     ...CHAT,
@@ -87,7 +86,7 @@ export const PARSERS: Mutation[] = [
   },
   {
     promise: "bytes of a terminator may change, of a Buffer too",
-    file: "chat/async_chat.ts",
+    file: "chat/collector.ts",
     from: "new Terminator(new Uint8Array(bytes))",
     to: "new Terminator(bytes.slice())",
     test: "tests/owned_memory_test.ts",

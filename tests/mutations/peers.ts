@@ -18,7 +18,7 @@ export const PEERS: Mutation[] = [
     ...RESETS,
     promise:
       "a client that resets before it is accepted does not end accepting",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  ...["ENOTCONN", "ECONNRESET", "ECONNABORTED", "EINVAL"],\n' +
       '  ...["NotConnected", "ConnectionReset", "ConnectionAborted"],\n',
     to: "",
@@ -45,7 +45,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a reset is the end of a connection and no error",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  ...["ECONNRESET", "ENOTCONN", "ESHUTDOWN", "ECONNABORTED", ' +
       '"EPIPE"],\n' +
       '  ...["ConnectionReset", "BrokenPipe", "ConnectionAborted", ' +
@@ -56,7 +56,7 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a TLS connection that ends without a word is at its end",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  "UnexpectedEof",\n',
     to: "",
     filter: "Send outlives 300 clients that reset with bytes unread at both",
@@ -74,8 +74,8 @@ export const PEERS: Mutation[] = [
   {
     ...RESETS,
     promise: "a producer whose client resets is asked to stop",
-    file: "chat/async_chat.ts",
-    from: "      this.#cancelSources();\n    };",
+    file: "chat/producer_queue.ts",
+    from: "      this.cancel();\n    };",
     to: "    };",
     filter:
       "AsyncChat outlives 300 clients that reset in the midst of what they are sent",
@@ -117,7 +117,7 @@ export const PEERS: Mutation[] = [
   {
     ...DESCRIPTORS,
     promise: "descriptors that run out do not end accepting",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],',
     to: '  ...["ENFILE", "ENOBUFS", "ENOMEM"],',
   },
@@ -169,7 +169,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "a client of TLS never talks plain",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "return tls ? await startTls(conn, hostname, tls) : conn;",
     to: "return conn;",
     filter: "that closes at once tells its secret to no server",
@@ -177,7 +177,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "the certificate is checked for the host that was asked for",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "Deno.startTls(conn, { hostname, ...tls });",
     to: "Deno.startTls(conn, { hostname, ...tls, " +
       "unsafelyDisableHostnameVerification: true });",
@@ -214,7 +214,7 @@ export const PEERS: Mutation[] = [
   {
     ...HOSTILE,
     promise: "what was forged in a TLS connection ends it as an error",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: '  "UnexpectedEof",\n',
     to: '  "UnexpectedEof",\n  "InvalidData",\n',
     filter: "hears nothing that somebody puts into its TLS connection",
@@ -232,9 +232,9 @@ export const PEERS: Mutation[] = [
     ...HOSTILE,
     promise:
       "what waited unencrypted does not pass for said in secret, in lines",
-    file: "chat/async_chat.ts",
-    from: "const isWaiting = isHeld || this.#at < this.#data.length;",
-    to: "const isWaiting = isHeld;",
+    file: "chat/collector.ts",
+    from: "return isHeld || this.#at < this.#data.length;",
+    to: "return isHeld;",
     filter:
       "AsyncChat.startTls() that is awaited tells nothing to a server that says more in the packet",
   },

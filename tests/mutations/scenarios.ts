@@ -82,8 +82,8 @@ export const SCENARIOS: Mutation[] = [
     ...LINES,
     promise: "what is pushed after a producer waits for its end",
     file: "chat/async_chat.ts",
-    from: "if (this.#queue.length === 0) endpoint.buffer(bytes);",
-    to: "if (this.#queue.length < 2) endpoint.buffer(bytes);",
+    from: "if (this.#output.length === 0) endpoint.buffer(bytes);",
+    to: "if (this.#output.length < 2) endpoint.buffer(bytes);",
   },
   {
     ...LINES,
@@ -97,7 +97,7 @@ export const SCENARIOS: Mutation[] = [
     promise: "the end waits for the producers",
     file: "chat/async_chat.ts",
     from:
-      "if (this.#queue.length === 0) super.shutdownWrite();\n    else {\n      this.#endsWhenDone = true;",
+      "if (this.#output.length === 0) super.shutdownWrite();\n    else {\n      this.#endsWhenDone = true;",
     to: "{ this.#endsWhenDone = true; this.discardBuffers();",
   },
   {
@@ -168,8 +168,8 @@ export const SCENARIOS: Mutation[] = [
   {
     ...HTTP,
     promise: "a file is closed, also when its client is cut off",
-    file: "chat/async_chat.ts",
-    from: "      this.#cancelSources();\n    };",
+    file: "chat/producer_queue.ts",
+    from: "      this.cancel();\n    };",
     to: "    };",
   },
   {

@@ -27,7 +27,7 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "a write that rejects with what is no error is told",
-    file: "core/channel.ts",
+    file: "core/errors.ts",
     from: "  if (reason instanceof Error) return reason;\n  const message",
     to: "  if (1) return reason as Error;\n  const message",
     filter: "write() misbehaves while it is open",
@@ -35,9 +35,8 @@ export const SEAMS: Mutation[] = [
   {
     ...CHANNEL,
     promise: "an error whose getters throw is an error like any other",
-    file: "core/channel.ts",
-    from:
-      "    return false; // A getter of an error that the system has not made.",
+    file: "core/errors.ts",
+    from: "    return false; // A getter of a foreign error may throw.",
     to: "    throw error;",
     filter: "read() misbehaves after close()",
   },
@@ -135,16 +134,16 @@ export const SEAMS: Mutation[] = [
   {
     ...STREAMS,
     promise: "a chunk that was transferred is an error",
-    file: "net/streams.ts",
+    file: "core/arguments.ts",
     from:
-      "  if (!((chunk as Uint8Array).buffer as ArrayBuffer).detached) return;",
-    to: "  if (chunk) return;",
+      "  if (!((value as Uint8Array).buffer as ArrayBuffer).detached) return;",
+    to: "  if (value) return;",
     filter: "transfer",
   },
   {
     ...STREAMS,
     promise: "an abort() that throws in the listener of a signal is caught",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from:
       "    reactor.outside(() => void reactor.follow(this.#dispatcher.abort()));",
     to: "    this.#dispatcher.abort();",

@@ -99,7 +99,7 @@ export const SOAKED: Mutation[] = [
   {
     promise: "closeWhenDone() in the midst of a message is its end",
     file: "chat/async_chat.ts",
-    from: "    this.#closesWhenDone = true;\n    this.#forgetInput();\n",
+    from: "    this.#closesWhenDone = true;\n    this.#input.forget();\n",
     to: "    this.#closesWhenDone = true;\n",
     test: "tests/async_chat_send_test.ts",
     filter: "hands out no terminator",
@@ -133,7 +133,7 @@ export const SOAKED: Mutation[] = [
   },
   {
     promise: "a connection that stands as it is given up is closed",
-    file: "core/network.ts",
+    file: "net/deno_network.ts",
     from: "  deaf.throwIfAborted = () => {};\n",
     to: "",
     test: "tests/connect_timeout_test.ts",

@@ -125,7 +125,7 @@ const RECORDS: Mutation[] = [
   },
   {
     promise: "a recorded dispatcher gives its streams",
-    file: "net/streams.ts",
+    file: "net/to_streams.ts",
     from: "ownMethods.has(dispatcher[name])",
     to: "dispatcher[name] === Dispatcher.prototype[name]",
     test: "tests/record_hooks_test.ts",
@@ -234,6 +234,23 @@ const ELSEWHERE: Mutation[] = [
       "    if (this.#resume === null) return;\n",
     test: "tests/loop_test.ts",
     filter: "leaves no timeout behind",
+  },
+  {
+    promise: "imports lead from net/ to no other room of its rank",
+    file: "net/deno_network.ts",
+    from: 'import { listenUnix } from "./unix_listener.ts";\n',
+    to: 'import { listenUnix } from "./unix_listener.ts";\n' +
+      'import "../chat/terminator.ts";\n',
+    test: "tests/structure_test.ts",
+    filter: "only the rooms that theirs may",
+  },
+  {
+    promise: "a class that grows beyond its bounds is seen",
+    file: "chat/collector.ts",
+    from: "  #plainTo = 0;\n",
+    to: "  #plainTo = 0;\n" + "  a = 0;\n".repeat(25),
+    test: "tests/structure_test.ts",
+    filter: "Library files have at most",
   },
   {
     promise: "the library says what it needs before it touches what is missing",

@@ -4,7 +4,7 @@
  * at `throw`, and ends at `quit`.
  */
 
-import { isExhaustion } from "../../core/channel.ts";
+import { isExhaustion } from "../../core/errors.ts";
 import {
   type Channel,
   closeAll,
@@ -12,7 +12,8 @@ import {
   loop,
   SocketMap,
 } from "../../mod.ts";
-import { denoNetwork, type Network } from "../../core/network.ts";
+import type { Network } from "../../core/network.ts";
+import { denoNetwork } from "../../net/deno_network.ts";
 import { bytes, text } from "../../tests/support.ts";
 
 // Deno takes two descriptors for signals half a second after its start, and

@@ -1,301 +1,21 @@
 /**
- * Web streams both ways: {@linkcode channelFrom} makes a channel of streams,
- * {@linkcode toStreams} makes streams of a dispatcher.
+ * A dispatcher as Web streams: {@linkcode toStreams}.
  *
  * @module
  */
 
 import {
-  checkBytes,
   checkInteger,
-  checkMethods,
   checkOptions,
+  checkOwned,
   showValue,
 } from "../core/arguments.ts";
-import type { Channel } from "../core/channel.ts";
 import type { Endpoint } from "../core/connection.ts";
 import { ownMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { ExitNow } from "../core/reactor.ts";
 import { CONNECTION } from "../core/symbols.ts";
-import { quietly } from "../core/thenable.ts";
 import { Dispatcher } from "../dispatcher.ts";
-
-const NO_BYTES = new Uint8Array(0);
-/**
- * So many empty chunks in a row are passed over. Then a read gives 0 bytes: a
- * stream that has nothing else must not keep the runtime from everything else.
- */
-const MOST_EMPTY = 32;
-
-// Streams to a channel
-
-/**
- * What {@linkcode channelFrom} takes: a pair of byte streams, or one of them.
- * A `TransformStream`, a `CompressionStream`, a `Deno.Conn` and an open
- * `WebSocketStream` fit as they are.
- */
-export interface ChannelStreams {
-  /**
-   * What the channel reads. Without it the channel is for writing only, and
-   * its dispatcher gets no read event. Text in it, as a `WebSocketStream` may
-   * bring, is an error.
-   */
-  readable?: ReadableStream<Uint8Array | string>;
-  /** What the channel writes. Without it the channel is for reading only. */
-  writable?: WritableStream<Uint8Array> | WritableStream<BufferSource>;
-}
-
-/**
- * Makes a dispatcher's channel of Web streams, and locks them: a child
- * process, a compression in between, a pipe to another part of the program.
- *
- * A write waits until the stream has taken it, so that backpressure reaches
- * the dispatcher. Closing the channel cancels the readable; it closes the
- * writable, or aborts it if a write had not yet ended. A `Deno.Conn` is a channel
- * already, and is given back as it is: its streams close the whole socket when
- * writing ends, and its peer loses what it has not read. A stream that its other
- * side aborts or cancels without saying why is a disconnect, which ends in
- * `handleClose()`; every other error goes to `handleError()`.
- *
- * A filter, such as a child process, may answer before it has taken all that it
- * is sent. A class that buffers what it sends then needs the
- * {@linkcode DispatcherOptions.role} `"client"`, to take the answers meanwhile.
- *
- * @param streams The readable, the writable, or both.
- * @returns The channel, for the constructor of a dispatcher.
- * @throws {TypeError} If there is neither, one is no stream, or one is locked.
- *
- * @example A child process as a dispatcher
- * ```ts
- * import { channelFrom, Dispatcher, loop } from "@asyncore/asyncore";
- * import { assertEquals } from "@std/assert";
- *
- * class Reader extends Dispatcher {
- *   text = "";
- *   readonly #decoder = new TextDecoder();
- *   override handleRead() {
- *     this.text += this.#decoder.decode(this.recv(), { stream: true });
- *   }
- * }
- *
- * const child = new Deno.Command(Deno.execPath(), {
- *   args: ["eval", "console.log('spam')"],
- *   stdout: "piped",
- * }).spawn();
- * const reader = new Reader(channelFrom({ readable: child.stdout }));
- * await loop();
- * await child.status;
- * assertEquals(reader.text, "spam\n");
- * ```
- */
-export function channelFrom(streams: ChannelStreams): Channel {
-  return isChannel(streams) ? streams : new StreamChannel(streams);
-}
-
-/** A connection of Deno's that has streams as well, which nobody has yet. */
-function isChannel(
-  streams: ChannelStreams,
-): streams is ChannelStreams & Channel {
-  checkMethods("streams", streams, []);
-  const { read, write, close } = streams as Partial<Channel>;
-  return [read, write, close].every((one) => typeof one === "function") &&
-    !streams.readable?.locked && !streams.writable?.locked;
-}
-
-/** Streams that look like a socket. */
-class StreamChannel implements Channel {
-  readonly #reader: Reader | null;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array> | null;
-  /** What was read and not yet delivered. */
-  #rest: Uint8Array = NO_BYTES;
-  #closed = false;
-  /** How to end the operations in flight. */
-  readonly #interrupts = new Set<(error: Error) => void>();
-  #writing = false;
-  #writeEnd: Promise<void> | null = null;
-
-  constructor(streams: ChannelStreams) {
-    checkMethods("streams", streams, []);
-    const { readable, writable } = streams;
-    if (readable === undefined && writable === undefined) {
-      throw new TypeError("streams has neither a readable nor a writable");
-    }
-    if (readable) checkMethods("readable", readable, ["getReader"]);
-    if (writable) checkMethods("writable", writable, ["getWriter"]);
-    // Both or none: a failure leaves no lock behind.
-    if (readable?.locked) throw new TypeError("The readable is locked already");
-    this.#writer = (writable as WritableStream<Uint8Array>)?.getWriter() ??
-      null;
-    this.#reader = readable ? readerOf(readable) : null;
-  }
-
-  read(target: Uint8Array): Promise<number | null> {
-    const reader = this.#reader;
-    if (reader === null) return unsupported("readable");
-    return this.#run("read", async () => {
-      let skipped = 0;
-      while (this.#rest.length === 0 && skipped++ < MOST_EMPTY) {
-        checkOwned("A chunk of the readable", this.#rest);
-        const { done, value } = await reader.next(target.length);
-        if (done) return null;
-        checkOwned("A chunk of the readable", value);
-        this.#rest = value;
-      }
-      const length = Math.min(target.length, this.#rest.length);
-      target.set(this.#rest.subarray(0, length));
-      // What is consumed may be transferred.
-      this.#rest = length < this.#rest.length
-        ? this.#rest.subarray(length)
-        : NO_BYTES;
-      return length;
-    });
-  }
-
-  write(data: Uint8Array): Promise<number> {
-    const writer = this.#writer;
-    if (writer === null) return unsupported("writable");
-    return this.#run("write", async () => {
-      // Whoever takes a chunk from a stream may keep it; `data` is only lent.
-      this.#writing = true;
-      await writer.write(new Uint8Array(data));
-      this.#writing = false;
-      return data.length;
-    });
-  }
-
-  closeWrite(): Promise<void> {
-    const writer = this.#writer;
-    if (writer === null) return Promise.resolve();
-    this.#writeEnd ??= this.#run("close the writable", () => writer.close());
-    return this.#writeEnd;
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    const reason = new Deno.errors.Interrupted("The channel was closed");
-    for (const interrupt of this.#interrupts) interrupt(reason);
-    this.#interrupts.clear();
-    this.#rest = NO_BYTES;
-    // How that ends concerns nobody any more.
-    quietly(() => this.#reader?.cancel(reason));
-    const writer = this.#writer;
-    if (this.#writing) quietly(() => writer?.abort(reason));
-    else if (this.#writeEnd === null) quietly(() => writer?.close());
-  }
-
-  /** Runs an operation which settles at the latest with `close()`. */
-  #run<T>(action: string, operation: () => Promise<T>): Promise<T> {
-    if (this.#closed) {
-      const message = `Cannot ${action}: the channel is closed`;
-      return Promise.reject(new Deno.errors.BadResource(message));
-    }
-    return new Promise((resolve, reject) => {
-      this.#interrupts.add(reject);
-      operation().then(
-        (result) => {
-          this.#interrupts.delete(reject);
-          resolve(result);
-        },
-        (error) => {
-          this.#interrupts.delete(reject);
-          reject(errorOf(action, error));
-        },
-      );
-    });
-  }
-}
-
-/** Reads the chunks of a stream. */
-interface Reader {
-  /** The next chunk; `size` is how many bytes are wanted, not a limit. */
-  next(size: number): Promise<ReadableStreamReadResult<Uint8Array>>;
-  cancel(reason: Error): Promise<void>;
-}
-
-function readerOf(readable: ReadableStream): Reader {
-  try {
-    return new ByobReader(readable.getReader({ mode: "byob" }));
-  } catch {
-    // Not a byte stream.
-  }
-  const reader = readable.getReader();
-  return {
-    next: () => reader.read(),
-    cancel: (reason) => reader.cancel(reason),
-  };
-}
-
-/**
- * Reads a byte stream into one buffer of its own, again and again. That saves
- * an allocation for each chunk, and no more is read than was asked for. The
- * target of `read()` will not do: it would be detached.
- */
-class ByobReader implements Reader {
-  readonly #reader: ReadableStreamBYOBReader;
-  #buffer = new ArrayBuffer(0);
-
-  constructor(reader: ReadableStreamBYOBReader) {
-    this.#reader = reader;
-  }
-
-  async next(size: number): Promise<ReadableStreamReadResult<Uint8Array>> {
-    const buffer = this.#buffer.byteLength < size
-      ? new ArrayBuffer(size)
-      : this.#buffer;
-    const view = new Uint8Array(buffer, 0, size);
-    const result = await this.#reader.read(view);
-    if (result.value) this.#buffer = result.value.buffer;
-    return result;
-  }
-
-  cancel(reason: Error): Promise<void> {
-    return this.#reader.cancel(reason);
-  }
-}
-
-function unsupported(direction: keyof ChannelStreams): Promise<never> {
-  const message = `The channel has no ${direction} stream`;
-  return Promise.reject(new Deno.errors.NotSupported(message));
-}
-
-/**
- * Checks a chunk. Whoever gave it may have transferred its buffer since: then its
- * bytes are gone.
- *
- * @throws {TypeError} If it holds no bytes.
- */
-function checkOwned(name: string, chunk: unknown): asserts chunk is Uint8Array {
-  checkBytes(name, chunk);
-  if (!((chunk as Uint8Array).buffer as ArrayBuffer).detached) return;
-  throw new TypeError(`${name} was transferred: its bytes are gone`);
-}
-
-/** What a stream failed with, as an error that says what it means. */
-function errorOf(action: string, reason: unknown): Error {
-  const aborted = reason instanceof Error && nameIn(reason) === "AbortError";
-  if (reason instanceof Error && !aborted) return reason;
-  if (reason !== undefined && !aborted) {
-    const message = `Cannot ${action}: the stream failed: ${showValue(reason)}`;
-    return new Error(message, { cause: reason });
-  }
-  const message = `Cannot ${action}: the other side of the stream gave it up`;
-  const Disconnect = action === "read"
-    ? Deno.errors.ConnectionAborted
-    : Deno.errors.BrokenPipe;
-  return Object.assign(new Disconnect(message), { cause: reason });
-}
-
-function nameIn(error: Error): unknown {
-  try {
-    return error.name;
-  } catch {
-    return undefined; // A getter of an error that the system has not made.
-  }
-}
-
-// A dispatcher to streams
 
 /** The streams of a dispatcher: see {@linkcode toStreams}. */
 export interface StreamPair {
@@ -318,13 +38,17 @@ export interface ToStreamsOptions {
   highWaterMark?: number;
 }
 
-/** A large chunk is sent in pieces of this size, in bytes. */
+/**
+ * A large chunk is sent in pieces of this many bytes. Larger pieces pass the
+ * high-water mark by more, smaller ones cost more writes. The size is that of
+ * the default mark, so that by default at most twice the mark is on its way.
+ */
 const PIECE = 64 * 1024;
 
 /** The connections that have their streams. */
 const taken = new WeakSet<Endpoint>();
 
-/** What {@linkcode toStreams} puts in the place of a dispatcher's own. */
+/** The methods of a dispatcher that {@linkcode toStreams} replaces. */
 type Overrides = Pick<
   Dispatcher,
   | "readable"
@@ -359,8 +83,8 @@ type Overrides = Pick<
  *   with the reason or a `Deno.errors.Interrupted`; the readable not before
  *   what had arrived is read.
  * - `write()` settles when fewer than {@linkcode ToStreamsOptions.highWaterMark}
- *   bytes are on their way; until then the chunk must not change. A chunk that is no `Uint8Array` is a `TypeError`,
- *   and aborts the writable.
+ *   bytes are on their way; until then the chunk must not change. A chunk that
+ *   is no `Uint8Array` is a `TypeError`, and aborts the writable.
  *
  * @param dispatcher Whose connection it is.
  * @param options The high water mark.
@@ -508,7 +232,7 @@ class Conversation implements StreamPair {
         try {
           await handleConnectEvent.call(dispatcher);
         } catch (error) {
-          // It is connected nevertheless; what else is thrown fails the streams.
+          // After an ExitNow the connection stands; other errors fail the streams.
           if (error instanceof ExitNow) this.#connected.resolve();
           throw error;
         }
@@ -529,7 +253,7 @@ class Conversation implements StreamPair {
     };
     endpoint.waitsForReader = true;
     if (!endpoint.joined) return;
-    // What the class cares for is looked at when it joins.
+    // The engine looks at the methods of a dispatcher when it joins.
     endpoint.reactor.leave(endpoint);
     endpoint.reactor.join(endpoint);
   }
@@ -591,7 +315,7 @@ class Conversation implements StreamPair {
       this.#checkChunk(chunk);
       const { length } = chunk;
       for (let at = 0; at < length; at += PIECE) {
-        this.#checkChunk(chunk);
+        this.#checkChunk(chunk); // It may be transferred meanwhile.
         await this.#send(chunk.subarray(at, at + PIECE));
       }
     } catch (error) {
@@ -630,7 +354,7 @@ class Conversation implements StreamPair {
     }
   }
 
-  /** All that was accepted has gone out, or none of it will. */
+  /** Waits until all accepted bytes are sent, or sending has failed. */
   #sent(): Promise<void> {
     return new Promise((resolve) => {
       this.#stopWaiting = resolve;
@@ -651,7 +375,7 @@ class Conversation implements StreamPair {
     this.#endIfDone();
   }
 
-  /** The listener of a signal calls this, too: nobody would catch its errors. */
+  /** Never throws: the listener of a signal calls this, too. */
   #abort(reason: unknown): void {
     this.#fail(reason);
     const { reactor } = this.#endpoint;
@@ -672,7 +396,7 @@ class Conversation implements StreamPair {
   #onClose(handleClose: () => void | Promise<void>): void | Promise<void> {
     const { closeReason } = this.#endpoint;
     if (closeReason) this.#fail(closeReason);
-    // It comes at the peer's end, or when both sides have ended.
+    // handleClose() comes at the peer's end, or when both sides have ended.
     const isEnd = this.#receiving || this.#writeEnded;
     if (!isEnd || this.#failure) return handleClose();
     this.#onPeerEnd();
@@ -691,7 +415,7 @@ class Conversation implements StreamPair {
     this.#stopWaiting();
   }
 
-  /** Whether one of the streams tells of the error, or has told. */
+  /** Whether the user of the streams hears of the error from one of them. */
   #canTell(error: unknown): boolean {
     if (this.#failure) return this.#failure.error === error;
     if (!this.#readEnded || !this.#writeEnding) return true;
@@ -702,13 +426,13 @@ class Conversation implements StreamPair {
   #fail(error: unknown): void {
     if (this.#failure) return;
     this.#failure = { error };
-    // An abort would take it for an error of before.
+    // A writable that is being aborted would take it for an earlier error.
     if (!this.#sink.signal.aborted) this.#sink.error(error);
     this.#connected.resolve();
     this.#failReadable();
   }
 
-  /** Not before what had arrived is read: the error would throw it away. */
+  /** Waits until the arrived bytes are read: an error would drop them. */
   #failReadable(): void {
     if (this.#readEnded) return;
     if (this.#source.desiredSize! < this.#highWaterMark) return;
@@ -717,7 +441,7 @@ class Conversation implements StreamPair {
   }
 }
 
-/** Gives an object other methods; the returned function gives it its own back. */
+/** Replaces methods of an object; the returned function restores its own. */
 function override(dispatcher: Dispatcher, methods: Overrides): () => void {
   const own = Object.keys(methods).map((name) =>
     [name, Object.getOwnPropertyDescriptor(dispatcher, name)] as const

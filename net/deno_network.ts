@@ -1,0 +1,134 @@
+/**
+ * The network of this machine: {@linkcode denoNetwork}, Deno's own sockets.
+ * Loading this module makes it the default of every map.
+ *
+ * @module
+ */
+
+import { lookUp } from "../core/blocking_threads.ts";
+import { closeQuietly } from "../core/channel.ts";
+import type { Network } from "../core/network.ts";
+import type { TlsOptions } from "../core/tls_options.ts";
+import { setDefaultNetwork } from "../loop.ts";
+import { listenUnix } from "./unix_listener.ts";
+
+/**
+ * The network of this machine, through Deno. Needs `--allow-net`, and for Unix
+ * sockets `--allow-read --allow-write` as well.
+ */
+export const denoNetwork: Network = {
+  async connect(address, { signal, tls }) {
+    if (address.transport === "tcp") {
+      const { hostname, port } = address;
+      // Only connectTls() can show a certificate, and only connect() can be
+      // given up.
+      if (tls?.cert) {
+        const options = { hostname, port, ...withKey(tls) };
+        return await lookUp(hostname, () => Deno.connectTls(options), signal);
+      }
+      const connect = () => connectTcp(hostname, port, signal);
+      const conn = await lookUp(hostname, connect, signal);
+      return tls ? await startTls(conn, hostname, tls) : conn;
+    }
+    if (address.transport === "unix") {
+      return await Deno.connect({ transport: "unix", path: address.path });
+    }
+    if (address.transport === "vsock") {
+      const { cid, port } = address;
+      return await Deno.connect({ transport: "vsock", cid, port });
+    }
+    throw new TypeError(`Cannot connect over ${address.transport}`);
+  },
+  listen(address, { backlog, reusePort, tls }) {
+    if (address.transport === "tcp") {
+      if (reusePort) checkReusePort();
+      const { hostname, port } = address;
+      const options = { hostname, port, reusePort, tcpBacklog: backlog };
+      if (!tls) return Deno.listen(options);
+      const listener = Deno.listenTls({ ...options, ...withKey(tls) });
+      // Before Deno 2.9, the address does not say what it is of.
+      Object.assign(listener.addr, { transport: "tcp" });
+      return listener;
+    }
+    if (address.transport === "unix") {
+      return listenUnix(address.path);
+    }
+    if (address.transport === "vsock") {
+      const { cid, port } = address;
+      return Deno.listen({ transport: "vsock", cid, port });
+    }
+    throw new TypeError(`Cannot listen over ${address.transport}`);
+  },
+  startTls(channel, hostname, tls) {
+    const transport = channel.remoteAddr?.transport;
+    if (transport !== "tcp") {
+      throw new Error(
+        `Deno starts TLS over a TCP connection only, not over ${
+          transport ?? "a channel of another kind"
+        }`,
+      );
+    }
+    return startTls(channel as Deno.TcpConn, hostname, tls);
+  },
+};
+
+/**
+ * Starts TLS, or closes the connection: Deno leaves it open when it refuses the
+ * name, such as `127.1` or an IPv6 address in brackets.
+ */
+async function startTls(
+  conn: Deno.TcpConn,
+  hostname: string,
+  tls: TlsOptions,
+): Promise<Deno.TlsConn> {
+  try {
+    return await Deno.startTls(conn, { hostname, ...tls });
+  } catch (error) {
+    closeQuietly(conn);
+    throw error;
+  }
+}
+
+/**
+ * Checks that `reusePort` works here. Without the flag, Deno would end the
+ * process; another thing that the flag brings tells whether it is there.
+ *
+ * @throws {Deno.errors.NotSupported} If it is not, or the system has no such thing.
+ */
+function checkReusePort(): void {
+  if (Deno.build.os === "windows") {
+    throw new Deno.errors.NotSupported("Windows has no reusePort");
+  }
+  if (typeof Deno.listenDatagram === "function") return;
+  throw new Deno.errors.NotSupported(
+    "reusePort needs --unstable-net: start Deno with that flag, or put " +
+      '"unstable": ["net"] into deno.json',
+  );
+}
+
+/**
+ * Connects, and returns a connection that stands in the moment of its abort, for
+ * the caller to close: Deno would throw instead, and leave it open.
+ */
+async function connectTcp(
+  hostname: string,
+  port: number,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn> {
+  signal.throwIfAborted();
+  const deaf = AbortSignal.any([signal]);
+  deaf.throwIfAborted = () => {};
+  try {
+    return await Deno.connect({ hostname, port, signal: deaf });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  }
+}
+
+/** Tells the compiler that `cert` and `key` go together, as `checkTls()` found. */
+function withKey(tls: TlsOptions): TlsOptions & Deno.TlsCertifiedKeyPem {
+  return tls as TlsOptions & Deno.TlsCertifiedKeyPem;
+}
+
+setDefaultNetwork(denoNetwork);
