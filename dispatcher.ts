@@ -14,7 +14,7 @@ import {
   type Channel,
   isAcceptor,
 } from "./core/channel.ts";
-import { Endpoint, type Owner } from "./core/connection.ts";
+import type { Endpoint } from "./core/connection.ts";
 import {
   type Accepted,
   DispatcherHooks,
@@ -22,18 +22,14 @@ import {
 } from "./core/dispatcher_hooks.ts";
 import {
   type ConnectionOptions,
-  endpointOptions,
-  type Life,
   lifeOf,
   refuseOptionsFirst,
   type StartTlsOptions,
 } from "./core/dispatcher_options.ts";
-import { warnOfForgottenClose, watchClose } from "./core/forgotten_close.ts";
 import type { Hook } from "./core/hooks.ts";
-import { interestOf, ownMethods } from "./core/interest.ts";
+import { ownMethods } from "./core/interest.ts";
 import { nameOf, preview } from "./core/log.ts";
 import type { SocketOptions } from "./core/network.ts";
-import { warn } from "./core/own_lines.ts";
 import {
   checkBind,
   checkConnect,
@@ -44,9 +40,9 @@ import {
   NO_OPTIONS,
   tlsOf,
 } from "./core/socket_options.ts";
+import { SocketSlot } from "./core/socket_slot.ts";
 import { requestTls } from "./core/tls_request.ts";
 import { CONNECTION, ENTRY, LIMITS, MAP, REACTOR } from "./core/symbols.ts";
-import { TimerGroup } from "./core/timers.ts";
 import {
   checkMap,
   checkMapOptions,
@@ -132,24 +128,9 @@ export interface DispatcherWithSendOptions extends DispatcherOptions {
  * ```
  */
 export class Dispatcher extends DispatcherHooks implements Disposable {
-  static readonly #owner: Owner = {
-    interest: (of) => interestOf(of as Dispatcher),
-    warn: (of, message, about) => warn(of as Dispatcher, message, about),
-    handleEnd: (of) => (of as Dispatcher).handleEnd(),
-    handleTimeout: (of, kind) => (of as Dispatcher).handleTimeout(kind),
-    handleShutdown: (of) => (of as Dispatcher).handleShutdown(),
-    watchClose: (of) => watchClose(of as Dispatcher),
-    closeForgotten: (of) => warnOfForgottenClose(of as Dispatcher),
-  };
-
-  readonly #life: Life;
+  readonly #slot: SocketSlot;
   #map: SocketMap;
-  #endpoint: Endpoint | null = null;
-  /** The one before, while the hook that closed it goes on. */
-  #former: Endpoint | null = null;
   #options: NamedOptions = NO_OPTIONS;
-  /** Those that were started while there was no socket. */
-  #timers: TimerGroup | null = null;
 
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
@@ -170,7 +151,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     const { map = defaultMap() } = options;
     checkMap(map);
     this.#map = map;
-    this.#life = lifeOf(options);
+    this.#slot = new SocketSlot(this, lifeOf(options));
     if (channel !== null) this.setSocket(channel);
   }
 
@@ -252,7 +233,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If there is no socket, or it is bound or connected.
    */
   bind(address: Address): void {
-    const endpoint = this.#unused("bind");
+    const endpoint = this.#slot.unused("bind");
     endpoint.attempt(() => {
       const checked = checkBind(address, this.#options, nameOf(this));
       endpoint.bind(listenOn(checked, this.#options, this.#map.network));
@@ -270,7 +251,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If the dispatcher is not bound, or listens already.
    */
   listen(backlog: number = DEFAULT_BACKLOG): void {
-    const endpoint = this.#open("listen");
+    const endpoint = this.#slot.open("listen");
     endpoint.attempt(() => {
       checkInteger("backlog", backlog, 0);
       if (endpoint.phase !== "bound") {
@@ -297,7 +278,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If there is no socket, or it is in use.
    */
   connect(address: Address): void {
-    const endpoint = this.#unused("connect");
+    const endpoint = this.#slot.unused("connect");
     endpoint.attempt(() => {
       const checked = checkConnect(address, this.#options);
       if ("hostname" in checked) {
@@ -314,7 +295,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If the dispatcher does not listen.
    */
   override accept(): Accepted | null {
-    const endpoint = this.#endpoint;
+    const endpoint = this[ENTRY];
     if (endpoint?.closed) return null;
     if (endpoint?.phase !== "listening") {
       throw new Error(
@@ -422,8 +403,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * the loop closes the connection and says so once for each class.
    */
   override close(): void {
-    this.#endpoint?.close();
-    this.#timers?.end();
+    this.#slot.close();
   }
 
   /**
@@ -432,13 +412,12 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * the lingering short.
    */
   override abort(): void {
-    this.#endpoint?.abort();
-    this.#timers?.end();
+    this.#slot.abort();
   }
 
   /** Closes: `using client = new Client()`. */
   [Symbol.dispose](): void {
-    const endpoint = this.#endpoint;
+    const endpoint = this[ENTRY];
     const isAsync = this.#map[REACTOR].follow(this.close());
     if (!isAsync) endpoint?.closeAnyway();
   }
@@ -453,7 +432,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    */
   addChannel(map: SocketMap = this.#map): void {
     checkMap(map);
-    const endpoint = this.#open("add a channel");
+    const endpoint = this.#slot.open("add a channel");
     this.#map = map;
     endpoint.join(map[REACTOR]);
   }
@@ -470,7 +449,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   delChannel(map: SocketMap = this.#map): void {
     checkMap(map);
     if (map !== this.#map) return;
-    this.#endpoint?.reactor.leave(this.#endpoint);
+    const endpoint = this[ENTRY];
+    if (endpoint) endpoint.reactor.leave(endpoint);
   }
 
   // Timers
@@ -483,11 +463,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callLater(delay: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, delay, callback, false, this.#ownTimers);
-  }
-
-  get #ownTimers(): TimerGroup {
-    return this.#endpoint?.timers ?? (this.#timers ??= new TimerGroup());
+    return startTimer(this.#map, delay, callback, false, this.#slot.timers);
   }
 
   /**
@@ -497,29 +473,12 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callEvery(interval: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, interval, callback, true, this.#ownTimers);
-  }
-
-  /** The open socket, or an error that says what is missing. */
-  #open(action: string): Endpoint {
-    const endpoint = this.#endpoint;
-    if (endpoint && !endpoint.closed) return endpoint;
-    const name = nameOf(this);
-    throw new Error(
-      `Cannot ${action}: ${name} has no socket: call createSocket() first`,
-    );
-  }
-
-  /** The same, if it is neither bound nor connected. */
-  #unused(action: string): Endpoint {
-    const endpoint = this.#open(action);
-    if (endpoint.phase === "created") return endpoint;
-    throw new Error(`Cannot ${action}: ${this} is ${endpoint.phase} already`);
+    return startTimer(this.#map, interval, callback, true, this.#slot.timers);
   }
 
   /** @ignore */
   override get [ENTRY](): Endpoint | null {
-    return this.#endpoint;
+    return this.#slot.socket;
   }
 
   /** @ignore */
@@ -529,54 +488,17 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /** @ignore */
   override get [LIMITS](): TimeLimits {
-    return this.#life;
+    return this.#slot.life;
   }
 
   /** @ignore */
   [CONNECTION](action: string): Endpoint {
-    const endpoint = this.#endpoint;
-    const phase = endpoint?.phase;
-    const former = this.#former;
-    if (former !== null) {
-      // A hook in whose midst handleClose() made a new socket, as recv() may run
-      // it, goes on talking to its own peer.
-      const { isBusy, isCloseDone } = former.hooks;
-      if (!isBusy) this.#former = null;
-      else if (isCloseDone || phase === "created") return former;
-    }
-    if (phase === "connected" || phase === "connecting" || phase === "closed") {
-      return endpoint!;
-    }
-    const advice = phase === undefined || phase === "created"
-      ? "call connect() first"
-      : `it is ${phase}`;
-    throw new Error(
-      `Cannot ${action}: ${nameOf(this)} is not connected: ${advice}`,
-    );
+    return this.#slot.connection(action);
   }
 
-  /** Begins a life of the socket. */
   #create(action: string, options: SocketOptions = NO_OPTIONS): Endpoint {
-    if (this.#endpoint?.closed === false) {
-      throw new Error(
-        `Cannot ${action}: ${this} has one already: call close() first`,
-      );
-    }
-    const timers = this.#timers?.ended ? null : this.#timers;
-    this.#timers = null;
+    const endpoint = this.#slot.begin(action, options);
     this.#options = options;
-    const endpoint = new Endpoint(
-      this,
-      Dispatcher.#owner,
-      this.#map[REACTOR],
-      timers,
-      endpointOptions(this.#life, options),
-    );
-    // No two hooks at a time, also where they belong to different sockets.
-    if (this.#endpoint?.hooks.isBusy) this.#former = this.#endpoint;
-    if (this.#former?.hooks.isBusy) this.#former.hooks.precede(endpoint.hooks);
-    else this.#former = null;
-    this.#endpoint = endpoint;
     return endpoint;
   }
 }

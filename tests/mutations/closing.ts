@@ -220,9 +220,9 @@ export const CLOSINGS: Mutation[] = [
   },
   {
     promise: "timers of a dispatcher without a socket end with it",
-    file: "dispatcher.ts",
-    from: "    this.#endpoint?.close();\n    this.#timers?.end();\n",
-    to: "    this.#endpoint?.close();\n",
+    file: "core/socket_slot.ts",
+    from: "    this.#socket?.close();\n    this.#timers?.end();\n",
+    to: "    this.#socket?.close();\n",
     test: "tests/timers_test.ts",
     filter: "without a socket is cancelled by close()",
   },
