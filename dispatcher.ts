@@ -65,7 +65,8 @@ export interface DispatcherOptions extends ConnectionOptions {
 /** Options of a {@linkcode DispatcherWithSend}. */
 export interface DispatcherWithSendOptions extends DispatcherOptions {
   /**
-   * How many bytes that were accepted and wait to be sent are many.
+   * A sender should stop when so many bytes wait to be sent. A connection whose
+   * {@linkcode DispatcherOptions.role} is `"server"` is then not read, either.
    *
    * @default {65_536}
    */
@@ -138,7 +139,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @param channel A connection (then {@linkcode Dispatcher.connected} is
    * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
    * nothing: {@linkcode Dispatcher.createSocket} makes one later.
-   * @param options The map, and how long things may take.
+   * @param options The map, and how the connection behaves.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
    * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
    */
@@ -165,9 +166,10 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   // Sockets
 
   /**
-   * Makes a socket and joins the map, as in Python; {@linkcode Dispatcher.bind}
-   * or {@linkcode Dispatcher.connect} says what it becomes. After `close()`, a
-   * dispatcher can make another one.
+   * Makes a socket and joins the map, as in Python. Then
+   * {@linkcode Dispatcher.bind} makes a listener of it, or
+   * {@linkcode Dispatcher.connect} a connection. After `close()`, a dispatcher
+   * can make another one.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
    * @throws {TypeError} If the transport is unknown, or an option has the wrong
@@ -182,10 +184,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Takes over a connection or a listener that is there already, and joins
-   * the map.
+   * Takes over a connection or a listener, and joins the map.
    *
-   * @param channel What to wrap; the dispatcher will close it.
+   * @param channel The connection or the listener. The dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
    * @throws {RangeError} If its `chunkSize` is out of range.
    * @throws {Error} If there is a socket already.
@@ -206,19 +207,20 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Does nothing: Deno lets a listener reuse an address wherever the system
-   * makes that safe. Here for programs that come from Python.
+   * makes that safe. Programs that come from Python call it.
    */
   setReuseAddr(): void {}
 
   /**
-   * Opens the listener. The real port is known right after:
-   * `bind({ hostname, port: 0 })` puts it into {@linkcode Dispatcher.addr}.
+   * Opens the listener. The real port is known at once: after
+   * `bind({ hostname, port: 0 })` it is in {@linkcode Dispatcher.addr}.
    * Deno binds and listens in one step, so clients that come before
    * {@linkcode Dispatcher.listen} wait in the backlog.
    *
    * If this throws, the socket is as `createSocket()` made it, but out of the
-   * map, since nobody may hold a dispatcher whose constructor has thrown. It is
-   * back when another attempt succeeds, or by {@linkcode Dispatcher.addChannel}.
+   * map: after a constructor that has thrown, nobody could take the dispatcher
+   * out. It joins again when another attempt succeeds, or by
+   * {@linkcode Dispatcher.addChannel}.
    *
    * @param address A host and a port (host by default `0.0.0.0`, port 0 for
    * any free one), or the path of a Unix socket.
@@ -229,7 +231,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * path names a file: a program that has crashed leaves its socket there, and
    * the next one has to remove it.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
-   * @throws {Deno.errors.NotSupported} If `reusePort` cannot be had here.
+   * @throws {Deno.errors.NotSupported} If this Deno has no `reusePort`.
    * @throws {Error} If there is no socket, or it is bound or connected.
    */
   bind(address: Address): void {
@@ -242,7 +244,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Starts to take connections: each is a `handleAccept()`. If this throws
-   * before the dispatcher listens, what was bound is given back, as in
+   * before the dispatcher listens, the address is free again, as in
    * {@linkcode Dispatcher.bind}.
    *
    * @param backlog Accepted for compatibility with Python. The length of the
@@ -311,14 +313,14 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * Takes bytes that were received. At the end of the stream it runs
    * `handleClose()` and returns no bytes, as in Python.
    *
-   * @param size The most bytes to take. What is left brings another
+   * @param size The most bytes to take. Bytes that are left bring another
    * `handleRead()`.
    * @returns The bytes, the caller's own: nothing will overwrite them.
    * @throws {TypeError | RangeError} If `size` is not a positive integer.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
    * @throws {Error} If there is no connection, or reading it has failed; or if
-   * earlier bytes were dropped: a class without `handleRead()` that leaves 64 KiB
-   * waiting is taken for one that never receives.
+   * earlier bytes were dropped: when a class without `handleRead()` leaves 64 KiB
+   * waiting, the loop concludes that it never receives.
    */
   recv(size: number = Infinity): Uint8Array {
     checkInteger("size", size, 1);
@@ -335,8 +337,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {RangeError} If `target` is empty.
    * @throws {Deno.errors.WouldBlock} If nothing has arrived.
    * @throws {Error} If there is no connection, or reading it has failed; or if
-   * earlier bytes were dropped: a class without `handleRead()` that leaves 64 KiB
-   * waiting is taken for one that never receives.
+   * earlier bytes were dropped: when a class without `handleRead()` leaves 64 KiB
+   * waiting, the loop concludes that it never receives.
    */
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
@@ -345,8 +347,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Accepts bytes to be sent. What is accepted goes out by itself, also after
-   * {@linkcode Dispatcher.close}; the caller may change `data` afterwards.
+   * Accepts bytes to be sent. Accepted bytes go out by themselves, also after
+   * {@linkcode Dispatcher.close}. The caller may change `data` afterwards.
    *
    * @param data The bytes.
    * @returns How many bytes were accepted: all, or 0 for "not now" when
@@ -362,8 +364,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Ends the writing direction when all that was accepted has gone out: the
-   * peer reads the end of the stream, and can still send. Nothing can be sent
+   * Ends the writing direction when all accepted bytes have gone out: the peer
+   * reads the end of the stream, and can still send. This side can send nothing
    * afterwards.
    *
    * @throws {Error} If there was no `connect()` and no connection.
@@ -374,18 +376,18 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Turns the plain TCP connection of a client into a TLS one, as STARTTLS does
-   * in SMTP and IMAP. No event comes until the handshake is done; what is sent
-   * meanwhile goes out encrypted. If the handshake fails, the connection is
+   * in SMTP and IMAP. No event comes until the handshake is done; bytes that are
+   * sent meanwhile go out encrypted. If the handshake fails, the connection is
    * over: `handleError()`, then `handleClose()`.
    *
-   * @param options The name to check, and what to secure the connection with.
+   * @param options The name to check, certificate authorities and the like.
    * @returns A promise of the end of the handshake: await it in an async hook.
    * @throws {TypeError} If an option has the wrong type.
    * @throws {Error} If it is not connected, or something unencrypted is under
    * way: a read (so call it inside of `handleRead()` or `handleConnect()`), or
-   * bytes not sent. The plain connection goes on. Bytes that wait unread behind
-   * the server's answer are an attack: then the connection is over. So it is
-   * where the name is empty or one that TLS refuses, such as `[::1]`.
+   * bytes not sent. The plain connection goes on. But the connection is over
+   * when bytes wait unread behind the server's answer, which is an attack, and
+   * when the name is empty or TLS refuses it, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
     return requestTls(this, options, this.#options.hostname);
@@ -393,21 +395,21 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Leaves the map now. Bytes that {@linkcode Dispatcher.send} accepted still
-   * go out, see {@linkcode DispatcherOptions.linger}, and `loop()` does not end
-   * before. No hook runs afterwards. A second call does nothing.
+   * go out (see {@linkcode DispatcherOptions.linger}), and `loop()` waits for
+   * that. No hook runs afterwards. A second call does nothing.
    *
    * A listener's address is free when `loop()`, `poll()` or `shutdown()` has
    * returned, and in a later timer: Deno takes a turn of its own to give it back.
    *
-   * An override calls `super.close()`, and may be async. Where one forgets to,
-   * the loop closes the connection and says so once for each class.
+   * An override calls `super.close()`, and may be async. If it forgets to, the
+   * loop closes the connection, and warns once for each class.
    */
   override close(): void {
     this.#slot.close();
   }
 
   /**
-   * Closes at once, and drops what was not sent, without a warning. What the peer
+   * Closes at once, and drops unsent bytes without a warning. Bytes that the peer
    * has not yet read may be lost, too. After {@linkcode Dispatcher.close} it cuts
    * the lingering short.
    */
@@ -438,9 +440,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Leaves the map without closing: no event comes until
-   * {@linkcode Dispatcher.addChannel}, which brings what has happened meanwhile.
-   * What was accepted still goes out, timers run, and the
+   * Leaves the map without closing. No event comes until
+   * {@linkcode Dispatcher.addChannel}, which brings those of the meantime.
+   * Accepted bytes still go out, timers run, and the
    * {@linkcode DispatcherOptions.lifetime} counts.
    *
    * @param map Another map than that of the dispatcher changes nothing.
@@ -552,9 +554,9 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /**
-   * How many buffered bytes are many: a sender should stop at this number and
-   * wait for {@linkcode DispatcherWithSend.handleDrain}. In bytes. A new number
-   * holds at once, for what is buffered already too.
+   * A sender should stop when so many bytes are buffered, and wait for
+   * {@linkcode DispatcherWithSend.handleDrain}. A new number holds at once, also
+   * for bytes that are buffered already.
    *
    * @default {65_536}
    */
@@ -596,8 +598,8 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /**
-   * Starts to send what is buffered; `send()` calls it. In a pass in which
-   * several dispatchers have their turns, that waits for their hooks.
+   * Starts to send the buffered bytes; `send()` calls it. In a pass in which
+   * several dispatchers have their turns, the bytes go out after their hooks.
    */
   initiateSend(): void {
     const endpoint = this[ENTRY];
@@ -605,9 +607,9 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /**
-   * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
-   * not while as many bytes as {@linkcode DispatcherWithSend.highWaterMark} wait
-   * to be sent. Override it to decide otherwise.
+   * Whether to read. A connection whose {@linkcode DispatcherOptions.role} is
+   * `"server"` is not read while {@linkcode DispatcherWithSend.highWaterMark}
+   * bytes or more wait to be sent. Override it to decide otherwise.
    */
   override readable(): boolean {
     const isFull = this.bufferedAmount >= this.#highWaterMark;
@@ -626,7 +628,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /**
    * {@linkcode DispatcherWithSend.bufferedAmount} has fallen from
-   * `highWaterMark` or more to half of it or less: go on sending.
+   * `highWaterMark` or more to half of it or less: the sender may go on.
    */
   handleDrain(): void | Promise<void> {}
 }

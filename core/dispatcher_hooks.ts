@@ -61,25 +61,25 @@ export interface Accepted {
  * of every dispatcher, and not a class to derive from: derive from `Dispatcher`.
  */
 export abstract class DispatcherHooks implements Pollable {
-  // What most never change lies on the prototype, as in Python: thousands of
-  // connections have it in common.
+  // These lie on the prototype, as in Python: most programs never change them,
+  // and thousands of connections share them.
 
   /**
-   * Whether details are logged that help to debug, such as what is sent.
+   * Whether to log details that help to debug, such as the bytes sent.
    *
    * @default {false}
    */
   declare debug: boolean;
   /**
-   * The types that {@linkcode Dispatcher.logInfo} leaves out. Each dispatcher
-   * has a set of its own.
+   * {@linkcode Dispatcher.logInfo} leaves out lines of these types. Each
+   * dispatcher has a set of its own.
    *
    * @default {new Set(["warning"])}
    */
   declare ignoreLogTypes: Set<string>;
   /**
-   * Gets this dispatcher's log; without one, that of the map does, or the
-   * console.
+   * Gets this dispatcher's log. Without one, the logger of the map gets it, or
+   * the console.
    *
    * @default {null}
    */
@@ -144,7 +144,7 @@ export abstract class DispatcherHooks implements Pollable {
 
   // State
 
-  /** Whether the connection stands. `handleConnect()` runs just before. */
+  /** Whether the connection stands. `handleConnect()` runs just before that. */
   get connected(): boolean {
     return this[ENTRY]?.phase === "connected";
   }
@@ -160,8 +160,9 @@ export abstract class DispatcherHooks implements Pollable {
   }
 
   /**
-   * Whether it is closed, and not done: accepted bytes are still on their way, or
-   * its peer has yet to end its side (see {@linkcode DispatcherOptions.linger}).
+   * Whether it lingers: it is closed, but accepted bytes are still on their way,
+   * or the peer has yet to end its side (see
+   * {@linkcode DispatcherOptions.linger}).
    */
   get closing(): boolean {
     return this[ENTRY]?.closing ?? false;
@@ -172,7 +173,7 @@ export abstract class DispatcherHooks implements Pollable {
     return this[ENTRY]?.addr ?? null;
   }
 
-  /** What is wrapped; `null` before it is there and after `close()`. */
+  /** The channel or the listener; `null` before there is one, and after `close()`. */
   get socket(): Channel | Acceptor | null {
     const entry = this[ENTRY];
     if (entry === null || entry.closed) return null;
@@ -182,7 +183,7 @@ export abstract class DispatcherHooks implements Pollable {
   /**
    * The error that ended the connection, such as a
    * `Deno.errors.ConnectionReset`; `null` while it stands, and when the peer
-   * ended it in good order. Python does not tell.
+   * ended it in good order. Python's dispatchers do not have it.
    */
   get closeReason(): Error | null {
     return this[ENTRY]?.closeReason ?? null;
@@ -213,7 +214,7 @@ export abstract class DispatcherHooks implements Pollable {
     this.#logUnhandled("unhandled connect event");
   }
 
-  /** Bytes, or the end of the stream, can be had from {@linkcode Dispatcher.recv}. */
+  /** {@linkcode Dispatcher.recv} has bytes, or the end of the stream. */
   handleRead(): void | Promise<void> {
     this.#logUnhandled("unhandled read event");
   }
@@ -224,10 +225,10 @@ export abstract class DispatcherHooks implements Pollable {
   }
 
   /**
-   * A connection waits for {@linkcode Dispatcher.accept}. By default it is
-   * handed to {@linkcode Dispatcher.handleAccepted}, and closed if that throws;
-   * in a pass in which many dispatchers have something to do, as many
-   * connections as there are of those.
+   * A connection waits for {@linkcode Dispatcher.accept}. By default it goes to
+   * {@linkcode Dispatcher.handleAccepted}, and is closed if that throws. In a
+   * pass in which many dispatchers have something to do, one call takes as many
+   * connections as there are such dispatchers.
    */
   handleAccept(): void | Promise<void> {
     for (let left = this[ENTRY]?.share ?? 1; left > 0; left--) {
@@ -253,9 +254,9 @@ export abstract class DispatcherHooks implements Pollable {
   }
 
   /**
-   * A connection was accepted: make a dispatcher of it. By default it is
-   * closed, and so it is when this throws. Only an {@linkcode ExitNow} leaves it
-   * open, for whoever has taken it over.
+   * A connection was accepted: make a dispatcher of it. By default it is closed.
+   * It is also closed when this throws, except an {@linkcode ExitNow}: that
+   * leaves it open for the dispatcher that has taken it over.
    *
    * @param conn The connection.
    * @param _addr The client's address.
@@ -266,9 +267,9 @@ export abstract class DispatcherHooks implements Pollable {
   }
 
   /**
-   * The peer has ended its side, where
-   * {@linkcode DispatcherOptions.allowHalfOpen} lets ours stay open. By default
-   * it is ended, too.
+   * The peer has ended its side, and
+   * {@linkcode DispatcherOptions.allowHalfOpen} keeps ours open. By default our
+   * side ends, too.
    */
   handleEnd(): void | Promise<void> {
     this.shutdownWrite();
@@ -276,14 +277,14 @@ export abstract class DispatcherHooks implements Pollable {
 
   /**
    * The connection was idle for {@linkcode DispatcherOptions.idleTimeout}, or
-   * has lasted for {@linkcode DispatcherOptions.lifetime}. By default that is
-   * logged as a warning, and the connection is over: `handleClose()` runs, and
+   * has lasted for {@linkcode DispatcherOptions.lifetime}. By default a warning
+   * says so, and the connection is over: `handleClose()` runs, and
    * {@linkcode Dispatcher.closeReason} is a `Deno.errors.TimedOut`. An override
    * that does not close is called again after another idle time. The lifetime
-   * ends once; where that came while another hook's promise was pending, the
+   * ends once. If it ends while another hook's promise is pending, the
    * connection has ended before this runs.
    *
-   * @param kind Which of the two.
+   * @param kind Which of the two times is over.
    */
   handleTimeout(kind: TimeoutKind): void | Promise<void> {
     const reason = kind === "idle"
@@ -298,28 +299,27 @@ export abstract class DispatcherHooks implements Pollable {
   }
 
   /**
-   * The program ends, by {@linkcode shutdown}: say what is to be said, and
-   * close. By default the connection is over: `handleClose()` runs, and what
-   * was accepted goes out. A listener is closed without it. An override that
-   * does not close has the time until the deadline to do so, and so has a class
-   * that makes a new socket in `handleClose()`: it overrides this as well. It
-   * waits for the promise of another hook, and outside of a map for
-   * {@linkcode Dispatcher.addChannel}.
+   * The program ends, by {@linkcode shutdown}: send the last words, and close.
+   * By default the connection is over: `handleClose()` runs, and the accepted
+   * bytes go out. A listener is closed without a hook. An override may close
+   * later, until the deadline. A class that makes a new socket in
+   * `handleClose()` overrides this as well. The call waits for the promise of
+   * another hook, and outside of a map for {@linkcode Dispatcher.addChannel}.
    */
   handleShutdown(): void | Promise<void> {
     this[ENTRY]?.hooks.close();
   }
 
-  /** Urgent data has arrived. Deno does not tell, so the loop never calls it. */
+  /** Urgent data has arrived. Deno does not report it, so the loop never calls this. */
   handleExpt(): void | Promise<void> {
     this.#logUnhandled("unhandled incoming priority event");
   }
 
   /**
-   * The connection is over. Runs once, and the dispatcher is closed after it,
-   * also when it throws or does not call `close()`. At the end of the stream it
-   * runs inside of the `recv()` that meets it; otherwise it waits for the promise
-   * of another hook.
+   * The connection is over. This runs once, and the dispatcher is closed after
+   * it, also when it throws or does not call `close()`. At the end of the stream
+   * it runs inside of the `recv()` that finds the end; otherwise it waits for the
+   * promise of another hook.
    */
   handleClose(): void | Promise<void> {
     this.#logUnhandled("unhandled close event");
@@ -330,7 +330,7 @@ export abstract class DispatcherHooks implements Pollable {
    * A hook or a predicate threw, or an operation failed. By default the error
    * is logged and the connection is over.
    *
-   * @param error What was thrown.
+   * @param error The error, or whatever else was thrown.
    */
   handleError(error: unknown): void | Promise<void> {
     logLimited(this, {
@@ -344,7 +344,7 @@ export abstract class DispatcherHooks implements Pollable {
     entry.giveUp(error instanceof Error ? error : null);
   }
 
-  // The layer above the hooks: what the loop calls.
+  // The layer above the hooks, which the loop calls.
 
   /** Something can be read or accepted. */
   handleReadEvent(): void | Promise<void> {
@@ -371,9 +371,9 @@ export abstract class DispatcherHooks implements Pollable {
   /**
    * Logs a hit: by default to standard error, as `log: message`.
    *
-   * @param message One line: it is cut after 4,000 characters, as it may come from
-   * a peer, and control characters in it are written as escapes.
-   * @throws What the logger throws. What its promise rejects with goes to
+   * @param message One line. As it may come from a peer, it is cut after 4,000
+   * characters, and its control characters are written as escapes.
+   * @throws The error of the logger. A rejection of its promise goes to
    * {@linkcode SocketMap.onError}.
    */
   log(message: string): void {
@@ -388,11 +388,11 @@ export abstract class DispatcherHooks implements Pollable {
    * gets `debug`, `warning` and `error` by the methods of these names and
    * everything else as `info`.
    *
-   * The library's own lines come here as well, so an override gets them too: a
-   * limited number, see {@linkcode Logger}.
+   * The library's own lines come here as well, so an override gets them too.
+   * Their number is limited: see {@linkcode Logger}.
    *
    * @param message One line, as in {@linkcode Dispatcher.log}.
-   * @param type Left out if it is among the `ignoreLogTypes`.
+   * @param type The line is left out if this is among the `ignoreLogTypes`.
    * @throws As {@linkcode Dispatcher.log}.
    */
   logInfo(message: string, type: string = "info"): void {
@@ -435,7 +435,7 @@ export abstract class DispatcherHooks implements Pollable {
     }
   }
 
-  /** What is called may be async; that it failed is for the map to tell. */
+  /** Reports a logger that fails later. */
   #watch(result: unknown): void {
     this[MAP][REACTOR].follow(result);
   }
@@ -455,7 +455,7 @@ export abstract class DispatcherHooks implements Pollable {
     return `<${parts.join(" ")}>`;
   }
 
-  /** What `console.log(dispatcher)` shows: its text form. */
+  /** `console.log(dispatcher)` shows the text form. */
   [Symbol.for("Deno.customInspect")](): string {
     return this.toString();
   }

@@ -15,15 +15,15 @@ import type { TlsOptions } from "./tls_options.ts";
 export interface ConnectionOptions {
   /**
    * How long, in milliseconds, a closed connection waits for a peer that neither
-   * takes, sends nor ends anything. What was accepted goes out, the writing
-   * direction ends, and what the peer still sends is read and dropped until that
-   * ends its side, too: a TCP connection that is closed with unread bytes is
-   * reset, and its peer loses what it has not yet read, megabytes perhaps. A
+   * takes, sends nor ends anything. The accepted bytes go out, the writing
+   * direction ends, and input is read and dropped until the peer ends its side,
+   * too. For the system resets a TCP connection that is closed with unread input,
+   * and the peer then loses bytes that it has not yet read, megabytes perhaps. A
    * peer that goes on talking and takes nothing is cut after six times as long.
-   * What is lost is said in a warning.
+   * A warning tells of lost bytes.
    *
-   * A connection that has sent nothing waits for nothing, and a Unix socket or a
-   * file only until all is written. At 0, `close()` drops what was not sent.
+   * A connection that has sent nothing does not wait; a Unix socket or a file
+   * waits only until all is written. At 0, `close()` drops unsent bytes.
    *
    * @default {5_000}
    */
@@ -46,7 +46,7 @@ export interface ConnectionOptions {
    * answers would wait for ever for a server that does the same.
    *
    * A connection that was not read for five seconds for that reason, while its
-   * peer took nothing, is warned of once.
+   * peer took nothing, brings one warning.
    *
    * @default {`"client"` for what `connect()` makes; else `"server"`: for what
    * a listener accepted, in a wrapper or not, and for channels from elsewhere}
@@ -63,11 +63,11 @@ export interface ConnectionOptions {
   idleTimeout?: number;
   /**
    * How long, in milliseconds, a connection may last in all, before
-   * {@linkcode Dispatcher.handleTimeout} runs: against a peer that sends or
-   * takes a byte now and then. It is the one limit that waits for nobody: while
+   * {@linkcode Dispatcher.handleTimeout} runs. It protects against a peer that
+   * sends or takes a byte now and then. This limit alone waits for nobody: while
    * a hook's promise is pending, or the dispatcher is in no map, the connection
-   * is ended at its time, and `handleTimeout()` and `handleClose()` follow when
-   * they may. When it is over, a closed connection lingers for at most one more
+   * ends at its time, and `handleTimeout()` and `handleClose()` follow when they
+   * may. A closed connection whose lifetime is over lingers for at most one more
    * {@linkcode DispatcherOptions.linger}.
    *
    * @default {Infinity}

@@ -25,7 +25,7 @@ export function warnOfForgottenClose(dispatcher: DispatcherHooks): void {
   warn(dispatcher, message);
 }
 
-/** Notes whether a `close()` that a class overrides is called from now on. */
+/** Watches whether an override of `close()` is called from now on. */
 export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
   const close = ownClose(dispatcher);
   if (close === null) return null;
@@ -36,7 +36,7 @@ export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
     return close.call(dispatcher);
   };
   const watched = { value, configurable: true };
-  // Where a dispatcher is frozen, the call cannot be seen.
+  // The call of a frozen dispatcher cannot be watched.
   if (!Reflect.defineProperty(dispatcher, "close", watched)) return null;
   return {
     stop: () => {
@@ -47,12 +47,12 @@ export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
   };
 }
 
-/** The `close()` that a class has overridden, if it can be had. */
+/** The override of `close()`, if there is one. */
 function ownClose(dispatcher: DispatcherHooks): (() => void) | null {
   try {
     const { close } = dispatcher;
     return ownMethods.has(close) ? null : close;
   } catch {
-    return null; // A getter in its place: to call it will tell.
+    return null; // A getter in its place threw: so will the call of close().
   }
 }

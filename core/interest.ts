@@ -17,7 +17,7 @@ export interface Interest {
   reads: boolean;
   /** It has something to do in a write event. */
   writes: boolean;
-  /** Its `readable()` is the library's: what waits to be sent keeps it from reading. */
+  /** Its `readable()` is the library's: unsent bytes may keep it from reading. */
   pacesItself: boolean;
 }
 
@@ -61,7 +61,7 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
   });
 }
 
-/** Every interest there can be: thousands of connections have one in common. */
+/** All possible interests: thousands of connections share one object. */
 const interests: Interest[] = [];
 
 function shared(interest: Interest): Interest {

@@ -1,5 +1,5 @@
 /**
- * What reaches a log: the {@linkcode Logger} that one may bring, errors in one
+ * Lines of a log: the {@linkcode Logger} that a program may bring, errors in one
  * line, and text from a peer made harmless.
  *
  * @module
@@ -8,20 +8,20 @@
 import { isExhaustion } from "./errors.ts";
 
 /**
- * Anything with these four methods: `console`, a logger of `@std/log`, one's
+ * Anything with these four methods: `console`, a logger of `@std/log`, or your
  * own.
  *
- * What a program logs is written as it comes. The library's own lines are
- * limited, as a peer can repeat what is worth a line: of one kind, such as
- * uncaught exceptions of one class, a map writes 20 lines within 10 s. After
- * that time, or when the loop ends, a line tells how many were left out, how
- * many bytes were lost with them, and shows one of them.
+ * All lines of a program are written. The library's own lines are limited, as a
+ * peer can cause them again and again: of one kind, such as uncaught exceptions
+ * of one class, a map writes 20 lines within 10 s. After that time, or when the
+ * loop ends, a line tells how many were left out, how many bytes were lost with
+ * them, and shows one of them.
  *
- * A method may throw, or give a promise that rejects. Where the library logs by
+ * A method may throw, or give a promise that rejects. When the library logs by
  * itself, `SocketMap.onError` gets that error, and the dispatcher goes on.
  */
 export interface Logger {
-  /** Details for whoever debugs. */
+  /** Details that help to debug. */
   debug(message: string): unknown;
   /** The course of things. */
   info(message: string): unknown;
@@ -41,9 +41,8 @@ const LONGEST_TRACEBACK = 2_000;
 const LONGEST_LINE = 4_000;
 
 /**
- * Makes text that came from a peer fit for a log: what is harmful is written
- * as an escape, backslashes too, and what is longer than `limit` characters is
- * cut.
+ * Makes text that came from a peer fit for a log: harmful characters and
+ * backslashes become escapes, and the text is cut after `limit` characters.
  */
 export function printable(text: string, limit: number = LONGEST_TEXT): string {
   return escapeHarmful(cut(text, limit).replaceAll("\\", "\\\\"));
@@ -57,21 +56,20 @@ export function preview(data: Uint8Array): string {
 }
 
 /**
- * Makes a whole message fit for a log, whatever a program has put into it: one
- * line of bounded length. Backslashes stay, as parts of it may be escaped
- * already.
+ * Makes a whole message fit for a log: one line of bounded length. Backslashes
+ * stay, as parts of the message may be escaped already.
  */
 export function logLine(message: unknown): string {
   return escapeHarmful(cut(`${message}`, LONGEST_LINE));
 }
 
 /**
- * Escapes what could draw on a terminal, begin a line of its own or turn the
+ * Escapes characters that could draw on a terminal, begin a line or turn the
  * writing around: control characters (C0, DEL, C1), line and paragraph
  * separators, bidirectional controls.
  */
 function escapeHarmful(text: string): string {
-  // Here, as to compile it takes a program's start a noticeable time.
+  // A constant would be compiled at the start of each program, which takes long.
   return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, escape);
 }
 
@@ -93,7 +91,7 @@ function escape(char: string): string {
       : `\\x${code.padStart(2, "0")}`);
 }
 
-/** An error as `Name: message`, whatever was thrown. */
+/** An error, or whatever else was thrown, as `Name: message`. */
 export function describeError(error: unknown): string {
   try {
     if (!(error instanceof Error)) {
@@ -128,7 +126,7 @@ const FRAME =
  * The stack of an error in one line: `[file|function|line] …`, from the
  * outermost call to the one that threw, as Python's `asyncore` writes it.
  *
- * @param error What was thrown. Anything without a stack gives `""`.
+ * @param error The error. Anything without a stack gives `""`.
  * @returns The line, without line breaks.
  *
  * @example Log a failure in one line
@@ -146,7 +144,7 @@ export function compactTraceback(error: unknown): string {
   if (!(error instanceof Error)) return "";
   const { message, stack } = error;
   if (typeof message !== "string" || typeof stack !== "string") return "";
-  // What looks like a call inside the message is not one.
+  // A line of the message may look like a call.
   const at = stack.indexOf(message);
   const isHead = !stack.slice(0, at).includes("\n");
   const calls = isHead ? stack.slice(at + message.length) : stack;
@@ -163,9 +161,8 @@ export function compactTraceback(error: unknown): string {
 }
 
 /**
- * How many listeners have run out of descriptors. Deno reads source maps for a
- * stack, and aborts the process when it cannot open them: there is no
- * traceback then.
+ * How many listeners have run out of descriptors. Deno opens source maps to make
+ * a stack, and aborts the process when it cannot: so there is no traceback then.
  */
 export const exhaustion = { listeners: 0 };
 
@@ -179,14 +176,14 @@ export function errorLine(error: unknown): string {
   try {
     if (canTrace(error)) traceback = compactTraceback(error);
   } catch {
-    // An error with a getter that throws: its description has to do.
+    // A getter of the error threw: the description has to do.
   }
   return `(${describeError(error)}${traceback && ` ${traceback}`})`;
 }
 
 /**
- * The line about an error with no dispatcher to handle it, and about the one
- * that came of telling the program, if another one did.
+ * The line about an error that no dispatcher handles. `second` is the error that
+ * came of telling the program, if one did.
  */
 export function uncaughtLine(error: unknown, second: unknown = error): string {
   const line = `uncaught exception in the loop ${errorLine(error)}`;

@@ -1,22 +1,25 @@
 /**
- * How many lines of one kind the library writes by itself: a peer that repeats
- * what is worth a line must not fill the log.
+ * Limits how many lines of one kind the library writes by itself: a peer that
+ * causes the same line again and again must not fill the log.
  *
  * @module
  */
 
 import { HeapTimer, type TimerHeap } from "./timers.ts";
 
-/** How many lines of one kind are written … */
+/**
+ * So many lines of one kind are written within one window. More show no more of
+ * the cause; a peer that repeats it fills the log with two lines a second.
+ */
 const MOST_LINES = 20;
-/** … within this time, in ms. */
+/** In ms: an operator waits so long for the number of lines left out. */
 const WINDOW = 10_000;
 
 /** A line that may have to be left out. */
 export interface LimitedLine {
-  /** Makes the text: of a line that is left out, that is not worth its cost. */
+  /** Makes the text, which costs too much for a line that is left out. */
   text(): string;
-  /** Writes the text, or the one that tells how many were left out. */
+  /** Writes this text, or the one that says how many lines were left out. */
   write(text: string): void;
   /** How many bytes were lost. */
   lost?: number;
@@ -27,23 +30,23 @@ interface Window {
   readonly end: number;
   written: number;
   leftOut: number;
-  /** How many bytes were lost with those that were left out. */
+  /** How many bytes were lost with the lines that were left out. */
   lost: number;
-  /** Writes how many were left out, with one of them as a sample. */
+  /** Writes how many lines were left out, with one of them as a sample. */
   tell: (count: string) => void;
-  /** Runs at the end, if some were left out. */
+  /** Runs at the end, if lines were left out. */
   timer: HeapTimer | null;
-  /** `flush()` has told of some before the end. */
+  /** `flush()` has already written about lines that were left out. */
   isFlushed: boolean;
 }
 
 /**
- * Lets the first 20 lines of each kind through within 10 s, and counts the
- * others. How many those were is told at the end of that time.
+ * Writes the first 20 lines of each kind within 10 s, and counts the others. At
+ * the end of that time, one line says how many there were.
  */
 export class LogQuota {
   readonly #timers: TimerHeap;
-  /** Runs what has no caller that could handle its errors. */
+  /** Runs a function whose caller cannot handle its errors. */
   readonly #outside: (run: () => void) => void;
   readonly #windows = new Map<string, Window>();
 
@@ -66,7 +69,7 @@ export class LogQuota {
   }
 
   #windowOf(kind: string): Window {
-    // Where no loop runs, no timer has ended it.
+    // If no loop runs, no timer has ended the window.
     const before = this.#windows.get(kind);
     if (before && this.#timers.now() >= before.end) this.#end(kind, before);
     const known = this.#windows.get(kind);
@@ -84,7 +87,7 @@ export class LogQuota {
     return window;
   }
 
-  /** The first that is left out is the sample. */
+  /** The first line that is left out is the sample. */
   #leaveOut(kind: string, window: Window, { text, write }: LimitedLine): void {
     const end = () => this.#end(kind, window);
     window.timer = new HeapTimer(this.#timers, WINDOW, false, end, null);
@@ -98,7 +101,7 @@ export class LogQuota {
     this.#tell(window);
   }
 
-  /** Tells what was left out so far: the program may be over before the end. */
+  /** Writes about lines left out so far: the program may be over before the end. */
   flush(): void {
     for (const window of this.#windows.values()) {
       if (window.isFlushed || window.leftOut === 0) continue;
