@@ -65,8 +65,7 @@ export interface DispatcherOptions extends ConnectionOptions {
 /** Options of a {@linkcode DispatcherWithSend}. */
 export interface DispatcherWithSendOptions extends DispatcherOptions {
   /**
-   * A sender should stop when so many bytes wait to be sent. A connection whose
-   * {@linkcode DispatcherOptions.role} is `"server"` is then not read, either.
+   * A sender should stop when so many bytes wait to be sent.
    *
    * @default {65_536}
    */
@@ -166,10 +165,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   // Sockets
 
   /**
-   * Makes a socket and joins the map, as in Python. Then
-   * {@linkcode Dispatcher.bind} makes a listener of it, or
-   * {@linkcode Dispatcher.connect} a connection. After `close()`, a dispatcher
-   * can make another one.
+   * Makes a socket and joins the map, as in Python. {@linkcode Dispatcher.bind}
+   * makes a listener of it, {@linkcode Dispatcher.connect} a connection. After
+   * `close()`, a dispatcher can make another one.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
    * @throws {TypeError} If the transport is unknown, or an option has the wrong
@@ -218,9 +216,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * {@linkcode Dispatcher.listen} wait in the backlog.
    *
    * If this throws, the socket is as `createSocket()` made it, but out of the
-   * map: after a constructor that has thrown, nobody could take the dispatcher
-   * out. It joins again when another attempt succeeds, or by
-   * {@linkcode Dispatcher.addChannel}.
+   * map: nobody may hold a dispatcher whose constructor has thrown. It joins
+   * again when another attempt succeeds, or by {@linkcode Dispatcher.addChannel}.
    *
    * @param address A host and a port (host by default `0.0.0.0`, port 0 for
    * any free one), or the path of a Unix socket.
