@@ -449,7 +449,7 @@ export class Reactor {
     await this.#untilReady(timeout);
     this.#awake = false;
     this.throwExit();
-    const { started } = this.timers;
+    const started = this.timers.added;
     // A timer may take again what was closed before.
     while (this.#runTimers(started)) await this.released();
     this.#dispatch(timeout);

@@ -1,9 +1,10 @@
 /**
- * Timers that run inside the loop: a binary heap, so that arming, resetting
- * and cancelling cost O(log n), and looking at the next one nothing.
+ * Timers that run inside the loop.
  *
  * @module
  */
+
+import { type HeapEntry, TimeHeap } from "./heap.ts";
 
 /** A callback that the loop will run; see `SocketMap.callLater()`. */
 export interface Timer extends Disposable {
@@ -47,10 +48,8 @@ export class TimerGroup {
 }
 
 /** A timer and its place in the heap. */
-export class HeapTimer implements Timer {
-  /** The place in the heap; -1 outside it. */
+export class HeapTimer implements Timer, HeapEntry {
   index = -1;
-  /** Counts startings, so that timers due at the same time keep their order. */
   sequence = 0;
   /** The callback's promise is pending: a repeating timer skips its turn. */
   busy = false;
@@ -105,29 +104,15 @@ export class HeapTimer implements Timer {
 }
 
 /** All timers of one map, the next one first. */
-export class TimerHeap {
-  readonly #heap: HeapTimer[] = [];
-  /** When they are due, side by side: each timer would need an object for that. */
-  #due: Float64Array = new Float64Array(16);
+export class TimerHeap extends TimeHeap<HeapTimer> {
   readonly #onEarlier: () => void;
   readonly now: () => number;
-  /** How many timers have been started so far. */
-  started = 0;
 
   /** `onEarlier` runs when the next timer has become an earlier one. */
   constructor(now: () => number, onEarlier: () => void) {
+    super();
     this.now = now;
     this.#onEarlier = onEarlier;
-  }
-
-  /** When the next timer is due; `Infinity` when there is none. */
-  get nextDue(): number {
-    return this.#heap.length > 0 ? this.#due[0]! : Infinity;
-  }
-
-  /** When a pending timer is due. */
-  dueOf({ index }: HeapTimer): number {
-    return this.#due[index]!;
   }
 
   /**
@@ -135,8 +120,8 @@ export class TimerHeap {
    * the first `started`. A repeating one is set again.
    */
   takeDue(time: number, started: number): HeapTimer | null {
-    const timer = this.#heap[0];
-    const due = this.#due[0]!;
+    const timer = this.first;
+    const due = this.nextDue;
     if (timer === undefined || due > time) return null;
     if (timer.sequence > started) return null;
     timer.cancel();
@@ -148,69 +133,8 @@ export class TimerHeap {
     return timer;
   }
 
-  add(timer: HeapTimer, due: number): void {
-    timer.sequence = ++this.started;
-    const { length } = this.#heap;
-    if (length === this.#due.length) {
-      const larger = new Float64Array(2 * length);
-      larger.set(this.#due);
-      this.#due = larger;
-    }
-    this.#place(timer, due, length);
-    this.#rise(timer, due);
+  override add(timer: HeapTimer, due: number): void {
+    super.add(timer, due);
     if (timer.index === 0) this.#onEarlier();
-  }
-
-  /** Forgets all timers. */
-  clear(): void {
-    for (const timer of this.#heap) timer.index = -1;
-    this.#heap.length = 0;
-  }
-
-  remove(timer: HeapTimer): void {
-    const last = this.#heap.pop()!;
-    if (last !== timer) {
-      const due = this.#due[this.#heap.length]!;
-      this.#place(last, due, timer.index);
-      this.#rise(last, due);
-      this.#sink(last, due);
-    }
-    timer.index = -1;
-  }
-
-  #place(timer: HeapTimer, due: number, index: number): void {
-    this.#heap[index] = timer;
-    this.#due[index] = due;
-    timer.index = index;
-  }
-
-  /** Whether the timer at one place comes before that at another. */
-  #isBefore(a: number, b: number): boolean {
-    const dueA = this.#due[a]!;
-    const dueB = this.#due[b]!;
-    if (dueA !== dueB) return dueA < dueB;
-    return this.#heap[a]!.sequence < this.#heap[b]!.sequence;
-  }
-
-  #rise(timer: HeapTimer, due: number): void {
-    for (let at = timer.index; at > 0;) {
-      const parent = (at - 1) >> 1;
-      if (this.#isBefore(parent, at)) return;
-      this.#place(this.#heap[parent]!, this.#due[parent]!, at);
-      this.#place(timer, due, parent);
-      at = parent;
-    }
-  }
-
-  #sink(timer: HeapTimer, due: number): void {
-    const { length } = this.#heap;
-    for (let at = timer.index;;) {
-      let child = 2 * at + 1;
-      if (child + 1 < length && this.#isBefore(child + 1, child)) child++;
-      if (child >= length || this.#isBefore(at, child)) return;
-      this.#place(this.#heap[child]!, this.#due[child]!, at);
-      this.#place(timer, due, child);
-      at = child;
-    }
   }
 }

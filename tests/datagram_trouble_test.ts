@@ -382,7 +382,7 @@ Deno.test("DatagramDispatcher whose senders cannot be answered serves its neighb
   assertEquals(socket.sent, ["7: honest"]);
   assertEquals(log.lines.length, 20);
   // A timer for each would keep the passes from looking at other sockets.
-  assertEquals(reactorOf(map).timers.started, 1, "the one of the log");
+  assertEquals(reactorOf(map).timers.added, 1, "the one of the log");
   await clock.advance(10_000);
   assertEquals(log.lines.length, 21);
   assertMatch(
