@@ -23,7 +23,7 @@ import {
   SKIPPED,
   Unmet,
   Watched,
-} from "./check_channel_scene.ts";
+} from "./check_channel_fixture.ts";
 
 /** Makes two channels of which the second reads what the first writes. */
 export type MakeChannels = () =>
@@ -70,7 +70,7 @@ const CHECKS: Record<ChannelKind, Checks> = {
 };
 
 /** One check as it is to be made. */
-interface Plan {
+interface PlannedCheck {
   name: string;
   check: Check;
   /** The channels change their roles. */
@@ -171,8 +171,8 @@ export async function checkChannel(
   );
 }
 
-function plansFor(kind: ChannelKind): Plan[] {
-  const plans = (checks: Checks, isSwapped: boolean): Plan[] =>
+function plansFor(kind: ChannelKind): PlannedCheck[] {
+  const plans = (checks: Checks, isSwapped: boolean): PlannedCheck[] =>
     Object.entries(checks).map(([name, check]) => ({
       name: isSwapped ? `${name} (second to first)` : name,
       check,
@@ -210,7 +210,7 @@ async function prepare(
 
 async function runCheck(
   [first, second]: readonly [Channel, Channel],
-  { check, isSwapped }: Plan,
+  { check, isSwapped }: PlannedCheck,
   kind: ChannelKind,
   timeout: number,
 ): Promise<unknown> {
@@ -222,6 +222,6 @@ async function runCheck(
     const names = [...one.pending, ...two.pending].join(" and ");
     return names === "" ? "nothing is pending" : `${names} did not settle`;
   };
-  const scene = { ours, theirs, isStored, timeout };
-  return await inTime(check(scene), timeout, pending);
+  const fixture = { ours, theirs, isStored, timeout };
+  return await inTime(check(fixture), timeout, pending);
 }

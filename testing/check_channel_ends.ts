@@ -21,18 +21,18 @@ import {
   turn,
   Unmet,
   writeAll,
-} from "./check_channel_scene.ts";
+} from "./check_channel_fixture.ts";
 
 const isCount = (result: unknown) => Number.isInteger(result);
 const isEnd = (result: unknown) => result === null;
 
 /** What any channels must do. */
 export const ENDS: Checks = {
-  "close() tells the peer of the end, after all bytes": async (scene) => {
-    const { ours, theirs } = scene;
+  "close() tells the peer of the end, after all bytes": async (fixture) => {
+    const { ours, theirs } = fixture;
     const read = () => readAll(theirs, 500);
     const close = () => ours.close();
-    expectPattern(await exchange(scene, pattern(500), read, close));
+    expectPattern(await exchange(fixture, pattern(500), read, close));
     await expectEnd(theirs);
   },
 

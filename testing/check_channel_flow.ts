@@ -11,23 +11,27 @@ import {
   expect,
   expectEnd,
   expectPattern,
+  type Fixture,
   isWaiting,
+  LARGE,
   pattern,
   readAll,
   readOnce,
-  type Scene,
   SKIPPED,
   started,
   turn,
   Unmet,
   writeAll,
   writeOnce,
-} from "./check_channel_scene.ts";
+} from "./check_channel_fixture.ts";
 
+/** How much one write offers: as much as one read of the loop may take. */
 const PIECE = 64 * 1024;
-/** More than any system takes for a peer that does not read. */
+/**
+ * More than any kernel takes for a peer that does not read: Linux has at most
+ * 4 MiB to send and 6 MiB to receive by default (`tcp_wmem`, `tcp_rmem`).
+ */
 const MOST = 64 * 1024 * 1024;
-const LARGE = 256 * 1024 + 7;
 
 /** What a channel has taken until a write had to wait. */
 export interface Filled {
@@ -105,39 +109,39 @@ export const BOTH_WAYS: Checks = {
     await Promise.all([carry(ours, theirs), carry(theirs, ours)]);
   },
 
-  "writes while a read is pending": async (scene) => {
-    const { ours, theirs } = scene;
+  "writes while a read is pending": async (fixture) => {
+    const { ours, theirs } = fixture;
     const target = new Uint8Array(8);
     const reading = started(readOnce(ours, target));
     await turn();
     const read = () => readAll(theirs, 10);
-    expectPattern(await exchange(scene, pattern(10), read));
+    expectPattern(await exchange(fixture, pattern(10), read));
     await writeAll(theirs, Uint8Array.of(9));
     const count = await reading;
     expect(count === 1, `read() of one byte returned ${count}`);
   },
 
-  "reads while a write is pending": async (scene) => {
-    const { ours, theirs } = scene;
+  "reads while a write is pending": async (fixture) => {
+    const { ours, theirs } = fixture;
     await fill(ours);
-    const back = { ...scene, ours: theirs, theirs: ours };
+    const back = { ...fixture, ours: theirs, theirs: ours };
     const read = () => readAll(ours, 10);
     expectPattern(await exchange(back, pattern(10), read));
   },
 
-  "closeWrite() ends one direction, and leaves the other": async (scene) =>
-    scene.ours.closeWrite ? await halfClose(scene) : SKIPPED,
+  "closeWrite() ends one direction, and leaves the other": async (fixture) =>
+    fixture.ours.closeWrite ? await halfClose(fixture) : SKIPPED,
 };
 
-async function halfClose(scene: Scene): Promise<void> {
-  const { ours, theirs } = scene;
+async function halfClose(fixture: Fixture): Promise<void> {
+  const { ours, theirs } = fixture;
   const target = new Uint8Array(20);
   const reading = started(readOnce(ours, target));
   const there = () => readAll(theirs, 10);
-  expectPattern(await exchange(scene, pattern(10), there));
+  expectPattern(await exchange(fixture, pattern(10), there));
   await ours.closeWrite!();
   await expectEnd(theirs);
-  const back = { ...scene, ours: theirs, theirs: ours };
+  const back = { ...fixture, ours: theirs, theirs: ours };
   const received = await exchange(back, pattern(20), async () => {
     const count = await reading ?? 0;
     const rest = await readAll(ours, 20 - count);

@@ -4,22 +4,16 @@
  * @module
  */
 
-import type { Plan } from "./agenda.ts";
-import type { Dice } from "./dice.ts";
+import type { Simulation } from "./simulation.ts";
 
-/** How long `sync()` takes, in simulated ms. */
-const LEAST_SYNC = 1;
-const MOST_SYNC = 10;
-/** Keeps these questions to fate apart from all others. */
+/**
+ * How long `sync()` takes, in simulated ms: less than a write to the network
+ * and back on most runs, more on some, so that tests see both orders.
+ */
+const MIN_SYNC = 1;
+const MAX_SYNC = 10;
+/** Keeps these random numbers apart from all others. */
 const SYNC_TIME = 0x51c;
-
-/** What a disk needs of its simulation. */
-export interface DiskWorld {
-  readonly fate: { readonly dice: Dice };
-  readonly now: number;
-  after(delay: number, callback: () => void): Plan;
-  note(text: string): void;
-}
 
 /** What a disk needs of its host. */
 export interface DiskHost {
@@ -55,7 +49,7 @@ export interface DiskHost {
  * ```
  */
 export class SimDisk {
-  readonly #world: DiskWorld;
+  readonly #simulation: Simulation;
   readonly #host: DiskHost;
   readonly #isAlive: () => boolean;
   readonly #values: Map<string, unknown>;
@@ -64,9 +58,13 @@ export class SimDisk {
   #syncs = 0;
   #syncedAt = 0;
 
-  /** Made by its host, once for each life. */
-  constructor(world: DiskWorld, host: DiskHost, isAlive: () => boolean) {
-    this.#world = world;
+  /** Made by its host, once for each process. */
+  constructor(
+    simulation: Simulation,
+    host: DiskHost,
+    isAlive: () => boolean,
+  ) {
+    this.#simulation = simulation;
     this.#host = host;
     this.#isAlive = isAlive;
     this.#values = new Map(host.stored);
@@ -107,23 +105,23 @@ export class SimDisk {
   sync(): Promise<void> {
     const changes = this.#take();
     const nth = ++this.#syncs;
-    const { dice } = this.#world.fate;
+    const { rng } = this.#simulation.faultPlan;
     const { number, name } = this.#host;
-    const time = dice.between(LEAST_SYNC, MOST_SYNC, SYNC_TIME, number, nth);
-    const { now } = this.#world;
+    const time = rng.between(MIN_SYNC, MAX_SYNC, SYNC_TIME, number, nth);
+    const { now } = this.#simulation;
     // One after the other: an older value must not come last.
     this.#syncedAt = Math.max(this.#syncedAt, now + time);
     return new Promise((resolve) => {
-      this.#world.after(this.#syncedAt - now, () => {
+      this.#simulation.after(this.#syncedAt - now, () => {
         if (!this.#isAlive()) return;
-        this.#world.note(`${name} has synced ${changes.size} values`);
+        this.#simulation.note(`${name} has synced ${changes.size} values`);
         this.#store(changes);
         resolve();
       });
     });
   }
 
-  /** The program ends, the system lives: it writes all to the disk. */
+  /** The program ends, the system generation: it writes all to the disk. */
   flush(): void {
     this.#store(this.#values);
     for (const name of this.#host.stored.keys()) {

@@ -9,8 +9,8 @@
 import { type Escape, ESCAPES } from "./escapes.ts";
 import { type HostContext, hostContext } from "./host_context.ts";
 
-/** What is done elsewhere, in real time, but with a certain result. */
-const CERTAIN: readonly string[] = [
+/** Work of other threads, in real time, but with a result that is always the same. */
+const DETERMINISTIC: readonly string[] = [
   ...["digest", "encrypt", "decrypt", "sign", "verify", "deriveBits"],
   ...["deriveKey", "importKey", "exportKey", "generateKey", "wrapKey"],
   "unwrapKey",
@@ -134,7 +134,7 @@ function replaceAll(): void {
   for (const escape of ESCAPES) {
     replace(escape.owner, escape.name, (original) => trap(original, escape));
   }
-  for (const name of CERTAIN) replace(crypto.subtle, name, held);
+  for (const name of DETERMINISTIC) replace(crypto.subtle, name, held);
   replace(globalThis, "Date", dateOf);
   const by = (answer: (host: HostContext, ...args: unknown[]) => unknown) =>
   (

@@ -5,21 +5,22 @@
  */
 
 import type { SocketMap } from "../loop.ts";
-import { kindOf } from "./faults.ts";
+import { drawKind } from "./fault_plan.ts";
 import { hostContext } from "./host_context.ts";
 import type { SimDisk } from "./sim_disk.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import { HostLife, type Machine, type SimWorld } from "./sim_life.ts";
+import type { Fabric } from "./sim_connect.ts";
+import { type Machine, SimProcess } from "./sim_process.ts";
 
 const FIRST_EPHEMERAL_PORT = 32_768;
 const LAST_PORT = 65_535;
-const SKEW = kindOf("skew");
-const DRIFT = kindOf("drift");
+const SKEW = drawKind("skew");
+const DRIFT = drawKind("drift");
 
 /** Options of {@linkcode SimHost.crash}. */
 export interface CrashOptions {
   /**
-   * Whether only the program ends, and the system lives: it then closes the
+   * Whether only the program ends, and the kernel lives: it then closes the
    * connections, refuses new ones, and keeps what was written to the disk.
    * Otherwise the power fails.
    *
@@ -33,50 +34,50 @@ export type HostProgram = (host: SimHost) => unknown;
 
 /** Makes a host, for the network. */
 export let makeHost: (
-  world: SimWorld,
+  fabric: Fabric,
   name: string,
   number: number,
   start: HostProgram | null,
 ) => SimHost;
-/** The life of a host that goes on now, or was the last. */
-export let lifeOf: (host: SimHost) => HostLife;
+/** The process that runs on a host, or ran last. */
+export let processOf: (host: SimHost) => SimProcess;
 /** Whether a host knows how to start again. */
 export let isRestartable: (host: SimHost) => boolean;
 /** Starts the loop and the program of a host that was just made. */
 export let beginHost: (host: SimHost) => void;
-/** Ends the life of a host; nobody hears of it. */
+/** Ends the process of a host; its peers hear nothing of it. */
 export let endHost: (host: SimHost) => void;
 
 /** A host of a simulated network: `SimNetwork.host()` makes it. */
 export class SimHost {
   static {
     makeHost = (...args) => new SimHost(...args);
-    lifeOf = (host) => host.#life;
+    processOf = (host) => host.#process;
     isRestartable = (host) => host.#start !== null;
     beginHost = (host) => host.#begin(host.#start);
-    endHost = (host) => host.#life.end();
+    endHost = (host) => host.#process.end();
   }
 
   /** By this name the others connect to it. */
   readonly name: string;
   /** Its address, which does as well. */
   readonly hostname: string;
-  readonly #world: SimWorld;
+  readonly #fabric: Fabric;
   readonly #machine: Machine;
   readonly #start: HostProgram | null;
-  #life: HostLife;
-  #lives = 0;
+  #process: SimProcess;
+  #generation = 0;
   #ports = FIRST_EPHEMERAL_PORT;
 
   private constructor(
-    world: SimWorld,
+    fabric: Fabric,
     name: string,
     number: number,
     start: HostProgram | null,
   ) {
-    const { fate } = world;
-    const { skew, drift } = fate.faults;
-    this.#world = world;
+    const { faultPlan } = fabric;
+    const { skew, drift } = faultPlan.faults;
+    this.#fabric = fabric;
     this.name = name;
     this.hostname = `10.0.${number >> 8}.${number & 255}`;
     this.#start = start;
@@ -85,26 +86,26 @@ export class SimHost {
       number,
       hostname: this.hostname,
       clockError: {
-        offset: fate.between(0, skew, SKEW, number),
-        rate: 1 + fate.between(-drift, drift, DRIFT, number),
+        offset: faultPlan.between(0, skew, SKEW, number),
+        rate: 1 + faultPlan.between(-drift, drift, DRIFT, number),
       },
       stored: new Map(),
       isOn: true,
       boots: 1,
     };
-    this.#life = this.#live();
+    this.#process = this.#startProcess();
   }
 
-  #live(): HostLife {
-    return new HostLife(
-      this.#world,
+  #startProcess(): SimProcess {
+    return new SimProcess(
+      this.#fabric,
       this.#machine,
-      ++this.#lives,
+      ++this.#generation,
       () => this.#nextPort(),
     );
   }
 
-  /** Also in its next life a host takes another port than before. */
+  /** Counts on over all processes: an old peer must not meet a new connection. */
   #nextPort(): number {
     const port = this.#ports++;
     if (port === LAST_PORT) this.#ports = FIRST_EPHEMERAL_PORT;
@@ -113,17 +114,17 @@ export class SimHost {
 
   /** The map of its dispatchers; after a crash, another one. */
   get map(): SocketMap {
-    return this.#life.map;
+    return this.#process.map;
   }
 
   /** Its disk: what outlives a crash. */
   get disk(): SimDisk {
-    return this.#life.disk;
+    return this.#process.disk;
   }
 
   /** Whether its program runs. */
   get isUp(): boolean {
-    return this.#life.isAlive;
+    return this.#process.isAlive;
   }
 
   /**
@@ -137,38 +138,38 @@ export class SimHost {
     // Also outside of a run of the network, the real world is out of reach.
     const restore = isolateHosts();
     try {
-      return hostContext.run(this.#life, program);
+      return hostContext.run(this.#process, program);
     } finally {
       restore();
     }
   }
 
   #begin(program: HostProgram | null): void {
-    const life = this.#life;
+    const process = this.#process;
     this.run(() => {
-      void life.drive();
+      void process.drive();
       const result = program?.(this);
       if (!(result instanceof Promise)) return;
-      result.catch((error) => life.onError(error));
+      result.catch((error) => process.onError(error));
     });
   }
 
   /**
-   * Ends the life of the host, in the middle of whatever it does.
+   * Ends the program of the host, in the middle of whatever it does.
    *
    * @param options Whether the power fails, or only the program ends.
    */
   crash({ process = false }: CrashOptions = {}): void {
-    const life = this.#life;
+    const running = this.#process;
     const machine = this.#machine;
-    if (process ? !life.isAlive : !machine.isOn) return;
-    this.#world.note(`${this.name} ${process ? "is killed" : "crashes"}`);
+    if (process ? !running.isAlive : !machine.isOn) return;
+    this.#fabric.note(`${this.name} ${process ? "is killed" : "crashes"}`);
     if (process) {
-      for (const acceptor of [...life.listeners.values()]) acceptor.close();
-      for (const channel of [...life.channels]) channel.close();
-      life.disk.flush();
+      for (const acceptor of [...running.listeners.values()]) acceptor.close();
+      for (const channel of [...running.channels]) channel.close();
+      running.disk.flush();
     } else machine.isOn = false;
-    life.end();
+    running.end();
   }
 
   /**
@@ -182,8 +183,8 @@ export class SimHost {
       this.#machine.isOn = true;
       this.#machine.boots++;
     }
-    this.#world.note(`${this.name} starts`);
-    this.#life = this.#live();
+    this.#fabric.note(`${this.name} starts`);
+    this.#process = this.#startProcess();
     this.#begin(program ?? this.#start);
   }
 }

@@ -19,16 +19,16 @@ import {
   parseFaults,
 } from "./faults.ts";
 import type { HostContext } from "./host_context.ts";
-import { MOST_HOSTS } from "./outages.ts";
+import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
 import {
   beginHost,
   type CrashOptions,
-  lifeOf,
   makeHost,
+  processOf,
   type SimHost,
 } from "./sim_host.ts";
-import { World } from "./sim_world.ts";
+import { Simulator } from "./simulator.ts";
 
 /** Options of a {@linkcode SimNetwork}. */
 export interface SimNetworkOptions {
@@ -152,13 +152,13 @@ export let traceOf: (sim: SimNetwork) => () => string;
  */
 export class SimNetwork {
   static {
-    contextOf = (sim) => sim.#world.context;
-    traceOf = (sim) => sim.#world.trace.snapshot();
+    contextOf = (sim) => sim.#simulator.context;
+    traceOf = (sim) => sim.#simulator.trace.snapshot();
   }
 
   /** Whence all chance comes. */
   readonly seed: number;
-  readonly #world: World;
+  readonly #simulator: Simulator;
   readonly #hosts = new Map<string, SimHost>();
   #isRunning = false;
 
@@ -180,7 +180,7 @@ export class SimNetwork {
       const got = showValue(bandwidth);
       throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
     }
-    this.#world = new World({
+    this.#simulator = new Simulator({
       seed,
       latency: [least, most],
       bandwidth,
@@ -191,22 +191,22 @@ export class SimNetwork {
 
   /** The simulated time, in ms since the beginning. */
   get now(): number {
-    return this.#world.now;
+    return this.#simulator.now;
   }
 
   /** A random number for the scenario, from 0 to 1, by the seed. */
   random(): number {
-    return this.#world.random();
+    return this.#simulator.random();
   }
 
   /** The hosts, in the order in which they were made. */
   get hosts(): readonly SimHost[] {
-    return this.#world.hosts;
+    return this.#simulator.hosts;
   }
 
   /** The faults that chance has brought so far. */
   get faultEvents(): readonly FaultEvent[] {
-    return this.#world.fate.events;
+    return this.#simulator.faultPlan.events;
   }
 
   // Hosts
@@ -229,14 +229,14 @@ export class SimNetwork {
     if (known && start === undefined) return known;
     if (known) throw new Error(`Cannot make host ${name}: it is there already`);
     const number = this.#hosts.size + 1;
-    if (number === MOST_HOSTS) {
+    if (number === MAX_HOSTS) {
       throw new Error(
         `Cannot make host ${name}: there are ${number - 1} already`,
       );
     }
-    const host = makeHost(this.#world, name, number, start ?? null);
+    const host = makeHost(this.#simulator, name, number, start ?? null);
     this.#hosts.set(name, host);
-    this.#world.add(host);
+    this.#simulator.add(host);
     beginHost(host);
     return host;
   }
@@ -249,7 +249,7 @@ export class SimNetwork {
   }
 
   /**
-   * Ends a host's life: its dispatchers are gone, and by default its peers hear
+   * Ends a host's program: its dispatchers are gone, and by default its peers hear
    * nothing of it.
    *
    * @param name Which one.
@@ -285,15 +285,15 @@ export class SimNetwork {
     others: readonly string[],
     { oneWay = false }: PartitionOptions = {},
   ): void {
-    const { cuts } = this.#world;
+    const { partitions } = this.#simulator;
     const arrow = oneWay ? ">" : "|";
     const from = some.map((name) => this.#hostNamed(name));
     const to = others.map((name) => this.#hostNamed(name));
     this.note(`partition ${some.join(" ")} ${arrow} ${others.join(" ")}`);
-    for (const a of from.map((host) => lifeOf(host).number)) {
-      for (const b of to.map((host) => lifeOf(host).number)) {
-        cuts.add(a, b);
-        if (!oneWay) cuts.add(b, a);
+    for (const a of from.map((host) => processOf(host).number)) {
+      for (const b of to.map((host) => processOf(host).number)) {
+        partitions.add(a, b);
+        if (!oneWay) partitions.add(b, a);
       }
     }
   }
@@ -301,7 +301,7 @@ export class SimNetwork {
   /** Ends all partitions. */
   heal(): void {
     this.note("heal");
-    this.#world.cuts.heal();
+    this.#simulator.partitions.heal();
   }
 
   /**
@@ -310,13 +310,13 @@ export class SimNetwork {
    */
   calm(): void {
     this.note("calm");
-    this.#world.cuts.heal();
-    Object.assign(this.#world.fate.faults, parseFaults("none"));
+    this.#simulator.partitions.heal();
+    Object.assign(this.#simulator.faultPlan.faults, parseFaults("none"));
   }
 
   /** Ends all hosts, without a word: nothing of them happens any more. */
   end(): void {
-    this.#world.end();
+    this.#simulator.end();
   }
 
   // Time
@@ -339,11 +339,11 @@ export class SimNetwork {
     // It would end the process, and nobody would know the seed.
     const onRejection = (event: PromiseRejectionEvent) => {
       event.preventDefault();
-      this.#world.onRejection(event.reason);
+      this.#simulator.onRejection(event.reason);
     };
     addEventListener("unhandledrejection", onRejection);
     try {
-      await this.#world.run(until, this.now + limit);
+      await this.#simulator.run(until, this.now + limit);
     } finally {
       removeEventListener("unhandledrejection", onRejection);
       restore();
@@ -360,12 +360,12 @@ export class SimNetwork {
    * @param last How many of the last events; by default, all.
    */
   trace(last: number = Infinity): string {
-    return this.#world.trace.text(last);
+    return this.#simulator.trace.text(last);
   }
 
   /** How many events the trace has. */
   get eventCount(): number {
-    return this.#world.trace.length;
+    return this.#simulator.trace.length;
   }
 
   /**
@@ -374,6 +374,6 @@ export class SimNetwork {
    * @param text What happened.
    */
   note(text: string): void {
-    this.#world.note(text);
+    this.#simulator.note(text);
   }
 }

@@ -1,30 +1,18 @@
 /**
- * What a crash takes with it: the program of a simulated host, from a start to
- * a crash.
+ * A program that runs on a simulated host: {@linkcode SimProcess}.
  *
  * @module
  */
 
 import type { Network } from "../core/network.ts";
 import { reactorOf, SocketMap } from "../loop.ts";
-import { Sequence } from "./dice.ts";
 import type { Escape } from "./escapes.ts";
 import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
-import { SimClock, type Timeline } from "./sim_clock.ts";
-import { type Exchange, networkOf, type Station } from "./sim_connect.ts";
+import { SimClock } from "./sim_clock.ts";
+import { type Fabric, type NetStack, networkOf } from "./sim_connect.ts";
 import { SimDisk } from "./sim_disk.ts";
 import { portable } from "./trace.ts";
-
-/** What the hosts know of their simulation. */
-export interface SimWorld extends Exchange, Timeline {
-  /** An error that nobody on a host handled: the run ends with it. */
-  onError(host: string, error: unknown): void;
-  /** Something does not depend on the seed alone: the run ends, by this error. */
-  onEscape(host: string, escape: Escape): Error;
-  /** Time stands still until `promise` settles. */
-  hold(promise: Promise<unknown>): void;
-}
 
 /** The machine that a program runs on. */
 export interface Machine {
@@ -40,8 +28,8 @@ export interface Machine {
   boots: number;
 }
 
-/** One life of a host. */
-export class HostLife implements Station, HostContext {
+/** One run of a host's program, from a start to a crash, and its resources. */
+export class SimProcess implements NetStack, HostContext {
   readonly map: SocketMap;
   readonly disk: SimDisk;
   readonly listeners: Map<string, SimAcceptor> = new Map();
@@ -51,33 +39,33 @@ export class HostLife implements Station, HostContext {
   readonly number: number;
   readonly hostname: string;
   isAlive = true;
-  readonly #world: SimWorld;
+  readonly #fabric: Fabric;
   readonly #machine: Machine;
   readonly #boot: number;
   readonly #clock: SimClock;
   readonly #nextPort: () => number;
 
-  /** `lives` counts them, this one included. */
+  /** `generation` counts the processes of the host, this one included. */
   constructor(
-    world: SimWorld,
+    fabric: Fabric,
     machine: Machine,
-    lives: number,
+    generation: number,
     nextPort: () => number,
   ) {
     const { name, number, hostname, clockError, boots } = machine;
     this.name = name;
     this.number = number;
     this.hostname = hostname;
-    this.#world = world;
+    this.#fabric = fabric;
     this.#machine = machine;
     this.#boot = boots;
     this.#nextPort = nextPort;
-    this.#clock = new SimClock(world, clockError, () => this.isAlive);
-    this.random = new Sequence(world.fate.dice, `${name} ${lives}`).next;
-    this.disk = new SimDisk(world, machine, () => this.isAlive);
-    const network: Network = networkOf(world, this);
+    this.#clock = new SimClock(fabric, clockError, () => this.isAlive);
+    this.random = fabric.faultPlan.rng.stream(`${name} ${generation}`);
+    this.disk = new SimDisk(fabric, machine, () => this.isAlive);
+    const network: Network = networkOf(fabric, this);
     const log = (line: string) => {
-      if (this.isAlive) world.note(`${name}: ${portable(line)}`);
+      if (this.isAlive) fabric.note(`${name}: ${portable(line)}`);
     };
     this.map = new SocketMap({
       network,
@@ -87,10 +75,10 @@ export class HostLife implements Station, HostContext {
     });
   }
 
-  get hasSystem(): boolean {
+  get hasKernel(): boolean {
     return this.#machine.isOn && this.#machine.boots === this.#boot;
   }
-  get isReachable(): boolean {
+  get isHostOn(): boolean {
     return this.#machine.isOn;
   }
   now(): number {
@@ -100,13 +88,13 @@ export class HostLife implements Station, HostContext {
     return this.#nextPort();
   }
   onError(error: unknown): void {
-    if (this.isAlive) this.#world.onError(this.name, error);
+    if (this.isAlive) this.#fabric.onError(this.name, error);
   }
   onEscape(escape: Escape): Error {
-    return this.#world.onEscape(this.name, escape);
+    return this.#fabric.onEscape(this.name, escape);
   }
   hold(promise: Promise<unknown>): void {
-    this.#world.hold(promise);
+    this.#fabric.hold(promise);
   }
 
   /**
@@ -130,7 +118,7 @@ export class HostLife implements Station, HostContext {
     if (!this.isAlive) return;
     this.isAlive = false;
     // A pass that is under way dispatches nothing more; there is no next one,
-    // for this life's clock does not go on.
+    // for this process's clock does not go on.
     const reactor = reactorOf(this.map);
     for (const entry of reactor.members.values()) {
       entry.joined = false;

@@ -9,7 +9,7 @@ import { type Channel, isDisconnect } from "../core/channel.ts";
 import { describeError } from "../core/log.ts";
 
 /** What a check is given. */
-export interface Scene {
+export interface Fixture {
   /** Writes. */
   ours: Watched;
   /** Reads. */
@@ -24,7 +24,7 @@ export interface Scene {
 export const SKIPPED = "skipped";
 
 /** Fails if the channels do not do what its name says. */
-export type Check = (scene: Scene) => Promise<void | typeof SKIPPED>;
+export type Check = (fixture: Fixture) => Promise<void | typeof SKIPPED>;
 
 /** Checks by their names. */
 export type Checks = Readonly<Record<string, Check>>;
@@ -120,7 +120,10 @@ export async function inTime<T>(
   throw new Unmet(`not done after ${timeout} ms: ${what()}`);
 }
 
-/** After that many ms an operation is taken to wait for the peer. */
+/**
+ * After that many ms an operation is taken to wait for the peer. A local write
+ * that has room takes less than one; each check waits so long once or twice.
+ */
 const WAITS_AFTER = 50;
 
 /** Whether `promise` is still pending when it has had its time. */
@@ -136,6 +139,9 @@ export function started<T>(operation: Promise<T>): Promise<T> {
 }
 
 // Bytes
+
+/** More than fits into a read or a write, and no round number. */
+export const LARGE = 256 * 1024 + 7;
 
 /** `length` bytes that tell where they belong, from place `start` on. */
 export function pattern(length: number, start = 0): Uint8Array {
@@ -225,7 +231,7 @@ export async function readAll(
  * there is room for is written before. `whenWritten` runs after the last byte.
  */
 export async function exchange<T>(
-  { ours, isStored }: Scene,
+  { ours, isStored }: Fixture,
   data: Uint8Array,
   read: () => Promise<T>,
   whenWritten: () => void = () => {},
