@@ -8,21 +8,20 @@ import { checkOptions, showValue } from "../core/arguments.ts";
 
 /**
  * How likely each kind of fault is. A chance is a number from 0 to 1, a rate
- * the average number of times in a simulated minute. What is left out never
- * happens.
+ * the average number of times in a simulated minute. By default both are 0.
  */
 export interface Faults {
-  /** The chance that a piece under way resets its connection. */
+  /** The chance that a segment in flight resets its connection. */
   reset?: number;
-  /** The chance that a piece is late, by up to {@linkcode Faults.stallTime}. */
+  /** The chance that a segment is late, by up to {@linkcode Faults.stallTime}. */
   stall?: number;
   /**
-   * How late a stalled piece may be, in simulated milliseconds.
+   * How late a stalled segment may be, in simulated milliseconds.
    *
    * @default {5_000}
    */
   stallTime?: number;
-  /** The chance that a write travels in pieces, or a read gets only a part. */
+  /** The chance that a write travels in several segments, or a read gets only a part. */
   split?: number;
   /** The chance that a write takes only a part of what it is given. */
   partial?: number;
@@ -34,11 +33,11 @@ export interface Faults {
   lookup?: number;
   /** The chance that a connection is accepted late, by up to a second. */
   acceptDelay?: number;
-  /** The chance that what has arrived before a reset is lost with it. */
+  /** The chance that a reset takes with it what has arrived and was not read. */
   resetDiscards?: number;
-  /** The rate at which each pair of hosts is cut off, both ways or one way. */
+  /** The rate of partitions of each pair of hosts, both ways or one way. */
   partition?: number;
-  /** The rate at which each host crashes that {@linkcode SimHost} can restart. */
+  /** The rate of crashes of each host that was made with a program. */
   crash?: number;
   /**
    * How long a partition or a crash lasts at most, in simulated milliseconds.

@@ -1,6 +1,5 @@
 /**
- * Two channels of which each reads what the other writes: {@linkcode
- * memoryPair}.
+ * Two channels that are connected in memory: {@linkcode memoryPair}.
  *
  * @module
  */

@@ -6,7 +6,7 @@
 
 import { drawKind } from "./fault_plan.ts";
 import { type Partitions, routeOf } from "./partitions.ts";
-import { isRestartable, processOf, type SimHost } from "./sim_host.ts";
+import type { Host } from "./sim_host.ts";
 import type { Simulation } from "./simulation.ts";
 
 /**
@@ -26,7 +26,7 @@ const PARTITION_TIME = drawKind("cut time");
 /** What {@linkcode injectOutages} needs of the simulation. */
 export interface OutageSimulation extends Simulation {
   readonly partitions: Partitions;
-  readonly hosts: readonly SimHost[];
+  readonly hosts: readonly Host[];
 }
 
 /** Draws for each host and each pair of hosts, in the `nth` interval. */
@@ -40,13 +40,13 @@ export function injectOutages(simulation: OutageSimulation, nth: number): void {
 
 function drawCrash(
   simulation: OutageSimulation,
-  host: SimHost,
+  host: Host,
   nth: number,
 ): void {
   const { faultPlan } = simulation;
   const { crash, outage } = faultPlan.faults;
-  if (!host.isUp || !isRestartable(host)) return;
-  const { number } = processOf(host);
+  if (!host.isUp || !host.isRestartable) return;
+  const { number } = host;
   const chance = crash / INTERVALS_A_MINUTE;
   if (!faultPlan.injects(CRASH, chance, host.name, number, nth)) return;
   const isProcess = faultPlan.between(0, 2, CRASH_KIND, number, nth) < 1;
@@ -57,7 +57,7 @@ function drawCrash(
   });
 }
 
-function restart(simulation: OutageSimulation, host: SimHost): void {
+function restart(simulation: OutageSimulation, host: Host): void {
   try {
     host.restart();
   } catch (error) {
@@ -67,14 +67,14 @@ function restart(simulation: OutageSimulation, host: SimHost): void {
 
 function drawPartition(
   simulation: OutageSimulation,
-  a: SimHost,
-  b: SimHost,
+  a: Host,
+  b: Host,
   nth: number,
 ): void {
   const { faultPlan, partitions } = simulation;
   const { partition, outage } = faultPlan.faults;
   const where = `${a.name} ${b.name}`;
-  const [from, to] = [processOf(a).number, processOf(b).number];
+  const [from, to] = [a.number, b.number];
   const pair = routeOf(from, to);
   const chance = partition / INTERVALS_A_MINUTE;
   if (!faultPlan.injects(PARTITION, chance, where, pair, nth)) return;

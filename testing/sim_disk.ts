@@ -24,9 +24,8 @@ export interface DiskHost {
 }
 
 /**
- * The disk of a simulated host: values by name. What was written is there at
- * once, and after a crash of the program; what {@linkcode SimDisk.sync} has made
- * safe is there after a power failure too, and nothing else.
+ * The disk of a simulated host: values by name. A crash of the program keeps
+ * all that was written, a power failure only what `sync()` has made safe.
  *
  * @example A record that outlives a power failure
  * ```ts

@@ -1,5 +1,6 @@
 /**
- * A simulated host, for the scenario: {@linkcode SimHost}.
+ * A simulated host: {@linkcode SimHost} as the scenario sees it, and
+ * {@linkcode Host} behind it.
  *
  * @module
  */
@@ -7,11 +8,12 @@
 import type { SocketMap } from "../loop.ts";
 import { drawKind } from "./fault_plan.ts";
 import { hostContext } from "./host_context.ts";
+import type { Fabric } from "./sim_connect.ts";
 import type { SimDisk } from "./sim_disk.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import type { Fabric } from "./sim_connect.ts";
 import { type Machine, SimProcess } from "./sim_process.ts";
 
+/** The ephemeral ports of Linux begin here. */
 const FIRST_EPHEMERAL_PORT = 32_768;
 const LAST_PORT = 65_535;
 const SKEW = drawKind("skew");
@@ -29,62 +31,64 @@ export interface CrashOptions {
   process?: boolean;
 }
 
-/** A program of a host. */
-export type HostProgram = (host: SimHost) => unknown;
-
-/** Makes a host, for the network. */
-export let makeHost: (
-  fabric: Fabric,
-  name: string,
-  number: number,
-  start: HostProgram | null,
-) => SimHost;
-/** The process that runs on a host, or ran last. */
-export let processOf: (host: SimHost) => SimProcess;
-/** Whether a host knows how to start again. */
-export let isRestartable: (host: SimHost) => boolean;
-/** Starts the loop and the program of a host that was just made. */
-export let beginHost: (host: SimHost) => void;
-/** Ends the process of a host; its peers hear nothing of it. */
-export let endHost: (host: SimHost) => void;
-
 /** A host of a simulated network: `SimNetwork.host()` makes it. */
-export class SimHost {
-  static {
-    makeHost = (...args) => new SimHost(...args);
-    processOf = (host) => host.#process;
-    isRestartable = (host) => host.#start !== null;
-    beginHost = (host) => host.#begin(host.#start);
-    endHost = (host) => host.#process.end();
-  }
-
-  /** By this name the others connect to it. */
+export interface SimHost {
+  /** The others connect to it by this name. */
   readonly name: string;
   /** Its address, which does as well. */
   readonly hostname: string;
+  /** The map of its dispatchers; after a crash, another one. */
+  readonly map: SocketMap;
+  /** Its disk: what outlives a crash. */
+  readonly disk: SimDisk;
+  /** Whether its program runs. */
+  readonly isUp: boolean;
+  /**
+   * Runs `program` on the host: dispatchers that name no map join the host's,
+   * and clocks and random numbers are the host's own.
+   *
+   * @param program What to run, now.
+   * @returns What the program returns.
+   */
+  run<T>(program: () => T): T;
+  /**
+   * Ends the program of the host, in the middle of whatever it does.
+   *
+   * @param options Whether the power fails, or only the program ends.
+   */
+  crash(options?: CrashOptions): void;
+  /**
+   * Starts the host again, with an empty map.
+   *
+   * @param program What to run on it; by default, what it was made with.
+   */
+  restart(program?: ((host: SimHost) => unknown) | null): void;
+}
+
+/** A host: a machine, and the process that runs on it. */
+export class Host implements SimHost {
   readonly #fabric: Fabric;
   readonly #machine: Machine;
-  readonly #start: HostProgram | null;
+  readonly #program: ((host: SimHost) => unknown) | null;
+  /** The process that runs, or ran last. */
   #process: SimProcess;
   #generation = 0;
   #ports = FIRST_EPHEMERAL_PORT;
 
-  private constructor(
+  constructor(
     fabric: Fabric,
     name: string,
     number: number,
-    start: HostProgram | null,
+    program: ((host: SimHost) => unknown) | null,
   ) {
     const { faultPlan } = fabric;
     const { skew, drift } = faultPlan.faults;
     this.#fabric = fabric;
-    this.name = name;
-    this.hostname = `10.0.${number >> 8}.${number & 255}`;
-    this.#start = start;
+    this.#program = program;
     this.#machine = {
       name,
       number,
-      hostname: this.hostname,
+      hostname: `10.0.${number >> 8}.${number & 255}`,
       clockError: {
         offset: faultPlan.between(0, skew, SKEW, number),
         rate: 1 + faultPlan.between(-drift, drift, DRIFT, number),
@@ -93,10 +97,10 @@ export class SimHost {
       isOn: true,
       boots: 1,
     };
-    this.#process = this.#startProcess();
+    this.#process = this.#nextProcess();
   }
 
-  #startProcess(): SimProcess {
+  #nextProcess(): SimProcess {
     return new SimProcess(
       this.#fabric,
       this.#machine,
@@ -112,28 +116,32 @@ export class SimHost {
     return port;
   }
 
-  /** The map of its dispatchers; after a crash, another one. */
+  get name(): string {
+    return this.#machine.name;
+  }
+  get number(): number {
+    return this.#machine.number;
+  }
+  get hostname(): string {
+    return this.#machine.hostname;
+  }
+  get process(): SimProcess {
+    return this.#process;
+  }
   get map(): SocketMap {
     return this.#process.map;
   }
-
-  /** Its disk: what outlives a crash. */
   get disk(): SimDisk {
     return this.#process.disk;
   }
-
-  /** Whether its program runs. */
   get isUp(): boolean {
     return this.#process.isAlive;
   }
+  /** It has a program to start again with. */
+  get isRestartable(): boolean {
+    return this.#program !== null;
+  }
 
-  /**
-   * Runs `program` on the host: dispatchers that name no map join the host's,
-   * and clocks and random numbers are the host's own.
-   *
-   * @param program What to run, now.
-   * @returns What the program returns.
-   */
   run<T>(program: () => T): T {
     // Also outside of a run of the network, the real world is out of reach.
     const restore = isolateHosts();
@@ -144,7 +152,8 @@ export class SimHost {
     }
   }
 
-  #begin(program: HostProgram | null): void {
+  /** Starts the loop and the program. */
+  start(program: ((host: SimHost) => unknown) | null = this.#program): void {
     const process = this.#process;
     this.run(() => {
       void process.drive();
@@ -154,29 +163,19 @@ export class SimHost {
     });
   }
 
-  /**
-   * Ends the program of the host, in the middle of whatever it does.
-   *
-   * @param options Whether the power fails, or only the program ends.
-   */
-  crash({ process = false }: CrashOptions = {}): void {
-    const running = this.#process;
+  crash({ process: isProcess = false }: CrashOptions = {}): void {
+    const process = this.#process;
     const machine = this.#machine;
-    if (process ? !running.isAlive : !machine.isOn) return;
-    this.#fabric.note(`${this.name} ${process ? "is killed" : "crashes"}`);
-    if (process) {
-      for (const acceptor of [...running.listeners.values()]) acceptor.close();
-      for (const channel of [...running.channels]) channel.close();
-      running.disk.flush();
+    if (isProcess ? !process.isAlive : !machine.isOn) return;
+    this.#fabric.note(`${this.name} ${isProcess ? "is killed" : "crashes"}`);
+    if (isProcess) {
+      for (const acceptor of [...process.listeners.values()]) acceptor.close();
+      for (const channel of [...process.channels]) channel.close();
+      process.disk.flush();
     } else machine.isOn = false;
-    running.end();
+    process.end();
   }
 
-  /**
-   * Starts the host again, with an empty map.
-   *
-   * @param program What to run on it; by default, what it was made with.
-   */
   restart(program: ((host: SimHost) => unknown) | null = null): void {
     if (this.isUp) this.crash();
     if (!this.#machine.isOn) {
@@ -184,7 +183,7 @@ export class SimHost {
       this.#machine.boots++;
     }
     this.#fabric.note(`${this.name} starts`);
-    this.#process = this.#startProcess();
-    this.#begin(program ?? this.#start);
+    this.#process = this.#nextProcess();
+    this.start(program ?? this.#program);
   }
 }

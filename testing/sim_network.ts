@@ -18,22 +18,15 @@ import {
   type Faults,
   parseFaults,
 } from "./faults.ts";
-import type { HostContext } from "./host_context.ts";
 import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import {
-  beginHost,
-  type CrashOptions,
-  makeHost,
-  processOf,
-  type SimHost,
-} from "./sim_host.ts";
+import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { Simulator } from "./simulator.ts";
 
 /** Options of a {@linkcode SimNetwork}. */
 export interface SimNetworkOptions {
   /**
-   * Whence all chance comes: the same seed gives the same run.
+   * Where the random numbers begin: the same seed gives the same run.
    *
    * @default {1}
    */
@@ -88,10 +81,7 @@ export interface PartitionOptions {
   oneWay?: boolean;
 }
 
-/** The scenario's place in a simulation. */
-export let contextOf: (sim: SimNetwork) => HostContext;
-/** Tells later what has happened until now. */
-export let traceOf: (sim: SimNetwork) => () => string;
+let simulatorOfNetwork: (sim: SimNetwork) => Simulator;
 
 /**
  * A simulated network: hosts that run unchanged dispatchers, in simulated time,
@@ -152,14 +142,13 @@ export let traceOf: (sim: SimNetwork) => () => string;
  */
 export class SimNetwork {
   static {
-    contextOf = (sim) => sim.#simulator.context;
-    traceOf = (sim) => sim.#simulator.trace.snapshot();
+    simulatorOfNetwork = (sim) => sim.#simulator;
   }
 
-  /** Whence all chance comes. */
+  /** Where the random numbers began. */
   readonly seed: number;
   readonly #simulator: Simulator;
-  readonly #hosts = new Map<string, SimHost>();
+  readonly #hosts = new Map<string, Host>();
   #isRunning = false;
 
   /**
@@ -204,7 +193,7 @@ export class SimNetwork {
     return this.#simulator.hosts;
   }
 
-  /** The faults that chance has brought so far. */
+  /** The faults that were injected so far. */
   get faultEvents(): readonly FaultEvent[] {
     return this.#simulator.faultPlan.events;
   }
@@ -217,7 +206,7 @@ export class SimNetwork {
    *
    * @param name By this name the others connect to it.
    * @param start Its program: runs on the host now and at each restart. Without
-   * it, chance never crashes the host.
+   * it, the host never crashes by chance.
    * @throws {TypeError} If the name is no text or `start` no function.
    * @throws {Error} If there are too many, or one with `start` is there already.
    * @throws What `start` throws.
@@ -234,14 +223,14 @@ export class SimNetwork {
         `Cannot make host ${name}: there are ${number - 1} already`,
       );
     }
-    const host = makeHost(this.#simulator, name, number, start ?? null);
+    const host = new Host(this.#simulator, name, number, start ?? null);
     this.#hosts.set(name, host);
     this.#simulator.add(host);
-    beginHost(host);
+    host.start();
     return host;
   }
 
-  #hostNamed(name: string): SimHost {
+  #hostNamed(name: string): Host {
     const host = this.#hosts.get(name);
     if (host) return host;
     const names = [...this.#hosts.keys()].join(", ") || "none";
@@ -290,10 +279,10 @@ export class SimNetwork {
     const from = some.map((name) => this.#hostNamed(name));
     const to = others.map((name) => this.#hostNamed(name));
     this.note(`partition ${some.join(" ")} ${arrow} ${others.join(" ")}`);
-    for (const a of from.map((host) => processOf(host).number)) {
-      for (const b of to.map((host) => processOf(host).number)) {
-        partitions.add(a, b);
-        if (!oneWay) partitions.add(b, a);
+    for (const a of from) {
+      for (const b of to) {
+        partitions.add(a.number, b.number);
+        if (!oneWay) partitions.add(b.number, a.number);
       }
     }
   }
@@ -305,8 +294,8 @@ export class SimNetwork {
   }
 
   /**
-   * Ends all partitions, and lets nothing go wrong by chance any more: what is
-   * to come to an end in spite of faults, can.
+   * Ends all partitions, and injects no more faults: whatever recovers from
+   * faults now has the time to.
    */
   calm(): void {
     this.note("calm");
@@ -326,8 +315,9 @@ export class SimNetwork {
    * limit is reached. Time jumps from one event to the next.
    *
    * @param options Until when.
-   * @throws {SimulationError} If `until` did not become true; if an error or a
-   * rejected promise was handled by nobody; if something on a host does not depend on the seed alone.
+   * @throws {SimulationError} If `until` did not become true; if nobody
+   * handled an error or a rejected promise; if something on a host does not
+   * depend on the seed alone.
    * @throws {Error} If it is being run already.
    */
   async run({ until, limit = 60_000 }: RunOptions = {}): Promise<void> {
@@ -376,4 +366,9 @@ export class SimNetwork {
   note(text: string): void {
     this.#simulator.note(text);
   }
+}
+
+/** The engine of a network. */
+export function simulatorOf(sim: SimNetwork): Simulator {
+  return simulatorOfNetwork(sim);
 }

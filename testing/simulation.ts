@@ -16,7 +16,7 @@ export interface Simulation {
   readonly now: number;
   /** Runs `callback` after `delay` ms. */
   after(delay: number, callback: () => void): ScheduledEvent;
-  /** Time stands still until `promise` settles. */
+  /** The time stands still until `promise` settles. */
   hold(promise: Promise<unknown>): void;
   /** Adds an event to the trace, perhaps of so many bytes. */
   note(text: string, bytes?: number): void;

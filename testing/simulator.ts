@@ -18,7 +18,7 @@ import {
 } from "./outages.ts";
 import { Partitions, routeOf } from "./partitions.ts";
 import type { Fabric } from "./sim_connect.ts";
-import { endHost, processOf, type SimHost } from "./sim_host.ts";
+import type { Host } from "./sim_host.ts";
 import type { SimProcess } from "./sim_process.ts";
 import type { Process } from "./simulation.ts";
 import { Slab } from "./slab.ts";
@@ -59,19 +59,19 @@ export class Simulator implements Fabric, OutageSimulation {
   readonly slab: Slab = new Slab();
   readonly #eventQueue = new EventQueue();
   readonly partitions: Partitions = new Partitions();
-  readonly hosts: SimHost[] = [];
+  readonly hosts: Host[] = [];
   readonly trace: Trace = new Trace();
   /** The scenario's own random numbers. */
   readonly random: () => number;
   now = 0;
   readonly #options: SimulatorOptions;
   /** Hosts by name and by address. */
-  readonly #hostsByName = new Map<string, SimHost>();
+  readonly #hostsByName = new Map<string, Host>();
   /** When each route is free, with a limited bandwidth. */
   readonly #freeAt = new Map<number, number>();
   #nextDraw = OUTAGE_INTERVAL;
   #connections = 0;
-  /** How many promises keep the time from passing. */
+  /** How many promises hold the time. */
   #held = 0;
   #problem: SimulationError | null = null;
 
@@ -86,20 +86,19 @@ export class Simulator implements Fabric, OutageSimulation {
     this.random = this.faultPlan.rng.stream("scenario");
   }
 
-  add(host: SimHost): void {
+  add(host: Host): void {
     this.hosts.push(host);
     this.#hostsByName.set(host.name, host);
     this.#hostsByName.set(host.hostname, host);
   }
 
   find(name: string): SimProcess | undefined {
-    const host = this.#hostsByName.get(name);
-    return host && processOf(host);
+    return this.#hostsByName.get(name)?.process;
   }
 
-  /** Ends all hosts, without a word. */
+  /** Ends all hosts; the trace does not tell. */
   end(): void {
-    for (const host of this.hosts) endHost(host);
+    for (const { process } of this.hosts) process.end();
   }
 
   // Time
@@ -127,7 +126,7 @@ export class Simulator implements Fabric, OutageSimulation {
     do await settle(); while (this.#held > 0);
   }
 
-  /** Lets the time jump; returns whether there is something left to do. */
+  /** Moves the time to the next event; returns whether to go on. */
   #advance(until: (() => boolean) | undefined, end: number): boolean {
     if (this.#problem || until?.()) return true;
     const nextTime = this.#eventQueue.nextTime;
@@ -173,7 +172,7 @@ export class Simulator implements Fabric, OutageSimulation {
     promise.then(release, release);
   }
 
-  // What goes wrong
+  // Errors
 
   #takeProblem(): SimulationError {
     const problem = this.#problem!;
@@ -194,7 +193,7 @@ export class Simulator implements Fabric, OutageSimulation {
     );
   }
 
-  /** A promise was rejected, by whichever host, and nobody looks at it. */
+  /** A promise of some host or the scenario was rejected, and nobody handles it. */
   onRejection(reason: unknown): void {
     this.note(`unhandled rejection ${describeError(reason)}`);
     this.#problem ??= this.#error(
@@ -213,7 +212,7 @@ export class Simulator implements Fabric, OutageSimulation {
     return error;
   }
 
-  // What happens
+  // The network
 
   note(text: string, bytes?: number): void {
     this.trace.add(this.now, text, bytes);
