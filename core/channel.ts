@@ -65,8 +65,12 @@ export interface Channel {
    * @default {131_072 for reads, and 65_536 on their way}
    */
   readonly chunkSize?: number;
-  /** The address of the other side, where there is one. */
-  readonly remoteAddr?: Deno.Addr;
+  /**
+   * The address of the other side, where it is known; `null` where both sides
+   * are in this process: closing such a channel takes nothing from the peer, so
+   * `close()` does not wait for its end.
+   */
+  readonly remoteAddr?: Deno.Addr | null;
 }
 
 /** Something that takes connections, such as `Deno.Listener`. */
@@ -78,12 +82,6 @@ export interface Acceptor {
   /** The address listened on. */
   readonly addr: Deno.Addr;
 }
-
-/**
- * Channels that may be closed with unread bytes in them: that takes nothing from
- * their peers. Of others that is known by their `remoteAddr`, or not at all.
- */
-export const gentleChannels: WeakSet<Channel> = new WeakSet();
 
 /** 1 GiB: what a typed array can hold everywhere. */
 const LARGEST_CHUNK = 2 ** 30;
@@ -100,7 +98,7 @@ export interface CheckedChannel {
   readonly endsWriting: boolean;
   /** It has a `handshake()`. */
   readonly shakesHands: boolean;
-  /** Closing it with unread bytes takes nothing from the peer: a Unix socket. */
+  /** Closing it with unread bytes takes nothing from the peer. */
   readonly isLocal: boolean;
 }
 
@@ -128,8 +126,8 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
     addr: remoteAddr ?? null,
     endsWriting: closeWrite !== undefined,
     shakesHands: handshake !== undefined,
-    isLocal: transport === "unix" || transport === "unixpacket" ||
-      transport === undefined && gentleChannels.has(channel),
+    isLocal: remoteAddr === null || transport === "unix" ||
+      transport === "unixpacket",
   };
 }
 

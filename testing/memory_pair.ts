@@ -5,7 +5,7 @@
  */
 
 import { checkBytes, checkInteger, checkOptions } from "../core/arguments.ts";
-import { type Channel, gentleChannels } from "../core/channel.ts";
+import type { Channel } from "../core/channel.ts";
 import { Queue } from "../core/queue.ts";
 import type { PendingRead, PendingWrite } from "./pending.ts";
 
@@ -185,6 +185,7 @@ class MemoryPipe {
 
 /** One end of two pipes. */
 class MemoryChannel implements Channel {
+  readonly remoteAddr = null;
   readonly #in: MemoryPipe;
   readonly #out: MemoryPipe;
   #isClosed = false;
@@ -193,7 +194,6 @@ class MemoryChannel implements Channel {
   constructor(from: MemoryPipe, to: MemoryPipe) {
     this.#in = from;
     this.#out = to;
-    gentleChannels.add(this);
   }
 
   read(target: Uint8Array): Promise<number | null> {
