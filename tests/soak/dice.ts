@@ -1,13 +1,11 @@
 /** Random choices that a seed repeats. */
 
+import { KeyedRng } from "../../testing/rng.ts";
 import { randomFrom } from "../fakes.ts";
 
 /** Makes one seed of two numbers, so that neighbours have nothing in common. */
 export function mix(a: number, b: number): number {
-  let hash = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^
-    Math.imul(b + 0x7f4a7c15, 0xc2b2ae35);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return (hash ^ (hash >>> 13)) >>> 0;
+  return new KeyedRng(a).at(b) * 2 ** 32;
 }
 
 /** Makes choices. */
