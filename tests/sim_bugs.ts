@@ -3,14 +3,17 @@
  * counterparts. Every record is a line, acknowledged by a line.
  */
 
+import { assertEquals } from "@std/assert";
 import {
   AsyncChat,
+  type AsyncChatOptions,
   type Channel,
   Dispatcher,
   DispatcherWithSend,
 } from "../mod.ts";
-import type { SimDisk, SimHost, SimNetwork } from "../testing/mod.ts";
-import { bytes, EchoHandler, PORT, SERVER, text } from "./sim_programs.ts";
+import type { Scenario, SimDisk } from "../testing/mod.ts";
+import { EchoHandler, PORT, SERVER, Server } from "./sim_programs.ts";
+import { bytes, text } from "./support.ts";
 
 const RECORDS = 20;
 const BACKOFF = 200;
@@ -18,64 +21,57 @@ const ANSWER_WITHIN = 3_000;
 /** Simulated ms in which all must be done. */
 const LIMIT = 600_000;
 
-/** What takes connections and has something else speak on them. */
-export class Listener extends Dispatcher {
-  readonly #make: (conn: Channel) => unknown;
-  constructor(make: (conn: Channel) => unknown) {
-    super();
-    this.#make = make;
-    this.createSocket();
-    this.bind({ port: PORT });
-    this.listen();
-  }
-  override handleAccepted(conn: Channel): void {
-    this.#make(conn);
-  }
-}
-
-// (a) One that assumes that one recv() is one message.
-
-export type Received = (record: string) => void;
-
-export class OneRecvIsOneMessage extends DispatcherWithSend {
-  readonly #received: Received;
-  constructor(conn: Channel, received: Received) {
-    super(conn);
-    this.#received = received;
-  }
-  override handleRead(): void {
-    const data = this.recv();
-    if (data.length > 0) this.#received(text(data).trimEnd());
-  }
-}
-
-export class LinesAreMessages extends AsyncChat {
-  readonly #received: Received;
+/** Takes what comes as lines. */
+abstract class Lines extends AsyncChat {
   #line = "";
-  constructor(conn: Channel, received: Received) {
-    super(conn);
-    this.#received = received;
+  constructor(conn: Channel | null, options: AsyncChatOptions = {}) {
+    super(conn, options);
     this.setTerminator("\n");
   }
   override collectIncomingData(data: Uint8Array): void {
     this.#line += text(data);
   }
-  override foundTerminator(): void {
-    this.#received(this.#line);
+  override async foundTerminator(): Promise<void> {
+    const line = this.#line;
     this.#line = "";
+    await this.handleLine(line);
+  }
+  protected abstract handleLine(line: string): void | Promise<void>;
+}
+
+// (a) One that assumes that one recv() is one message.
+
+type Receive = (record: string) => void;
+
+export class OneRecvIsOneMessage extends DispatcherWithSend {
+  readonly #receive: Receive;
+  constructor(conn: Channel, receive: Receive) {
+    super(conn);
+    this.#receive = receive;
+  }
+  override handleRead(): void {
+    const data = this.recv();
+    if (data.length > 0) this.#receive(text(data).trimEnd());
   }
 }
 
-type Handler = new (conn: Channel, received: Received) => unknown;
+export class LinesAreMessages extends Lines {
+  protected readonly handleLine: Receive;
+  constructor(conn: Channel, receive: Receive) {
+    super(conn);
+    this.handleLine = receive;
+  }
+}
 
 /** Sends lines, and expects them to be received as such. */
-export function recordsArrive(Handler: Handler) {
-  return async (sim: SimNetwork): Promise<void> => {
+export function recordsArrive(
+  Handler: new (conn: Channel, receive: Receive) => unknown,
+): Scenario {
+  return async (sim) => {
     const sent = Array.from({ length: RECORDS }, (_, i) => `record ${i}`);
     const received: string[] = [];
-    sim.host("server").run(() =>
-      new Listener((conn) => new Handler(conn, (line) => received.push(line)))
-    );
+    const receive = (line: string) => void received.push(line);
+    sim.host("server", () => new Server((conn) => new Handler(conn, receive)));
     const client = sim.host("client").run(() => new DispatcherWithSend());
     client.createSocket();
     client.connect(SERVER);
@@ -85,7 +81,7 @@ export function recordsArrive(Handler: Handler) {
     });
     const isLast = () => received.at(-1)?.endsWith(`${RECORDS - 1}`) ?? false;
     await sim.run({ until: isLast, limit: LIMIT });
-    expectEqual(received, sent);
+    assertEquals(received, sent, "other records arrive");
   };
 }
 
@@ -135,10 +131,10 @@ export class KeepsTheTail extends Sender {
   }
   override handleWrite(): void {
     while (this.#parts.length > 0) {
-      const [part] = this.#parts;
-      const sent = this.send(part!);
-      if (sent < part!.length) {
-        this.#parts[0] = part!.subarray(sent);
+      const part = this.#parts[0]!;
+      const sent = this.send(part);
+      if (sent < part.length) {
+        this.#parts[0] = part.subarray(sent);
         return;
       }
       this.#parts.shift();
@@ -147,24 +143,9 @@ export class KeepsTheTail extends Sender {
   }
 }
 
-/** The same bug without a dispatcher. */
-export async function losesTheTail(channel: Channel): Promise<void> {
-  for (let sent = 0; sent < SIZE; sent += PART) {
-    await channel.write(new Uint8Array(Math.min(PART, SIZE - sent)));
-  }
-  channel.close();
-}
-
-export async function keepsTheTail(channel: Channel): Promise<void> {
-  for (let sent = 0; sent < SIZE;) {
-    sent += await channel.write(new Uint8Array(Math.min(PART, SIZE - sent)));
-  }
-  channel.close();
-}
-
 /** Sends all of it to a server that counts. */
-export function allArrives(send: (host: SimHost) => void) {
-  return async (sim: SimNetwork): Promise<void> => {
+export function allArrives(Client: new () => Sender): Scenario {
+  return async (sim) => {
     let received = 0;
     let isOver = false;
     class Counter extends Dispatcher {
@@ -176,46 +157,25 @@ export function allArrives(send: (host: SimHost) => void) {
         this.close();
       }
     }
-    sim.host("server").run(() => new Listener((conn) => new Counter(conn)));
-    const client = sim.host("client");
-    client.run(() => send(client));
+    sim.host("server", () => new Server((conn) => new Counter(conn)));
+    sim.host("client").run(() => new Client());
     await sim.run({ until: () => isOver, limit: LIMIT });
-    expectEqual(received, SIZE);
-  };
-}
-
-/** Sends by a channel of its own. */
-export function byChannel(send: (channel: Channel) => Promise<void>) {
-  return async ({ map }: SimHost): Promise<void> => {
-    const { signal } = new AbortController();
-    const address = { transport: "tcp", ...SERVER } as const;
-    await send(await map.network.connect(address, { signal }));
+    assertEquals(received, SIZE, "the tail is lost");
   };
 }
 
 // (c) One that acknowledges before storing.
 
-abstract class Store extends AsyncChat {
+abstract class Store extends Lines {
   protected readonly disk: SimDisk;
-  #line = "";
   constructor(conn: Channel, disk: SimDisk) {
     super(conn);
     this.disk = disk;
-    this.setTerminator("\n");
   }
-  override collectIncomingData(data: Uint8Array): void {
-    this.#line += text(data);
-  }
-  override async foundTerminator(): Promise<void> {
-    const line = this.#line;
-    this.#line = "";
-    await this.store(line);
-  }
-  protected abstract store(line: string): Promise<void>;
 }
 
 export class AcknowledgesFirst extends Store {
-  protected override async store(line: string): Promise<void> {
+  protected override async handleLine(line: string): Promise<void> {
     this.push(bytes(`${line}\n`));
     this.disk.set(line, true);
     await this.disk.sync();
@@ -223,7 +183,7 @@ export class AcknowledgesFirst extends Store {
 }
 
 export class StoresFirst extends Store {
-  protected override async store(line: string): Promise<void> {
+  protected override async handleLine(line: string): Promise<void> {
     this.disk.set(line, true);
     await this.disk.sync();
     this.push(bytes(`${line}\n`));
@@ -231,28 +191,22 @@ export class StoresFirst extends Store {
 }
 
 /** Sends records until each is acknowledged, whatever happens. */
-class Recorder extends AsyncChat {
+class Recorder extends Lines {
   readonly #acknowledged: Set<string>;
-  #line = "";
   constructor(acknowledged: Set<string>) {
     super(null, { idleTimeout: ANSWER_WITHIN });
     this.#acknowledged = acknowledged;
-    this.setTerminator("\n");
     this.createSocket({ connectTimeout: ANSWER_WITHIN });
     this.connect(SERVER);
   }
-  #record(): string {
+  get #record(): string {
     return `record ${this.#acknowledged.size}`;
   }
   override handleConnect(): void {
-    this.push(bytes(`${this.#record()}\n`));
+    this.push(bytes(`${this.#record}\n`));
   }
-  override collectIncomingData(data: Uint8Array): void {
-    this.#line += text(data);
-  }
-  override foundTerminator(): void {
-    if (this.#line === this.#record()) this.#acknowledged.add(this.#line);
-    this.#line = "";
+  protected override handleLine(line: string): void {
+    if (line === this.#record) this.#acknowledged.add(line);
     if (this.#acknowledged.size < RECORDS) this.handleConnect();
     else this.close();
   }
@@ -271,19 +225,19 @@ class Recorder extends AsyncChat {
 /** Whatever crashes, what was acknowledged is on the disk. */
 export function acknowledgedIsStored(
   Handler: new (conn: Channel, disk: SimDisk) => Store,
-) {
-  return async (sim: SimNetwork): Promise<void> => {
+): Scenario {
+  return async (sim) => {
     const acknowledged = new Set<string>();
     const server = sim.host("server", ({ disk }) => {
-      new Listener((conn) => new Handler(conn, disk));
+      new Server((conn) => new Handler(conn, disk));
     });
     sim.host("client").run(() => new Recorder(acknowledged));
     const isDone = () => acknowledged.size === RECORDS;
     await sim.run({ until: isDone, limit: LIMIT });
     sim.crash("server");
     sim.restart("server");
-    const stored = new Set(server.disk.keys());
-    expectEqual([...acknowledged].filter((record) => !stored.has(record)), []);
+    const lost = acknowledged.difference(new Set(server.disk.keys()));
+    assertEquals(lost, new Set(), "records are not stored");
   };
 }
 
@@ -332,11 +286,11 @@ const ASKERS = 4;
 const SERVERS = ["server1", "server2"];
 
 /** All have an answer within a minute, for not all servers are out of reach. */
-export function allAreAnswered(timeout: number) {
-  return async (sim: SimNetwork): Promise<void> => {
+export function allAreAnswered(timeout: number): Scenario {
+  return async (sim) => {
     let answers = 0;
     for (const name of SERVERS) {
-      sim.host(name, () => new Listener((conn) => new EchoHandler(conn)));
+      sim.host(name, () => new Server((conn) => new EchoHandler(conn)));
     }
     for (let i = 0; i < ASKERS; i++) {
       sim.host(`client${i}`).run(() =>
@@ -345,9 +299,4 @@ export function allAreAnswered(timeout: number) {
     }
     await sim.run({ until: () => answers === ASKERS, limit: 60_000 });
   };
-}
-
-export function expectEqual(actual: unknown, expected: unknown): void {
-  const [a, b] = [JSON.stringify(actual), JSON.stringify(expected)];
-  if (a !== b) throw new Error(`Got ${a}, expected ${b}`);
 }

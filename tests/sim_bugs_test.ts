@@ -1,4 +1,4 @@
-import { assert, assertMatch, assertRejects } from "@std/assert";
+import { assertRejects } from "@std/assert";
 import {
   type FaultLevel,
   type Faults,
@@ -11,12 +11,9 @@ import {
   AcknowledgesFirst,
   allAreAnswered,
   allArrives,
-  byChannel,
   KeepsTheTail,
-  keepsTheTail,
   LinesAreMessages,
   LosesTheTail,
-  losesTheTail,
   OneRecvIsOneMessage,
   recordsArrive,
   StoresFirst,
@@ -31,10 +28,8 @@ interface Bug {
   right: Scenario;
   hidesOnAGoodNetwork: boolean;
   /** What the scenario says of it. */
-  message: RegExp;
+  message: string;
 }
-
-const SLOW: Faults = { stall: 0.02, split: 0.3, partial: 0.2 };
 
 const BUGS: readonly Bug[] = [
   {
@@ -43,23 +38,15 @@ const BUGS: readonly Bug[] = [
     wrong: recordsArrive(OneRecvIsOneMessage),
     right: recordsArrive(LinesAreMessages),
     hidesOnAGoodNetwork: true,
-    message: /Got \["record 0".*, expected \["record 0"/,
+    message: "other records arrive",
   },
   {
     name: "what send() did not take is lost",
-    faults: SLOW,
-    wrong: allArrives(() => new LosesTheTail()),
-    right: allArrives(() => new KeepsTheTail()),
+    faults: { stall: 0.02, split: 0.3, partial: 0.2 },
+    wrong: allArrives(LosesTheTail),
+    right: allArrives(KeepsTheTail),
     hidesOnAGoodNetwork: true,
-    message: /Got \d+, expected 400000/,
-  },
-  {
-    name: "what write() did not take is lost",
-    faults: SLOW,
-    wrong: allArrives(byChannel(losesTheTail)),
-    right: allArrives(byChannel(keepsTheTail)),
-    hidesOnAGoodNetwork: false,
-    message: /Got \d+, expected 400000/,
+    message: "the tail is lost",
   },
   {
     name: "what is acknowledged is not stored yet",
@@ -67,7 +54,7 @@ const BUGS: readonly Bug[] = [
     wrong: acknowledgedIsStored(AcknowledgesFirst),
     right: acknowledgedIsStored(StoresFirst),
     hidesOnAGoodNetwork: false,
-    message: /Got \["record \d+"\], expected \[\]/,
+    message: "records are not stored",
   },
   {
     name: "a peer that never answers is waited for",
@@ -75,27 +62,20 @@ const BUGS: readonly Bug[] = [
     wrong: allAreAnswered(Infinity),
     right: allAreAnswered(3_000),
     hidesOnAGoodNetwork: true,
-    message: /After 60000 simulated ms it is not true that/,
+    message: "After 60000 simulated ms it is not true that",
   },
 ];
 
 for (const bug of BUGS) {
   const { name, faults, wrong, right, message, hidesOnAGoodNetwork } = bug;
   Deno.test(`simulate() finds the bug within ${SEEDS} seeds: ${name}`, async () => {
-    const error = await assertRejects(
+    await assertRejects(
       () => simulate({ seeds: SEEDS, faults }, wrong),
       SimulationError,
+      message,
     );
-    console.log(error.message.split("\n", 1)[0]!.slice(0, 100));
-    assertMatch(error.message, message);
-    assert(error.seed <= SEEDS);
+    if (hidesOnAGoodNetwork) await simulate({ seeds: 20 }, wrong);
   });
-
-  if (hidesOnAGoodNetwork) {
-    Deno.test(`A good network hides the bug: ${name}`, async () => {
-      await simulate({ seeds: 20 }, wrong);
-    });
-  }
 
   Deno.test(`simulate() lets the correct program pass ${SEEDS} seeds: not "${name}"`, async () => {
     await simulate({ seeds: SEEDS, faults }, right);
