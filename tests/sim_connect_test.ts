@@ -30,44 +30,41 @@ async function outcome(
   return [client.events, now];
 }
 
-Deno.test("A simulated connect to a port where nobody listens is refused", async () => {
-  const sim = new SimNetwork();
-  sim.host("server");
-  const [events, time] = await outcome(sim);
-  assertEquals(events, ["error ConnectionRefused", "close ConnectionRefused"]);
-  assert(time < 50, `${time} ms`);
-});
-
 Deno.test("A simulated connect to an unknown name fails", async () => {
   const [events] = await outcome(new SimNetwork());
   assertEquals(events, ["error Error", "close Error"]);
 });
 
-const CHANCES: [Faults, error: string, id: string][] = [
-  [{ refuse: 1 }, "ConnectionRefused", "refuse #1"],
-  [{ lookup: 1 }, "Error", "lookup #1"],
-];
+const nothing = () => {};
+/** Seven SYNs, and the wait after each. */
+const LOST = 127_000;
 
-for (const [faults, error, id] of CHANCES) {
-  Deno.test(`A simulated connect fails by the fault ${id}`, async () => {
-    const sim = echoNetwork({ faults });
-    const [events] = await outcome(sim);
-    assertEquals(events, [`error ${error}`, `close ${error}`]);
-    assertEquals(sim.faultEvents.map(({ id }) => id), [id]);
-  });
+/** How a connect fails, by which error, and after how many ms. */
+const FAILURES: [string, Faults, (sim: SimNetwork) => void, string, number][] =
+  [
+    ["lookup", { lookup: 1 }, nothing, "Error", 1],
+    ["refuse", { refuse: 1 }, nothing, "ConnectionRefused", 20],
+    ["closed port", {}, closePort, "ConnectionRefused", 20],
+    ["blackhole", { blackhole: 1 }, nothing, "TimedOut", LOST],
+    ["partition", {}, partition, "TimedOut", LOST],
+    ["crash", {}, (sim) => sim.crash("server"), "TimedOut", LOST],
+  ];
+
+function closePort(sim: SimNetwork): void {
+  sim.restart("server", nothing);
+}
+function partition(sim: SimNetwork): void {
+  sim.host("client");
+  sim.partition(["client"], ["server"]);
 }
 
-for (const how of ["partition", "blackhole", "crash"]) {
-  Deno.test(`A simulated connect that is not answered times out: ${how}`, async () => {
-    const sim = echoNetwork({
-      faults: how === "blackhole" ? { [how]: 1 } : {},
-    });
-    sim.host("client");
-    if (how === "partition") sim.partition(["client"], ["server"]);
-    if (how === "crash") sim.crash("server");
+for (const [how, faults, prepare, error, ms] of FAILURES) {
+  Deno.test(`A simulated connect fails: ${how}`, async () => {
+    const sim = echoNetwork({ faults, latency: [10, 10] });
+    prepare(sim);
     const [events, time] = await outcome(sim);
-    assertEquals(events, ["error TimedOut", "close TimedOut"]);
-    assertEquals(time, 127_000);
+    assertEquals(events, [`error ${error}`, `close ${error}`]);
+    assertEquals(time, ms);
   });
 }
 

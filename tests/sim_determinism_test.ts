@@ -1,12 +1,12 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { SimNetwork } from "../testing/mod.ts";
-import { acknowledgedIsStored, StoresFirst } from "./sim_bugs.ts";
+import { FAULTS, logScenario } from "./replicated_log_scenario.ts";
 
 const SEEDS = 100;
 
 async function traceOf(seed: number): Promise<string> {
-  const sim = new SimNetwork({ seed, faults: "harsh" });
-  await acknowledgedIsStored(StoresFirst)(sim);
+  const sim = new SimNetwork({ seed, faults: FAULTS });
+  await logScenario()(sim);
   sim.end();
   return sim.trace();
 }

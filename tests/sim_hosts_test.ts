@@ -5,8 +5,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { Dispatcher, loop } from "../mod.ts";
-import { type SimHost, SimNetwork, SimulationError } from "../testing/mod.ts";
+import { SimNetwork, SimulationError } from "../testing/mod.ts";
 import {
   Client,
   clientOn,
@@ -84,27 +83,6 @@ Deno.test("A host that lost power retransmits nothing: what was lost is lost", a
   sim.heal();
   await sim.run();
   assert(!sim.trace(3).includes("1 bytes"), sim.trace(3));
-});
-
-Deno.test("What was sent before close() arrives, in a simulation too", async () => {
-  const sim = new SimNetwork({ faults: { split: 0.5, partial: 0.5 } });
-  let received = 0;
-  let ends = 0;
-  class Sink extends Dispatcher {
-    override handleRead(): void {
-      received += this.recv(1_000).length;
-    }
-    override handleClose(): void {
-      ends++;
-      this.close();
-    }
-  }
-  sim.host("server", () => new Server((conn) => void new Sink(conn)));
-  const client = clientOn(sim.host("client"));
-  client.send(new Uint8Array(300_000));
-  client.close();
-  await sim.run();
-  assertEquals([received, ends, client.closing], [300_000, 1, false]);
 });
 
 Deno.test("Lingering of a simulated connection ends after its simulated time", async () => {
@@ -185,20 +163,6 @@ Deno.test("A restart of a simulated host runs its program, or another one", asyn
   await sim.run();
   sim.restart("server");
   assertEquals(starts, ["first", "first", "second", "first"]);
-});
-
-Deno.test("A program of a simulated host may run the loop itself", async () => {
-  const sim = new SimNetwork();
-  let end = 0;
-  sim.host("server", async ({ map }) => {
-    const server = new EchoServer();
-    map.callLater(40_000, () => server.close());
-    await loop({ timeout: 30_000, count: 1 });
-    await loop();
-    end = sim.now;
-  });
-  await sim.run();
-  assertEquals(end, 40_000);
 });
 
 Deno.test("A program of a simulated host that fails ends the run", async () => {

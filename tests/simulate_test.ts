@@ -22,23 +22,6 @@ import {
 } from "./sim_programs.ts";
 import { bytes } from "./support.ts";
 
-Deno.test("SimNetwork runs unchanged classes, and restarts them after a crash", async () => {
-  const faults = { stall: 0.01, split: 0.3 };
-  const sim = echoNetwork({ seed: 42, bandwidth: 1_000_000, faults });
-  const client = sim.host("client");
-  const first = clientOn(client);
-  first.send(bytes("spam"));
-  await sim.run({ until: () => first.answer === "spam" });
-  client.map.callLater(1_000, () => sim.crash("server"));
-  client.map.callLater(2_000, () => sim.restart("server"));
-  client.map.callLater(3_000, () => void first.send(bytes("?")));
-  await sim.run({ until: () => first.events.length > 1 });
-  assertEquals(first.events, ["connect", "close ConnectionReset"]);
-  const second = clientOn(client);
-  second.send(bytes("again"));
-  await sim.run({ until: () => second.answer === "again" });
-});
-
 /** A conversation that a thousand bad networks must not break. */
 class Persistent extends Client {
   readonly #done: () => void;
