@@ -3,7 +3,6 @@ import {
   assertGreater,
   assertLess,
   assertRejects,
-  assertThrows,
 } from "@std/assert";
 import { DispatcherWithSend, loop, poll } from "../mod.ts";
 import {
@@ -194,13 +193,9 @@ Deno.test("MockClock with autojump jumps to no timeout that never comes", async 
   await turns();
   await turns();
   assertEquals(clock.now(), 0);
-  map.callLater(7, () => {});
-  await polling;
-  assertEquals(clock.now(), 0, "a new timer makes the loop look again");
-  await poll(Infinity, map);
-  assertEquals(clock.now(), 7);
   theirs.close();
-  await poll(Infinity, map);
+  await polling;
+  assertEquals(clock.now(), 0);
   assertEquals(handler.trace, ["handleRead", "handleClose"]);
 });
 
@@ -270,16 +265,12 @@ const WRONG: [() => unknown, typeof TypeError, string][] = [
   [() => new MockClock({ limit: NaN }), RangeError, "limit must be"],
   [() => new MockClock().setTimeout(() => {}, NaN), RangeError, "delay must"],
   [() => new MockClock().skip(-1), RangeError, "ms must be"],
+  [() => new MockClock().advance(-1), RangeError, "ms must be"],
+  [() => new MockClock().advance(Infinity), RangeError, "ms must be"],
 ];
 
 for (const [run, Class, message] of WRONG) {
-  Deno.test(`MockClock says what is wrong: ${message}`, () => {
-    assertThrows(run, Class, message);
-  });
-}
-
-for (const ms of [-1, NaN, Infinity]) {
-  Deno.test(`MockClock.advance(${ms}) is an error`, async () => {
-    await assertRejects(() => new MockClock().advance(ms), RangeError, `${ms}`);
+  Deno.test(`MockClock says what is wrong: ${run}`, async () => {
+    await assertRejects(async () => await run(), Class, message);
   });
 }

@@ -8,13 +8,12 @@ import {
 import {
   AsyncChat,
   Dispatcher,
-  type DispatcherOptions,
   DispatcherWithSend,
   ExitNow,
   loop,
   toStreams,
 } from "../mod.ts";
-import { type HookRecord, memoryPair, recordHooks } from "../testing/mod.ts";
+import { memoryPair, recordHooks } from "../testing/mod.ts";
 import {
   FakeAcceptor,
   FakeChannel,
@@ -26,20 +25,10 @@ import {
 } from "./fakes.ts";
 import { bytes, loopUntil, type TestMap } from "./support.ts";
 
-type Class<T extends Dispatcher> = new (
-  channel: FakeChannel,
-  options: DispatcherOptions,
-) => T;
-
-interface Recorded<T> {
-  map: TestMap;
-  channel: FakeChannel;
-  dispatcher: T;
-  record: HookRecord;
-}
+type Class<T> = new (channel: FakeChannel, options: { map: TestMap }) => T;
 
 /** A dispatcher of a class whose hooks are recorded. */
-function recorded<T extends Dispatcher>(Class: Class<T>): Recorded<T> {
+function recorded<T extends Dispatcher>(Class: Class<T>) {
   const map = quietMap();
   const channel = new FakeChannel();
   const dispatcher = new Class(channel, { map });

@@ -253,9 +253,7 @@ class Cluster implements AsyncDisposable {
   static async start(): Promise<Cluster> {
     const cluster = new Cluster();
     await cluster.startPrimary();
-    await cluster.#spawn("a");
-    await cluster.#spawn("b");
-    for (let i = 0; i < 2; i++) await cluster.until("follows");
+    for (const role of ["a", "b"]) await cluster.follow(role);
     return cluster;
   }
 
@@ -267,8 +265,8 @@ class Cluster implements AsyncDisposable {
     this.port = Number(line.split(":").at(-1));
   }
 
-  /** Starts a follower again; returns what the primary says of it. */
-  async restart(role: string): Promise<string> {
+  /** Starts a follower; returns what the primary says of it. */
+  async follow(role: string): Promise<string> {
     await this.#spawn(role);
     return await this.until(`${role} follows`);
   }
@@ -321,7 +319,7 @@ Deno.test("replicated_log survives the end of each of its three processes", asyn
   await ask(client, more, "ok 2\nok 1\n");
   await cluster.kill("a");
   await client.say("append k3 bacon\nread\n");
-  await cluster.restart("b");
+  await cluster.follow("b");
   const log = "record 1 k1 spam\nrecord 2 k2 eggs and ham\n" +
     "record 3 k3 bacon\nend\n";
   assertEquals(await client.until("end\n"), `ok 3\n${log}`);
@@ -331,7 +329,7 @@ Deno.test("replicated_log survives the end of each of its three processes", asyn
   await cluster.startPrimary();
   using other = await Caller.connect(cluster.port);
   await ask(other, "read\nappend k4 sausage\n", `${log}ok 4\n`);
-  const line = await cluster.restart("a");
+  const line = await cluster.follow("a");
   assertStringIncludes(line, "a follows from 2 on");
 });
 
@@ -395,7 +393,7 @@ Deno.test("replicated_log answers a client that has ended its side", async () =>
   using client = await Caller.connect(cluster.port);
   await client.say("append k2 eggs\n");
   await client.closeWrite();
-  await cluster.restart("b");
+  await cluster.follow("b");
   assertEquals(await client.rest(), "ok 2\n");
 });
 

@@ -1,18 +1,11 @@
-import {
-  assert,
-  assertEquals,
-  assertGreater,
-  assertRejects,
-  assertThrows,
-} from "@std/assert";
-import { SimNetwork, SimulationError } from "../testing/mod.ts";
+import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import { SimNetwork } from "../testing/mod.ts";
 import {
   Client,
   clientOn,
   connectEnds,
-  EchoHandler,
+  type EchoHandler,
   echoNetwork,
-  EchoServer,
   isPending,
   Server,
 } from "./sim_programs.ts";
@@ -99,13 +92,6 @@ Deno.test("Lingering of a simulated connection ends after its simulated time", a
   assert(sim.trace(5).includes("was closed and lost"), sim.trace(5));
 });
 
-Deno.test("A dispatcher made on a simulated host, or in its hooks, joins its map", async () => {
-  const [sim] = await talking();
-  const members = [...sim.host("server").map];
-  const classes = members.map((member) => member.constructor);
-  assertEquals(classes, [EchoServer, EchoHandler]);
-});
-
 Deno.test("A crash inside a timer lets no other timer of that host run", async () => {
   const sim = new SimNetwork();
   const { map } = sim.host("server");
@@ -163,17 +149,6 @@ Deno.test("A restart of a simulated host runs its program, or another one", asyn
   await sim.run();
   sim.restart("server");
   assertEquals(starts, ["first", "first", "second", "first"]);
-});
-
-Deno.test("A program of a simulated host that fails ends the run", async () => {
-  const sim = new SimNetwork();
-  sim.host("server", () => Promise.reject(new TypeError("no spam")));
-  const { cause } = await assertRejects(
-    () => sim.run(),
-    SimulationError,
-    "server: TypeError: no spam",
-  );
-  assert(cause instanceof TypeError);
 });
 
 Deno.test("SimNetwork says which hosts there are", () => {

@@ -13,48 +13,16 @@ import {
   simulate,
   SimulationError,
 } from "../testing/mod.ts";
-import {
-  Client,
-  clientOn,
-  echoNetwork,
-  EchoServer,
-  SERVER,
-} from "./sim_programs.ts";
+import { isAnswered } from "./sim_bugs.ts";
+import { clientOn, echoNetwork, EchoServer, SERVER } from "./sim_programs.ts";
 import { bytes } from "./support.ts";
-
-/** A conversation that a thousand bad networks must not break. */
-class Persistent extends Client {
-  readonly #done: () => void;
-  constructor(done: () => void) {
-    super({ idleTimeout: 3_000 }, { connectTimeout: 3_000 });
-    this.#done = done;
-    this.send(bytes("spam and eggs"));
-  }
-  override handleRead(): void {
-    super.handleRead();
-    if (this.answer === "spam and eggs") {
-      this.#done();
-      this.close();
-    }
-  }
-  override handleTimeout(): void {
-    this.handleClose();
-  }
-  override handleClose(): void {
-    this.close();
-    this.map.callLater(200, () => void new Persistent(this.#done));
-  }
-}
 
 Deno.test("simulate() runs a scenario for a thousand seeds", async () => {
   const seen = new Set<number>();
   const options = { seeds: 1_000, faults: "harsh" } as const;
   const result = await simulate(options, async (sim) => {
     seen.add(sim.seed);
-    let isDone = false;
-    sim.host("server", () => new EchoServer());
-    sim.host("client").run(() => new Persistent(() => isDone = true));
-    await sim.run({ until: () => isDone, limit: 300_000 });
+    await isAnswered(3_000)(sim);
   });
   assertEquals([seen.size, result.seeds], [1_000, 1_000]);
   assertEquals([Math.min(...seen), Math.max(...seen)], [1, 1_000]);
@@ -100,7 +68,12 @@ const UNHANDLED: [string, Scenario, message: string][] = [
     "a promise that was rejected: Error: spam",
   ],
   [
-    "a rejected promise of a program",
+    "a program that fails",
+    (sim) => void sim.host("a", spam),
+    "an error on a: Error: spam",
+  ],
+  [
+    "a rejected promise of host.run()",
     (sim) => void sim.host("a").run(spam),
     "a promise that was rejected: Error: spam",
   ],
@@ -108,7 +81,7 @@ const UNHANDLED: [string, Scenario, message: string][] = [
 
 for (const [what, scenario, message] of UNHANDLED) {
   Deno.test(`simulate() fails by what nobody handles: ${what}`, async () => {
-    const { seed } = await assertRejects(
+    const { seed, cause } = await assertRejects(
       () =>
         simulate({ seeds: [5] }, async (sim) => {
           scenario(sim);
@@ -118,6 +91,7 @@ for (const [what, scenario, message] of UNHANDLED) {
       `Nobody handled ${message}`,
     );
     assertEquals(seed, 5);
+    assert((cause as Error).cause instanceof Error);
   });
 }
 
