@@ -199,7 +199,8 @@ Deno.test("MockClock with autojump jumps to no timeout that never comes", async 
   assertEquals(handler.trace, ["handleRead", "handleClose"]);
 });
 
-for (let offset = 0; offset < 12; offset++) {
+// As long as two waits for calm: setting the second timeout broke the first.
+for (let offset = 0; offset < 24; offset += 3) {
   Deno.test(`MockClock with autojump leaves the time to advance() that comes after ${offset} turns`, async () => {
     const clock = new MockClock({ autojump: true });
     const lines = timeline(clock, 10, 1_000);
