@@ -11,8 +11,8 @@ import type { Simulation } from "./simulation.ts";
 
 /**
  * How many turns in a row a host gets in no time; each other one takes 1 ms, so
- * that a program that spins does not keep the time from passing. A pass of the
- * loop takes one or two turns, and few programs need ten passes at one instant.
+ * that a program that spins does not keep the time from passing. A pass takes
+ * one or two turns: this is enough for a burst of passes at one instant.
  */
 const FREE_TURNS = 32;
 

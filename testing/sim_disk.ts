@@ -7,8 +7,8 @@
 import type { Simulation } from "./simulation.ts";
 
 /**
- * How long `sync()` takes, in simulated ms: less than a write to the network
- * and back on most runs, more on some, so that tests see both orders.
+ * How long `sync()` takes, in simulated ms. A message and its answer take 2 to
+ * 40 by default: a sync that was forgotten shows by either order of the two.
  */
 const MIN_SYNC = 1;
 const MAX_SYNC = 10;
