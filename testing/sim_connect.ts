@@ -20,8 +20,9 @@ import type { Process, Wire } from "./simulation.ts";
 
 /** How long each SYN waits for its answer, in ms: seven tries, as on Linux. */
 const SYN_TIMEOUTS = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000];
-/** The last ACK is sent again while the backlog is full: after so many ms, so often. */
+/** While the backlog is full, the last ACK is sent again after so many ms. */
 const ACK_RETRY = 1_000;
+/** After so many ACKs the connection is dropped, as on Linux (`tcp_synack_retries`). */
 const MAX_ACKS = 6;
 /** How late an accept may be, in ms: a server that is busy for a second. */
 const MAX_ACCEPT_DELAY = 1_000;

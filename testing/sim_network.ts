@@ -21,7 +21,7 @@ import {
 import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
-import { Simulator } from "./simulator.ts";
+import { SIMULATOR, Simulator } from "./simulator.ts";
 
 /** Options of a {@linkcode SimNetwork}. */
 export interface SimNetworkOptions {
@@ -81,8 +81,6 @@ export interface PartitionOptions {
   oneWay?: boolean;
 }
 
-let simulatorOfNetwork: (sim: SimNetwork) => Simulator;
-
 /**
  * A simulated network: hosts that run unchanged dispatchers, in simulated time,
  * under faults that chance or the test brings. Nothing real is used, so it
@@ -141,10 +139,6 @@ let simulatorOfNetwork: (sim: SimNetwork) => Simulator;
  * ```
  */
 export class SimNetwork {
-  static {
-    simulatorOfNetwork = (sim) => sim.#simulator;
-  }
-
   /** Where the random numbers began. */
   readonly seed: number;
   readonly #simulator: Simulator;
@@ -176,6 +170,15 @@ export class SimNetwork {
       faults: parseFaults(options.faults ?? "none"),
       only: options.only === undefined ? null : new Set(options.only),
     });
+  }
+
+  /**
+   * The engine that runs it.
+   *
+   * @internal
+   */
+  get [SIMULATOR](): Simulator {
+    return this.#simulator;
   }
 
   /** The simulated time, in ms since the beginning. */
@@ -366,9 +369,4 @@ export class SimNetwork {
   note(text: string): void {
     this.#simulator.note(text);
   }
-}
-
-/** The engine of a network. */
-export function simulatorOf(sim: SimNetwork): Simulator {
-  return simulatorOfNetwork(sim);
 }

@@ -20,7 +20,7 @@ const MAX_RTO = 120_000;
  * a quarter of an hour, as by default on Linux (`tcp_retries2`).
  */
 const GIVE_UP_AFTER = 900_000;
-/** Into how many segments a write is split at most: more show nothing new. */
+/** Into how many segments a write is split at most: few, as each is an event. */
 const MAX_SEGMENTS = 4;
 
 const SPLIT = drawKind("split");

@@ -14,11 +14,8 @@ import { describeError } from "../core/log.ts";
 import type { FaultEvent } from "./faults.ts";
 import { hostContext } from "./host_context.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import {
-  SimNetwork,
-  type SimNetworkOptions,
-  simulatorOf,
-} from "./sim_network.ts";
+import { SimNetwork, type SimNetworkOptions } from "./sim_network.ts";
+import { SIMULATOR } from "./simulator.ts";
 import { SimulationError } from "./simulation_error.ts";
 
 /**
@@ -154,7 +151,7 @@ export async function runScenario(
   let error: SimulationError | null = null;
   const restore = isolateHosts();
   try {
-    await hostContext.run(simulatorOf(sim).context, () => scenario(sim));
+    await hostContext.run(sim[SIMULATOR].context, () => scenario(sim));
   } catch (thrown) {
     error = failureOf(sim, thrown);
   } finally {
@@ -181,7 +178,7 @@ function failureOf(sim: SimNetwork, error: unknown): SimulationError {
   return new SimulationError(
     message,
     seed,
-    simulatorOf(sim).trace.snapshot(),
+    sim[SIMULATOR].trace.snapshot(),
     error,
   );
 }

@@ -43,6 +43,9 @@ function settle(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }
 
+/** The name under which a network shows its simulator to this folder. */
+export const SIMULATOR: unique symbol = Symbol("simulator");
+
 /** What a {@linkcode Simulator} begins with. */
 export interface SimulatorOptions {
   seed: number;
