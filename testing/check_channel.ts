@@ -18,10 +18,10 @@ import { ENDS, ENDS_WAITED_FOR } from "./check_channel_ends.ts";
 import { BOTH_WAYS, WAITING } from "./check_channel_flow.ts";
 import {
   type Check,
+  CheckFailure,
   type Checks,
   inTime,
   SKIPPED,
-  Unmet,
   Watched,
 } from "./check_channel_fixture.ts";
 
@@ -154,7 +154,7 @@ export async function checkChannel(
       if (result !== SKIPPED) made.push(plan.name);
     } catch (error) {
       made.push(plan.name);
-      const what = error instanceof Unmet
+      const what = error instanceof CheckFailure
         ? error.message
         : describeError(error);
       failures.push(new Error(`${plan.name}: ${what}`, { cause: error }));

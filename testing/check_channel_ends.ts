@@ -8,6 +8,7 @@ import { isDisconnect } from "../core/channel.ts";
 import { describeError } from "../core/log.ts";
 import { fill } from "./check_channel_flow.ts";
 import {
+  CheckFailure,
   type Checks,
   exchange,
   expect,
@@ -19,7 +20,6 @@ import {
   readAll,
   started,
   turn,
-  Unmet,
   writeAll,
 } from "./check_channel_fixture.ts";
 
@@ -120,6 +120,6 @@ export const ENDS_WAITED_FOR: Checks = {
       }
       await turn();
     }
-    throw new Unmet("write() went on succeeding, expected a disconnect");
+    throw new CheckFailure("write() went on succeeding, expected a disconnect");
   },
 };

@@ -30,8 +30,8 @@ export type Check = (fixture: Fixture) => Promise<void | typeof SKIPPED>;
 export type Checks = Readonly<Record<string, Check>>;
 
 /** A channel does not do what it must; the message tells what came instead. */
-export class Unmet extends Error {
-  override name = "Unmet";
+export class CheckFailure extends Error {
+  override name = "CheckFailure";
 }
 
 /** Fails unless `condition` is true. */
@@ -39,7 +39,7 @@ export function expect(
   condition: boolean,
   message: string,
 ): asserts condition {
-  if (!condition) throw new Unmet(message);
+  if (!condition) throw new CheckFailure(message);
 }
 
 /** A channel that tells which of its operations are pending. */
@@ -117,7 +117,7 @@ export async function inTime<T>(
 ): Promise<T> {
   const result = await within(promise, timeout);
   if (result !== LATE) return result as T;
-  throw new Unmet(`not done after ${timeout} ms: ${what()}`);
+  throw new CheckFailure(`not done after ${timeout} ms: ${what()}`);
 }
 
 /**
@@ -251,7 +251,7 @@ export async function expectEnd(channel: Channel): Promise<void> {
 
 /** Fails unless `error` says that a connection is over. */
 export function expectDisconnect(error: unknown, action: string): void {
-  if (error instanceof Unmet) throw error;
+  if (error instanceof CheckFailure) throw error;
   expect(
     isDisconnect(error),
     `${action} failed with ${describeError(error)}, expected a disconnect ` +

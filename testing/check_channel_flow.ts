@@ -6,6 +6,7 @@
 
 import type { Channel } from "../core/channel.ts";
 import {
+  CheckFailure,
   type Checks,
   exchange,
   expect,
@@ -20,7 +21,6 @@ import {
   SKIPPED,
   started,
   turn,
-  Unmet,
   writeAll,
   writeOnce,
 } from "./check_channel_fixture.ts";
@@ -53,7 +53,7 @@ export async function fill(channel: Channel): Promise<Filled> {
     piece = piece.subarray(count);
     await turn(); // The check's own timeout must have its chance.
   }
-  throw new Unmet(
+  throw new CheckFailure(
     `write() took ${MOST} bytes that nobody reads: it must wait at some time, ` +
       "or memory fills up",
   );
@@ -74,7 +74,9 @@ export const WAITING: Checks = {
     const reading = started(readOnce(theirs, target));
     if (!await isWaiting(reading)) {
       const count = await reading;
-      throw new Unmet(`read() returned ${count}, though nothing was written`);
+      throw new CheckFailure(
+        `read() returned ${count}, though nothing was written`,
+      );
     }
     await writeAll(ours, Uint8Array.of(9));
     const count = await reading;

@@ -1,6 +1,13 @@
 /**
  * The engine of a simulation: {@linkcode Simulator}.
  *
+ * It takes the next event of its `EventQueue`, moves the time there, runs it,
+ * and lets the promises react. A `Host` runs one `SimProcess` at a time, with a
+ * `SocketMap` of its own, whose clock is a `SimClock`, and whose network makes
+ * a connection by a `Handshake` (`sim_connect.ts`): two `SimChannel`s, and a
+ * `Pipe` each way between them. Whether something fails, and how late it is,
+ * the `FaultPlan` draws from the seed; everything is noted in the `Trace`.
+ *
  * @module
  */
 

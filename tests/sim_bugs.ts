@@ -1,6 +1,7 @@
 /**
  * Programs with one bug each that a bad network exposes, and their correct
- * counterparts.
+ * counterparts. (One that acknowledges before it stores is among the tests of
+ * the replicated log.)
  */
 
 import { assertEquals } from "@std/assert";
