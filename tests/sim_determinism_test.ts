@@ -1,12 +1,17 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { SimNetwork } from "../testing/mod.ts";
-import { FAULTS, logScenario } from "./replicated_log_scenario.ts";
+import { isAnswered } from "./sim_bugs.ts";
 
 const SEEDS = 100;
 
 async function traceOf(seed: number): Promise<string> {
-  const sim = new SimNetwork({ seed, faults: FAULTS });
-  await logScenario()(sim);
+  const sim = new SimNetwork({ seed, faults: "harsh" });
+  sim.host("disk", async ({ disk, map }) => {
+    map.callEvery(1_000, () => disk.set(`${Math.random()}`, Date.now()));
+    await disk.sync();
+  });
+  await isAnswered(3_000)(sim);
+  await sim.run({ limit: 60_000 });
   sim.end();
   return sim.trace();
 }
