@@ -31,7 +31,7 @@ export const MISUSE: Mutation[] = [
     from: "if (isObject && !(Symbol.iterator in value)) return;",
     to: "if (isObject) return;",
     test: TEST,
-    filter: "refuse an array in the place",
+    filter: "refuse an array, or what else",
   },
   {
     promise: "closeAll() refuses options in the place of ignoreAll",
@@ -39,6 +39,6 @@ export const MISUSE: Mutation[] = [
     from: '  checkBoolean("ignoreAll", ignoreAll);\n',
     to: "",
     test: TEST,
-    filter: "poll() and closeAll() refuse options",
+    filter: "closeAll() refuses options in the place of ignoreAll",
   },
 ];
