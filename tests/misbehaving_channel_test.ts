@@ -5,36 +5,22 @@
  */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import {
-  type Channel,
-  Dispatcher,
-  loop,
-  type Network,
-  shutdown,
-} from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import {
-  Echo,
-  FakeAcceptor,
-  FakeChannel,
-  LogLines,
-  quietMap,
-  Recorder,
-  watch,
-} from "./fakes.ts";
+import { type Channel, Dispatcher, type Network, shutdown } from "../mod.ts";
+import { FakeAcceptor, FakeChannel, passes, Recorder, watch } from "./fakes.ts";
 import {
   type Any,
-  assertServed,
   FAILURES,
   FALSE_PROMISE,
   HANGS,
   type Instead,
   ODDITIES,
-  rest,
   SHY,
   SPAM,
+  Trial,
+  tryEach,
 } from "./misbehaviours.ts";
-import { bytes, captureRejections, type TestMap, turns } from "./support.ts";
+import { connected, setUp } from "./setups.ts";
+import { bytes, type TestMap, turns } from "./support.ts";
 
 /** Answers that are no number of bytes. */
 const NONSENSE: Record<string, Instead> = {
@@ -100,9 +86,7 @@ class BadChannel extends FakeChannel {
 
 /** A connection beside a neighbour, in a loop. */
 interface Scene {
-  map: TestMap;
-  clock: MockClock;
-  log: LogLines;
+  trial: Trial;
   channel: BadChannel;
   victim: Recorder;
 }
@@ -133,65 +117,66 @@ const POINTS: Point[] = [
   },
   {
     name: "while it is sending",
-    async play({ channel, victim, clock }) {
+    async play({ channel, victim, trial }) {
       channel.isBad = false;
       channel.take = () => turns().then(() => 1);
       victim.send(bytes("eggs"));
       channel.isBad = true;
-      await rest(clock);
+      await trial.rest();
     },
     tells: ["write"],
   },
   {
     name: "in shutdownWrite()",
-    async play({ victim, clock }) {
+    async play({ victim, trial }) {
       victim.send(bytes("eggs"));
       victim.shutdownWrite();
-      await rest(clock);
+      await trial.rest();
     },
     tells: ["write", "closeWrite"],
   },
   {
     name: "after close()",
-    async play({ channel, victim, clock }) {
+    async play({ channel, victim, trial }) {
       channel.staysOpen = true;
       victim.send(bytes("eggs"));
       victim.close();
       await turns();
       channel.push("ham");
-      await rest(clock);
+      await trial.rest();
     },
     tells: [],
     warns: true,
   },
   {
     name: "after close() that finds a reader",
-    async play({ channel, victim, clock }) {
+    async play({ channel, victim, trial }) {
       channel.isBad = false;
       victim.send(bytes("eggs"));
       await turns();
       channel.isBad = true;
       victim.close();
-      await rest(clock);
+      await trial.rest();
     },
     tells: [],
   },
   {
     name: "in abort()",
-    async play({ victim, clock }) {
+    async play({ victim, trial }) {
       victim.send(bytes("eggs"));
       victim.abort();
-      await rest(clock);
+      await trial.rest();
     },
     tells: [],
   },
   {
     name: "in shutdown()",
-    async play({ map, victim, clock }) {
+    async play({ victim, trial }) {
+      const { map } = trial;
       victim.send(bytes("eggs"));
       const other = new Dispatcher(new FakeChannel(), { map });
       const ending = watch(shutdown({ map, deadline: 30_000 }));
-      await rest(clock);
+      await trial.rest();
       assert(ending.settled, "shutdown() has not ended");
       assertEquals(ending.error, undefined);
       assert(!other.connected);
@@ -200,55 +185,86 @@ const POINTS: Point[] = [
   },
 ];
 
-/** A life with a channel that misbehaves from one point on. */
-async function live(point: Point, operation: Operation, way: Way) {
-  using rejections = captureRejections();
-  const clock = new MockClock();
-  const log = new LogLines();
-  const map = quietMap({ clock, logger: log });
-  const channel = new BadChannel(operation, way.instead);
-  const victim = new Recorder(map, channel);
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
-  const ending = watch(loop({ map }));
-  await turns();
-  channel.isBad = true;
-  await point.play({ map, clock, log, channel, victim });
-  const told = [...victim.errors];
-  if (echo.connected) await assertServed(neighbour);
-  victim.close();
-  echo.close();
-  await rest(clock);
-  assert(ending.settled, "the loop has not ended");
-  assertEquals(ending.error, undefined);
-  assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
-  assertEquals(rejections.reasons, []);
-  assertEquals(map.errors, [], "onError() was told");
-  if (operation !== "close") assert(channel.closed, "it is left open");
-  return { told, trace: victim.trace, log };
-}
-
 for (const point of POINTS) {
   for (const operation of ["read", "write", "closeWrite", "close"] as const) {
     Deno.test(`Channel whose ${operation}() misbehaves ${point.name} costs its own dispatcher`, async () => {
-      for (const way of waysOf(operation)) {
-        try {
-          const { told, trace, log } = await live(point, operation, way);
-          const isTold = way.fails && point.tells.includes(operation);
-          assertEquals(told.length, isTold ? 1 : 0, "told");
-          for (const error of told) assertInstanceOf(error, Error);
-          if (isTold) assertEquals(trace.at(-1), "handleClose");
-          if (operation === "write" && way.fails && point.warns) {
-            const lost = log.lines.filter((line) => line.includes("lost 4"));
-            assertEquals(lost.length, 1, "what is lost is warned of");
-          }
-        } catch (error) {
-          throw new Error(`${operation}() ${way.name}`, { cause: error });
+      await tryEach(waysOf(operation), async ({ instead, fails }) => {
+        using trial = new Trial();
+        const channel = new BadChannel(operation, instead);
+        const victim = new Recorder(trial.map, channel);
+        await trial.begin();
+        channel.isBad = true;
+        await point.play({ trial, channel, victim });
+        const told = [...victim.errors];
+        await trial.end(victim);
+        assertEquals(trial.clock.armed, 0);
+        assertEquals(trial.map.errors, [], "onError() was told");
+        if (operation !== "close") assert(channel.closed, "it is left open");
+        const isTold = fails && point.tells.includes(operation);
+        assertEquals(told.length, isTold ? 1 : 0, "told");
+        for (const error of told) assertInstanceOf(error, Error);
+        if (isTold) assertEquals(victim.trace.at(-1), "handleClose");
+        if (operation === "write" && fails && point.warns) {
+          const { lines } = trial.log;
+          const lost = lines.filter((line) => line.includes("lost 4"));
+          assertEquals(lost.length, 1, "what is lost is warned of");
         }
-      }
+      });
     });
   }
 }
+
+// Counts that are wrong
+
+for (
+  const [operation, kind] of [
+    ["read", RangeError],
+    ["write", Deno.errors.WriteZero],
+  ] as const
+) {
+  Deno.test(`Channel.${operation}() that gives an impossible count brings one error that shows it, and no spin`, async () => {
+    await tryEach([NaN, -1, 1e9], async (count) => {
+      let calls = 0;
+      const channel = Object.assign(new FakeChannel(), {
+        [operation]: () => Promise.resolve(++calls < 50 ? count : null),
+      });
+      const { map } = setUp();
+      const handler = new Recorder(map, channel);
+      handler.send(bytes("spam"));
+      await passes(map, 5);
+      assertEquals([calls, handler.errors.length], [1, 1]);
+      const [error] = handler.errors;
+      assertInstanceOf(error, kind);
+      assert(error.message.includes(`${count}`));
+      assertEquals(handler.closeReason, error);
+      assertEquals([channel.closed, map.errors], [true, []]);
+    });
+  });
+}
+
+Deno.test("Channel.write() that takes more than it was given is found out though more was gathered", async () => {
+  const { map, channel, handler } = connected();
+  const gate = Promise.withResolvers<number>();
+  channel.write = () => gate.promise;
+  handler.send(bytes("spam"));
+  handler.send(bytes("eggs")); // in the same buffer, not yet given
+  gate.resolve(6);
+  await passes(map, 3);
+  assertInstanceOf(handler.errors[0], Deno.errors.WriteZero);
+});
+
+Deno.test("Channel.read() that says too much is told to a class that does not read", async () => {
+  const { map } = setUp();
+  const errors: unknown[] = [];
+  const channel = new FakeChannel();
+  channel.read = () => Promise.resolve(1e9);
+  const deaf = new Dispatcher(channel, { map });
+  deaf.handleError = (error) => void errors.push(error);
+  await passes(map, 5);
+  assertEquals(errors.length, 1);
+  assertInstanceOf(errors[0], RangeError);
+  assert(channel.closed);
+});
 
 // The handshake
 
@@ -314,86 +330,60 @@ async function shakeHands(
   { instead }: Way,
   giveUp: (victim: Dispatcher) => void = () => {},
 ) {
-  using rejections = captureRejections();
-  const clock = new MockClock();
   const channel = new BadChannel("handshake", instead);
   channel.isBad = true;
-  const map = quietMap({ clock, network: networkOf(channel) });
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
-  const victim = begin(map, channel);
-  const ending = watch(loop({ map }));
-  await turns();
+  using trial = new Trial({ network: networkOf(channel) });
+  const victim = begin(trial.map, channel);
+  await trial.begin();
   giveUp(victim);
-  await rest(clock);
-  const { errors, connected } = victim;
-  const told = [...errors];
-  if (echo.connected) await assertServed(neighbour);
-  victim.close();
-  echo.close();
-  await rest(clock);
-  assert(ending.settled, "the loop has not ended");
-  assertEquals(ending.error, undefined);
-  assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
-  assertEquals(rejections.reasons, []);
-  assertEquals(map.errors, [], "onError() was told");
-  return { told, connected, channel, victim };
+  await trial.rest();
+  const told = [...victim.errors];
+  await trial.end(victim);
+  assertEquals(trial.clock.armed, 0);
+  assertEquals(trial.map.errors, [], "onError() was told");
+  assert(channel.closed, "it is left open");
+  return { told, victim };
 }
 
 for (const [name, place] of Object.entries(HANDSHAKES)) {
   Deno.test(`Channel whose handshake() misbehaves at ${name} costs its own dispatcher`, async () => {
-    for (const way of waysOf("handshake")) {
-      try {
-        const { told, channel, victim } = await shakeHands(place, way);
-        const isOver = way.fails || way.hangs;
-        assertEquals(told.length, isOver && place.isTold ? 1 : 0, "told");
-        for (const error of told) assertInstanceOf(error, Error);
-        assert(channel.closed, "it is left open");
-        if (name === "accept()") assertEquals(victim.clientsGone > 0, isOver);
-      } catch (error) {
-        throw new Error(`handshake() ${way.name}`, { cause: error });
-      }
-    }
+    await tryEach(waysOf("handshake"), async (way) => {
+      const { told, victim } = await shakeHands(place, way);
+      const isOver = way.fails || way.hangs;
+      assertEquals(told.length, isOver && place.isTold ? 1 : 0, "told");
+      for (const error of told) assertInstanceOf(error, Error);
+      if (name === "accept()") assertEquals(victim.clientsGone > 0, isOver);
+    });
   });
 
   for (const [end, giveUp] of Object.entries(GIVE_UPS)) {
     Deno.test(`Channel whose handshake() misbehaves at ${name} is closed by ${end}`, async () => {
-      for (const way of waysOf("handshake")) {
-        try {
-          const { channel } = await shakeHands(place, way, giveUp);
-          assert(channel.closed, "it is left open");
-        } catch (error) {
-          throw new Error(`handshake() ${way.name}`, { cause: error });
-        }
-      }
+      await tryEach(waysOf("handshake"), async (way) => {
+        await shakeHands(place, way, giveUp);
+      });
     });
   }
 }
 
 for (const operation of ["read", "write", "close"] as const) {
   Deno.test(`Channel whose ${operation}() misbehaves after startTls() costs its own dispatcher`, async () => {
-    for (const way of waysOf(operation)) {
-      using rejections = captureRejections();
-      const clock = new MockClock();
+    await tryEach(waysOf(operation), async (way) => {
       const secured = new BadChannel(operation, way.instead);
       secured.isBad = true;
-      const map = quietMap({ clock, network: networkOf(secured) });
+      using trial = new Trial({ network: networkOf(secured) });
       const plain = new FakeChannel();
       plain.push("go");
-      const victim = new TlsClient(map, plain);
-      const ending = watch(loop({ map }));
-      await rest(clock);
+      const victim = new TlsClient(trial.map, plain);
+      await trial.begin();
+      await trial.rest();
       secured.push("ham");
       victim.send(bytes("eggs"));
-      await rest(clock);
+      await trial.rest();
       const isTold = way.fails && operation !== "close";
-      assertEquals(victim.errors.length, isTold ? 1 : 0, way.name);
-      victim.close();
-      await rest(clock);
-      assert(ending.settled, way.name);
-      assertEquals(rejections.reasons, [], way.name);
-      assertEquals(map.errors, [], way.name);
-    }
+      assertEquals(victim.errors.length, isTold ? 1 : 0);
+      await trial.end(victim);
+      assertEquals(trial.map.errors, []);
+    });
   });
 }
 
@@ -409,10 +399,7 @@ const GETTERS: Record<string, () => unknown> = {
 for (const [name, value] of Object.entries(GETTERS)) {
   for (const point of POINTS) {
     Deno.test(`Channel whose ${name} throws later is as good as any other ${point.name}`, async () => {
-      using rejections = captureRejections();
-      const clock = new MockClock();
-      const log = new LogLines();
-      const map = quietMap({ clock, logger: log });
+      using trial = new Trial();
       const channel = new BadChannel("read", (well) => well());
       let isAsked = false;
       Object.defineProperty(channel, name, {
@@ -421,45 +408,37 @@ for (const [name, value] of Object.entries(GETTERS)) {
           return value();
         },
       });
-      const victim = new Recorder(map, channel);
-      const ending = watch(loop({ map }));
-      await turns();
+      const victim = new Recorder(trial.map, channel);
+      await trial.begin();
       isAsked = name !== "closeWrite"; // That one is looked up to be called.
-      await point.play({ map, clock, log, channel, victim });
-      victim.close();
-      await rest(clock);
-      assert(ending.settled, "the loop has not ended");
-      assertEquals([ending.error, victim.errors], [undefined, []]);
-      assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
-      assertEquals([rejections.reasons, map.errors], [[], []]);
+      await point.play({ trial, channel, victim });
+      await trial.end(victim);
+      assertEquals([victim.errors, trial.map.errors], [[], []]);
+      assertEquals(trial.clock.armed, 0);
       assert(channel.closed);
     });
   }
 }
 
 Deno.test("Channel that asks its dispatcher to close in each operation is closed once", async () => {
-  for (const operation of ["read", "write", "closeWrite", "close"] as const) {
-    using rejections = captureRejections();
-    const clock = new MockClock();
-    const map = quietMap({ clock });
-    const victim = new Recorder(map);
+  const operations = ["read", "write", "closeWrite", "close"] as const;
+  await tryEach(operations, async (operation) => {
+    using trial = new Trial();
+    const victim = new Recorder(trial.map);
     const channel = new BadChannel(operation, (well) => {
       victim.close();
       victim.abort();
       return well();
     });
     victim.setSocket(channel);
-    const ending = watch(loop({ map }));
-    await turns();
+    await trial.begin();
     channel.isBad = true;
     channel.push("ham");
     await turns();
     if (victim.connected) victim.send(bytes("eggs"));
     if (victim.connected) victim.shutdownWrite();
-    victim.close();
-    await rest(clock);
-    assert(ending.settled, operation);
-    assertEquals([rejections.reasons, map.errors], [[], []], operation);
-    assert(channel.closed, operation);
-  }
+    await trial.end(victim);
+    assertEquals(trial.map.errors, []);
+    assert(channel.closed);
+  });
 });

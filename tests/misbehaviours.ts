@@ -1,9 +1,17 @@
 /** Ways in which foreign code misbehaves: what it gives for a promise, and throws. */
 
-import { assertEquals } from "@std/assert";
-import type { MockClock } from "../testing/mock_clock.ts";
-import type { FakeChannel } from "./fakes.ts";
-import { turns } from "./support.ts";
+import { assert, assertEquals } from "@std/assert";
+import { Dispatcher, loop, type SocketMapOptions } from "../mod.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import {
+  Echo,
+  FakeChannel,
+  LogLines,
+  quietMap,
+  watch,
+  type Watched,
+} from "./fakes.ts";
+import { captureRejections, type TestMap, turns } from "./support.ts";
 
 // deno-lint-ignore no-explicit-any
 export type Any = any;
@@ -113,4 +121,61 @@ export async function assertServed(neighbour: FakeChannel): Promise<void> {
   neighbour.push("spam");
   await turns();
   assertEquals(neighbour.sent.slice(before), "spam");
+}
+
+/** A loop in which somebody misbehaves, beside a neighbour who must not notice. */
+export class Trial implements Disposable {
+  readonly rejections = captureRejections();
+  readonly clock = new MockClock();
+  readonly log = new LogLines();
+  readonly map: TestMap;
+  readonly neighbour = new FakeChannel();
+  readonly echo: Echo;
+  #ending: Watched | null = null;
+
+  constructor(options: SocketMapOptions = {}) {
+    const { clock, log } = this;
+    this.map = quietMap({ clock, logger: log, ...options });
+    this.echo = new Echo(this.neighbour, { map: this.map });
+  }
+
+  /** Starts the loop. */
+  async begin(): Promise<void> {
+    this.#ending = watch(loop({ map: this.map }));
+    await turns();
+  }
+
+  rest(): Promise<void> {
+    return rest(this.clock);
+  }
+
+  /** Closes all, and expects that the loop ends and nothing went unhandled. */
+  async end(...victims: Dispatcher[]): Promise<void> {
+    if (this.echo.connected) await assertServed(this.neighbour);
+    for (const victim of victims) Dispatcher.prototype.close.call(victim);
+    this.echo.close();
+    await this.rest();
+    assert(this.#ending?.settled, "the loop has not ended");
+    assertEquals(this.#ending.error, undefined);
+    assertEquals([this.map.size, this.map.lingering], [0, 0]);
+    assertEquals(this.rejections.reasons, []);
+  }
+
+  [Symbol.dispose](): void {
+    this.rejections[Symbol.dispose]();
+  }
+}
+
+/** Tries one after the other; an error tells with which it came. */
+export async function tryEach<T>(
+  items: Iterable<T>,
+  attempt: (item: T) => Promise<void>,
+): Promise<void> {
+  for (const item of items) {
+    try {
+      await attempt(item);
+    } catch (error) {
+      throw new Error(`With ${Deno.inspect(item)}`, { cause: error });
+    }
+  }
 }
