@@ -244,21 +244,6 @@ Deno.test("Dispatcher whose hook is pending may leave the map and come back", as
   assertEquals(handler.received, "ab");
 });
 
-Deno.test("Dispatcher with a new socket waits for a hook of the old one", async () => {
-  const { map, gate, handler } = await bringTo("handleRead", "old");
-  handler.close();
-  const fresh = new FakeChannel();
-  fresh.push("new");
-  handler.setSocket(fresh);
-  await passes(map, 3);
-  assertEquals(handler.received, "old", "no two hooks at a time");
-  gate.reject(SPAM);
-  await turns();
-  assertFalse(fresh.closed, "the old socket's failure must not close the new");
-  await passes(map, 3);
-  assertEquals(handler.received, "oldnew");
-});
-
 Deno.test("Thenable of a hook counts as a promise", async () => {
   const { map, channel, handler } = connected({
     handleRead() {
