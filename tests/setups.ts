@@ -40,9 +40,10 @@ export function recorder(
   options: RecorderOptions = {},
 ): Recorder {
   const made = new Recorder(map, null, options);
+  const label = made.label && `${made.label}.`;
   for (const [name, act] of Object.entries(acts)) {
     (made as Any)[name] = (...args: unknown[]) => {
-      made.trace.push(name);
+      made.trace.push(`${label}${name}`);
       if (name === "handleError") made.errors.push(args[0]);
       return (act as Any).apply(made, args);
     };
