@@ -167,19 +167,6 @@ Deno.test("handleAccepted() that is async holds back the next connection", async
   assertEquals(handler.count("handleAccepted"), 2);
 });
 
-Deno.test("handleAccepted() that rejects closes its connection", async () => {
-  const { channel, gate, handler } = await bringTo("handleAccepted");
-  assertFalse(channel.closed);
-  gate.reject(SPAM);
-  await turns();
-  assert(channel.closed);
-  assertEquals(handler.errors, [SPAM]);
-  assert(
-    handler.accepting,
-    "handleError() decides what becomes of the listener",
-  );
-});
-
 for (const hook of HOOKS) {
   Deno.test(`${hook}() that rejects brings handleError() once, with the reason`, async () => {
     const { map, gate, handler } = await bringTo(hook);

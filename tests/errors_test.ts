@@ -14,8 +14,7 @@ import {
   codedError,
   Echo,
   FakeChannel,
-  FakeNetwork,
-  LogLines,
+  type FakeNetwork,
   passes,
   quietMap,
   Recorder,
@@ -542,18 +541,18 @@ for (
   });
 }
 
-Deno.test("handleAccepted() that throws closes the connection it was given", async () => {
-  const { map, acceptor, server } = listening({
-    handleAccepted: throwSpam,
-    handleError() {},
+for (const [how, handleAccepted] of Object.entries(FAILURES)) {
+  Deno.test(`handleAccepted() that ${how} closes the connection it was given`, async () => {
+    const acts = { handleAccepted, handleError() {} };
+    const { map, acceptor, server } = listening(acts);
+    const client = new FakeChannel();
+    acceptor.push(client, new FakeChannel());
+    await passes(map, 5);
+    assert(client.closed);
+    assertEquals(server.errors, [SPAM, SPAM]);
+    assert(server.accepting);
   });
-  const client = new FakeChannel();
-  acceptor.push(client, new FakeChannel());
-  await passes(map, 5);
-  assert(client.closed);
-  assertEquals(server.errors, [SPAM, SPAM]);
-  assert(server.accepting);
-});
+}
 
 Deno.test("Dispatcher.close() of a listener closes a connection that waits in it", async () => {
   let wants = true;
@@ -691,14 +690,9 @@ Deno.test("Dispatcher.connect() and bind() name the address that failed", async 
 });
 
 Deno.test("Dispatcher whose read finds no memory fails alone", async () => {
-  const network = new FakeNetwork();
-  const map = quietMap({ network, logger: new LogLines() });
-  const neighbour = new Recorder(map, new FakeChannel());
-  await passes(map, 3); // It reads already.
-  const handler = new Recorder(map);
-  handler.createSocket();
-  handler.connect({ port: 1 });
-  await passes(map, 1);
+  const { map, network, client } = connecting();
+  const neighbour = neighbourIn(map);
+  await passes(map, 3); // The neighbour is read already.
   const { Uint8Array: Real } = globalThis;
   // The buffer that it reads into is the first of this size.
   globalThis.Uint8Array = new Proxy(Real, {
@@ -710,12 +704,13 @@ Deno.test("Dispatcher whose read finds no memory fails alone", async () => {
   });
   try {
     network.succeed(new FakeChannel());
-    await loopUntil(map, () => handler.count("handleClose") > 0);
+    await passes(map, 5);
   } finally {
     globalThis.Uint8Array = Real;
   }
-  assertEquals(handler.count("handleClose"), 1);
-  assertInstanceOf(handler.errors[0], RangeError);
-  assert(neighbour.connected);
-  neighbour.abort();
+  assertEquals(client.count("handleClose"), 1);
+  assertInstanceOf(client.errors[0], RangeError);
+  neighbour.push("hello");
+  await passes(map, 3);
+  assertEquals(neighbour.sent, "hello");
 });
