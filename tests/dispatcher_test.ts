@@ -53,6 +53,18 @@ function makeClient(
   return client;
 }
 
+/** Has an address to listen on. */
+function makeBound(
+  map: TestMap,
+  family: Family,
+  acts: Acts = {},
+): StrictDispatcher {
+  const dispatcher = make(map, acts);
+  dispatcher.createSocket(family.options);
+  dispatcher.bind(family.address());
+  return dispatcher;
+}
+
 /** Makes a handler of each connection. */
 function makeServer(
   map: TestMap,
@@ -103,15 +115,13 @@ testFamilies(
   async (family) => {
     await using map = new ScopedMap();
     let accepts = 0;
-    const listener = make(map, {
+    const listener = makeBound(map, family, {
       handleAccept() {
         accepts++;
         this.accept()!.conn.close();
         assertEquals(this.accept(), null, "no second client waits");
       },
     });
-    listener.createSocket(family.options);
-    listener.bind(family.address());
     listener.listen(5);
     await passes(map, 3);
     assertEquals(accepts, 0);
@@ -128,10 +138,10 @@ testFamilies(
   async (family) => {
     await using map = new ScopedMap();
     const clients: { conn: Channel; addr: Deno.Addr }[] = [];
-    const listener = new Dispatcher(null, { map });
-    listener.handleAccepted = (conn, addr) => void clients.push({ conn, addr });
-    listener.createSocket(family.options);
-    listener.bind(family.address());
+    const listener = makeBound(map, family, {
+      handleAccept: Dispatcher.prototype.handleAccept,
+      handleAccepted: (conn, addr) => void clients.push({ conn, addr }),
+    });
     listener.listen();
     using first = await rawConnect(listener.addr);
     using second = await rawConnect(listener.addr);
@@ -339,6 +349,13 @@ testFamilies(
     assertEquals(flags(handlers[0]!), []);
     assertEquals(flags(server), ["accepting"]);
 
+    client.createSocket(family.options); // It begins anew.
+    assertEquals(flags(client), []);
+    client.connect(server.addr!);
+    await loopUntil(map, () => client.connected);
+    assertEquals([...map].filter((member) => member === client).length, 1);
+    for (const member of [client, handlers[1]!]) member.abort();
+
     server.close();
     assertEquals(flags(server), []);
     assertEquals(server.socket, null);
@@ -369,29 +386,10 @@ testFamilies(
 );
 
 testFamilies(
-  "Dispatcher.createSocket() makes another socket after close()",
-  async (family) => {
-    await using map = new ScopedMap();
-    const server = makeServer(map, family, ECHO);
-    const client = makeClient(map, server, family);
-    await loopUntil(map, () => client.connected);
-    client.close();
-    assertFalse([...map].includes(client));
-    client.createSocket(family.options);
-    assertEquals(flags(client), []);
-    client.connect(server.addr!);
-    await loopUntil(map, () => client.connected);
-    assertEquals([...map].filter((member) => member === client).length, 1);
-  },
-);
-
-testFamilies(
   "Dispatcher.bind() throws AddrInUse where somebody listens already",
   async (family) => {
     await using map = new ScopedMap();
-    const first = new StrictDispatcher(map);
-    first.createSocket(family.options);
-    first.bind(family.address());
+    const first = makeBound(map, family);
     const second = new StrictDispatcher(map);
     second.createSocket(family.options);
     assertThrows(() => second.bind(first.addr!), Deno.errors.AddrInUse);
@@ -407,13 +405,9 @@ testFamilies(
   "Dispatcher.bind() knows the real address at once",
   async (family) => {
     await using map = new ScopedMap();
-    const address = family.address();
-    const dispatcher = new StrictDispatcher(map);
-    dispatcher.createSocket(family.options);
-    dispatcher.bind(address);
-    const { addr } = dispatcher;
-    const whole = { ...address, ...family.options, ...portOf(addr) };
-    assertEquals<unknown>(addr, whole);
+    const addr = makeBound(map, family).addr!;
+    if (addr.transport === "tcp") assertNotEquals(addr.port, 0);
+    assertEquals(addr.transport, family.options.transport);
     using conn = await rawConnect(addr); // It waits in the backlog.
     assertInstanceOf(conn, Object);
   },
@@ -471,28 +465,19 @@ testFamilies(
       // Closing with a part of the greeting unread resets the connection.
       if (reads) await conn.read(new Uint8Array(1));
     };
-    let done = false;
-    const visits = Array.from({ length: 10 }, (_, i) => visit(i % 2 === 0));
-    Promise.all(visits).then(() => done = true);
-    await loopUntil(map, () => done && map.size === 1);
-    assertEquals([...map], [server]);
-
-    let greeting = "";
-    makeClient(map, server, family, {
-      handleRead() {
-        greeting += text(this.recv());
-      },
-    });
-    await loopUntil(map, () => greeting === "spam");
+    // One more finds the server as well as the first ten.
+    for (const count of [10, 1]) {
+      let done = false;
+      const visits = Array.from(
+        { length: count },
+        (_, i) => visit(i % 2 === 0),
+      );
+      Promise.all(visits).then(() => done = true);
+      await loopUntil(map, () => done && map.size === 1);
+      assertEquals([...map], [server]);
+    }
   },
 );
-
-/** The port of an address that has one. */
-function portOf(addr: Deno.Addr | null): { port: number } | null {
-  if (addr === null || !("port" in addr)) return null;
-  assertNotEquals(addr.port, 0);
-  return { port: addr.port };
-}
 
 // The rules that hold for every dispatcher
 
@@ -531,8 +516,8 @@ Deno.test("Dispatcher reads nothing while readable() is false, and loses nothing
 Deno.test("Dispatcher.handleExptEvent() calls handleExpt(), and the loop calls neither", async () => {
   await using map = new ScopedMap();
   const log: string[] = [];
-  const server = makeServer(map, families[0]!, ECHO);
-  const client = makeClient(map, server, families[0]!, {
+  const channel = new FakeChannel();
+  const dispatcher = make(map, {
     handleRead() {
       log.push(text(this.recv()));
     },
@@ -542,11 +527,11 @@ Deno.test("Dispatcher.handleExptEvent() calls handleExpt(), and the loop calls n
       return Dispatcher.prototype.handleExptEvent.call(this);
     },
   });
-  await loopUntil(map, () => client.connected);
-  client.send(bytes("spam"));
-  await loopUntil(map, () => log.length > 0);
+  dispatcher.setSocket(channel);
+  channel.push("spam");
+  await passes(map, 3);
   assertEquals(log, ["spam"]);
-  client.handleExptEvent();
+  dispatcher.handleExptEvent();
   assertEquals(log, ["spam", "handleExptEvent", "handleExpt"]);
 });
 
@@ -556,11 +541,6 @@ Deno.test("Dispatcher.accept() returns null when no client waits", async () => {
   assertEquals(server.accept(), null);
   server.close();
   assertEquals(server.accept(), null);
-  assertThrows(
-    () => new Dispatcher().accept(),
-    Error,
-    "Cannot accept: Dispatcher is not listening",
-  );
 });
 
 Deno.test("Dispatcher.close() is a no-op the second time", async () => {
@@ -570,10 +550,7 @@ Deno.test("Dispatcher.close() is a no-op the second time", async () => {
   server.close();
   server.close();
   assertEquals(map.size, 0);
-  await assertRejects(
-    () => rawConnect(addr),
-    Deno.errors.ConnectionRefused,
-  );
+  await assertRejects(() => rawConnect(addr), Deno.errors.ConnectionRefused);
   new Dispatcher().close(); // Nor does it need a socket.
 });
 
