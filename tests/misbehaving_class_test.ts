@@ -10,15 +10,8 @@ import {
   DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
-  shutdown,
 } from "../mod.ts";
-import {
-  Echo,
-  FakeAcceptor,
-  FakeChannel,
-  FakeNetwork,
-  watch,
-} from "./fakes.ts";
+import { Echo, FakeAcceptor, FakeChannel, FakeNetwork } from "./fakes.ts";
 import {
   type Any,
   assertServed,
@@ -83,15 +76,8 @@ const POINTS: Record<string, (victim: Dispatcher, trial: Trial) => unknown> = {
   },
   "when it is silent": (_, trial) => trial.rest(),
   "in closeAll()": (_, { map }) => closeAll(map, true),
-  "in shutdown()": (_, trial) => shutDown(trial),
+  "in shutdown()": (_, trial) => trial.shutDown(),
 };
-
-async function shutDown(trial: Trial): Promise<void> {
-  const ending = watch(shutdown({ map: trial.map, deadline: 1_000 }));
-  await trial.rest();
-  assert(ending.settled, "shutdown() has not ended");
-  assertEquals(ending.error, undefined);
-}
 
 /** A life of a class whose getter `name` throws from early on, or later. */
 async function live(
@@ -163,7 +149,7 @@ Deno.test("Dispatcher whose getters throw while it listens costs its own listene
     await trial.rest();
     await assertServed(trial.neighbour);
     trial.echo.close();
-    await shutDown(trial);
+    await trial.shutDown();
     await trial.end();
     assert(acceptor.closed && client.closed, "it is left open");
   });
@@ -239,7 +225,7 @@ for (const hook of HOOKS) {
         await trial.begin();
         await trial.rest();
         await assertServed(trial.neighbour);
-        await shutDown(trial);
+        await trial.shutDown();
         await trial.end();
         assert(victim.channels.every(({ closed }) => closed));
       });

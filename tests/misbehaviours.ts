@@ -1,7 +1,7 @@
 /** Ways in which foreign code misbehaves: what it gives for a promise, and throws. */
 
 import { assert, assertEquals } from "@std/assert";
-import { Dispatcher, loop, type SocketMapOptions } from "../mod.ts";
+import { Dispatcher, loop, shutdown, type SocketMapOptions } from "../mod.ts";
 import { MockClock } from "../testing/mock_clock.ts";
 import {
   Echo,
@@ -147,6 +147,14 @@ export class Trial implements Disposable {
 
   rest(): Promise<void> {
     return rest(this.clock);
+  }
+
+  /** Shuts the map down, and expects that this has an end. */
+  async shutDown(): Promise<void> {
+    const ended = watch(shutdown({ map: this.map, deadline: 1_000 }));
+    await this.rest();
+    assert(ended.settled, "shutdown() has not ended");
+    assertEquals(ended.error, undefined);
   }
 
   /** Closes all, and expects that the loop ends and nothing went unhandled. */
