@@ -138,16 +138,6 @@ Deno.test("handleClose() that is async is followed by the close when it is done,
   assertEquals(handler.count("handleClose"), 1);
 });
 
-Deno.test("handleError() that is async holds back further events", async () => {
-  const { map, gate, handler } = await bringTo("handleError", "a", "b");
-  assertEquals(handler.received, "a");
-  gate.resolve();
-  await turns();
-  await passes(map, 5);
-  assertEquals(handler.received, "ab");
-  assertEquals(handler.count("handleError"), 1);
-});
-
 Deno.test("handleError() that rejects with ExitNow leaves the loop", async () => {
   const { map, gate } = await bringTo("handleError", "a");
   gate.reject(new ExitNow("enough"));

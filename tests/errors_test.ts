@@ -284,22 +284,6 @@ for (const failure of CONNECT_FAILURES) {
   });
 }
 
-Deno.test("Dispatcher.connect() over a network that throws throws, or tells handleError()", async () => {
-  const map = quietMap({ network: { connect: throwSpam, listen: throwSpam } });
-  const client = new Recorder(map);
-  client.createSocket();
-  let thrown: unknown = null;
-  try {
-    client.connect({ port: 7 });
-  } catch (error) {
-    thrown = error;
-  }
-  await passes(map, 2);
-  if (thrown === null) assertEquals(client.errors, [SPAM]);
-  else assertFalse(client.connecting, "nothing is under way");
-  client.abort();
-});
-
 Deno.test("Dispatcher.close() while connecting aborts the attempt, and no hook runs", async () => {
   const { map, network, client } = connecting();
   network.isStubborn = true;

@@ -38,24 +38,22 @@ const NAMES = [
   ...["close", "abort", "send", "recv", "shutdownWrite", "constructor"],
 ];
 
+class Sender extends DispatcherWithSend {
+  override handleRead(): void {
+    this.send(this.recv());
+  }
+}
+class Chat extends AsyncChat {
+  override collectIncomingData(data: Uint8Array): void {
+    this.push(data);
+  }
+}
+const LIMITS = { idleTimeout: 5_000, highWaterMark: 2 };
+
 const CLASSES: Record<string, (map: TestMap) => Dispatcher> = {
   Dispatcher: (map) => new Echo(null, { map, idleTimeout: 5_000 }),
-  DispatcherWithSend: (map) => {
-    class Sender extends DispatcherWithSend {
-      override handleRead(): void {
-        this.send(this.recv());
-      }
-    }
-    return new Sender(null, { map, idleTimeout: 5_000, highWaterMark: 2 });
-  },
-  AsyncChat: (map) => {
-    class Chat extends AsyncChat {
-      override collectIncomingData(data: Uint8Array): void {
-        this.push(data);
-      }
-    }
-    return new Chat(null, { map, idleTimeout: 5_000, highWaterMark: 2 });
-  },
+  DispatcherWithSend: (map) => new Sender(null, { map, ...LIMITS }),
+  AsyncChat: (map) => new Chat(null, { map, ...LIMITS }),
 };
 
 /** Has everything that asks for `name` fail from now on. */
@@ -263,7 +261,7 @@ Deno.test("AsyncChat whose readable() throws while a hook is pending is told aft
   const gate = Promise.withResolvers<void>();
   const errors: unknown[] = [];
   let lines = 0;
-  class Chat extends AsyncChat {
+  class Producing extends AsyncChat {
     override collectIncomingData(): void {}
     override foundTerminator(): void | Promise<void> {
       this.pushWithProducer(["answer"]);
@@ -281,7 +279,7 @@ Deno.test("AsyncChat whose readable() throws while a hook is pending is told aft
   }
   const channel = new FakeChannel();
   channel.take = () => new Promise<number>(() => {});
-  const chat = new Chat(channel, { map });
+  const chat = new Producing(channel, { map });
   chat.acOutBufferSize = 1_000_000;
   chat.highWaterMark = 2;
   chat.setTerminator("\n");

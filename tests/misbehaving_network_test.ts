@@ -163,7 +163,7 @@ for (const [name, make, said] of NO_ACCEPTORS) {
 }
 
 /** Ways to call back against the rules of promises. */
-const NO_PROMISES: [name: string, accept: () => Any][] = [
+const NO_PROMISES: [name: string, give: () => Any][] = [
   ["throws at once", spam],
   ["gives a promise that throws", () => ({ then: spam })],
   ["gives a promise that rejects twice", () => ({
@@ -180,13 +180,15 @@ const NO_PROMISES: [name: string, accept: () => Any][] = [
   })],
 ];
 
-for (const [name, accept] of NO_PROMISES) {
-  Deno.test(`accept() that ${name} is one error of its listener`, async () => {
+for (const [name, give] of NO_PROMISES) {
+  Deno.test(`accept() or connect() that ${name} is one error`, async () => {
     const { map, acceptor, server } = listening();
-    acceptor.otherwise = accept;
+    acceptor.otherwise = give;
     await loop({ map });
     assertFailed(server, "spam");
-    map.check();
+    const client = connectTo(give);
+    await loop({ map: client.map });
+    assertFailed(client, "spam");
   });
 }
 
