@@ -149,24 +149,19 @@ testRefused(
   (map, { fresh }) => fresh.addChannel(map),
   (map, { fresh }) => fresh.delChannel(map),
 );
-testRefused(
-  "createSocket() refuses an unknown transport",
-  /transport/,
-  { type: ["udp", "", "TCP", null, 3, {}, []] },
-  (transport, { bare }) => bare.createSocket({ transport }),
-);
-testRefused(
-  "createSocket() refuses a wrong backlog",
-  /backlog/,
-  { range: [0, -1, NaN, 1.5, Infinity, 2 ** 31], type: ["5", null] },
-  (backlog, { bare }) => bare.createSocket({ backlog }),
-);
-testRefused(
-  "createSocket() refuses a wrong reusePort",
-  /reusePort/,
-  { type: ["yes", 1, null, {}] },
-  (reusePort, { bare }) => bare.createSocket({ reusePort }),
-);
+const SOCKET_OPTIONS: Record<string, Values> = {
+  transport: { type: ["udp", "", "TCP", null, 3, {}, []] },
+  backlog: { range: [0, -1, NaN, 1.5, Infinity, 2 ** 31], type: ["5", null] },
+  reusePort: { type: ["yes", 1, null, {}] },
+};
+for (const [option, values] of Object.entries(SOCKET_OPTIONS)) {
+  testRefused(
+    `createSocket() refuses a wrong ${option}`,
+    new RegExp(option),
+    values,
+    (value, { bare }) => bare.createSocket({ [option]: value }),
+  );
+}
 testRefused(
   "recv() refuses a wrong size",
   /size/,

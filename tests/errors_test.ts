@@ -7,7 +7,6 @@ import {
   assertMatch,
   assertStrictEquals,
   assertStringIncludes,
-  assertThrows,
 } from "@std/assert";
 import { type Channel, loop, poll } from "../mod.ts";
 import {
@@ -35,7 +34,6 @@ import {
   DENO_CAN,
   loopUntil,
   type TestMap,
-  TestServer,
   text,
   turns,
 } from "./support.ts";
@@ -435,24 +433,19 @@ Deno.test("Dispatcher whose clients are always gone does not starve its neighbou
   server.close();
 });
 
-/** Connects to `port`, and resets when `when` is fulfilled. */
-function resetClient(port: number, when?: Promise<unknown>): Promise<void> {
+/** Connects to `port`, and resets. */
+function resetClient(port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = net.connect(port, "127.0.0.1");
-    socket.on("connect", async () => {
-      await when;
-      socket.resetAndDestroy();
-    });
+    socket.on("connect", () => socket.resetAndDestroy());
     socket.on("close", () => resolve());
     socket.on("error", reject);
   });
 }
 
-const resets = { ignore: !DENO_CAN.reset };
-
 Deno.test(
   "Dispatcher goes on serving after 100 clients that reset before they were accepted",
-  resets,
+  { ignore: !DENO_CAN.reset },
   async () => {
     const map = quietMap();
     const server = recorder(map, null, {
@@ -467,37 +460,16 @@ Deno.test(
     using client = await Deno.connect({ hostname: "127.0.0.1", port });
     await client.write(bytes("still there?"));
     const buffer = new Uint8Array(64);
-    let answer: string | null = null;
-    const reading = client.read(buffer).then((length) => {
+    let answer = "";
+    client.read(buffer).then((length) => {
       answer = text(buffer.subarray(0, length ?? 0));
     });
-    await loopUntil(map, () => answer !== null);
-    await reading;
+    await loopUntil(map, () => answer !== "");
     assertEquals(answer, "still there?");
     assertEquals(server.errors, []);
     // Linux tells of each; others may not.
     if (Deno.build.os === "linux") assertEquals(server.clientsGone, 100);
     for (const member of [...map]) member.abort();
-  },
-);
-
-Deno.test(
-  "Dispatcher on a real connection that its peer resets is closed once",
-  resets,
-  async () => {
-    const map = quietMap();
-    const accepted = Promise.withResolvers<Recorder>();
-    const server = new TestServer(map, (conn) => {
-      accepted.resolve(new Recorder(map, conn));
-    });
-    const { port } = server.addr as Deno.NetAddr;
-    let closed = false;
-    resetClient(port, accepted.promise).then(() => closed = true);
-    await loopUntil(map, () => closed && map.size === 1);
-    const handler = await accepted.promise;
-    assertEquals(handler.count("handleClose"), 1);
-    assertEquals(handler.errors, []);
-    server.close();
   },
 );
 
@@ -647,30 +619,6 @@ Deno.test("Dispatcher whose write failed accepts no more and tells handleError()
   assertEquals(handler.received, "still here");
   assertEquals(handler.count("handleError"), 1);
   handler.abort();
-});
-
-Deno.test("Dispatcher.connect() and bind() name the address that failed", async () => {
-  const map = quietMap();
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  const server = new Recorder(map);
-  server.createSocket();
-  assertThrows(
-    () => server.bind({ hostname: "127.0.0.1", port }),
-    Deno.errors.AddrInUse,
-    `Cannot listen on 127.0.0.1:${port}: `,
-  );
-  server.close();
-  listener.close();
-  const client = new Recorder(map);
-  client.createSocket();
-  client.connect({ hostname: "127.0.0.1", port });
-  await loop({ map });
-  assertInstanceOf(client.errors[0], Deno.errors.ConnectionRefused);
-  assertMatch(
-    (client.errors[0] as Error).message,
-    new RegExp(`^Cannot connect to 127.0.0.1:${port}: `),
-  );
 });
 
 Deno.test("Dispatcher whose read finds no memory fails alone", async () => {

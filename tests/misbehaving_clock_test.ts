@@ -181,87 +181,84 @@ async function assertRejected(
 
 // A clock that fails
 
-for (const [method, how, instead] of FAILURES) {
-  const name = `Clock whose ${method}() ${how}`;
+/** A map in which a clock has misbehaved: others are served, and it ends. */
+async function tryClock(
+  way: Way,
+  play: (scene: ReturnType<typeof setUp>) => Promise<void>,
+): Promise<void> {
+  using rejections = captureRejections();
+  const scene = setUp(...way);
+  await play(scene);
+  await assertOthersServed();
+  await assertEnds(scene.map, scene.clock);
+  scene.errors.forEach(assertClockError);
+  assertEquals(rejections.reasons, []);
+}
 
-  Deno.test(`${name} while loop() waits ends that loop, and no other`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(method, how, instead);
-    const channel = occupy(map);
-    const ending = watch(loop({ map }));
-    await clock.advance(10);
-    clock.isBad = true;
-    channel.push("ham");
-    await advanceUntil(clock, () => ending.settled, "the end of the loop");
-    assertClockError(ending.error);
-    await assertOthersServed();
-    await assertEnds(map, clock);
-    errors.forEach(assertClockError);
-    assertEquals(rejections.reasons, []);
-  });
+for (const way of FAILURES) {
+  const name = `Clock whose ${way[0]}() ${way[1]}`;
 
-  Deno.test(`${name} from the start has loop(), poll() and shutdown() reject`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(method, how, instead);
-    clock.isBad = true;
-    occupy(map);
-    await assertRejected(clock, () => loop({ map }));
-    await assertRejected(clock, () => poll(9, map));
-    await assertRejected(clock, () => shutdown({ map }));
-    errors.forEach(assertClockError);
-    await assertOthersServed();
-    await assertEnds(map, clock);
-    assertEquals(rejections.reasons, []);
-  });
+  Deno.test(`${name} while loop() waits ends that loop, and no other`, () =>
+    tryClock(way, async ({ clock, map }) => {
+      const channel = occupy(map);
+      const ending = watch(loop({ map }));
+      await clock.advance(10);
+      clock.isBad = true;
+      channel.push("ham");
+      await advanceUntil(clock, () => ending.settled, "the end of the loop");
+      assertClockError(ending.error);
+    }));
 
-  Deno.test(`${name} while no loop runs is told to onError()`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(method, how, instead);
-    const { channel, open } = gated();
-    const sender = new DispatcherWithSend(channel, { map, linger: 1_000 });
-    sender.send(bytes("spam"));
-    await loop({ map, count: 2, timeout: 0 });
-    clock.isBad = true;
-    sender.close();
-    open();
-    channel.push("ham", "ham");
-    map.callLater(10, () => {});
-    await clock.advance(10_000);
-    await assertOthersServed();
-    assert(errors.length > 0);
-    errors.forEach(assertClockError);
-    clock.isBad = false;
-    sender.abort();
-    await assertEnds(map, clock);
-    assertEquals(rejections.reasons, []);
-  });
+  Deno.test(`${name} from the start has loop(), poll() and shutdown() reject`, () =>
+    tryClock(way, async ({ clock, map }) => {
+      clock.isBad = true;
+      occupy(map);
+      await assertRejected(clock, () => loop({ map }));
+      await assertRejected(clock, () => poll(9, map));
+      await assertRejected(clock, () => shutdown({ map }));
+    }));
+
+  Deno.test(`${name} while no loop runs is told to onError()`, () =>
+    tryClock(way, async ({ clock, map, errors }) => {
+      const { channel, open } = gated();
+      const sender = new DispatcherWithSend(channel, { map, linger: 1_000 });
+      sender.send(bytes("spam"));
+      await loop({ map, count: 2, timeout: 0 });
+      clock.isBad = true;
+      sender.close();
+      open();
+      channel.push("ham", "ham");
+      map.callLater(10, () => {});
+      await clock.advance(10_000);
+      assert(errors.length > 0);
+      clock.isBad = false;
+      sender.abort();
+    }));
 }
 
 // A clock that is odd
 
-for (const [method, how, instead] of ODDITIES) {
-  Deno.test(`Clock whose ${method}() ${how} leaves its map working`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(method, how, instead);
-    clock.isBad = true;
-    let ticks = 0;
-    map.callEvery(50, () => void ticks++);
-    const idle = new Dispatcher(new FakeChannel(), { map, idleTimeout: 1_000 });
-    const channel = occupy(map);
-    const ending = watch(loop({ map }));
-    channel.push("ham");
-    await advanceUntil(clock, () => channel.sent === "ham", "the echo");
-    await advanceUntil(clock, () => ticks > 20, "the ticks");
-    await advanceUntil(clock, () => !idle.connected, "the idle timeout");
-    await advanceUntil(clock, () => map.lingering === 0, "the linger time");
-    const ended = watch(shutdown({ map, deadline: 1_000 }));
-    await advanceUntil(clock, () => ended.settled, "the end of shutdown()");
-    await advanceUntil(clock, () => ending.settled, "the end of the loop");
-    assertEquals([ending.error, ended.error], [undefined, undefined]);
-    assertEquals([map.size, map.lingering], [0, 0]);
-    await assertOthersServed();
-    assertEquals([errors, rejections.reasons], [[], []]);
-  });
+for (const way of ODDITIES) {
+  Deno.test(`Clock whose ${way[0]}() ${way[1]} leaves its map working`, () =>
+    tryClock(way, async ({ clock, map, errors }) => {
+      clock.isBad = true;
+      let ticks = 0;
+      map.callEvery(50, () => void ticks++);
+      const options = { map, idleTimeout: 1_000 };
+      const idle = new Dispatcher(new FakeChannel(), options);
+      const channel = occupy(map);
+      const ending = watch(loop({ map }));
+      channel.push("ham");
+      await advanceUntil(clock, () => channel.sent === "ham", "the echo");
+      await advanceUntil(clock, () => ticks > 20, "the ticks");
+      await advanceUntil(clock, () => !idle.connected, "the idle timeout");
+      await advanceUntil(clock, () => map.lingering === 0, "the linger time");
+      const ended = watch(shutdown({ map, deadline: 1_000 }));
+      await advanceUntil(clock, () => ended.settled, "the end of shutdown()");
+      await advanceUntil(clock, () => ending.settled, "the end of the loop");
+      assertEquals([ending.error, ended.error], [undefined, undefined]);
+      assertEquals([map.size, map.lingering, errors], [0, 0, []]);
+    }));
 }
 
 Deno.test("Clock.now() that goes back stands still until it has caught up", async () => {
