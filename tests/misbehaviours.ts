@@ -18,6 +18,10 @@ export type Any = any;
 
 export const SPAM = new Error("spam");
 
+function throwSpam(): never {
+  throw SPAM;
+}
+
 /** An object that cannot be shown. */
 export const SHY = {
   toString(): string {
@@ -48,9 +52,7 @@ export type Instead = (well: () => Any, closed: Promise<void>) => Any;
 
 /** Ways to fail, whatever the operation. */
 export const FAILURES: Record<string, Instead> = {
-  "throws": () => {
-    throw SPAM;
-  },
+  "throws": throwSpam,
   "throws undefined": () => {
     throw undefined;
   },
@@ -61,30 +63,20 @@ export const FAILURES: Record<string, Instead> = {
   "rejects with text": () => Promise.reject("spam"),
   "rejects with a shy object": () => Promise.reject(SHY),
   "rejects with a mute error": () => Promise.reject(MUTE),
-  "gives a thenable that throws": () =>
-    thenable(() => {
-      throw SPAM;
-    }),
+  "gives a thenable that throws": () => thenable(throwSpam),
   "gives a thenable that rejects twice": () =>
     thenable((_, reject) => {
       reject(SPAM);
       reject(SPAM);
     }),
-  "gives an object whose then throws": () => ({
-    get then() {
-      throw SPAM;
-    },
-  }),
+  "gives an object whose then throws": () =>
+    Object.defineProperty({}, "then", { get: throwSpam }),
 };
 
 /** A promise of the runtime with a `then()` of its own, which `await` ignores. */
 export const FALSE_PROMISE: Record<string, Instead> = {
   "gives a promise whose then() throws": () =>
-    Object.assign(Promise.resolve(1), {
-      then() {
-        throw SPAM;
-      },
-    }),
+    Object.assign(Promise.resolve(1), { then: throwSpam }),
 };
 
 /** Ways to keep the library waiting. */
