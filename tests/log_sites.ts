@@ -8,7 +8,6 @@ import {
   DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
-  type Logger,
 } from "../mod.ts";
 import type { MockClock } from "../testing/mock_clock.ts";
 import { FakeSocket, PEER } from "./datagrams.ts";
@@ -139,9 +138,6 @@ export const SITES: Site[] = [
     },
   },
 ];
-
-/** The levels of a {@linkcode Logger}. */
-export const LEVELS: (keyof Logger)[] = ["debug", "info", "warn", "error"];
 
 /** Lets a loop that runs meanwhile come to the line. */
 export async function pass(clock: MockClock, { wait = 0 }: Site) {
