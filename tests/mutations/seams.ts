@@ -114,7 +114,7 @@ export const SEAMS: Mutation[] = [
     file: "core/checked_clock.ts",
     from: "this.#clock.setImmediate(call.run, isOverdue), call.run);",
     to: "this.#clock.setImmediate(call.run, isOverdue), () => {});",
-    filter: "setImmediate() throws while loop() waits",
+    filter: "setImmediate() throws from the start",
   },
   {
     ...PRODUCER,
