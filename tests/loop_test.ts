@@ -113,6 +113,14 @@ Deno.test("poll() by default, and loop() of an empty map, do not wait", async ()
   assertEquals(clock.timeoutsSet, 0);
 });
 
+Deno.test("loop() waits though handleWrite() finds nothing to send", async () => {
+  const { clock, map, handler } = connected({ handleWrite() {} });
+  watch(loop({ map }));
+  await turns();
+  assertEquals(handler.trace, ["handleWrite"]);
+  assertEquals(clock.armed, 1);
+});
+
 Deno.test("loop({ count }) makes so many passes", async () => {
   const { map, handler } = makeOne();
   for (const count of [0, 1, 3]) {
