@@ -199,84 +199,90 @@ Deno.test("shutdown() ends at once though each end brings another socket", async
 // A pass with nothing ready
 
 /** What was done before; nothing is ready then. */
-const STATES: Record<string, (map: TestMap, network: FakeNetwork) => unknown> =
-  {
-    "listen()": (map) => {
-      const server = new Dispatcher(null, { map });
-      server.createSocket();
-      server.bind({ port: 0 });
-      server.listen();
-    },
-    "setSocket() of a listener": (map) => {
-      new Dispatcher(new FakeAcceptor(), { map });
-    },
-    "createSocket()": (map) => new Dispatcher(null, { map }).createSocket(),
-    "connect()": (map) => {
-      const client = new DispatcherWithSend(null, { map });
-      client.createSocket();
-      client.connect({ port: 7 });
-    },
-    "a connect that succeeded": async (map, network) => {
-      const client = new Recorder(map);
-      client.createSocket();
-      client.connect({ port: 7 });
-      network.succeed(new FakeChannel());
-      await turns();
-      await poll(0, map);
-      assert(client.connected);
-    },
-    "a new connection": (map) => open(map),
-    "a new connection of a class with predicates": (map) =>
-      open(map, { readable: () => true, writable: () => false }),
-    "a new AsyncChat": (map) => new AsyncChat(new FakeChannel(), { map }),
-    "a new datagram socket": (map) =>
-      new DatagramDispatcher(new FakeSocket(), { map }),
-    "send() of what was taken at once": async (map) => {
-      new DispatcherWithSend(new FakeChannel(), { map }).send(bytes("spam"));
-      await turns();
-    },
-    "a handleRead()": async (map) => {
-      const handler = open(map, {}, "spam");
-      while (handler.received === "") await poll(0, map);
-    },
-    "close() of another": (map) => {
-      open(map);
-      open(map).close();
-    },
-    "close() of another in a hook": async (map) => {
-      open(map);
-      PLACES["in handleRead()"]!(map, (other) => other.close());
-      while (map.size > 1) await poll(0, map);
-    },
-    "the end of a lingering connection": async (map) => {
-      open(map);
-      linger(map)();
-      await turns();
-      assertEquals(map.lingering, 0);
-    },
-    "delChannel() and addChannel()": async (map) => {
-      const handler = open(map);
-      await poll(0, map);
-      handler.delChannel();
-      await poll(0, map);
-      handler.addChannel();
-    },
-    "a move from another map": async (map) => {
-      const other = quietMap({ clock: map.clock });
-      const handler = open(other);
-      await poll(0, other);
-      handler.addChannel(map);
-    },
-    "a pass that waited in vain": async (map) => {
-      open(map);
-      const polling = poll(1, map);
-      await turns();
-      map.wake();
-      await polling;
-    },
-  };
+type Prepare = (map: TestMap, network: FakeNetwork) => unknown;
 
-for (const [state, prepare] of Object.entries(STATES)) {
+/** To a socket that is new. */
+const BEGINNINGS: Record<string, Prepare> = {
+  "listen()": (map) => {
+    const server = new Dispatcher(null, { map });
+    server.createSocket();
+    server.bind({ port: 0 });
+    server.listen();
+  },
+  "setSocket() of a listener": (map) => {
+    new Dispatcher(new FakeAcceptor(), { map });
+  },
+  "createSocket()": (map) => new Dispatcher(null, { map }).createSocket(),
+  "connect()": (map) => {
+    const client = new DispatcherWithSend(null, { map });
+    client.createSocket();
+    client.connect({ port: 7 });
+  },
+  "a connect that succeeded": async (map, network) => {
+    const client = new Recorder(map);
+    client.createSocket();
+    client.connect({ port: 7 });
+    network.succeed(new FakeChannel());
+    await turns();
+    await poll(0, map);
+    assert(client.connected);
+  },
+  "a new connection": (map) => open(map),
+  "a new connection of a class with predicates": (map) =>
+    open(map, { readable: () => true, writable: () => false }),
+  "a new AsyncChat": (map) => new AsyncChat(new FakeChannel(), { map }),
+  "a new datagram socket": (map) =>
+    new DatagramDispatcher(new FakeSocket(), { map }),
+};
+
+/** To a connection. */
+const EVENTS: Record<string, Prepare> = {
+  "send() of what was taken at once": async (map) => {
+    new DispatcherWithSend(new FakeChannel(), { map }).send(bytes("spam"));
+    await turns();
+  },
+  "a handleRead()": async (map) => {
+    const handler = open(map, {}, "spam");
+    while (handler.received === "") await poll(0, map);
+  },
+  "close() of another": (map) => {
+    open(map);
+    open(map).close();
+  },
+  "close() of another in a hook": async (map) => {
+    open(map);
+    PLACES["in handleRead()"]!(map, (other) => other.close());
+    while (map.size > 1) await poll(0, map);
+  },
+  "the end of a lingering connection": async (map) => {
+    open(map);
+    linger(map)();
+    await turns();
+    assertEquals(map.lingering, 0);
+  },
+  "delChannel() and addChannel()": async (map) => {
+    const handler = open(map);
+    await poll(0, map);
+    handler.delChannel();
+    await poll(0, map);
+    handler.addChannel();
+  },
+  "a move from another map": async (map) => {
+    const other = quietMap({ clock: map.clock });
+    const handler = open(other);
+    await poll(0, other);
+    handler.addChannel(map);
+  },
+  "a pass that waited in vain": async (map) => {
+    open(map);
+    const polling = poll(1, map);
+    await turns();
+    map.wake();
+    await polling;
+  },
+};
+
+for (const [state, prepare] of Object.entries({ ...BEGINNINGS, ...EVENTS })) {
   Deno.test(`poll() waits for its whole timeout after ${state}`, async () => {
     const scene = setUp();
     const { map, network } = scene;
