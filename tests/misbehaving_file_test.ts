@@ -1,7 +1,7 @@
 /** Files of the program's own that misbehave, under FileDispatcher. */
 
 import { assert, assertEquals } from "@std/assert";
-import { FileDispatcher, type FileLike, FileWrapper, loop } from "../mod.ts";
+import { type FileLike, FileWrapper, loop } from "../mod.ts";
 import { MockClock } from "../testing/mock_clock.ts";
 import { Echo, FakeChannel, LogLines, quietMap, watch } from "./fakes.ts";
 import {
@@ -17,6 +17,7 @@ import {
   SPAM,
 } from "./misbehaviours.ts";
 import { bytes, captureRejections, turns } from "./support.ts";
+import { Reader } from "./files.ts";
 
 /** Answers that are no number of bytes. */
 const NONSENSE: Record<string, Instead> = Object.fromEntries(
@@ -29,19 +30,6 @@ const NONSENSE: Record<string, Instead> = Object.fromEntries(
 );
 
 const WAYS = { ...FAILURES, ...NONSENSE, ...HANGS, ...ODDITIES };
-
-/** Writes down its errors. */
-class Victim extends FileDispatcher {
-  readonly errors: unknown[] = [];
-  received = 0;
-  override handleRead(): void {
-    this.received += this.recv().length;
-  }
-  override handleError(error: unknown): void {
-    this.errors.push(error);
-    return super.handleError(error) as void;
-  }
-}
 
 /** A file of which one operation misbehaves after `well` calls. */
 function fileOf(
@@ -66,7 +54,7 @@ function fileOf(
   return file as FileLike;
 }
 
-const POINTS: Record<string, (victim: Victim) => void> = {
+const POINTS: Record<string, (victim: Reader) => void> = {
   "while it is open": () => {},
   "after close()": (victim) => victim.close(),
   "in abort()": (victim) => victim.abort(),
@@ -87,7 +75,7 @@ for (const operation of ["read", "write", "close"] as const) {
             return gate.promise.then(() => instead(right, closed));
           }, well);
           if (operation !== "read") delete file.read;
-          const victim = new Victim(file, { map });
+          const victim = new Reader(map, file);
           const neighbour = new FakeChannel();
           const echo = new Echo(neighbour, { map });
           const ending = watch(loop({ map }));
