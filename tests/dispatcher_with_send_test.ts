@@ -14,6 +14,7 @@ import {
   loopToEnd,
   passes,
   pattern,
+  quietMap,
   Recorder,
 } from "./fakes.ts";
 import {
@@ -43,6 +44,30 @@ class Sender extends DispatcherWithSend {
   override handleError(error: unknown): void {
     throw error;
   }
+}
+
+/** Holds back what is sent until it is let go. */
+class Corked extends Sender {
+  isCorked = true;
+  override initiateSend() {
+    if (!this.isCorked) super.initiateSend();
+  }
+}
+
+/** A sender over a fake channel. */
+function faked<T extends Sender = Sender>(
+  Class: new (map: TestMap, channel: Channel) => T = Sender as never,
+) {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  return { map, channel, sender: new Class(map, channel) };
+}
+
+/** Takes what is granted. */
+function meter(channel: FakeChannel): (length: number) => void {
+  const waiting: ((length: number) => void)[] = [];
+  channel.take = () => new Promise((resolve) => waiting.push(resolve));
+  return (length) => waiting.shift()!(length);
 }
 
 /** A sender that connects to a server, and what that server takes in. */
@@ -110,10 +135,8 @@ testFamilies(
 );
 
 Deno.test("DispatcherWithSend.send() goes on where a write took only a part", async () => {
-  await using map = new ScopedMap();
-  const channel = new FakeChannel();
+  const { map, channel, sender } = faked();
   channel.take = (data) => Math.min(data.length, 3);
-  const sender = new Sender(map, channel);
   sender.send(bytes("Come again?"));
   sender.send(bytes(" I want cheese"));
   await loopUntil(map, () => sender.bufferedAmount === 0);
@@ -122,15 +145,13 @@ Deno.test("DispatcherWithSend.send() goes on where a write took only a part", as
 });
 
 Deno.test("DispatcherWithSend.send() accepts nothing once the connection is over", async () => {
-  await using map = new ScopedMap();
-  const channel = new FakeChannel();
+  const { map, channel, sender } = faked();
   channel.take = () => Promise.reject(new Deno.errors.BrokenPipe("gone"));
-  const sender = new Sender(map, channel);
   assertEquals(sender.send(bytes("spam")), 4);
   await loopUntil(map, () => map.size === 0);
   assertEquals(sender.send(bytes("spam")), 0);
 
-  const closed = new Sender(map, new FakeChannel());
+  const { sender: closed } = faked();
   closed.close();
   assertEquals(closed.send(bytes("spam")), 0);
 });
@@ -150,12 +171,9 @@ Deno.test("DispatcherWithSend.send() throws where nothing was connected or data 
 });
 
 Deno.test("DispatcherWithSend.bufferedAmount is what has not gone out", async () => {
-  await using map = new ScopedMap();
-  const channel = new FakeChannel();
+  const { map, channel, sender } = faked();
   const take = meter(channel);
-  const sender = new Sender(map);
   assertEquals(sender.bufferedAmount, 0);
-  sender.setSocket(channel);
   sender.send(new Uint8Array(100));
   sender.send(new Uint8Array(0));
   assertEquals(sender.bufferedAmount, 100);
@@ -178,19 +196,9 @@ Deno.test("DispatcherWithSend.writable() is true while connecting or while bytes
   assertEquals(sender.bufferedAmount, 0);
 });
 
-/** Holds back what is sent until it is let go. */
-class Corked extends Sender {
-  isCorked = true;
-  override initiateSend() {
-    if (!this.isCorked) super.initiateSend();
-  }
-}
-
 Deno.test("DispatcherWithSend.initiateSend() sends what is buffered, and nothing otherwise", async () => {
-  await using map = new ScopedMap();
-  const channel = new FakeChannel();
+  const { map, channel, sender } = faked(Corked);
   new Sender(map).initiateSend(); // It does not even need a socket.
-  const sender = new Corked(map, channel);
   sender.send(bytes("spam"));
   sender.send(bytes("eggs"));
   await passes(map, 3);
@@ -206,18 +214,15 @@ Deno.test("DispatcherWithSend.initiateSend() sends what is buffered, and nothing
 });
 
 Deno.test("DispatcherWithSend.close() sends also what initiateSend() held back", async () => {
-  await using map = new ScopedMap();
-  const channel = new FakeChannel();
-  const sender = new Corked(map, channel);
+  const { map, channel, sender } = faked(Corked);
   sender.send(bytes("spam"));
   sender.close();
   await loopToEnd(map);
   assertEquals(channel.sent, "spam");
 });
 
-Deno.test("DispatcherWithSend.handleWrite() goes on sending", async () => {
-  await using map = new ScopedMap();
-  const sender = new Sender(map, new FakeChannel());
+Deno.test("DispatcherWithSend.handleWrite() goes on sending", () => {
+  const { sender } = faked();
   using initiateSend = spy(sender, "initiateSend");
   sender.handleWrite();
   assertSpyCalls(initiateSend, 1);
@@ -225,18 +230,9 @@ Deno.test("DispatcherWithSend.handleWrite() goes on sending", async () => {
 
 // The mark
 
-/** Takes what is granted. */
-function meter(channel: FakeChannel): (length: number) => void {
-  const waiting: ((length: number) => void)[] = [];
-  channel.take = () => new Promise((resolve) => waiting.push(resolve));
-  return (length) => waiting.shift()!(length);
-}
-
 Deno.test("DispatcherWithSend.handleDrain() runs when half of a full buffer is gone", async () => {
-  await using map = new ScopedMap();
-  const channel = new FakeChannel();
+  const { map, channel, sender } = faked();
   const take = meter(channel);
-  const sender = new Sender(map, channel);
   const drains: number[] = [];
   sender.handleDrain = () => void drains.push(sender.bufferedAmount);
   sender.highWaterMark = 100;
@@ -306,23 +302,17 @@ Deno.test("DispatcherWithSend.highWaterMark is 64 KiB, or another number of byte
 
 // The log
 
-Deno.test("DispatcherWithSend.debug logs what is sent, escaped and cut", async () => {
-  await using map = new ScopedMap();
-  const logger = new LogLines();
-  const sender = new Sender(map, new FakeChannel());
-  sender.logger = logger;
+Deno.test("DispatcherWithSend.debug logs what is sent, escaped and cut", () => {
+  const { sender } = faked();
+  const logger = sender.logger = new LogLines();
   sender.send(bytes("quiet"));
-  assertEquals(logger.lines, []);
-
   sender.debug = true;
   sender.send(bytes("spam"));
   sender.send(Uint8Array.of(0, 0x1b, 0x5b, 0x0d, 0x0a, 0xff, 0x9b));
   sender.send(new Uint8Array(200_000).fill(0x78));
-  assertEquals(logger.lines[0], 'info: sending "spam"');
-  assertEquals(logger.lines[1], 'info: sending "\\x00\\x1b[\\r\\nÿ\\x9b"');
-  assertMatch(
-    logger.lines[2]!,
-    /^info: sending "x{50,500}" … \(200000 bytes\)$/,
-  );
-  assertEquals(logger.lines.length, 3);
+  const [spam, escaped, cut, ...rest] = logger.lines;
+  assertEquals(spam, 'info: sending "spam"');
+  assertEquals(escaped, 'info: sending "\\x00\\x1b[\\r\\nÿ\\x9b"');
+  assertMatch(cut!, /^info: sending "x{50,500}" … \(200000 bytes\)$/);
+  assertEquals(rest, []);
 });
