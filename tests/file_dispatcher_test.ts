@@ -322,24 +322,6 @@ Deno.test("FileDispatcher.handleError() tells once that the file is not open for
   assertEquals(await Deno.readTextFile(path), SLEEPING);
 });
 
-Deno.test("FileDispatcher copies one file into another", async () => {
-  await using map = new ScopedMap();
-  using source = new Scratch();
-  using target = new Scratch();
-  const data = pattern(300_000);
-  const path = target.file();
-  const writer = new Reader(map, await Deno.open(path, { write: true }));
-  const copier = new Reader(map, await Deno.open(source.file(data)));
-  let rest: Uint8Array = new Uint8Array(0);
-  copier.handleRead = () => {
-    if (rest.length === 0) rest = copier.recv();
-    rest = rest.subarray(writer.send(rest));
-  };
-  copier.handleClose = () => writer.close();
-  await loopToEnd(map);
-  assertEquals(Buffer.compare(await Deno.readFile(path), data), 0);
-});
-
 // FIFOs and the standard streams
 
 Deno.test({
