@@ -9,7 +9,7 @@ import {
   talk,
   type TerminatorLike,
 } from "./chats.ts";
-import { loopToEnd, newSeed, passes, randomFrom } from "./fakes.ts";
+import { loopToEnd, passes } from "./fakes.ts";
 import { bytes, cpuTime } from "./support.ts";
 
 const SPLIT: [TerminatorLike[], whole: string, taken: string][] = [
@@ -150,37 +150,6 @@ Deno.test("AsyncChat.setTerminator() refuses what ends no message", () => {
     );
   }
   assertEquals(chat.getTerminator(), "\r\n");
-});
-
-Deno.test("AsyncChat takes in 5,000 random conversations alike, however they are split", async () => {
-  const random = randomFrom(newSeed());
-  const below = (limit: number) => Math.floor(random() * limit);
-  const letters = (length: number, count: number) =>
-    Array.from({ length }, () => "abc"[below(count)]).join("");
-  const terminator = (): TerminatorLike => {
-    const kind = below(20);
-    if (kind === 0) return null;
-    if (kind < 6) return 1 + below(6);
-    return letters(1 + below(kind < 12 ? 2 : 6), 2);
-  };
-  for (let i = 0; i < 5_000; i++) {
-    const input = letters(below(60), 2 + below(2));
-    const terminators = Array.from({ length: 1 + below(3) }, terminator);
-    const maxLength = below(3) === 0 ? 1 + below(6) : 100;
-    const parts: string[] = [];
-    for (let at = 0; at < input.length;) {
-      const length = 1 + below(below(4) === 0 ? 30 : 4);
-      parts.push(input.slice(at, at + length));
-      at += length;
-    }
-    const take = (parts: string[], acInBufferSize: number) =>
-      takenFrom(parts, terminators, (chat) => {
-        Object.assign(chat, { maxLength, acInBufferSize, strict: false });
-      });
-    const message = JSON.stringify({ parts, terminators, maxLength });
-    const taken = await take(parts, 1 + below(40));
-    assertEquals(taken, await take([input], 65_536), message);
-  }
 });
 
 // What it costs

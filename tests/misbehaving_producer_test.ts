@@ -198,24 +198,6 @@ for (const end of ["close", "abort", "discardBuffers"] as const) {
   }
 }
 
-Deno.test("AsyncChat whose async generators reject on return() and while they end hears of the latter", async () => {
-  await using scene = setUp();
-  const { chat, channel } = scene;
-  async function* broken(piece: string, wait: () => Promise<void>) {
-    try {
-      yield piece;
-      await wait();
-    } finally {
-      await turns().then(() => Promise.reject(SPAM));
-    }
-  }
-  chat.strict = false;
-  chat.pushWithProducer(broken("y", () => Promise.resolve()));
-  chat.pushWithProducer(broken("x", () => new Promise(() => {})));
-  await scene.settle();
-  assertEquals([chat.errors, channel.sent], [[SPAM], "yx"]);
-});
-
 // Streams
 
 /** Ways of a stream's source to end it, or to go on. */
