@@ -2,15 +2,14 @@
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import {
-  AsyncChat,
   type Channel,
   DispatcherWithSend,
   type DispatcherWithSendOptions,
   loop,
 } from "../mod.ts";
-import { block, never, Valve } from "./chats.ts";
+import { block, never, Talker, Valve } from "./chats.ts";
 import { FakeChannel, passes, quietMap, rest } from "./fakes.ts";
-import { loopUntil, text, turns, until } from "./support.ts";
+import { loopUntil, type TestMap, text, turns, until } from "./support.ts";
 
 /** Takes in what comes, and sends what the test says. */
 class Sender extends DispatcherWithSend {
@@ -29,18 +28,15 @@ class Sender extends DispatcherWithSend {
 }
 
 /** The same as a conversation. */
-class Chat extends AsyncChat {
-  taken = "";
-  drains = 0;
-
+class Chat extends Talker {
+  constructor(channel: Channel, { map, ...options }: Options) {
+    super(map, channel, options);
+  }
+  get drains(): number {
+    return this.events.length;
+  }
   give(data: Uint8Array): void {
     this.push(data);
-  }
-  override collectIncomingData(data: Uint8Array): void {
-    this.taken += text(data);
-  }
-  override handleDrain(): void {
-    this.drains++;
   }
 }
 
@@ -59,10 +55,11 @@ class Behind extends Chat {
   }
 }
 
+type Options = DispatcherWithSendOptions & { map: TestMap };
 /** One of the classes above. */
 type Made<T extends Sender | Chat> = new (
   channel: Channel,
-  options: DispatcherWithSendOptions,
+  options: Options,
 ) => T;
 
 /** A dispatcher whose peer takes nothing until the valve lets it. */

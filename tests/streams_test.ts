@@ -749,21 +749,6 @@ Deno.test("toStreams() lets a write settle below the high water mark", async () 
 
 // toStreams(): the end
 
-Deno.test("toStreams() ends one direction at a time", async () => {
-  await using map = new ScopedMap();
-  const here = await connected(map);
-  const there = toStreams(new Dispatcher(here.peer, { map }));
-  const say = (what: string, writable: WritableStream<Uint8Array>) =>
-    drive(map, ReadableStream.from([bytes(what)]).pipeTo(writable));
-  await say("spam?", here.writable);
-  assertEquals(await drive(map, toText(there.readable)), "spam?");
-  await passes(map, 5);
-  assertEquals(map.size, 2, "both still stand");
-  await say("eggs!", there.writable);
-  assertEquals(await drive(map, toText(here.readable)), "eggs!");
-  await loopToEnd(map);
-});
-
 for (const allowHalfOpen of [false, true]) {
   for (const order of ["read", "write"]) {
     const name = `the ${order} side first, allowHalfOpen: ${allowHalfOpen}`;

@@ -86,8 +86,8 @@ export const SOAKED: Mutation[] = [
     ...SOAK,
     promise: "a soak notices a hook that runs after close()",
     file: "core/reactor.ts",
-    from: "        if (entry.joined) entry.read();",
-    to: "        entry.read();",
+    from: "    entry.joined = false;",
+    to: "    entry.joined = this.activity % 50 === 0;",
   },
   {
     ...SOAK,
