@@ -10,7 +10,7 @@ import { Buffer } from "node:buffer";
 import { TextLineStream } from "@std/streams";
 import { FileDispatcher, type FileLike, FileWrapper } from "../mod.ts";
 import { loopToEnd, passes, pattern, quietMap, Recorder } from "./fakes.ts";
-import { hasFifos, onWindows, Reader, Scratch } from "./files.ts";
+import { hasFifos, Reader, Scratch } from "./files.ts";
 import { bytes, loopUntil, ScopedMap, text, turn } from "./support.ts";
 
 const SLEEPING = "It's not dead, it's sleeping!";
@@ -212,19 +212,6 @@ Deno.test("FileDispatcher reads a large file byte for byte, from where it stands
   await loopToEnd(map);
   assertEquals(Buffer.compare(received.subarray(0, at), data), 0);
   assertEquals(reader.closes, 1);
-});
-
-Deno.test({
-  name: "FileDispatcher of a directory ends with one error that says so",
-  ignore: onWindows, // There it cannot even be opened.
-  async fn() {
-    await using map = new ScopedMap();
-    const reader = new Reader(map, await Deno.open("."));
-    await loopToEnd(map);
-    assertEquals([reader.chunks, reader.closes], [[], 0]);
-    assertEquals(reader.errors.length, 1);
-    assertInstanceOf(reader.errors[0], Deno.errors.IsADirectory);
-  },
 });
 
 Deno.test("FileDispatcher survives that somebody else closes the file", async () => {

@@ -3,6 +3,7 @@
 import {
   assert,
   assertEquals,
+  assertInstanceOf,
   assertLess,
   assertStringIncludes,
 } from "@std/assert";
@@ -63,6 +64,19 @@ Deno.test("FileDispatcher reads what is appended while it is read", async () => 
   Deno.writeTextFileSync(path, "and more", { append: true });
   await loopToEnd(map);
   assertEquals(Buffer.concat(reader.chunks).length, LARGE.length + 8);
+});
+
+Deno.test({
+  name: "FileDispatcher of a directory ends with one error that says so",
+  ignore: onWindows, // There it cannot even be opened.
+  async fn() {
+    await using map = new ScopedMap();
+    const reader = new Reader(map, await Deno.open("."));
+    await loopToEnd(map);
+    assertEquals([reader.chunks, reader.closes], [[], 0]);
+    assertEquals(reader.errors.length, 1);
+    assertInstanceOf(reader.errors[0], Deno.errors.IsADirectory);
+  },
 });
 
 for (const closes of [false, true]) {
