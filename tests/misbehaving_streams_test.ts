@@ -6,11 +6,11 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { channelFrom, Dispatcher, loop, toStreams } from "../mod.ts";
-import { Echo, FakeChannel, quietMap, Recorder, watch } from "./fakes.ts";
+import { channelFrom, Dispatcher, toStreams } from "../mod.ts";
+import { FakeChannel, Recorder, watch } from "./fakes.ts";
 import { type Any, FAILURES, HANGS, MUTE, SHY, SPAM } from "./misbehaviours.ts";
-import { bytes, turns, until } from "./support.ts";
-import { neighbourhood, tryAll } from "./neighbourhood.ts";
+import { bytes, turns } from "./support.ts";
+import { assertTurns, neighbourhood, tryAll } from "./neighbourhood.ts";
 
 /** Transfers the buffer of `chunk`, whose bytes are gone with it. */
 function giveAway(chunk: Uint8Array): void {
@@ -88,23 +88,10 @@ Deno.test("channelFrom() notices that the owner of a chunk transfers it before i
 });
 
 Deno.test("channelFrom() of a readable that has nothing but empty chunks leaves others their turns", async () => {
-  const map = quietMap();
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
   const readable = new ReadableStream({
     pull: (controller) => controller.enqueue(new Uint8Array(0)),
   });
-  const victim = new Recorder(map, channelFrom({ readable }));
-  const looping = loop({ map });
-  for (const word of ["spam", "eggs", "ham"]) {
-    neighbour.push(word);
-    await until(() => neighbour.sent.endsWith(word), "the echo");
-  }
-  assert(victim.connected);
-  victim.close();
-  echo.close();
-  await looping;
-  map.check();
+  await assertTurns((map) => new Recorder(map, channelFrom({ readable })));
 });
 
 /** Ways to end a connection over streams. */

@@ -1,11 +1,11 @@
 /** A loop in which something misbehaves beside a neighbour who has to be served. */
 
 import { assert, assertEquals } from "@std/assert";
-import { loop } from "../mod.ts";
+import { type Dispatcher, loop } from "../mod.ts";
 import { MockClock } from "../testing/mod.ts";
 import { Echo, FakeChannel, quietMap, watch } from "./fakes.ts";
 import { assertServed, rest } from "./misbehaviours.ts";
-import { captureRejections } from "./support.ts";
+import { captureRejections, type TestMap, until } from "./support.ts";
 
 /**
  * A running loop, on a clock of its own. When it is disposed of, all is closed,
@@ -30,6 +30,26 @@ export function neighbourhood() {
   };
   const settle = () => rest(clock);
   return { clock, map, settle, [Symbol.asyncDispose]: end };
+}
+
+/** Expects that a neighbour has its turns while a dispatcher is never done. */
+export async function assertTurns(
+  make: (map: TestMap) => Dispatcher,
+): Promise<void> {
+  const map = quietMap();
+  const victim = make(map);
+  const neighbour = new FakeChannel();
+  const echo = new Echo(neighbour, { map });
+  const looping = loop({ map });
+  for (const word of ["spam", "eggs", "ham"]) {
+    neighbour.push(word);
+    await until(() => neighbour.sent.endsWith(word), "the echo");
+  }
+  assert(victim.connected);
+  victim.close();
+  echo.close();
+  await looping;
+  map.check();
 }
 
 /** Tries each of `ways`; an error tells which one it was. */
