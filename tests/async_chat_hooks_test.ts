@@ -110,6 +110,15 @@ for (const later of [false, true]) {
   });
 }
 
+Deno.test("AsyncChat hands a failed read to handleError()", async () => {
+  const { chat, channel, map } = talk();
+  channel.push("spam", new TypeError("unreadable"));
+  await loopToEnd(map);
+  assertEquals(chat.taken, "spam");
+  assertEquals(chat.errors.map(String), ["TypeError: unreadable"]);
+  assertEquals(chat.events, ["error", "close"]);
+});
+
 Deno.test("AsyncChat waits for an async handleError() before it goes on", async () => {
   const gate = Promise.withResolvers<void>();
   const { chat, channel, map } = talkUntil("a|", false);
