@@ -71,15 +71,7 @@ export class Connection {
     if (client.connects !== 1) {
       client.complain(`handleConnect() ran ${client.connects} times`);
     }
-    if (isClean) {
-      for (const { party, failures, complain } of [server, client]) {
-        const wrong = [...failures, party!.closeReason]
-          .filter((error) => error && !isPlanned(error));
-        if (wrong.length > 0) {
-          complain.call(server, `failed without a reason: ${wrong}`);
-        }
-      }
-    }
+    if (isClean) { for (const side of [server, client]) judgeClean(side); }
     this.#judgeTimeout();
   }
 
@@ -136,4 +128,11 @@ function judgeClose(side: Side): void {
   const right = closedItself ? 0 : 1;
   if (closes === right || (isHard && closes === 0)) return;
   side.complain(`handleClose() ran ${closes} times, not ${right}`);
+}
+
+/** No error is heard of where nothing has failed. */
+function judgeClean(side: Side): void {
+  const errors = [...side.failures, side.party!.closeReason]
+    .filter((error) => error && !isPlanned(error));
+  if (errors.length > 0) side.complain(`failed without a reason: ${errors}`);
 }

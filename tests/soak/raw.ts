@@ -99,11 +99,10 @@ export class RawParty implements Party {
   act({ kind, ms }: Fault): void {
     const side = this.#side;
     side.isStalled = true;
-    const { promise } = kind === "idle"
-      ? side.peer.timedOut
-      : { promise: Promise.resolve() };
+    const { promise } = side.peer.timedOut;
+    const due = kind === "idle" ? promise : Promise.resolve();
     // Nothing is read meanwhile, so that something lies unread.
-    this.#silence = promise.then(() => wait(ms)).then(() => this.#close());
+    this.#silence = due.then(() => wait(ms)).then(() => this.#close());
   }
 
   #close(): void {

@@ -316,11 +316,8 @@ export class Side {
   /** How far it has come. */
   toString(): string {
     const { name, plan, party, input, closes, accepted, offered } = this;
-    const state = party === null
-      ? "not there"
-      : party.isGone
-      ? "gone"
-      : "there";
+    const there = party?.isGone ? "gone" : "there";
+    const state = party ? there : "not there";
     const reasons = [party?.closeReason, ...this.failures].filter(Boolean);
     return `  ${name} (${plan.kind}), ${state}: ` +
       `${accepted} of ${plan.size} bytes accepted (${offered} offered), ` +
