@@ -16,6 +16,7 @@ import {
   type X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
+import { Child } from "./peers.ts";
 
 /** A certificate and its key, in PEM. */
 export interface Certified {
@@ -130,6 +131,23 @@ async function make(): Promise<Certificates> {
     stranger: await sign(authority, elsewhere, now),
     expired: await sign(authority, LOCAL_NAMES, between(-2, -1)),
   };
+}
+
+/** Starts a Python program with the files of these PEMs, which says its port. */
+export async function startPython(
+  program: string,
+  pems: string[],
+  python = "python3",
+): Promise<{ child: Child; port: number }> {
+  const folder = await Deno.makeTempDir();
+  const files = pems.map((_, i) => `${folder}/${i}`);
+  for (const [i, pem] of pems.entries()) {
+    await Deno.writeTextFile(files[i]!, pem);
+  }
+  const child = new Child(python, ["-c", program, ...files]);
+  const port = Number(await child.until(""));
+  await Deno.remove(folder, { recursive: true }); // All is loaded.
+  return { child, port };
 }
 
 const made = await make();

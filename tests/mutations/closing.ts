@@ -191,7 +191,7 @@ export const CLOSINGS: Mutation[] = [
     from: "clock.setTimeout(() => this.#freed(), linger);",
     to: "clock.setTimeout(() => this.#freed(), 0);",
     test: FREE,
-    filter: "waits a linger time for a connect",
+    filter: "wait a linger time for a connect",
   },
   {
     promise: "a close() of one's own runs once",

@@ -103,7 +103,7 @@ export const LISTENING: Mutation[] = [
     from: "        closeQuietly(channel);\n        controller.close();",
     to: "        controller.close();",
     test: "tests/max_connections_test.ts",
-    filter: "read to its end (IPv4)",
+    filter: "over IPv4 that ended by readable, read to its end",
   },
   {
     promise: "maxConnections sees the streams of its connections",
@@ -111,7 +111,7 @@ export const LISTENING: Mutation[] = [
     from: "if (name in channel) {",
     to: 'if (name === "close") {',
     test: "tests/max_connections_test.ts",
-    filter: "pipeTo() from one stream to the other (IPv4)",
+    filter: "over IPv4 that ended by pipeTo() from one",
   },
   {
     promise: "a connection that turned into a TLS one still counts",
