@@ -13,7 +13,6 @@ import {
   loop,
   poll,
 } from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
 import {
   Echo,
   FakeChannel,
@@ -22,54 +21,36 @@ import {
   quietMap,
   watch,
 } from "./fakes.ts";
-import {
-  loopUntil,
-  PATIENCE,
-  type TestMap,
-  TestServer,
-  turns,
-  work,
-} from "./support.ts";
+import { channels, setUp } from "./scenes.ts";
+import { loopUntil, PATIENCE, TestServer, turns, work } from "./support.ts";
 
-/** Writes down what happens in which order, and answers in two pieces. */
-class Answerer extends DispatcherWithSend {
-  readonly #note: (what: string) => void;
-  failure: Error | null = null;
-
-  constructor(
-    map: TestMap,
-    channel: FakeChannel,
-    note: (what: string) => void,
-  ) {
-    super(channel, { map });
-    this.#note = note;
-  }
-  override handleRead(): void {
-    const data = this.recv();
-    this.#note("hook");
-    if (this.failure) throw this.failure;
-    this.send(data);
-    this.send(data);
-  }
-}
-
-/** As many answerers as asked for, all of them with something to read. */
+/** As many dispatchers as asked for, all of which have something to answer. */
 async function crowd(count: number) {
   const map = quietMap();
   const events: string[] = [];
-  const members = Array.from({ length: count }, (_, i) => {
-    const channel = new FakeChannel();
-    const note = (what: string) => void events.push(`${what} ${i}`);
+  const members = channels(count).map((channel, i) => {
     channel.take = (data) => {
-      note("write");
+      events.push(`write ${i}`);
       return data.length;
     };
-    return { channel, answerer: new Answerer(map, channel, note) };
+    const answerer = new DispatcherWithSend(channel, { map });
+    answerer.handleRead = () => {
+      const data = answerer.recv();
+      events.push(`hook ${i}`);
+      answerer.send(data);
+      answerer.send(data);
+    };
+    return { channel, answerer };
   });
   await passes(map, 2);
   for (const { channel } of members) channel.push("x");
   return { map, events, members };
 }
+
+const HOOKS_FIRST = [
+  ...["hook 0", "hook 1", "hook 2"],
+  ...["write 0", "write 1", "write 2"],
+];
 
 /** Two chats that both answer a line in the same pass, and their channels. */
 async function crowdOfChats(
@@ -82,21 +63,18 @@ async function crowdOfChats(
       answer(this);
     }
   }
-  const channels = [new FakeChannel(), new FakeChannel()];
-  for (const channel of channels) {
-    new Chat(channel, { map }).setTerminator("\n");
-  }
+  const pair = channels(2);
+  for (const channel of pair) new Chat(channel, { map }).setTerminator("\n");
   await passes(map, 2);
-  for (const channel of channels) channel.push("\n");
+  for (const channel of pair) channel.push("\n");
   await passes(map, 4);
-  return channels;
+  return pair;
 }
 
 Deno.test("Dispatchers that have their turns in one pass send when all of them had theirs", async () => {
   const { map, events, members } = await crowd(3);
   await passes(map, 1);
-  const hooks = ["hook 0", "hook 1", "hook 2"];
-  assertEquals(events, [...hooks, "write 0", "write 1", "write 2"]);
+  assertEquals(events, HOOKS_FIRST);
   // What a hook sends in pieces goes out in one.
   assertEquals(members.map(({ channel }) => channel.sent), ["xx", "xx", "xx"]);
   assertEquals(members.map(({ channel }) => channel.reads), [2, 2, 2]);
@@ -106,9 +84,8 @@ Deno.test("Dispatcher that is alone in a pass sends at once", async () => {
   const { map, events, members } = await crowd(1);
   await passes(map, 2);
   assertEquals(events[0], "hook 0");
-  const [{ channel }] = members as [typeof members[0]];
-  assertEquals(channel.writes.length, 2);
-  assertEquals(channel.sent, "xx");
+  const writes = members[0]!.channel.writes.map(({ length }) => length);
+  assertEquals(writes, [1, 1]);
 });
 
 Deno.test("Dispatchers of a large crowd do not wait for all the others", async () => {
@@ -121,26 +98,25 @@ Deno.test("Dispatchers of a large crowd do not wait for all the others", async (
 
 Deno.test("ExitNow in a crowd keeps no answer and no reader from going on", async () => {
   const { map, members } = await crowd(3);
-  const [first, second, third] = members as [
-    typeof members[0],
-    typeof members[0],
-    typeof members[0],
-  ];
-  second.answerer.failure = new ExitNow("enough");
+  const [first, second, third] = members;
+  second!.answerer.handleRead = () => {
+    second!.answerer.recv();
+    throw new ExitNow("enough");
+  };
   await assertRejects(() => poll(0, map), ExitNow, "enough");
-  assertEquals(first.channel.sent, "xx");
-  assertEquals(first.channel.reads, 2);
-  assertEquals(third.channel.sent, "");
+  assertEquals(first!.channel.sent, "xx");
+  assertEquals(first!.channel.reads, 2);
+  assertEquals(third!.channel.sent, "");
   await passes(map, 1);
-  assertEquals(third.channel.sent, "xx");
+  assertEquals(third!.channel.sent, "xx");
 });
 
 Deno.test("Dispatcher that closes in a crowd still sends what it had accepted", async () => {
   const { map, members } = await crowd(3);
-  const [{ answerer, channel }] = members as [typeof members[0]];
+  const { answerer, channel } = members[0]!;
   const { handleRead } = answerer;
   answerer.handleRead = () => {
-    handleRead.call(answerer);
+    handleRead();
     answerer.close();
   };
   await passes(map, 3);
@@ -149,10 +125,10 @@ Deno.test("Dispatcher that closes in a crowd still sends what it had accepted", 
 });
 
 Deno.test("AsyncChat in a crowd sends in one piece what it pushes in several", async () => {
-  const channels = await crowdOfChats((chat) => {
+  const chats = await crowdOfChats((chat) => {
     for (const piece of ["a", "b", "c"]) chat.push(piece);
   });
-  for (const { sent, writes } of channels) {
+  for (const { sent, writes } of chats) {
     assertEquals(sent, "abc");
     assertEquals(writes.length, 1);
   }
@@ -161,55 +137,49 @@ Deno.test("AsyncChat in a crowd sends in one piece what it pushes in several", a
 Deno.test("Dispatchers with a write event in one pass send when all of them had theirs", async () => {
   const map = quietMap();
   const events: string[] = [];
-  for (let i = 0; i < 3; i++) {
-    const channel = new FakeChannel();
+  for (const [i, channel] of channels(3).entries()) {
     channel.take = (data) => {
       events.push(`write ${i}`);
       return data.length;
     };
-    class Classic extends Dispatcher {
-      #isDue = true;
-      override writable(): boolean {
-        return this.#isDue;
-      }
-      override handleWrite(): void {
-        this.#isDue = false;
-        events.push(`hook ${i}`);
-        this.send(new Uint8Array(1));
-      }
-    }
-    new Classic(channel, { map });
+    const classic = new Dispatcher(channel, { map });
+    let isDue = true;
+    classic.writable = () => isDue;
+    classic.handleWrite = () => {
+      isDue = false;
+      events.push(`hook ${i}`);
+      classic.send(new Uint8Array(1));
+    };
   }
   await passes(map, 2);
-  const hooks = ["hook 0", "hook 1", "hook 2"];
-  assertEquals(events, [...hooks, "write 0", "write 1", "write 2"]);
+  assertEquals(events, HOOKS_FIRST);
 });
 
 Deno.test("AsyncChat in a crowd that discards what it pushed still ends its side", async () => {
-  const channels = await crowdOfChats((chat) => {
+  const chats = await crowdOfChats((chat) => {
     chat.push("spam");
     chat.shutdownWrite();
     chat.discardBuffers();
   });
-  assertEquals(channels.map(({ writeEnded }) => writeEnded), [true, true]);
+  assertEquals(chats.map(({ writeEnded }) => writeEnded), [true, true]);
 });
 
 Deno.test("Dispatcher with linger 0 sends in a crowd what it would send alone", async () => {
   const sent: string[] = [];
   for (const count of [1, 2]) {
     const map = quietMap();
-    class Last extends DispatcherWithSend {
-      override handleRead(): void {
-        this.send(this.recv());
-        this.close();
-      }
+    const made = channels(count);
+    for (const channel of made) {
+      const last = new DispatcherWithSend(channel, { map, linger: 0 });
+      last.handleRead = () => {
+        last.send(last.recv());
+        last.close();
+      };
     }
-    const channels = Array.from({ length: count }, () => new FakeChannel());
-    for (const channel of channels) new Last(channel, { map, linger: 0 });
     await passes(map, 2);
-    for (const channel of channels) channel.push("x");
+    for (const channel of made) channel.push("x");
     await passes(map, 3);
-    sent.push(...channels.map(({ sent }) => sent));
+    sent.push(...made.map(({ sent }) => sent));
   }
   assertEquals(sent, ["x", "x", "x"]);
 });
@@ -243,36 +213,26 @@ Deno.test("Dispatchers of a large crowd are all read again where a pass must not
 
 Deno.test("Dispatcher that joins a crowd of classic ones is served as often as they are", async () => {
   const map = quietMap();
-  class Classic extends Dispatcher {
-    turns = 0;
-    readonly #channel: FakeChannel;
-    #rest: Uint8Array[] = [];
-
-    constructor() {
-      const channel = new FakeChannel();
-      super(channel, { map });
-      this.#channel = channel;
-      channel.push("x");
-    }
-    override readable(): boolean {
-      return true;
-    }
-    override writable(): boolean {
-      return this.#rest.length > 0;
-    }
-    override handleRead(): void {
-      this.turns++;
-      this.#rest.push(this.recv());
-      this.#channel.push("x"); // There is always more.
-    }
-    override handleWrite(): void {
-      this.send(this.#rest.shift()!);
-    }
-  }
-  const crowd = Array.from({ length: 200 }, () => new Classic());
+  const classic = () => {
+    const channel = new FakeChannel();
+    const it = Object.assign(new Dispatcher(channel, { map }), { turns: 0 });
+    const waiting: Uint8Array[] = [];
+    channel.push("x");
+    return Object.assign(it, {
+      readable: () => true,
+      writable: () => waiting.length > 0,
+      handleRead: () => {
+        it.turns++;
+        waiting.push(it.recv());
+        channel.push("x"); // There is always more.
+      },
+      handleWrite: () => void it.send(waiting.shift()!),
+    });
+  };
+  const crowd = Array.from({ length: 200 }, classic);
   await loop({ map, count: 200 });
   const before = crowd.map(({ turns }) => turns);
-  const newcomer = new Classic();
+  const newcomer = classic();
   await loop({ map, count: 200 });
   const turns = crowd.map(({ turns }, i) => turns - before[i]!);
   assertGreater(2 * newcomer.turns, Math.max(...turns));
@@ -283,46 +243,39 @@ Deno.test("Dispatcher that joins a crowd of classic ones is served as often as t
 Deno.test("Dispatcher that is not readable any more is not read when its turn comes", async () => {
   const map = quietMap();
   let isReadable = true;
-  class Classic extends Dispatcher {
-    override readable(): boolean {
-      return isReadable;
-    }
-    override writable(): boolean {
-      return false;
-    }
-    override handleRead(): void {
-      this.recv();
-    }
+  const crowd = channels(100);
+  for (const channel of crowd) {
+    const classic = new Dispatcher(channel, { map });
+    classic.readable = () => isReadable;
+    classic.writable = () => false;
+    classic.handleRead = () => void classic.recv();
   }
-  const channels = Array.from({ length: 100 }, () => new FakeChannel());
-  for (const channel of channels) new Classic(channel, { map });
-  const others = Array.from({ length: 100 }, () => new FakeChannel());
+  const others = channels(100);
   for (const channel of others) new Echo(channel, { map });
   await passes(map, 2);
-  for (const channel of channels) channel.push("x");
+  for (const channel of crowd) channel.push("x");
   await poll(1, map);
   for (const channel of others) channel.push("x");
   await poll(1, map); // Of the first, 64 are read again, and 36 are to come.
   isReadable = false;
   await poll(1, map);
-  const again = channels.filter(({ reads }) => reads > 1).length;
+  const again = crowd.filter(({ reads }) => reads > 1).length;
   assertEquals(again, 64);
   for (const member of [...map]) member.abort();
 });
 
 Deno.test("Dispatchers of a large crowd are read again, though nobody else has anything", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channels = Array.from({ length: 100 }, () => new FakeChannel());
-  for (const channel of channels) new Echo(channel, { map });
+  const { clock, map } = setUp();
+  const crowd = channels(100);
+  for (const channel of crowd) new Echo(channel, { map });
   watch(loop({ map }));
   await turns();
-  for (const channel of channels) channel.push("x");
+  for (const channel of crowd) channel.push("x");
   await turns();
-  assertEquals(channels.filter(({ reads }) => reads > 1).length, 64);
+  assertEquals(crowd.filter(({ reads }) => reads > 1).length, 64);
   await clock.advance(1);
   await turns();
-  assertEquals(channels.map(({ reads }) => reads), channels.map(() => 2));
+  assertEquals(crowd.map(({ reads }) => reads), crowd.map(() => 2));
   closeAll(map);
 });
 
