@@ -68,8 +68,8 @@ export const SCENARIOS: Mutation[] = [
     file: "core/closing.ts",
     from: "      this.#activeAt + linger,\n      this.#takenAt",
     to: "      this.#takenAt + linger,\n      this.#takenAt",
-    test: "tests/nothing_lost_test.ts",
-    filter: "gives up on a peer that never stops talking",
+    test: "tests/closing_losses_test.ts",
+    filter: "six linger times",
   },
   {
     ...LINES,
