@@ -48,38 +48,39 @@ import {
 
 // Who fails
 
-type Make = (life: Life, options?: AsyncChatOptions) => Dispatcher;
+type Options = AsyncChatOptions;
 
-const plain: Make = (life, options) =>
+/** Reads what arrives. */
+function reading(life: Life, made: Dispatcher): Dispatcher {
+  return life.spyOn(made, { handleRead: () => void made.recv() });
+}
+
+const plain = (life: Life, options?: Options) =>
   life.spyOn(new Dispatcher(null, { map: life.map, ...options }));
 
-const reader: Make = (life, options) => {
-  const made = new Dispatcher(null, { map: life.map, ...options });
-  return life.spyOn(made, { handleRead: () => void made.recv() });
-};
+const reader = (life: Life, options?: Options) =>
+  reading(life, new Dispatcher(null, { map: life.map, ...options }));
+
+const sender = (life: Life, options?: Options) =>
+  reading(life, new DispatcherWithSend(null, { map: life.map, ...options }));
 
 /** Is asked in each pass. */
-const asked: Make = (life, options) => {
-  const made = new Dispatcher(null, { map: life.map, ...options });
-  return life.spyOn(made, {
-    readable: () => true,
-    writable: () => !made.connected,
-    handleRead: () => void made.recv(),
-  });
+const asked = (life: Life) => {
+  const made = new Dispatcher(null, { map: life.map });
+  const writable = () => !made.connected;
+  const handleRead = () => void made.recv();
+  return life.spyOn(made, { readable: () => true, writable, handleRead });
 };
 
-const sender: Make = (life, options) => {
-  const made = new DispatcherWithSend(null, { map: life.map, ...options });
-  return life.spyOn(made, { handleRead: () => void made.recv() });
-};
-
-const chat: Make = (life, options) => {
+const chat = (life: Life, options?: Options) => {
   const made = new AsyncChat(null, { map: life.map, ...options });
   made.setTerminator("\n");
   const ignore = () => {};
   const hooks = { collectIncomingData: ignore, foundTerminator: ignore };
   return life.spyOn(made, hooks);
 };
+
+type Make = typeof plain;
 
 const connecting = (make: Make) => (life: Life) => {
   const subject = make(life);
@@ -88,7 +89,7 @@ const connecting = (make: Make) => (life: Life) => {
   return subject;
 };
 
-const connected = (make: Make, options?: AsyncChatOptions) => (life: Life) => {
+const connected = (make: Make, options?: Options) => (life: Life) => {
   const subject = make(life, options);
   subject.setSocket(life.channel);
   return subject;
@@ -105,10 +106,8 @@ const listening = (life: Life) => {
   subject.listen();
 };
 
-const file = (life: Life) => {
-  const made = new FileDispatcher(life.channel, { map: life.map });
-  life.spyOn(made, { handleRead: () => void made.recv() });
-};
+const file = (life: Life) =>
+  reading(life, new FileDispatcher(life.channel, { map: life.map }));
 
 const datagrams = (life: Life) => {
   const addr = { transport: "udp", hostname: "127.0.0.1", port: 7 } as const;
@@ -127,39 +126,17 @@ const datagrams = (life: Life) => {
   made.setSocket(socket);
 };
 
-const overStreams = (life: Life) => {
-  const { channel } = life;
-  const readable = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const target = new Uint8Array(100);
-      const length = await channel.read(target);
-      if (length === null) controller.close();
-      else controller.enqueue(target.subarray(0, length));
-    },
-  }, { highWaterMark: 0 });
-  const over = channelFrom({ readable });
-  const close = over.close.bind(over);
-  over.close = () => {
-    close();
-    channel.close();
-  };
-  reader(life).setSocket(over);
-};
-
-/** Reads and writes the streams of a dispatcher, and notes how they end. */
-const streamed = (make: (life: Life) => Dispatcher) => (life: Life) => {
-  const { readable, writable } = toStreams(make(life));
+/** Its streams are written and read to the end, and it is noted how they end. */
+const streamed = (open: (life: Life) => Dispatcher) => (life: Life) => {
+  const { readable, writable } = toStreams(open(life));
   const note = (name: string) => (error: unknown) =>
     life.note(withError(name, error));
   const writer = writable.getWriter();
   writer.write(bytes("spam")).catch(() => {});
-  readable.pipeTo(new WritableStream()).catch(note("readable"));
+  readable.pipeTo(new WritableStream())
+    .then(() => void writer.close().catch(() => {}), note("readable"));
   writer.closed.catch(note("writable"));
-  return writer;
 };
-
-const closingStreams = (life: Life) =>
-  void streamed(connecting(plain))(life).close().catch(() => {});
 
 // What happens
 
@@ -235,12 +212,8 @@ live("Dispatcher that connects", aClient, connects)`
   handleConnect exits, works and exits: loop ; handleRead
   handleConnect is ignored: handleError(spam) ; handleRead
   handleConnect fails twice: handleError(spam) onError(eggs)
-  handleConnectEvent fails: handleError(spam) handleClose close
-  handleConnectEvent exits: loop ; handleRead
   handleWrite fails: handleError(spam) handleClose close
   handleWrite exits: loop handleWrite ; handleRead handleWrite
-  handleWriteEvent fails: handleError(spam) handleClose close
-  handleWriteEvent exits: loop ; handleRead
   logInfo fails: onError(spam) ; handleRead
   logInfo exits: loop ; handleRead
 `;
@@ -303,10 +276,6 @@ live(
   close fails twice: handleError(spam) onError(eggs)
 `;
 live("Dispatcher that is reset", aReader, isReset)`
-  handleRead fails: handleError(spam) handleClose close
-  handleRead works and fails: handleClose close onError(spam)
-  handleRead exits: loop handleRead handleClose close
-  handleRead works and exits: handleClose close loop
   handleClose fails: handleError(spam) close
   handleClose works and fails: close onError(spam)
   handleClose exits, works and exits: close loop
@@ -325,9 +294,6 @@ live("Dispatcher that cannot be written", aReader, sendsInVain)`
   handleError works and fails: handleClose close onError(spam)
   handleError exits: loop ; handleRead
   handleError works and exits: handleClose close loop
-  handleClose fails: handleError(spam) close
-  handleClose works and fails: close onError(spam)
-  handleClose exits, works and exits: close loop
 `;
 live("Dispatcher that closes", aReader, closes)`
   close fails: caller(spam) ; handleRead
@@ -346,19 +312,6 @@ live(
   handleTimeout works and exits: handleClose close loop
   handleTimeout is ignored: handleError(spam) ; handleRead
   handleTimeout fails twice: handleError(spam) onError(eggs)
-`;
-live(
-  "Dispatcher that is old",
-  connected(reader, { lifetime: 1_000 }),
-  secondPasses,
-)`
-  handleTimeout fails: handleError(spam) handleClose close
-  handleTimeout works and fails: handleClose close onError(spam)
-  handleTimeout exits: loop ; handleRead
-  handleTimeout works and exits: handleClose close loop
-  handleClose fails: handleError(spam) close
-  handleClose works and fails: close onError(spam)
-  handleClose exits, works and exits: close loop
 `;
 live("Dispatcher in shutdown()", aReader, shutsDown)`
   handleShutdown fails: handleError(spam) handleClose close
@@ -500,19 +453,6 @@ live("DatagramDispatcher that cannot be read", datagrams, breaks)`
   handleError works and fails: handleClose close onError(spam)
   handleError exits: loop handleRead handleClose close onError()
   handleError works and exits: handleClose close loop
-  handleClose fails: handleError(spam) close
-  handleClose works and fails: close onError(spam)
-  handleClose exits, works and exits: close loop
-`;
-live("Dispatcher over channelFrom() that hears", overStreams, says("spam"))`
-  handleRead fails, works and fails: handleError(spam) handleClose close
-  handleRead exits: loop handleRead ; handleRead
-  handleRead works and exits: loop ; handleRead
-`;
-live("Dispatcher over channelFrom() whose peer ends", overStreams, says(null))`
-  handleClose fails: handleError(spam) close
-  handleClose works and fails: close onError(spam)
-  handleClose exits, works and exits: close loop
 `;
 live(
   "Dispatcher with toStreams() that connects",
@@ -524,8 +464,12 @@ live(
   handleWrite throws: handleClose close writable(spam) readable(spam) sent(spam)
   handleWrite exits: loop handleWrite sent(spam) ; handleWrite
 `;
-live("Dispatcher with toStreams() that are closed", closingStreams, connects)`
-  handleWrite throws: handleClose close writable(spam) readable(spam) sent(spam)
+live(
+  "Dispatcher with toStreams() whose peer ends",
+  streamed(connected(plain, { allowHalfOpen: true })),
+  says(null),
+)`
+  handleWrite throws: handleClose close writable(spam) sent(spam)
 `;
 live(
   "Dispatcher with toStreams() that is reset",
