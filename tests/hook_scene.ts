@@ -2,15 +2,7 @@
  * A dispatcher that writes down its hooks, and ways to have each of them called.
  */
 
-import {
-  type Acceptor,
-  type Channel,
-  Dispatcher,
-  DispatcherWithSend,
-  type DispatcherWithSendOptions,
-  loop,
-  shutdown,
-} from "../mod.ts";
+import { type Channel, DispatcherWithSend, loop, shutdown } from "../mod.ts";
 import {
   FakeAcceptor,
   FakeChannel,
@@ -20,91 +12,52 @@ import {
 } from "./fakes.ts";
 import { MockClock } from "../testing/mock_clock.ts";
 import { assert } from "@std/assert";
-import { bytes, type TestMap, turns } from "./support.ts";
+import { bytes, turns } from "./support.ts";
 
 export const IDLE = 1_000;
 export const LIFETIME = 60_000;
 
+/** What each hook does if the test says nothing else. */
+const USUAL = {
+  handleConnect: () => {},
+  handleRead: (subject: Subject) => void subject.recv(),
+  handleWrite: () => {},
+  handleAccepted: (_: Subject, conn?: Channel) => conn!.close(),
+  handleDrain: () => {},
+  handleEnd: () => {},
+  handleTimeout: () => {},
+  handleShutdown: () => {},
+  handleError: () => {},
+  handleClose: (subject: Subject) => subject.close(),
+};
+
 /** The hooks that a connection or a listener may be told by. */
-export type Hook =
-  | "handleConnect"
-  | "handleRead"
-  | "handleWrite"
-  | "handleAccepted"
-  | "handleDrain"
-  | "handleEnd"
-  | "handleTimeout"
-  | "handleShutdown"
-  | "handleError"
-  | "handleClose";
+export type Hook = keyof typeof USUAL;
 
 /** Writes down its hooks, one of which does what the test says. */
 export class Subject extends DispatcherWithSend {
   readonly trace: string[] = [];
-  /** Hooks that came while the promise of another was pending. */
-  readonly early: string[] = [];
   readonly act: Partial<Record<Hook, () => void | Promise<void>>> = {};
-  #pending: Hook | null = null;
 
-  constructor(
-    map: TestMap,
-    channel: Channel | Acceptor | null = null,
-    options: DispatcherWithSendOptions = {},
-  ) {
-    super(channel, { map, highWaterMark: 4, ...options });
+  constructor(scene: Scene, hook: Hook) {
+    super(null, {
+      ...{ map: scene.map, allowHalfOpen: true, highWaterMark: 4 },
+      ...{ idleTimeout: IDLE, lifetime: LIFETIME },
+      role: "client", // It is read though its peer takes nothing.
+    });
+    // One that overrides handleWrite() is asked in each pass.
+    for (const name of HOOKS) {
+      if (name === "handleWrite" && hook !== name) continue;
+      this[name] = (...args: unknown[]) => {
+        this.trace.push(name);
+        return (this.act[name] ?? USUAL[name])(this, args[0] as Channel);
+      };
+    }
+    if (hook === "handleWrite") this.writable = () => hook in this.act;
   }
 
   count(hook: Hook): number {
     return this.trace.filter((entry) => entry === hook).length;
-  }
-
-  protected run(
-    hook: Hook,
-    usual: () => void = () => {},
-  ): void | Promise<void> {
-    this.trace.push(hook);
-    if (this.#pending) this.early.push(`${hook} in ${this.#pending}`);
-    const result: unknown = (this.act[hook] ?? usual)();
-    if (!(result instanceof Promise)) return;
-    this.#pending = hook;
-    return result.finally(() => this.#pending = null);
-  }
-  override handleConnect() {
-    return this.run("handleConnect");
-  }
-  override handleRead() {
-    return this.run("handleRead", () => void this.recv());
-  }
-  override handleAccepted(conn: Channel) {
-    return this.run("handleAccepted", () => conn.close());
-  }
-  override handleDrain() {
-    return this.run("handleDrain");
-  }
-  override handleEnd() {
-    return this.run("handleEnd");
-  }
-  override handleTimeout() {
-    return this.run("handleTimeout");
-  }
-  override handleShutdown() {
-    return this.run("handleShutdown");
-  }
-  override handleError() {
-    return this.run("handleError");
-  }
-  override handleClose() {
-    return this.run("handleClose", () => this.close());
-  }
-}
-
-/** One that is asked in each pass whether to write. */
-class Writer extends Subject {
-  override writable(): boolean {
-    return "handleWrite" in this.act;
-  }
-  override handleWrite() {
-    return this.run("handleWrite");
   }
 }
 
@@ -124,23 +77,6 @@ export class Scene {
     this.looping = watch(loop({ map: this.map }));
     await turns();
   }
-  /** A connection with each kind of limit. */
-  connected(Class: typeof Subject = Subject): Subject {
-    return this.subject = new Class(this.map, this.channel, {
-      allowHalfOpen: true,
-      idleTimeout: IDLE,
-      lifetime: LIFETIME,
-      role: "client", // It is read though its peer takes nothing.
-    });
-  }
-}
-
-/** Keeps the loop going. */
-export function keepGoing(map: TestMap): Disposable {
-  const keeper = new Dispatcher(null, { map });
-  keeper.createSocket();
-  keeper.handleShutdown = () => {};
-  return { [Symbol.dispose]: () => keeper.close() };
 }
 
 /** Has a hook be called; what it does is set already in `act`. */
@@ -173,14 +109,12 @@ export async function provoke(
   act: (scene: Scene) => void | Promise<void>,
 ): Promise<Scene> {
   const scene = new Scene();
+  const subject = scene.subject = new Subject(scene, hook);
   if (hook === "handleConnect") {
-    scene.subject = new Subject(scene.map);
-    scene.subject.createSocket();
-    scene.subject.connect({ port: 7 });
-  } else if (hook === "handleAccepted") {
-    scene.subject = new Subject(scene.map, scene.acceptor);
-  } else scene.connected(hook === "handleWrite" ? Writer : Subject);
-  const { subject } = scene;
+    subject.createSocket();
+    subject.connect({ port: 7 });
+  } else if (hook === "handleAccepted") subject.setSocket(scene.acceptor);
+  else subject.setSocket(scene.channel);
   subject.act[hook] = () => {
     delete subject.act[hook];
     return act(scene);
