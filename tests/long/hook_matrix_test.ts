@@ -133,8 +133,11 @@ const streamed = (open: (life: Life) => Dispatcher) => (life: Life) => {
     life.note(withError(name, error));
   const writer = writable.getWriter();
   writer.write(bytes("spam")).catch(() => {});
-  readable.pipeTo(new WritableStream())
-    .then(() => void writer.close().catch(() => {}), note("readable"));
+  const reading = (async () => {
+    for await (const _ of readable);
+    await writer.close().catch(() => {});
+  })();
+  reading.catch(note("readable"));
   writer.closed.catch(note("writable"));
 };
 
@@ -461,7 +464,7 @@ live(
 )`
   handleConnect fails, works and fails: handleClose close writable(spam) readable(spam)
   handleConnect exits, works and exits: loop sent(spam)
-  handleWrite throws: handleClose close writable(spam) readable(spam) sent(spam)
+  handleWrite throws: handleClose close readable(spam) writable(spam) sent(spam)
   handleWrite exits: loop handleWrite sent(spam) ; handleWrite
 `;
 live(
