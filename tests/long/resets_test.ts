@@ -11,12 +11,18 @@ import {
   assertGreaterOrEqual,
 } from "@std/assert";
 import { isDisconnect } from "../../core/channel.ts";
-import { AsyncChat, type Channel, DispatcherWithSend } from "../../mod.ts";
+import {
+  AsyncChat,
+  type Channel,
+  type Dispatcher,
+  DispatcherWithSend,
+} from "../../mod.ts";
 import { certificates, hasCommand } from "../certificates.ts";
 import { LogLines, pattern, watch } from "../fakes.ts";
 import { Child } from "../peers.ts";
 import {
   bytes,
+  captureRejections,
   families,
   type Family,
   loopUntil,
@@ -44,33 +50,37 @@ const PIECE = pattern(16 * 1024);
 const PIECES = 64;
 
 /** What became of a connection on the server's side. */
-interface Life {
-  isSecure: boolean;
+class Life {
+  readonly isSecure: boolean;
   /** What its client asked for, by the first letter. */
-  request: string;
-  received: number;
-  closes: number;
-  errors: unknown[];
-  closeReason: Error | null;
+  request = "";
+  received = 0;
+  closes = 0;
+  readonly errors: unknown[] = [];
+  closeReason: Error | null = null;
   /** Something was read while many bytes waited to be sent. */
-  readWhileFull: boolean;
-  hasProducer: boolean;
+  readWhileFull = false;
+  hasProducer = false;
   /** The producer was asked to stop. */
-  released: boolean;
-}
+  released = false;
 
-function newLife(isSecure: boolean): Life {
-  return {
-    isSecure,
-    request: "",
-    received: 0,
-    closes: 0,
-    errors: [],
-    closeReason: null,
-    readWhileFull: false,
-    hasProducer: false,
-    released: false,
-  };
+  constructor(isSecure: boolean) {
+    this.isSecure = isSecure;
+  }
+
+  /** Notes how it ends. */
+  watch(handler: Dispatcher): void {
+    const { handleClose, handleError } = handler;
+    handler.handleClose = () => {
+      this.closes++;
+      this.closeReason = handler.closeReason;
+      return handleClose.call(handler);
+    };
+    handler.handleError = (error) => {
+      this.errors.push(error);
+      return handleError.call(handler, error);
+    };
+  }
 }
 
 /** What a client asks for. */
@@ -108,6 +118,7 @@ class SendHandler extends DispatcherWithSend implements Talker {
   constructor(conn: Channel, map: TestMap, life: Life) {
     super(conn, { map });
     this.life = life;
+    life.watch(this);
   }
   give(data: Uint8Array): void {
     this.send(data);
@@ -127,15 +138,6 @@ class SendHandler extends DispatcherWithSend implements Talker {
     }
     if (data.length > 0) goOn(this, data);
   }
-  override handleClose(): void {
-    this.life.closes++;
-    this.life.closeReason = this.closeReason;
-    this.close();
-  }
-  override handleError(error: unknown): void {
-    this.life.errors.push(error);
-    super.handleError(error);
-  }
 }
 
 /** Bytes without end, until it is told to stop. */
@@ -154,6 +156,7 @@ class ChatHandler extends AsyncChat implements Talker {
   constructor(conn: Channel, map: TestMap, life: Life) {
     super(conn, { map });
     this.life = life;
+    life.watch(this);
     this.setTerminator(1);
   }
   give(data: Uint8Array): void {
@@ -170,15 +173,6 @@ class ChatHandler extends AsyncChat implements Talker {
   override foundTerminator(): void {
     this.setTerminator(null);
     begin(this, this.#request);
-  }
-  override handleClose(): void {
-    this.life.closes++;
-    this.life.closeReason = this.closeReason;
-    this.close();
-  }
-  override handleError(error: unknown): void {
-    this.life.errors.push(error);
-    super.handleError(error);
   }
 }
 
@@ -213,17 +207,13 @@ class Bed implements AsyncDisposable {
   readonly lives: Life[] = [];
   readonly plain: TestServer;
   readonly secure: TestServer;
-  readonly rejections: unknown[] = [];
+  readonly rejections = captureRejections();
   #whenAccepted = Promise.withResolvers<void>();
-  readonly #onRejection = (event: PromiseRejectionEvent) => {
-    event.preventDefault();
-    this.rejections.push(event.reason);
-  };
 
   constructor(Handler: Handler) {
     const listen = (family: Family, isSecure: boolean) =>
       new TestServer(this.map, (conn) => {
-        const life = newLife(isSecure);
+        const life = new Life(isSecure);
         this.lives.push(life);
         new Handler(conn, this.map, life);
         this.#tell();
@@ -232,7 +222,6 @@ class Bed implements AsyncDisposable {
     const options = { transport: "tls", tls: certificates().good } as const;
     this.plain = listen(family, false);
     this.secure = listen({ ...family, options }, true);
-    addEventListener("unhandledrejection", this.#onRejection);
   }
 
   /** The lives of the clients that made this request. */
@@ -307,7 +296,7 @@ class Bed implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    removeEventListener("unhandledrejection", this.#onRejection);
+    this.rejections[Symbol.dispose]();
     await this.map[Symbol.asyncDispose]();
   }
 }
@@ -352,7 +341,7 @@ function testResets(what: string, test: (bed: Bed) => Promise<void>): void {
         await loopUntil(bed.map, () => bed.isQuiet);
         await bed.serve();
         await loopUntil(bed.map, () => !descriptorsSince(before).length);
-        assertEquals(bed.rejections, []);
+        assertEquals(bed.rejections.reasons, []);
         for (const { errors } of bed.lives) assertEquals(errors, []);
         assert(bed.plain.accepting && bed.secure.accepting);
       },
