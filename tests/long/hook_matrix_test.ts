@@ -1,13 +1,6 @@
 /** Whatever a hook throws, at any point of a connection's life, harms nobody else. */
 
-import {
-  assertEquals,
-  assertFalse,
-  assertGreater,
-  assertInstanceOf,
-  assertLess,
-  assertStringIncludes,
-} from "@std/assert";
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import {
   AsyncChat,
   type AsyncChatOptions,
@@ -19,7 +12,6 @@ import {
   FileDispatcher,
   loop,
   shutdown,
-  SocketMap,
   toStreams,
 } from "../../mod.ts";
 import {
@@ -27,7 +19,6 @@ import {
   Echo,
   FakeChannel,
   LogLines,
-  passes,
   quietMap,
   Recorder,
 } from "../fakes.ts";
@@ -35,8 +26,6 @@ import { Life, raise, WAYS, withError } from "../hook_matrix.ts";
 import { MockClock } from "../../testing/mock_clock.ts";
 import {
   bytes,
-  captureConsole,
-  captureRejections,
   connectedPair,
   rawConnect,
   ScopedMap,
@@ -549,67 +538,6 @@ for (const [hook, open] of REAL) {
       await exchange(peer, "after");
       for (const conn of [peer, end]) conn.close();
       await done;
-    }
-  });
-}
-
-// What is not a hook of a dispatcher, or no answer of a predicate
-
-/** A timer fails, and a neighbour is served; what the console gets of it. */
-async function failTimer(map: SocketMap): Promise<string[]> {
-  using rejections = captureRejections();
-  using output = captureConsole();
-  map.callLater(0, () => raise(new Error("spam")));
-  const channel = new FakeChannel();
-  const echo = new Echo(channel, { map });
-  channel.push("still there");
-  await loop({ map, count: 3, timeout: 0 });
-  await turns();
-  assertEquals(channel.sent, "still there");
-  assertEquals(rejections.reasons, []);
-  echo.abort();
-  return output.err;
-}
-
-const FAILING: [string, () => never][] = [
-  ["throws", () => raise(new Error("eggs"))],
-  ["rejects", () => Promise.reject(new Error("eggs")) as never],
-];
-
-for (const [fails, fail] of FAILING) {
-  Deno.test(`SocketMap.onError() that ${fails} is told on the console`, async () => {
-    const map = quietMap();
-    map.onError = fail;
-    const [line, ...rest] = await failTimer(map);
-    assertStringIncludes(line!, "(Error: eggs");
-    assertEquals(rest, []);
-  });
-
-  Deno.test(`Logger that ${fails} when it is told what onError() got leaves it to the console`, async () => {
-    const logger = Object.assign(new LogLines(), { error: fail });
-    const [line, ...rest] = await failTimer(new SocketMap({ logger }));
-    assertStringIncludes(line!, "(Error: eggs");
-    assertEquals(rest, []);
-  });
-}
-
-for (const predicate of ["readable", "writable"]) {
-  Deno.test(`Dispatcher whose ${predicate}() gives a promise gets a TypeError`, async () => {
-    for (const fails of [false, true]) {
-      using rejections = captureRejections();
-      const map = quietMap();
-      const recorder = new Recorder(map);
-      const answer = () =>
-        fails ? Promise.reject(new Error()) : Promise.resolve(true);
-      Object.assign(recorder, { [predicate]: answer });
-      recorder.setSocket(new FakeChannel());
-      await passes(map, 3);
-      await turns();
-      assertEquals(recorder.errors.length, 1);
-      assertInstanceOf(recorder.errors[0], TypeError);
-      assertStringIncludes(recorder.errors[0].message, `${predicate}()`);
-      assertFalse(recorder.connected);
-      assertEquals(rejections.reasons, []);
     }
   });
 }
