@@ -25,7 +25,7 @@ import {
   hasCommand,
   testTls,
 } from "../certificates.ts";
-import { LogLines, newSeed, randomFrom, Recorder } from "../fakes.ts";
+import { LogLines, Recorder } from "../fakes.ts";
 import { Child } from "../peers.ts";
 import {
   bytes,
@@ -373,10 +373,6 @@ function recordOf(length: number, ...content: number[]): Uint8Array {
 
 const FATAL_ALERT = Uint8Array.of(21, 3, 3, 0, 2, 2, 40);
 
-function randomBytes(random: () => number, length: number): Uint8Array {
-  return Uint8Array.from({ length }, () => Math.floor(256 * random()));
-}
-
 // A client, and a server that is none
 
 /** When it has heard the client's hello. */
@@ -589,33 +585,6 @@ for (const [what, attack, isEndless] of ATTACKS) {
     },
   );
 }
-
-testTls(
-  "A TLS server accepts nobody who sends random bytes, and serves the others",
-  async () => {
-    const random = randomFrom(newSeed());
-    await using map = quiet();
-    const server = new TlsServer(map, {
-      handshakeTimeout: PATIENCE_WITH_ALL,
-    });
-    const neighbour = await Neighbour.of(map, server);
-    const hello = await clientHello();
-    const count = 50;
-    const conns: Deno.Conn[] = [];
-    for (let i = 0; i < count; i++) {
-      const conn = await rawConnect(server.addr);
-      conns.push(conn);
-      const noise = randomBytes(random, 100 + Math.floor(2_000 * random()));
-      if (i % 2 > 0) noise.set(hello.subarray(0, 100 * random()));
-      await writeAll(conn, noise).catch(() => {}); // It may be hung up on.
-    }
-    await loopUntil(map, () => server.clientsGone === count);
-    await neighbour.talk();
-    await Neighbour.of(map, server);
-    assertEquals(server.trace, ["handleAccepted", "handleAccepted"]);
-    for (const conn of conns) conn.close();
-  },
-);
 
 // Somebody in the middle of a connection that stands
 

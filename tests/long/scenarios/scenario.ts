@@ -180,25 +180,19 @@ export function findDifference(a: Uint8Array, b: Uint8Array): number {
   return a.length === b.length ? -1 : length;
 }
 
+type Serve = Dispatcher["handleAccepted"];
+
 /** Listens on a port of the host it runs on, and makes something of clients. */
 export class Listener extends Dispatcher {
-  readonly #serve: (...args: Parameters<Dispatcher["handleAccepted"]>) => void;
-
   constructor(
     port: number,
-    serve: (...args: Parameters<Dispatcher["handleAccepted"]>) => void,
+    serve: Serve,
     options: Parameters<Dispatcher["createSocket"]>[0] = {},
   ) {
     super();
-    this.#serve = serve;
+    this.handleAccepted = serve;
     this.createSocket(options);
     this.bind({ port });
     this.listen();
-  }
-
-  override handleAccepted(
-    ...args: Parameters<Dispatcher["handleAccepted"]>
-  ): void {
-    this.#serve(...args);
   }
 }
