@@ -3,6 +3,7 @@
  * of which end with their test, and neither of which waits for ever.
  */
 
+import { assertEquals } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import { withStd } from "../tools/with_std.ts";
 import { bytes, PATIENCE, text } from "./support.ts";
@@ -57,6 +58,8 @@ export class Child implements AsyncDisposable {
   readonly #err: Promise<string>;
   readonly #deadline: Deadline;
   readonly #seen: string[] = [];
+  /** Where a server listens; see {@linkcode Child.serve}. */
+  port = 0;
 
   constructor(command: string, args: string[]) {
     this.#process = new Deno.Command(command, {
@@ -86,8 +89,26 @@ export class Child implements AsyncDisposable {
     return new Child(Deno.execPath(), await withStd(command));
   }
 
+  /** Starts an example that serves, and waits until it says on which port. */
+  static async serve(
+    permissions: string[],
+    name: string,
+    ...args: string[]
+  ): Promise<Child> {
+    const child = await Child.start(permissions, name, ...args);
+    const line = await child.until("127.0.0.1:");
+    child.port = Number(/127\.0\.0\.1:(\d+)/.exec(line)![1]);
+    return child;
+  }
+
   get pid(): number {
     return this.#process.pid;
+  }
+
+  /** How many bytes of memory the child takes; Linux alone tells. */
+  get memory(): number {
+    const status = Deno.readTextFileSync(`/proc/${this.pid}/status`);
+    return Number(/VmRSS:\s*(\d+) kB/.exec(status)![1]) * 1024;
   }
 
   async write(input: string): Promise<void> {
@@ -125,6 +146,13 @@ export class Child implements AsyncDisposable {
     }
     const { code } = await this.#process.status;
     return { code, out: this.#seen.join("\n"), err: await this.#err };
+  }
+
+  /** Waits until the child has ended without a complaint, for what it said. */
+  async endWell(): Promise<string> {
+    const { code, out, err } = await this.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+    return out;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -226,6 +254,52 @@ export class Caller implements Disposable {
     this.#deadline[Symbol.dispose]();
     this.#close();
   }
+}
+
+/** A folder that goes with its test. */
+export class Folder implements Disposable {
+  readonly path: string = Deno.makeTempDirSync();
+
+  /** Permissions for this folder and the network. */
+  readonly permissions: string[] = [
+    "--allow-net",
+    `--allow-read=${this.path}`,
+    `--allow-write=${this.path}`,
+  ];
+
+  get names(): string[] {
+    return Array.from(Deno.readDirSync(this.path), ({ name }) => name).sort();
+  }
+
+  /** Writes a file, and returns its path. */
+  write(name: string, content: string | Uint8Array = ""): string {
+    const path = `${this.path}/${name}`;
+    const data = typeof content === "string" ? bytes(content) : content;
+    Deno.writeFileSync(path, data);
+    return path;
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.path, { recursive: true });
+  }
+}
+
+/** A test that sends signals: Windows has none. */
+export function testSignals(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: Deno.build.os === "windows", fn });
+}
+
+/** A test that needs a program of this machine. */
+export function testWith(
+  peer: string,
+  name: string,
+  fn: () => Promise<void>,
+): void {
+  Deno.test({
+    name: `${name} (skipped where there is no ${peer})`,
+    ignore: !hasCommand(peer, "--version"),
+    fn,
+  });
 }
 
 /** Whether a command is to be found on this machine. */

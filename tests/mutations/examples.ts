@@ -41,15 +41,14 @@ export const EXAMPLES: Mutation[] = [
     promise: "an argument of an example that is one too many is refused",
     from: "throw new UsageError(`Unexpected argument ${quote(unexpected)}`);",
     to: "",
-    filter: "echo_server refuses",
+    filter: "echo_story --serve 1 spam",
   },
   {
     ...CALLS,
     promise: "an option of an example that is given twice is refused",
     from: "if (seen.has(name))",
     to: "if (false)",
-    test: "tests/http_peers_test.ts",
-    filter: "what is wrong",
+    filter: "a wrong call is refused: http_server",
   },
   {
     promise: "the proxy names the file of a certificate that it cannot use",
@@ -64,8 +63,8 @@ export const EXAMPLES: Mutation[] = [
     file: "examples/tcp_proxy.ts",
     from: "if (cert === undefined && key === undefined) return place;",
     to: "return place;",
-    test: "tests/tcp_proxy_test.ts",
-    filter: "what is wrong",
+    test: "tests/examples_test.ts",
+    filter: "a wrong call is refused: tcp_proxy",
   },
   {
     promise: "an example names a path that it cannot use once",
