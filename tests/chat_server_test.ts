@@ -6,7 +6,7 @@ import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { ChatServer, Guest } from "../examples/chat_server.ts";
 import { closeAll, loop, poll } from "../mod.ts";
 import { FakeChannel, LogLines } from "./fakes.ts";
-import { Caller, Child, testSignals, testWith } from "./peers.ts";
+import { Caller, Child, testUnix, testWith } from "./peers.ts";
 import { bytes } from "./support.ts";
 
 const WELCOME = "* Welcome. What is your name?\r\n";
@@ -311,7 +311,7 @@ Deno.test("ChatServer puts a slow reader out, and the others miss nothing", asyn
   await looping;
 });
 
-testSignals(
+testUnix(
   "chat_server ends with Ctrl-C when it has told everybody",
   async () => {
     await using guests = await annAndBob();

@@ -21,7 +21,7 @@ import {
   Child,
   Folder,
   type Result,
-  testSignals,
+  testUnix,
   testWith,
 } from "./peers.ts";
 import { bytes, families, isMissing } from "./support.ts";
@@ -293,7 +293,7 @@ Deno.test("http_get prints the answer of a server", async () => {
   assertEquals(requests, ["GET /menu?main=spam HTTP/1.0"]);
 });
 
-testSignals(
+testUnix(
   "echo_server sends each client what it says, until Ctrl-C",
   async () => {
     await using server = await Child.serve(["--allow-net"], "echo_server", "0");
@@ -354,7 +354,7 @@ function serveEcho(): Promise<Child> {
   return Child.serve(["--allow-net"], "echo_story", "--serve");
 }
 
-testSignals(
+testUnix(
   "echo_story --serve ends when each client has had its echo",
   async () => {
     await using server = await serveEcho();
@@ -606,7 +606,7 @@ const SERVERS: Record<string, string[]> = {
 };
 
 for (const [name, args] of Object.entries(SERVERS)) {
-  testSignals(
+  testUnix(
     `${name} says its address once, and ends with SIGTERM`,
     async () => {
       using folder = new Folder();

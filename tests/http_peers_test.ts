@@ -17,7 +17,7 @@ import {
   Folder,
   pass,
   runCommand,
-  testSignals,
+  testUnix,
   testWith,
 } from "./peers.ts";
 
@@ -183,7 +183,7 @@ Deno.test({
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  testSignals(`http_server finishes downloads after ${signal}`, async () => {
+  testUnix(`http_server finishes downloads after ${signal}`, async () => {
     await using served = await Served.start();
     served.writeZeros("large", 24); // more than the kernel takes
     using idle = await served.connect();
@@ -198,7 +198,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     assertStringIncludes(out, signal);
   });
 
-  testSignals(
+  testUnix(
     `http_server waits for nobody after a second signal, a ${signal}`,
     async () => {
       await using served = await Served.start();

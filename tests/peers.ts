@@ -284,8 +284,8 @@ export class Folder implements Disposable {
   }
 }
 
-/** A test that sends signals: Windows has none. */
-export function testSignals(name: string, fn: () => Promise<void>): void {
+/** A test of what Windows lacks: signals, links, pipes with a name. */
+export function testUnix(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, ignore: Deno.build.os === "windows", fn });
 }
 
