@@ -17,6 +17,7 @@ import {
   Folder,
   pass,
   runCommand,
+  testLinux,
   testUnix,
   testWith,
 } from "./peers.ts";
@@ -160,10 +161,9 @@ testWith(
 
 const REQUEST = "GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
 
-Deno.test({
-  name: "http_server needs little memory for clients that do not read",
-  ignore: !isLinux,
-  async fn() {
+testLinux(
+  "http_server needs little memory for clients that do not read",
+  async () => {
     await using served = await Served.start();
     served.writeZeros("large", 256);
     using clients = new DisposableStack();
@@ -180,7 +180,7 @@ Deno.test({
     await first.ignore();
     assertLess(served.child.memory - before, 64 * MEGABYTE);
   },
-});
+);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   testUnix(`http_server finishes downloads after ${signal}`, async () => {

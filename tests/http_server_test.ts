@@ -14,7 +14,7 @@ import { HttpConnection } from "../examples/http_connection.ts";
 import { HttpServer } from "../examples/http_server.ts";
 import { loop } from "../mod.ts";
 import { LogLines } from "./fakes.ts";
-import { Caller, Folder, runCommand, testUnix } from "./peers.ts";
+import { Caller, Folder, runCommand, testLinux, testUnix } from "./peers.ts";
 import { TestMap, turn, until } from "./support.ts";
 
 const isLinux = Deno.build.os === "linux";
@@ -312,19 +312,15 @@ Deno.test("HttpServer takes no more requests while a client does not read", asyn
   assertEquals(site.logger.lines.length, 1);
 });
 
-Deno.test({
-  name: "HttpServer closes the file when its client leaves",
-  ignore: !isLinux,
-  async fn() {
-    await using site = new Site();
-    const client = await site.download(get("/large").repeat(3));
-    await until(() => site.openFiles === 1, "the server");
-    client[Symbol.dispose]();
-    await until(
-      () => site.openFiles === 0 && site.connections.length === 0,
-      "the server",
-    );
-  },
+testLinux("HttpServer closes the file when its client leaves", async () => {
+  await using site = new Site();
+  const client = await site.download(get("/large").repeat(3));
+  await until(() => site.openFiles === 1, "the server");
+  client[Symbol.dispose]();
+  await until(
+    () => site.openFiles === 0 && site.connections.length === 0,
+    "the server",
+  );
 });
 
 Deno.test("HttpServer ends the connection when a file shrinks meanwhile", async () => {

@@ -289,6 +289,11 @@ export function testUnix(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, ignore: Deno.build.os === "windows", fn });
 }
 
+/** A test of what Linux alone tells: memory, open files. */
+export function testLinux(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: Deno.build.os !== "linux", fn });
+}
+
 /** A test that needs a program of this machine. */
 export function testWith(
   peer: string,
