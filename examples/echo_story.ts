@@ -2,30 +2,21 @@
  * A server that sends back all it gets, and a client that checks it, in one
  * loop: three dispatchers whose logs read as a story.
  *
- *     deno run --allow-net examples/echo_story.ts [--serve [PORT]]
+ *     deno run --allow-net examples/echo_story.ts
  *     deno task example echo_story    (where JSR cannot be reached)
- *
- * With `--serve` the server goes on for clients of your own, such as
- * `nc 127.0.0.1 PORT`, until Ctrl-C or SIGTERM. Without a port it takes a free
- * one and says which.
  *
  * @module
  */
 
-import { type Channel, Dispatcher, loop, type Timer } from "@asyncore/asyncore";
-import { parsePort, runCommand, UsageError } from "./command_line.ts";
-import { addressText, createLogger, Quoter, reasonOf } from "./logging.ts";
-import { quote } from "./quote.ts";
-import { shutdownAtSignal } from "./signals.ts";
+import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+import { runCommand } from "./command_line.ts";
+import { addressText, createLogger, Quoter } from "./logging.ts";
 
 const USAGE = `\
-Usage: echo_story.ts [--serve [PORT]] [--help]
+Usage: echo_story.ts [--help]
 
-A server that sends back whatever it gets, and a client that checks it.
-
-  --serve  go on for other clients, such as "nc 127.0.0.1 PORT", until Ctrl-C
-           or SIGTERM
-  PORT     where to listen then; by default on any free port`;
+A server that sends back all it gets, and a client that checks it. Their logs
+tell which hook the loop calls when.`;
 const MESSAGE = `\
 An echo server is the parrot of the network: it listens, it says what it has
 heard, and it has no opinion of its own. Whatever arrives in the morning leaves
@@ -38,28 +29,22 @@ of a conversation, but it is an honest one, and the first that anyone writes
 who wishes to learn how two machines talk. If this text comes back unharmed, so
 will all of yours. Now, listen.`;
 
-/** When the server stops, a client that is quiet for so many ms has had its echo. */
-const QUIET = 100;
-
-/** Accepts one client and closes itself, unless it shall go on. */
+/** Accepts one client, and closes itself. */
 class EchoServer extends Dispatcher {
   override readonly logger = createLogger("EchoServer");
-  readonly #goesOn: boolean;
 
-  constructor(port: number, goesOn: boolean) {
+  constructor() {
     super();
-    this.#goesOn = goesOn;
     this.createSocket();
-    this.bind({ hostname: "127.0.0.1", port });
+    this.bind({ hostname: "127.0.0.1", port: 0 });
     this.listen();
     this.logger.debug(`listening on ${addressText(this.addr)}`);
   }
 
   override handleAccepted(conn: Channel, addr: Deno.Addr) {
-    const client = addressText(addr);
-    this.logger.debug(`handleAccepted() -> ${client}`);
-    new EchoHandler(conn, this.#goesOn ? `EchoHandler ${client}` : undefined);
-    if (!this.#goesOn) this.handleClose();
+    this.logger.debug(`handleAccepted() -> ${addressText(addr)}`);
+    new EchoHandler(conn);
+    this.handleClose();
   }
 
   override handleClose() {
@@ -68,19 +53,13 @@ class EchoServer extends Dispatcher {
   }
 }
 
-/** Sends back what one client says, a chunk at a time. */
+/** Sends back the bytes of one client, a chunk at a time. */
 class EchoHandler extends Dispatcher {
-  override readonly logger;
+  override readonly logger = createLogger("EchoHandler");
   readonly #chunk = 256;
   readonly #heard = new Quoter();
   readonly #said = new Quoter();
   #data: Uint8Array = new Uint8Array(0);
-  #quiet: Timer | null = null;
-
-  constructor(conn: Channel, name = "EchoHandler") {
-    super(conn);
-    this.logger = createLogger(name);
-  }
 
   /** Takes nothing new while there is something to send: no queue can grow. */
   override readable() {
@@ -96,7 +75,6 @@ class EchoHandler extends Dispatcher {
   override handleRead() {
     this.#data = this.recv(this.#chunk); // at the end, this calls handleClose()
     this.logger.debug(`handleRead() -> ${this.#heard.quote(this.#data)}`);
-    this.#quiet?.reset();
   }
 
   override handleWrite() {
@@ -109,11 +87,6 @@ class EchoHandler extends Dispatcher {
   override handleClose() {
     this.logger.debug("handleClose()");
     this.close(); // the echo still goes out
-  }
-
-  /** Closes when the client has had its echo. */
-  override handleShutdown() {
-    this.#quiet ??= this.callLater(QUIET, () => this.handleClose());
   }
 }
 
@@ -166,9 +139,8 @@ class EchoClient extends Dispatcher {
   }
 }
 
-/** One server, one client, one message. */
-async function demonstrate(): Promise<number> {
-  const client = new EchoClient(new EchoServer(0, false));
+async function main(): Promise<number> {
+  const client = new EchoClient(new EchoServer());
   await loop();
   const isCopy = client.received === MESSAGE;
   client.logger.debug(
@@ -177,28 +149,4 @@ async function demonstrate(): Promise<number> {
   return isCopy ? 0 : 1;
 }
 
-/** Serves until a signal; then every client gets the rest of its echo. */
-async function serve(port: number): Promise<number> {
-  using _ = shutdownAtSignal(createLogger("main"));
-  try {
-    new EchoServer(port, true);
-  } catch (error) {
-    console.error(reasonOf(error)); // it names the address
-    return 1;
-  }
-  await loop();
-  return 0;
-}
-
-if (import.meta.main) {
-  await runCommand({
-    help: USAGE,
-    options: { serve: { type: "boolean" } },
-    operands: ["PORT"],
-    isOptional: true,
-  }, ({ serve: isServer }, [port]) => {
-    if (isServer) return serve(parsePort(port));
-    if (port === undefined) return demonstrate();
-    throw new UsageError(`PORT needs --serve, got ${quote(port)} alone`);
-  });
-}
+if (import.meta.main) await runCommand({ help: USAGE }, main);

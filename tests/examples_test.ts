@@ -16,15 +16,8 @@ import {
 import { HttpClient } from "../examples/http_client.ts";
 import { createLogger } from "../examples/logging.ts";
 import { loop } from "../mod.ts";
-import {
-  Caller,
-  Child,
-  Folder,
-  type Result,
-  testUnix,
-  testWith,
-} from "./peers.ts";
-import { bytes, families, isMissing } from "./support.ts";
+import { Caller, Child, Folder, type Result, testUnix } from "./peers.ts";
+import { families, isMissing } from "./support.ts";
 
 const root = `${import.meta.dirname}/..`;
 
@@ -350,58 +343,6 @@ Deno.test("echo_story tells the story of a server, its handler and a client", as
   assert(out.endsWith("\nEchoClient: RECEIVED COPY OF MESSAGE"));
 });
 
-function serveEcho(): Promise<Child> {
-  return Child.serve(["--allow-net"], "echo_story", "--serve");
-}
-
-testUnix(
-  "echo_story --serve ends when each client has had its echo",
-  async () => {
-    await using server = await serveEcho();
-    using first = await Caller.connect(server.port);
-    using second = await Caller.connect(server.port);
-    await first.say("\x1b[2J");
-    await first.until("\x1b[2J");
-    const long = "It's only resting. ".repeat(500);
-    await first.say(long);
-    await second.say(long);
-    server.kill("SIGINT");
-    await server.until("main: SIGINT: closing");
-    assertEquals([await first.rest(), await second.rest()], [long, long]);
-    const out = await server.endWell();
-    assertEquals(out.match(/SIGINT|listening/g), ["listening", "SIGINT"]);
-    assertStringIncludes(out, '"\\u001b[2J"');
-    assert(!out.includes("\x1b"), "what a client says is escaped");
-  },
-);
-
-Deno.test("echo_story --serve shows a letter that comes in two halves", async () => {
-  await using server = await serveEcho();
-  using client = await Caller.connect(server.port);
-  const [first = 0, second = 0] = bytes("é");
-  await client.say(Uint8Array.of(first));
-  await server.until('handleWrite() -> 1 bytes ""');
-  await client.say(Uint8Array.of(second));
-  await server.until('handleRead() -> 1 bytes "é"');
-  await server.until('handleWrite() -> 1 bytes "é"');
-});
-
-Deno.test("echo_story --serve sends all back to a client that stops sending", async () => {
-  await using server = await serveEcho();
-  using client = await Caller.connect(server.port);
-  const long = "Pining for the fjords. ".repeat(2_000);
-  const sending = client.say(long).then(() => client.closeWrite());
-  assertEquals(await client.rest(), long);
-  await sending;
-});
-
-testWith("nc", "echo_story --serve is good for nc", async () => {
-  await using server = await serveEcho();
-  await using client = new Child("nc", ["127.0.0.1", `${server.port}`]);
-  await client.write("spam\n");
-  assertEquals(await client.until("spam"), "spam");
-});
-
 Deno.test("file_reader reads itself in chunks of 256 bytes", async () => {
   const out = await outputOf("file_reader");
   const { size } = await Deno.stat(`${root}/examples/file_reader.ts`);
@@ -511,17 +452,15 @@ const WRONG_CALLS: Record<string, string> = {
   "chat_server --port=": 'PORT must be from 0 to 65535, got ""',
   "chat_server --port -1": 'PORT must be from 0 to 65535, got "-1"',
   "chat_server --port 65536": 'PORT must be from 0 to 65535, got "65536"',
+  "chat_server --port 1.5": 'PORT must be from 0 to 65535, got "1.5"',
   "chat_server --port 1e3": 'PORT must be from 0 to 65535, got "1e3"',
   "chat_server -p 0": 'Unknown option "-p"',
   "chat_server -- --port": 'Unexpected argument "--port"',
-  "echo_story 8080": 'PORT needs --serve, got "8080" alone',
-  "echo_story 1.5 --serve": 'PORT must be from 0 to 65535, got "1.5"',
-  "echo_story --serve 1 spam": 'Unexpected argument "spam"',
-  "echo_story --serve=8080": '--serve takes no value, got "8080"',
   "file_reader a b": 'Unexpected argument "b"',
   "http_server --quiet --port 0": "ROOT is missing",
   "http_server . --port 0 --port=0": "--port is given twice",
   "http_server --quiet . --quiet": "--quiet is given twice",
+  "http_server --quiet=1 .": '--quiet takes no value, got "1"',
   "http_server --port=65536 .": 'PORT must be from 0 to 65535, got "65536"',
   "smtp_server --port 0": "FOLDER is missing",
   "smtp_server a b": 'Unexpected argument "b"',
@@ -551,7 +490,6 @@ for (const [call, complaint] of Object.entries(WRONG_CALLS)) {
 /** Calls that fail; PORT is one that is taken, FILE no directory. */
 const FAILURES: Record<string, RegExp> = {
   "chat_server --port PORT": /^Cannot listen on 127\.0\.0\.1:\d+: [^:]+\n$/,
-  "echo_story --serve PORT": /^Cannot listen on 127\.0\.0\.1:\d+: [^:]+\n$/,
   "http_server . --port PORT": /^Cannot serve ".": .+\n$/,
   "http_server no/such/folder": /^Cannot serve "no\/such\/folder": .+\n$/,
   "http_server FILE": /^Cannot serve "FILE": It is not a directory\n$/,
@@ -598,7 +536,6 @@ Deno.test("deno task example gives an example the permissions that it opens with
 /** Servers with their arguments; a folder of the test's own is FOLDER. */
 const SERVERS: Record<string, string[]> = {
   chat_server: [],
-  echo_story: ["--serve"],
   http_server: ["FOLDER"],
   replicated_log: ["primary", "0", "FOLDER/records"],
   smtp_server: ["FOLDER"],

@@ -41,7 +41,7 @@ export const EXAMPLES: Mutation[] = [
     promise: "an argument of an example that is one too many is refused",
     from: "throw new UsageError(`Unexpected argument ${quote(unexpected)}`);",
     to: "",
-    filter: "echo_story --serve 1 spam",
+    filter: "a wrong call is refused: smtp_server",
   },
   {
     ...CALLS,
