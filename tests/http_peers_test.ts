@@ -11,6 +11,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { ECHO } from "../examples/signals.ts";
+import { pattern } from "./fakes.ts";
 import {
   Caller,
   Child,
@@ -70,20 +71,11 @@ class Served extends Folder implements AsyncDisposable {
   }
 }
 
-/** Bytes that are worth comparing. */
-function noise(length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += 65_536) {
-    crypto.getRandomValues(bytes.subarray(at, at + 65_536));
-  }
-  return bytes;
-}
-
 testWith(
   "curl",
   "http_server sends curl a large file unharmed, whole and in parts",
   async () => {
-    const content = noise(10 * MEGABYTE);
+    const content = pattern(10 * MEGABYTE);
     await using served = await Served.start({ "a.bin": content });
     const to = `${served.path}/copy`;
     await served.curl(["-o", to], "a.bin");
@@ -142,7 +134,7 @@ testWith(
   "http_server refuses what curl sends too much of",
   async () => {
     await using served = await Served.start();
-    const large = served.write("large", noise(20 * MEGABYTE));
+    const large = served.write("large", pattern(20 * MEGABYTE));
     const format = ["-o", "/dev/null", "-w", "%{http_code}"];
     assertEquals(await served.curl([...format, "-T", large], "a"), "405");
     const unasked = ["-H", "Expect:", "-T", large];

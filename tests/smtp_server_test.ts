@@ -126,19 +126,14 @@ testWith(
   "smtp_server refuses what is too large, from smtplib, and goes on",
   async () => {
     await using server = await Server.start();
-    const { help, ...answers } = await smtplib(server, "refused") as {
-      help: string;
-    };
-    assertEquals(answers, {
-      mail: 552,
-      data: 552,
-      small: {},
-      verify: 252,
-      expn: 502,
-      noop: 250,
-      starttls: false,
+    const refused = { mail: 552, data: 552, expn: 502, starttls: false };
+    const taken = { small: {}, verify: 252, noop: 250 };
+    const help = "See RFC 5321";
+    assertEquals(await smtplib(server, "refused"), {
+      ...refused,
+      ...taken,
+      help,
     });
-    assertStringIncludes(help, "5321");
     assertEquals(server.messages().map(({ message }) => message), [
       "Subject: small\r\n\r\n",
     ]);
@@ -337,10 +332,7 @@ testLinux("smtp_server keeps no message in memory", async () => {
 Deno.test("smtp_server says OK when the file is there, and not before", async () => {
   await using server = await Server.start();
   using caller = await server.caller();
-  await caller.say(`${ENVELOPE}DATA\r\n`);
-  await caller.until("of its own\r\n");
-  await caller.say("x".repeat(200_000));
-  while (server.names.length === 0) await caller.say("x".repeat(10_000));
+  await beginMessage(server, caller);
   assert(server.names.every((name) => name.endsWith(".part")));
   await caller.say("\r\n.\r\n");
   const [id] = (await caller.until("\r\n")).split(" ").slice(-1);
@@ -498,13 +490,7 @@ Deno.test("smtp_server logs what it stored and what it refused", async () => {
   await caller.rest();
   server.child.kill(Deno.build.os === "windows" ? "SIGKILL" : "SIGINT");
   const { out } = await server.child.end();
-  const [refused, stored] = out.split("\n").slice(1);
-  assertEquals(
-    refused,
-    'SmtpSession: 127.0.0.1 "\\u001b[2J" -> 500 Syntax error',
-  );
-  assertMatch(
-    stored!,
-    /^SmtpSession: \S+\.eml: 2 bytes from <ann@example\.org> for 1$/,
-  );
+  const [, refused, stored] = out.split("\n");
+  assertMatch(refused!, /^SmtpSession: 127.0.0.1 "\\u001b\[2J" -> 500 Syntax/);
+  assertMatch(stored!, /^SmtpSession: \S+\.eml: 2 bytes from <ann@\S+ for 1$/);
 });
