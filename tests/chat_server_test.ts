@@ -311,20 +311,17 @@ Deno.test("ChatServer puts a slow reader out, and the others miss nothing", asyn
   await looping;
 });
 
-testUnix(
-  "chat_server ends with Ctrl-C when it has told everybody",
-  async () => {
-    await using guests = await annAndBob();
-    const { room, ann, bob } = guests;
-    using nameless = await Caller.connect(room.port);
-    await bob.say("last words\n");
-    await ann.until("last words\r\n");
-    room.kill("SIGINT");
-    assertEquals(await bob.rest(), "* The room is closing\r\n");
-    assertEquals(await ann.rest(), "* The room is closing\r\n");
-    await nameless.ignore();
-    const out = await room.endWell();
-    assertMatch(out, /^listening on 127\.0\.0\.1:\d+\nChatServer: ann came\n/);
-    assertMatch(out, /SIGINT: closing/);
-  },
-);
+testUnix("chat_server tells all guests that it ends", async () => {
+  await using guests = await annAndBob();
+  const { room, ann, bob } = guests;
+  using nameless = await Caller.connect(room.port);
+  await bob.say("last words\n");
+  await ann.until("last words\r\n");
+  room.kill("SIGINT");
+  assertEquals(await bob.rest(), "* The room is closing\r\n");
+  assertEquals(await ann.rest(), "* The room is closing\r\n");
+  await nameless.ignore();
+  const out = await room.endWell();
+  assertMatch(out, /^listening on 127\.0\.0\.1:\d+\nChatServer: ann came\n/);
+  assertMatch(out, /SIGINT: closing/);
+});

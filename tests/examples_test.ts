@@ -286,31 +286,28 @@ Deno.test("http_get prints the answer of a server", async () => {
   assertEquals(requests, ["GET /menu?main=spam HTTP/1.0"]);
 });
 
-testUnix(
-  "echo_server sends each client what it says, until Ctrl-C",
-  async () => {
-    await using server = await Child.serve(["--allow-net"], "echo_server", "0");
-    using first = await Caller.connect(server.port);
-    using second = await Caller.connect(server.port);
-    for (const word of ["spam", "eggs"]) {
-      await first.say(`1 ${word}`);
-      await second.say(`2 ${word}`);
-      assertEquals(await second.until(word), `2 ${word}`);
-      assertEquals(await first.until(word), `1 ${word}`);
-    }
-    server.kill("SIGINT");
-    assertEquals([await first.rest(), await second.rest()], ["", ""]);
-    assertEquals(
-      (await server.endWell()).replace(/\d{4,}/g, "PORT").split("\n"),
-      [
-        "Listening on 127.0.0.1:PORT",
-        "A client comes from port PORT",
-        "A client comes from port PORT",
-        "All clients are gone",
-      ],
-    );
-  },
-);
+testUnix("echo_server echoes to its clients until Ctrl-C", async () => {
+  await using server = await Child.serve(["--allow-net"], "echo_server", "0");
+  using first = await Caller.connect(server.port);
+  using second = await Caller.connect(server.port);
+  for (const word of ["spam", "eggs"]) {
+    await first.say(`1 ${word}`);
+    await second.say(`2 ${word}`);
+    assertEquals(await second.until(word), `2 ${word}`);
+    assertEquals(await first.until(word), `1 ${word}`);
+  }
+  server.kill("SIGINT");
+  assertEquals([await first.rest(), await second.rest()], ["", ""]);
+  assertEquals(
+    (await server.endWell()).replace(/\d{4,}/g, "PORT").split("\n"),
+    [
+      "Listening on 127.0.0.1:PORT",
+      "A client comes from port PORT",
+      "A client comes from port PORT",
+      "All clients are gone",
+    ],
+  );
+});
 
 Deno.test("echo_story tells the story of a server, its handler and a client", async () => {
   const out = await outputOf("echo_story");
@@ -543,22 +540,19 @@ const SERVERS: Record<string, string[]> = {
 };
 
 for (const [name, args] of Object.entries(SERVERS)) {
-  testUnix(
-    `${name} says its address once, and ends with SIGTERM`,
-    async () => {
-      using folder = new Folder();
-      const given = args.map((arg) => arg.replace("FOLDER", folder.path));
-      await using server = await Child.serve(
-        folder.permissions,
-        name,
-        ...given,
-      );
-      const { port } = server;
-      server.kill("SIGTERM");
-      const out = await server.endWell();
-      assertEquals(out.split(`${port}`).length, 2, out);
-      assertMatch(out, /: SIGTERM: closing$/);
-      await assertRejects(() => Deno.connect({ port }));
-    },
-  );
+  testUnix(`${name} tells its address and obeys SIGTERM`, async () => {
+    using folder = new Folder();
+    const given = args.map((arg) => arg.replace("FOLDER", folder.path));
+    await using server = await Child.serve(
+      folder.permissions,
+      name,
+      ...given,
+    );
+    const { port } = server;
+    server.kill("SIGTERM");
+    const out = await server.endWell();
+    assertEquals(out.split(`${port}`).length, 2, out);
+    assertMatch(out, /: SIGTERM: closing$/);
+    await assertRejects(() => Deno.connect({ port }));
+  });
 }

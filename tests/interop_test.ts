@@ -109,85 +109,76 @@ class EchoClient extends DispatcherWithSend {
   }
 }
 
-testWithPython(
-  "Dispatcher is a client to an echo server of Python's asyncore",
-  async (family) => {
-    await using map = new ScopedMap();
-    const place = family.address();
-    await using server = startPython("echo_server", ...placeOf(place));
-    const listening = await server.until("");
-    const address = "path" in place
-      ? { path: listening }
-      : { ...place, port: Number(listening) };
+testWithPython("Dispatcher is a client to Python's server", async (family) => {
+  await using map = new ScopedMap();
+  const place = family.address();
+  await using server = startPython("echo_server", ...placeOf(place));
+  const listening = await server.until("");
+  const address = "path" in place
+    ? { path: listening }
+    : { ...place, port: Number(listening) };
 
-    const data = pattern(300_000);
-    const clients = [data, bytes("spam"), pattern(70_000)].map((data) => ({
-      data,
-      client: new EchoClient(map, family, address, data),
-    }));
-    await loopToEnd(map, 30_000);
-    for (const { data, client } of clients) {
-      assertEquals(client.length, data.length);
-      assert(data.every((byte, i) => byte === client.answer[i]));
-    }
-    const ends = await linesOf(server, 3);
-    assertEquals(ends.sort(), [
-      "closed after 300000",
-      "closed after 4",
-      "closed after 70000",
-    ]);
-  },
-);
+  const data = pattern(300_000);
+  const clients = [data, bytes("spam"), pattern(70_000)].map((data) => ({
+    data,
+    client: new EchoClient(map, family, address, data),
+  }));
+  await loopToEnd(map, 30_000);
+  for (const { data, client } of clients) {
+    assertEquals(client.length, data.length);
+    assert(data.every((byte, i) => byte === client.answer[i]));
+  }
+  const ends = await linesOf(server, 3);
+  assertEquals(ends.sort(), [
+    "closed after 300000",
+    "closed after 4",
+    "closed after 70000",
+  ]);
+});
 
-testWithPython(
-  "Dispatcher is an echo server to a client of Python's asyncore",
-  async (family) => {
-    await using map = new ScopedMap();
-    let closes = 0;
-    class Handler extends DispatcherWithSend {
-      override handleRead() {
-        this.send(this.recv());
-      }
-      override handleClose() {
-        closes++;
-      }
-      override handleError(error: unknown) {
-        throw error;
-      }
+testWithPython("Dispatcher is a server to Python's client", async (family) => {
+  await using map = new ScopedMap();
+  let closes = 0;
+  class Handler extends DispatcherWithSend {
+    override handleRead() {
+      this.send(this.recv());
     }
-    const serve = (conn: Channel) => new Handler(conn, { map });
-    const server = new TestServer(map, serve, family);
-    const args = ["300000", ...placeOf(server.addr)];
-    await using client = startPython("echo_client", ...args);
-    const lines = linesOf(client, 2);
-    const reading = watch(lines);
-    await loopUntil(map, () => reading.settled && closes > 0);
-    assertEquals(await lines, ["connected", "the same"]);
-    assertEquals(closes, 1);
-    assertEquals([...map], [server]);
-  },
-);
+    override handleClose() {
+      closes++;
+    }
+    override handleError(error: unknown) {
+      throw error;
+    }
+  }
+  const serve = (conn: Channel) => new Handler(conn, { map });
+  const server = new TestServer(map, serve, family);
+  const args = ["300000", ...placeOf(server.addr)];
+  await using client = startPython("echo_client", ...args);
+  const lines = linesOf(client, 2);
+  const reading = watch(lines);
+  await loopUntil(map, () => reading.settled && closes > 0);
+  assertEquals(await lines, ["connected", "the same"]);
+  assertEquals(closes, 1);
+  assertEquals([...map], [server]);
+});
 
-testWithPython(
-  "Dispatcher tells a client of Python's asyncore that it has closed",
-  async (family) => {
-    await using map = new ScopedMap();
-    class Handler extends Dispatcher {
-      override handleRead() {
-        this.send(this.recv(100));
-        this.close();
-      }
+testWithPython("close() reaches a client in Python", async (family) => {
+  await using map = new ScopedMap();
+  class Handler extends Dispatcher {
+    override handleRead() {
+      this.send(this.recv(100));
+      this.close();
     }
-    const serve = (conn: Channel) => new Handler(conn, { map });
-    const server = new TestServer(map, serve, family);
-    const args = ["1000", ...placeOf(server.addr)];
-    await using client = startPython("echo_client", ...args);
-    const lines = linesOf(client, 2);
-    const reading = watch(lines);
-    await loopUntil(map, () => reading.settled);
-    assertEquals(await lines, ["connected", "lost after 100"]);
-  },
-);
+  }
+  const serve = (conn: Channel) => new Handler(conn, { map });
+  const server = new TestServer(map, serve, family);
+  const args = ["1000", ...placeOf(server.addr)];
+  await using client = startPython("echo_client", ...args);
+  const lines = linesOf(client, 2);
+  const reading = watch(lines);
+  await loopUntil(map, () => reading.settled);
+  assertEquals(await lines, ["connected", "lost after 100"]);
+});
 
 testWithPython(
   "Dispatcher goes on serving after clients that reset before they are accepted",

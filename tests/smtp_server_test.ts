@@ -121,39 +121,31 @@ testWith("python3", "smtp_server stores what smtplib sends", async () => {
   assertEquals(eight!.message, "Subject: acht\r\n\r\nSpäm € 🦜\r\n");
 });
 
-testWith(
-  "python3",
-  "smtp_server refuses what is too large, from smtplib, and goes on",
-  async () => {
-    await using server = await Server.start();
-    const refused = { mail: 552, data: 552, expn: 502, starttls: false };
-    const taken = { small: {}, verify: 252, noop: 250 };
-    const help = "See RFC 5321";
-    assertEquals(await smtplib(server, "refused"), {
-      ...refused,
-      ...taken,
-      help,
-    });
-    assertEquals(server.messages().map(({ message }) => message), [
-      "Subject: small\r\n\r\n",
-    ]);
-  },
-);
+testWith("python3", "smtp_server refuses smtplib too large mail", async () => {
+  await using server = await Server.start();
+  const refused = { mail: 552, data: 552, expn: 502, starttls: false };
+  const taken = { small: {}, verify: 252, noop: 250 };
+  const help = "See RFC 5321";
+  assertEquals(await smtplib(server, "refused"), {
+    ...refused,
+    ...taken,
+    help,
+  });
+  assertEquals(server.messages().map(({ message }) => message), [
+    "Subject: small\r\n\r\n",
+  ]);
+});
 
-testWith(
-  "python3",
-  "smtp_server answers commands that smtplib pipelines",
-  async () => {
-    await using server = await Server.start();
-    assertEquals(
-      await smtplib(server, "pipelined"),
-      [250, 250, 501, 250, 354, 250, 250, 250],
-    );
-    const { trace } = server.messages()[0]!;
-    assertStringIncludes(trace, "Delivered-To: <bob@");
-    assertStringIncludes(trace, "Delivered-To: <eve@");
-  },
-);
+testWith("python3", "smtp_server answers pipelined commands", async () => {
+  await using server = await Server.start();
+  assertEquals(
+    await smtplib(server, "pipelined"),
+    [250, 250, 501, 250, 354, 250, 250, 250],
+  );
+  const { trace } = server.messages()[0]!;
+  assertStringIncludes(trace, "Delivered-To: <bob@");
+  assertStringIncludes(trace, "Delivered-To: <eve@");
+});
 
 testWith("curl", "smtp_server stores what curl sends", async () => {
   await using server = await Server.start();
@@ -382,45 +374,39 @@ Deno.test("smtp_server does not ask who reads no answers", async () => {
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  testUnix(
-    `smtp_server takes the message on its way after ${signal}`,
-    async () => {
-      await using server = await Server.start();
-      using idle = await server.caller();
-      using amid = await server.caller();
-      using never = await server.caller();
-      await beginMessage(server, amid);
-      await beginMessage(server, never);
-      server.child.kill(signal);
-      await server.child.until(`${signal}: closing`);
-      assertEquals(await idle.rest(), "421 The server is closing\r\n");
-      await amid.say(`\r\n.\r\n${ENVELOPE}`);
-      assertMatch(
-        await amid.rest(),
-        /^250 Stored as \S+\r\n421 The server is closing\r\n$/,
-      );
-      // Nobody waits for ever: what is not complete is not kept.
-      assertEquals(await never.rest(), "421 The server is closing\r\n");
-      await server.child.endWell();
-      assertEquals(server.messages().length, 1);
-    },
-  );
+  testUnix(`smtp_server takes mail on its way after ${signal}`, async () => {
+    await using server = await Server.start();
+    using idle = await server.caller();
+    using amid = await server.caller();
+    using never = await server.caller();
+    await beginMessage(server, amid);
+    await beginMessage(server, never);
+    server.child.kill(signal);
+    await server.child.until(`${signal}: closing`);
+    assertEquals(await idle.rest(), "421 The server is closing\r\n");
+    await amid.say(`\r\n.\r\n${ENVELOPE}`);
+    assertMatch(
+      await amid.rest(),
+      /^250 Stored as \S+\r\n421 The server is closing\r\n$/,
+    );
+    // Nobody waits for ever: what is not complete is not kept.
+    assertEquals(await never.rest(), "421 The server is closing\r\n");
+    await server.child.endWell();
+    assertEquals(server.messages().length, 1);
+  });
 }
 
-testUnix(
-  "smtp_server keeps no part of a message after a second signal",
-  async () => {
-    await using server = await Server.start();
-    using amid = await server.caller();
-    await beginMessage(server, amid);
-    server.child.kill("SIGTERM");
-    await server.child.until("SIGTERM: closing");
-    await pass(ECHO + 50); // else it would be the same one
-    server.child.kill("SIGINT");
-    assertMatch(await server.child.endWell(), /1 connection was cut/);
-    assertEquals(server.names, []);
-  },
-);
+testUnix("smtp_server keeps no part after a second signal", async () => {
+  await using server = await Server.start();
+  using amid = await server.caller();
+  await beginMessage(server, amid);
+  server.child.kill("SIGTERM");
+  await server.child.until("SIGTERM: closing");
+  await pass(ECHO + 50); // else it would be the same one
+  server.child.kill("SIGINT");
+  assertMatch(await server.child.endWell(), /1 connection was cut/);
+  assertEquals(server.names, []);
+});
 
 Deno.test("smtp_server clears what a crash has left, and nothing else", async () => {
   await using server = await Server.start();

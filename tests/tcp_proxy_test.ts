@@ -225,62 +225,50 @@ async function assertOneLoss(child: Child, loss: RegExp): Promise<void> {
   assertEquals(rest, ["tcp_proxy: SIGINT: closing"]);
 }
 
-testUnix(
-  "tcp_proxy closes the target's connection when the client resets its own",
-  async () => {
-    await using proxied = await Proxied.start();
-    const client = net.connect(proxied.child.port, hostname);
-    const [server] = await Promise.all([
-      proxied.accept(),
-      once(client, "connect"),
-    ]);
-    client.resetAndDestroy();
-    assertEquals(await hearSome(server), null);
-    await assertOneLoss(proxied.child, /client 127\.0\.0\.1:\d+: .*reset/i);
-  },
-);
+testUnix("tcp_proxy tells the target of a client's reset", async () => {
+  await using proxied = await Proxied.start();
+  const client = net.connect(proxied.child.port, hostname);
+  const [server] = await Promise.all([
+    proxied.accept(),
+    once(client, "connect"),
+  ]);
+  client.resetAndDestroy();
+  assertEquals(await hearSome(server), null);
+  await assertOneLoss(proxied.child, /client 127\.0\.0\.1:\d+: .*reset/i);
+});
 
-testUnix(
-  "tcp_proxy closes the client's connection when the target resets its own",
-  async () => {
-    const server = net.createServer((conn) => conn.resetAndDestroy());
-    await once(server.listen(0, hostname), "listening");
-    const { port } = server.address() as net.AddressInfo;
-    await using child = await serveProxy(`${hostname}:0`, target(port));
-    using client = await Deno.connect({ hostname, port: child.port });
-    assertEquals(await hearSome(client), null);
-    await assertOneLoss(child, /target of 127\.0\.0\.1:\d+: .*reset/i);
-    await once(server.close(), "close");
-  },
-);
+testUnix("tcp_proxy tells the client of a target's reset", async () => {
+  const server = net.createServer((conn) => conn.resetAndDestroy());
+  await once(server.listen(0, hostname), "listening");
+  const { port } = server.address() as net.AddressInfo;
+  await using child = await serveProxy(`${hostname}:0`, target(port));
+  using client = await Deno.connect({ hostname, port: child.port });
+  assertEquals(await hearSome(client), null);
+  await assertOneLoss(child, /target of 127\.0\.0\.1:\d+: .*reset/i);
+  await once(server.close(), "close");
+});
 
 for (const gone of ["client", "target"]) {
-  testUnix(
-    `tcp_proxy tells who goes on sending that the ${gone} has gone`,
-    async () => {
-      await using proxied = await Proxied.start();
-      const [goner, other] = await proxied.pair(gone);
-      goner.close();
-      assertEquals(await hearSome(other), null);
-      await assertRejects(() => sendNoise(other, KERNEL));
-      await assertOneLoss(proxied.child, /127\.0\.0\.1:\d+: .*(pipe|reset)/i);
-    },
-  );
+  testUnix(`tcp_proxy stops the sender to a ${gone} that left`, async () => {
+    await using proxied = await Proxied.start();
+    const [goner, other] = await proxied.pair(gone);
+    goner.close();
+    assertEquals(await hearSome(other), null);
+    await assertRejects(() => sendNoise(other, KERNEL));
+    await assertOneLoss(proxied.child, /127\.0\.0\.1:\d+: .*(pipe|reset)/i);
+  });
 }
 
-testUnix(
-  "tcp_proxy closes its client with one line when the target refuses",
-  async () => {
-    await using proxied = await Proxied.start();
-    const { port } = proxied.listener.addr;
-    proxied.listener.close();
-    const client = await proxied.connect();
-    assertEquals(await hearSome(client), null);
-    await proxied.child.until("refused");
-    const loss = new RegExp(`Cannot connect to ${hostname}:${port}: `);
-    await assertOneLoss(proxied.child, loss);
-  },
-);
+testUnix("tcp_proxy tells its client that the target refuses", async () => {
+  await using proxied = await Proxied.start();
+  const { port } = proxied.listener.addr;
+  proxied.listener.close();
+  const client = await proxied.connect();
+  assertEquals(await hearSome(client), null);
+  await proxied.child.until("refused");
+  const loss = new RegExp(`Cannot connect to ${hostname}:${port}: `);
+  await assertOneLoss(proxied.child, loss);
+});
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   testUnix(`tcp_proxy lets its clients finish after ${signal}`, async () => {
