@@ -48,12 +48,6 @@ Deno.test("Benchmark prints all that it measured as JSON", async () => {
   assertMatch(showReport(report, false), /^ {2}asyncore, buffered +\d/m);
 });
 
-Deno.test("Benchmark tells what is wrong with its command line", async () => {
-  const { code, out, err } = await runBenchmark("spam");
-  assertEquals([code, out], [2, ""]);
-  assertMatch(err, /No load is called "spam": take one of echo-1, /);
-});
-
 Deno.test("Benchmark says at once that its plot cannot be written", async () => {
   const plot = `${import.meta.dirname}/nowhere/plot.svg`;
   const { code, out, err } = await runBenchmark("--plot", plot, "echo-1");

@@ -70,37 +70,6 @@ testWith("nc", "chat_server lets nc sessions talk", async () => {
   assert(!(await eve.end()).out.includes("eggs"), "a secret");
 });
 
-Deno.test("chat_server has a hundred guests at once and mixes up nothing", async () => {
-  const COUNT = 100;
-  const LINES = 5;
-  await using room = await openRoom();
-  using all = new DisposableStack();
-  const guests: Caller[] = [];
-  for (let i = 0; i < COUNT; i++) {
-    guests.push(all.use(await enter(room, `g${i}`)));
-  }
-  const last = `* g${COUNT - 1} has come\r\n`;
-  for (const guest of guests.slice(0, -1)) await guest.until(last);
-
-  await Promise.all(guests.map(async (guest, i) => {
-    for (let n = 0; n < LINES; n++) await guest.say(`line ${n} of ${i}\n`);
-  }));
-  const expected = (self: number) =>
-    guests.flatMap((_, i) =>
-      Array.from({ length: LINES }, (_, n) => `<g${i}> line ${n} of ${i}`)
-    ).filter((line) => !line.startsWith(`<g${self}> `)).sort();
-  await Promise.all(guests.map(async (guest, self) => {
-    const heard: string[] = [];
-    while (heard.length < (COUNT - 1) * LINES) {
-      heard.push((await guest.until("\r\n")).trimEnd());
-    }
-    for (const [i, line] of heard.filter((l) => l.includes("<g7>")).entries()) {
-      assertEquals(line, `<g7> line ${i} of 7`, "in order");
-    }
-    assertEquals(heard.sort(), expected(self));
-  }));
-});
-
 Deno.test("chat_server asks for a name until it gets a good one that is free", async () => {
   await using room = await openRoom();
   using ann = await enter(room, "Zoë");
@@ -126,16 +95,6 @@ Deno.test("chat_server asks for a name until it gets a good one that is free", a
   assertEquals(await bob.until("\r\n"), `* ${"b".repeat(16)} has come\r\n`);
   // Of all this the room has noticed nothing.
   assertEquals(await ann.until("\r\n"), `* ${"b".repeat(16)} has come\r\n`);
-});
-
-Deno.test("chat_server gives a name away again when its owner is gone", async () => {
-  await using room = await openRoom();
-  using ann = await enter(room, "ann");
-  const first = await enter(room, "bob");
-  first[Symbol.dispose]();
-  await ann.until("* bob has left\r\n");
-  using _second = await enter(room, "bob");
-  await ann.until("* bob has come\r\n");
 });
 
 Deno.test("chat_server refuses a line of more than 512 bytes, and its writer stays", async () => {
@@ -182,19 +141,6 @@ Deno.test("chat_server takes lines however they are cut", async () => {
   assertEquals(
     await ann.until("* bob has left\r\n"),
     "<bob> one\r\n<bob> two\r\n<bob> three\r\n* bob has left\r\n",
-  );
-});
-
-Deno.test("chat_server says nothing for a guest after its /quit", async () => {
-  await using room = await openRoom();
-  using ann = await enter(room, "ann");
-  using bob = await enter(room, "bob");
-  await bob.say("bye\n/quit\nI am a ghost\n");
-  assertEquals(await bob.rest(), "");
-  using _eve = await enter(room, "eve");
-  assertEquals(
-    await ann.until("* eve has come\r\n"),
-    "* bob has come\r\n<bob> bye\r\n* bob has left\r\n* eve has come\r\n",
   );
 });
 

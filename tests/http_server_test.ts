@@ -209,26 +209,6 @@ testUnix("HttpServer does not wait for a pipe in the root", async () => {
   assertEquals(await site.status("/pipe"), 404);
 });
 
-Deno.test("HttpServer answers many pipelined requests in their order", async () => {
-  const files: Record<string, string> = {};
-  for (let i = 0; i < 10; i++) files[i] = `<${i}>`.repeat(1 + 5_000 * (i % 2));
-  await using site = new Site(files);
-  using client = await site.connect();
-  const targets = Array.from({ length: 1_000 }, (_, i) => `/${(i * 7) % 10}`);
-  const requests = targets.map((target) => get(target)).join("");
-  const said = client.say(requests + last("GET", "/none"));
-  const answers = await client.rest();
-  await said;
-  let at = 0;
-  for (const target of targets) {
-    at = answers.indexOf("\r\n\r\n", at) + 4;
-    const body = files[target.slice(1)]!;
-    assertEquals(answers.slice(at, at + body.length), body);
-    at += body.length;
-  }
-  assertStringIncludes(answers.slice(at), "HTTP/1.1 404 ");
-});
-
 Deno.test("HttpServer goes on after a refusal, and takes a body for no request", async () => {
   await using site = new Site({ "a": "spam" });
   const smuggled = get("/a");
@@ -282,18 +262,6 @@ Deno.test("HttpServer answers a client that has ended its side", async () => {
   await client.say(get("/a") + get("/a"));
   await client.closeWrite();
   assertEquals(statuses(await client.rest()), [200, 200]);
-});
-
-Deno.test("HttpServer answers one client while another is silent", async () => {
-  await using site = new Site({ "a": "spam" }, 60_000);
-  using silent = await site.connect();
-  using client = await site.connect();
-  for (let count = 0; count < 3; count++) {
-    await client.say(get("/a"));
-    await client.until("spam");
-  }
-  await silent.say(last("GET", "/a"));
-  assertEquals(statuses(await silent.rest()), [200]);
 });
 
 Deno.test("HttpServer takes no more requests while a client does not read", async () => {

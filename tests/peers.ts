@@ -190,25 +190,20 @@ export class Caller implements Disposable {
 
   /** What has come up to `part`, and `part`. */
   async until(part: string): Promise<string> {
-    let from = 0;
-    let recent = this.#unread;
-    for (;;) {
-      const at = recent.indexOf(part);
+    for (let from = 0;;) {
+      const at = this.#unread.indexOf(part, from);
       if (at >= 0) {
-        const end = from + at + part.length;
+        const end = at + part.length;
         const found = this.#unread.slice(0, end);
         this.#unread = this.#unread.slice(end);
         return found;
       }
-      // Looking at all of it again and again would take for ever.
-      recent = recent.slice(-part.length);
-      from = this.#unread.length - recent.length;
+      from = Math.max(0, this.#unread.length - part.length + 1);
       const more = await this.#read();
       if (more === null) {
         throw new Error(`No ${part}: …${this.#unread.slice(-1_000)}`);
       }
       this.#unread += more;
-      recent += more;
     }
   }
 

@@ -299,26 +299,6 @@ testUnix("tcp_proxy takes signals a few ms apart as one", async () => {
   assertEquals(out.match(/closing|cut/g), ["closing"]);
 });
 
-Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
-  await using proxied = await Proxied.start();
-  const serving = (async () => {
-    for (let clients = 0; clients < 300; clients++) {
-      const conn = await proxied.accept();
-      conn.readable.pipeTo(conn.writable).catch(() => {});
-    }
-  })();
-  const clients = await Promise.all(
-    Array.from({ length: 300 }, () => proxied.connect()),
-  );
-  await serving;
-  await Promise.all(clients.map(async (client, number) => {
-    const own = `${number} `.repeat(2_000);
-    await say(client, bytes(own));
-    await client.closeWrite();
-    assertEquals(await hear(client), own);
-  }));
-});
-
 /** A certificate for this machine, in files that go with the test. */
 class CertificateFiles extends Folder {
   readonly cert = this.write("cert.pem", certificates().good.cert);
