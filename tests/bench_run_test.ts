@@ -40,7 +40,7 @@ Deno.test("Benchmark prints all that it measured as JSON", async () => {
       assertEquals(metrics[name]!.values.length, 1);
     }
   }
-  // Whoever is not here is named.
+  // The report names servers that are not here.
   for (const server of ["node:net, Node", "asyncore, CPython"]) {
     const isNamed = report.skipped.some((text) => text.startsWith(server));
     assert(servers.includes(server) !== isNamed, server);

@@ -144,7 +144,7 @@ Deno.test("chat_server takes lines however they are cut", async () => {
   );
 });
 
-Deno.test("chat_server hangs up on a web browser, but lets guests say what they like", async () => {
+Deno.test("chat_server hangs up on a web browser, but not on guests who speak of HTTP", async () => {
   await using room = await openRoom();
   using ann = await enter(room, "ann");
   for (const path of ["/", `/${"x".repeat(1_000)}`]) {

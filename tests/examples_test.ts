@@ -56,7 +56,7 @@ function withoutPorts(output: string): string {
   return output.replace(/127\.0\.0\.1:\d+/g, "HOST");
 }
 
-/** What the logger `name` said: its hooks, with all reads in one. */
+/** The lines of the logger `name`: its hooks, with all reads in one. */
 function story(output: string, name: string): string[] {
   const prefix = `${name}: `;
   const lines: string[] = [];
@@ -353,7 +353,7 @@ Deno.test("file_reader reads itself in chunks of 256 bytes", async () => {
   ]);
 });
 
-Deno.test("file_reader reads any file and escapes what it shows", async () => {
+Deno.test("file_reader reads any file and escapes its text", async () => {
   using folder = new Folder();
   assertEquals(
     await outputOf("file_reader", folder.write("empty")),
@@ -366,7 +366,7 @@ Deno.test("file_reader reads any file and escapes what it shows", async () => {
   );
 });
 
-Deno.test("file_reader shows what a pipe brings as soon as it comes", async () => {
+Deno.test("file_reader shows the bytes of a pipe as soon as they come", async () => {
   await using reader = await Child.start(["--allow-read"], "file_reader", "-");
   await reader.write("a\n");
   await reader.until('handleRead() -> 2 bytes "a\\n"');
@@ -376,7 +376,7 @@ Deno.test("file_reader shows what a pipe brings as soon as it comes", async () =
   assertEquals(out.split("\n").at(-1), "4 bytes in 2 chunks");
 });
 
-Deno.test("file_reader names what it cannot read, once", async () => {
+Deno.test("file_reader names a file that it cannot read, once", async () => {
   const paths = { "no/such\nfile": "no/such\\nfile", "": "" };
   for (const [path, shown] of Object.entries(paths)) {
     const { code, out, err } = await run("file_reader", path);

@@ -24,7 +24,7 @@ import {
 } from "./peers.ts";
 
 const isLinux = Deno.build.os === "linux";
-/** How many ms the server gives its clients after the first signal. */
+/** The ms that the server gives its clients after the first signal. */
 const GRACE = 5_000;
 const MEGABYTE = 1024 * 1024;
 
@@ -57,7 +57,7 @@ class Served extends Folder implements AsyncDisposable {
     return Caller.connect(this.child.port);
   }
 
-  /** What curl prints for paths below the root. */
+  /** The output of curl for paths below the root. */
   async curl(args: string[], ...paths: string[]): Promise<string> {
     const urls = paths.map((path) => this.url + path);
     const result = await runCommand("curl", ["-s", ...args, ...urls]);

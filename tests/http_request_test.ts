@@ -86,7 +86,7 @@ Deno.test("RequestParser knows whether the connection stays open", () => {
 
 const GET = "GET / HTTP/1.1\r\n";
 
-/** What is refused, by its status and the name of a test. */
+/** Requests that are refused, by the status and the name of a test. */
 const BAD_REQUESTS: Record<number, Record<string, string>> = {
   400: {
     "a bare line feed": "GET / HTTP/1.1\nHost: h\n\n",
@@ -223,7 +223,7 @@ Deno.test("RequestParser does not wait for a body that the client holds back", (
   assertEquals(requests[0]!.keepAlive, false);
 });
 
-Deno.test("RequestParser takes time in proportion to what it is fed", () => {
+Deno.test("RequestParser takes time in proportion to its input", () => {
   const costOf = (length: number): number => {
     const line = `X: a${" ".repeat(length)}b${"\t".repeat(length / 80)}\r\n`;
     const rounds = 2_400_000 / length;
@@ -279,7 +279,7 @@ const FACTS = {
 const DATE = "Thu, 29 Feb 2024 12:00:00 GMT";
 const EARLIER = "Thu, 29 Feb 2024 11:59:59 GMT";
 
-/** What is answered to a request with these headers. */
+/** The answer to a request with these headers. */
 function answer(headers: Record<string, string>, method = "GET", now?: number) {
   const map = new Map(Object.entries(headers));
   const request = { method, target: "/", headers: map };

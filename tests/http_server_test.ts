@@ -224,7 +224,7 @@ Deno.test("HttpServer goes on after a refusal, and takes a body for no request",
   assertEquals(answers.match(/\r\nAllow: GET, HEAD\r\n/g)?.length, 2);
 });
 
-Deno.test("HttpServer answers what came before nonsense, and ends", async () => {
+Deno.test("HttpServer answers the requests before nonsense, and ends", async () => {
   await using site = new Site({ "a": "spam" });
   const both = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n";
   const cases: [string, number][] = [
@@ -303,7 +303,7 @@ Deno.test("HttpServer ends the connection when a file shrinks meanwhile", async 
   );
 });
 
-Deno.test("HttpServer sends of a file that grows what it promised", async () => {
+Deno.test("HttpServer sends the promised part of a file that grows", async () => {
   await using site = new Site();
   using client = await site.download(get("/large") + last("HEAD", "/large"));
   Deno.truncateSync(`${site.root}/large`, LARGE + 1);
@@ -347,7 +347,7 @@ Deno.test("HttpServer gives up on a client that does not take its answer", async
   assertLess((await client.rest()).length, LARGE);
 });
 
-Deno.test("HttpServer shows nothing of what a client sends as it is", async () => {
+Deno.test("HttpServer escapes the text of clients in its log", async () => {
   await using site = new Site();
   await site.ask(last("GET", "/%1b%5b2J?\x7e"));
   await site.ask("GET /\x1b[2J HTTP/1.1\r\n\r\n");

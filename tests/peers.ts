@@ -1,6 +1,6 @@
 /**
- * Whom a program is tested with: child processes and plain connections, both
- * of which end with their test, and neither of which waits for ever.
+ * Peers of a program under test: child processes and plain connections. They
+ * end with their test, and none of them waits for ever.
  */
 
 import { assertEquals } from "@std/assert";
@@ -43,7 +43,7 @@ export function pass(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** What a child has printed, and its exit code. */
+/** The output of a child, and its exit code. */
 export interface Result {
   code: number;
   out: string;
@@ -105,7 +105,7 @@ export class Child implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** How many bytes of memory the child takes; Linux alone tells. */
+  /** The bytes of memory that the child takes; Linux alone tells. */
   get memory(): number {
     const status = Deno.readTextFileSync(`/proc/${this.pid}/status`);
     return Number(/VmRSS:\s*(\d+) kB/.exec(status)![1]) * 1024;
@@ -188,7 +188,7 @@ export class Caller implements Disposable {
     }
   }
 
-  /** What has come up to `part`, and `part`. */
+  /** The text that has come up to `part`, with `part`. */
   async until(part: string): Promise<string> {
     for (let from = 0;;) {
       const at = this.#unread.indexOf(part, from);

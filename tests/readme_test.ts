@@ -1,4 +1,4 @@
-/** What the pages for people say of the repository is true. */
+/** The pages for people speak of things that are there. */
 
 import { assert, assertEquals } from "@std/assert";
 import { read, ROOT } from "./modules.ts";
@@ -39,7 +39,7 @@ Deno.test("README has fewer than 160 lines", () => {
 });
 
 for (const page of PAGES) {
-  Deno.test(`${page} links to what is there`, () => {
+  Deno.test(`${page} links to pages that are there`, () => {
     for (const [, link] of read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
       const { pathname, hash } = new URL(link!, `file:///${page}`);
       const path = pathname.slice(1);

@@ -23,7 +23,7 @@ import {
 import { Folder } from "./peers.ts";
 import { bytes, cpuTime, text } from "./support.ts";
 
-/** What a parser returns, or the reply of its refusal. */
+/** The result of a parser, or the reply of its refusal. */
 function outcome<T>(parse: () => T): T | string {
   try {
     return parse();
@@ -40,7 +40,7 @@ Deno.test("parseCommand() takes a line apart", () => {
   assertEquals(parseCommand("EHLO   x y"), ["EHLO", "x y"]);
 });
 
-Deno.test("parseCommand() refuses what is no command", () => {
+Deno.test("parseCommand() refuses lines that are no command", () => {
   const bad = ["", " ", " NOOP", "NO-OP", "NOOP\0", "NOOP\nQUIT", "NOOP\rQUIT"];
   for (const line of [...bad, "NOOP \x80", "NOOP \x7f", "\xff", "4 2"]) {
     assertThrows(() => parseCommand(line), Refusal, "500 ");
@@ -101,7 +101,7 @@ Deno.test("parseSender() refuses wrong syntax, unknown parameters and too much",
     }
   }
   assertEquals(codeOf("FROM:<a@b> SIZE=1 SIZE=1"), 501);
-  // Who said HELO knows of no parameters.
+  // A client that said HELO knows of no parameters.
   const plain = { ...OPTIONS, isExtended: false };
   assertThrows(() => parseSender("FROM:<a@b> SIZE=1", plain), Refusal, "555 ");
 });
@@ -136,7 +136,7 @@ Deno.test("parseSender() and parseClient() take time in proportion to the line",
   assertLess(long, 500 * short, "a quadratic cost is 10,000 times as high");
 });
 
-/** What `DataLines` makes of lines that come in pieces, up to the end. */
+/** The message that `DataLines` makes of lines that come in pieces. */
 function receive(stuffed: string, cut: (line: string) => string[]): string {
   const lines = new DataLines();
   let message = "";
@@ -217,7 +217,7 @@ Deno.test("MessageFile overwrites nothing", async () => {
   assertEquals(folder.names, [`${file.id}.eml`]);
 });
 
-Deno.test("MessageFile.save() tells what went wrong with the disk", async () => {
+Deno.test("MessageFile.save() rejects with the error of the disk", async () => {
   const file = new MessageFile("/no/such/folder");
   await file.add(new Uint8Array(100_000));
   await file.add(new Uint8Array(100_000));

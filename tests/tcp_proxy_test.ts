@@ -172,7 +172,7 @@ testLinux("tcp_proxy carries 256 MiB unharmed in little memory", async () => {
 });
 
 for (const stalled of ["target", "client"]) {
-  Deno.test(`tcp_proxy stops who writes to a ${stalled} that does not read, and goes on when it does`, async () => {
+  Deno.test(`tcp_proxy stops the writer to a ${stalled} that does not read, until it does`, async () => {
     await using proxied = await Proxied.start();
     const [reader, writer] = await proxied.pair(stalled);
     const { sent, last } = await fill(writer);
@@ -183,7 +183,7 @@ for (const stalled of ["target", "client"]) {
   });
 }
 
-Deno.test("tcp_proxy keeps little of what comes before the target is connected", async () => {
+Deno.test("tcp_proxy keeps few bytes for a target that is not yet connected", async () => {
   // A target that never answers the handshake.
   await using proxied = await Proxied.start("tls://");
   const [client, server] = await proxied.pair();
@@ -194,7 +194,7 @@ Deno.test("tcp_proxy keeps little of what comes before the target is connected",
   await proxied.child.until("target of");
 });
 
-Deno.test("tcp_proxy hands over what came before the target was connected", async () => {
+Deno.test("tcp_proxy hands over the bytes that came before the target was connected", async () => {
   await using proxied = await Proxied.start();
   const client = await proxied.connect();
   await say(client, bytes("early"));

@@ -101,7 +101,7 @@ export const EXAMPLES: Mutation[] = [
     promise: "what a mail server that crashed has left is removed",
     from: "if (await file.tryLock(true)) await Deno.remove(part);",
     to: "",
-    filter: "what a crash",
+    filter: "a crash has left",
   },
   {
     ...MAIL,
