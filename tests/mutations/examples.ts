@@ -34,7 +34,7 @@ export const EXAMPLES: Mutation[] = [
     promise: "an unknown option of an example is refused",
     from: "if (!Object.hasOwn(options, name)) {",
     to: "if (false) {",
-    filter: "does not know",
+    filter: "a wrong call is refused: chat_server -p",
   },
   {
     ...CALLS,
