@@ -1,6 +1,6 @@
 /**
  * Sockets as objects with hooks: {@linkcode Dispatcher}, and
- * {@linkcode DispatcherWithSend}, which buffers what it sends.
+ * {@linkcode DispatcherWithSend}, which buffers the bytes that it sends.
  *
  * @module
  */
@@ -13,21 +13,21 @@ import {
   asChannel,
   type Channel,
   isAcceptor,
+  received,
 } from "./core/channel.ts";
-import type { Endpoint } from "./core/connection.ts";
-import {
-  type Accepted,
-  DispatcherHooks,
-  type TimeLimits,
-} from "./core/dispatcher_hooks.ts";
+import { HighWaterMark } from "./core/backpressure.ts";
+import { Connection } from "./core/connection.ts";
+import { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
 import {
   type ConnectionOptions,
-  lifeOf,
+  type ConnectionSettings,
+  connectionSettings,
   refuseOptionsFirst,
+  socketSettings,
   type StartTlsOptions,
 } from "./core/dispatcher_options.ts";
-import type { Hook } from "./core/hooks.ts";
-import { ownMethods } from "./core/interest.ts";
+import { libraryMethods } from "./core/interest.ts";
+import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
 import type { SocketOptions } from "./core/network.ts";
 import {
@@ -40,9 +40,19 @@ import {
   NO_OPTIONS,
   tlsOf,
 } from "./core/socket_options.ts";
-import { SocketSlot } from "./core/socket_slot.ts";
-import { requestTls } from "./core/tls_request.ts";
-import { CONNECTION, ENTRY, LIMITS, MAP, REACTOR } from "./core/symbols.ts";
+import { Socket, type SocketParts } from "./core/socket.ts";
+import { requestTls } from "./core/start_tls.ts";
+import {
+  CONNECTION,
+  CURRENT,
+  ENTRY,
+  MAP,
+  OPEN,
+  REACTOR,
+  SOCKET,
+  WAKE,
+} from "./core/symbols.ts";
+import { TimerGroup } from "./core/timers.ts";
 import {
   checkMap,
   checkMapOptions,
@@ -65,7 +75,7 @@ export interface DispatcherOptions extends ConnectionOptions {
 /** Options of a {@linkcode DispatcherWithSend}. */
 export interface DispatcherWithSendOptions extends DispatcherOptions {
   /**
-   * A sender should stop when so many bytes wait to be sent.
+   * A sender should pause when so many bytes wait to be sent.
    *
    * @default {65_536}
    */
@@ -73,64 +83,52 @@ export interface DispatcherWithSendOptions extends DispatcherOptions {
 }
 
 /**
- * A socket as an object with hooks. Derive a class, override the hooks you
- * care for, and let {@linkcode loop} drive it. The hooks, the predicates, the
- * log and the state are documented with {@linkcode DispatcherHooks}.
+ * A socket as an object with hooks. Derive a class, override the hooks that you
+ * need, and let {@linkcode loop} drive it. {@linkcode DispatcherHooks} documents
+ * the hooks, the predicates, the log and the state.
  *
- * @example An echo server and its client, in one loop
+ * @example A client of an echo server, in one loop with it
  * ```ts
- * import {
- *   type Channel,
- *   Dispatcher,
- *   DispatcherWithSend,
- *   loop,
- * } from "@asyncore/asyncore";
+ * import * as asyncore from "@asyncore/asyncore";
  * import { assertEquals } from "@std/assert";
  *
- * class EchoHandler extends DispatcherWithSend {
+ * class Echo extends asyncore.DispatcherWithSend {
  *   override handleRead() {
  *     this.send(this.recv());
  *   }
- * }
- *
- * class EchoServer extends Dispatcher {
- *   constructor() {
- *     super();
- *     this.createSocket();
- *     this.bind({ hostname: "127.0.0.1", port: 0 });
- *     this.listen();
- *   }
- *   override handleAccepted(conn: Channel) {
- *     new EchoHandler(conn);
+ *   override handleAccepted(conn: asyncore.Channel) {
+ *     new Echo(conn);
  *     this.close(); // one client is enough
  *   }
  * }
- *
- * class Client extends Dispatcher {
+ * class Client extends asyncore.Dispatcher {
  *   answer = "";
- *   readonly #decoder = new TextDecoder();
  *   override handleConnect() {
  *     this.send(new TextEncoder().encode("spam"));
  *   }
  *   override handleRead() {
- *     // A letter may come in two pieces.
- *     this.answer += this.#decoder.decode(this.recv(), { stream: true });
- *     if (this.answer === "spam") this.close();
+ *     this.answer = new TextDecoder().decode(this.recv());
+ *     this.close();
  *   }
  * }
- *
- * const server = new EchoServer();
+ * const server = new Echo();
+ * server.createSocket();
+ * server.bind({ hostname: "127.0.0.1", port: 0 });
+ * server.listen();
  * const client = new Client();
  * client.createSocket();
  * client.connect(server.addr!);
- * await loop();
+ * await asyncore.loop();
  * assertEquals(client.answer, "spam");
  * ```
  */
 export class Dispatcher extends DispatcherHooks implements Disposable {
-  readonly #slot: SocketSlot;
+  readonly #settings: ConnectionSettings;
   #map: SocketMap;
+  #entry: Socket | null = null;
   #options: NamedOptions = NO_OPTIONS;
+  /** The timers that were started while there was no socket. */
+  #timers: TimerGroup | null = null;
 
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
@@ -151,23 +149,19 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     const { map = defaultMap() } = options;
     checkMap(map);
     this.#map = map;
-    this.#slot = new SocketSlot(this, lifeOf(options));
+    this.#settings = connectionSettings(options);
     if (channel !== null) this.setSocket(channel);
   }
-
-  // State
 
   /** The map that the dispatcher belongs to. */
   get map(): SocketMap {
     return this.#map;
   }
 
-  // Sockets
-
   /**
    * Makes a socket and joins the map, as in Python. {@linkcode Dispatcher.bind}
-   * makes a listener of it, {@linkcode Dispatcher.connect} a connection. After
-   * `close()`, a dispatcher can make another one.
+   * makes it a listener, {@linkcode Dispatcher.connect} a connection. After
+   * `close()`, a dispatcher can make another socket.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
    * @throws {TypeError} If the transport is unknown, or an option has the wrong
@@ -177,8 +171,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    */
   createSocket(options: SocketOptions = {}): void {
     checkSocketOptions(options);
-    this.#create("create a socket", options);
-    this.addChannel();
+    this.#begin("create a socket", options, (parts) => new Socket(parts));
   }
 
   /**
@@ -191,21 +184,20 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    */
   setSocket(channel: Channel | Acceptor): void {
     refuseOptionsFirst(channel);
+    let make: (parts: SocketParts) => Socket;
     if (isAcceptor(channel)) {
       asAcceptor("channel", channel);
-      const endpoint = this.#create("set a socket");
-      endpoint.bind(channel);
-      endpoint.listen();
+      make = (parts) => new Listener(parts, null, channel).listen();
     } else {
       const checked = asChannel("channel", channel);
-      this.#create("set a socket").adopt(checked);
+      make = (parts) => new Connection(parts).adopt(checked);
     }
-    this.addChannel();
+    this.#begin("set a socket", NO_OPTIONS, make);
   }
 
   /**
-   * Does nothing: Deno lets a listener reuse an address wherever the system
-   * makes that safe. Programs that come from Python call it.
+   * Does nothing. Programs that come from Python call it; Deno lets a listener
+   * reuse an address wherever the system makes that safe.
    */
   setReuseAddr(): void {}
 
@@ -216,58 +208,58 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * {@linkcode Dispatcher.listen} wait in the backlog.
    *
    * If this throws, the socket is as `createSocket()` made it, but out of the
-   * map: nobody may hold a dispatcher whose constructor has thrown. It joins
-   * again when another attempt succeeds, or by {@linkcode Dispatcher.addChannel}.
+   * map: a constructor that throws must not keep a loop going. It joins again
+   * when another attempt succeeds, or by {@linkcode Dispatcher.addChannel}.
    *
    * @param address A host and a port (host by default `0.0.0.0`, port 0 for
    * any free one), or the path of a Unix socket.
    * @throws {TypeError} If the address does not fit the transport, or
    * `createSocket()` got an option for clients.
    * @throws {RangeError} If the port is out of range.
-   * @throws {Deno.errors.AddrInUse} If somebody listens there already, or the
-   * path names a file: a program that has crashed leaves its socket there, and
-   * the next one has to remove it.
+   * @throws {Deno.errors.AddrInUse} If a listener has the address already, or the
+   * path names a file. A program that crashes leaves its socket file behind, and
+   * the next program has to remove it.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
    * @throws {Deno.errors.NotSupported} If this Deno has no `reusePort`.
    * @throws {Error} If there is no socket, or it is bound or connected.
    */
   bind(address: Address): void {
-    const endpoint = this.#slot.unused("bind");
-    endpoint.attempt(() => {
+    this[OPEN]("bind", (socket) => {
       const checked = checkBind(address, this.#options, nameOf(this));
-      endpoint.bind(listenOn(checked, this.#options, this.#map.network));
+      const acceptor = listenOn(checked, this.#options, this.#map.network);
+      const make = () => new Listener(socket, socket, acceptor);
+      return received(make, "", acceptor); // Closes it if that fails.
     });
   }
 
   /**
-   * Starts to take connections: each is a `handleAccept()`. If this throws
-   * before the dispatcher listens, the address is free again, as in
-   * {@linkcode Dispatcher.bind}.
+   * Starts to take connections; `handleAccept()` runs for each. If this throws
+   * before the dispatcher listens, the address is free again, and the dispatcher
+   * is out of the map, as in {@linkcode Dispatcher.bind}.
    *
-   * @param backlog Accepted for compatibility with Python. The length of the
-   * queue is {@linkcode SocketOptions.backlog}.
+   * @param backlog Has no effect; Python has it. The length of the queue is
+   * {@linkcode SocketOptions.backlog}.
    * @throws {TypeError | RangeError} If `backlog` is not a number of 0 or more.
    * @throws {Error} If the dispatcher is not bound, or listens already.
    */
   listen(backlog: number = DEFAULT_BACKLOG): void {
-    const endpoint = this.#slot.open("listen");
-    endpoint.attempt(() => {
+    const entry = this[SOCKET]("listen");
+    this.#attempt(() => {
       checkInteger("backlog", backlog, 0);
-      if (endpoint.phase !== "bound") {
-        const state = endpoint.phase === "created"
+      if (entry.phase !== "bound") {
+        const state = entry.phase === "created"
           ? "is not bound: call bind() first"
-          : `is ${endpoint.phase} already`;
+          : `is ${entry.phase} already`;
         throw new Error(`Cannot listen: ${nameOf(this)} ${state}`);
       }
-      endpoint.listen();
+      (entry as Listener).listen();
     });
   }
 
   /**
-   * Starts to connect and returns at once. The outcome is an event:
-   * `handleConnect()`, or `handleError()` with the reason and then
-   * `handleClose()`. If this throws, the dispatcher is out of the map, as in
-   * {@linkcode Dispatcher.bind}.
+   * Starts to connect and returns at once. Then `handleConnect()` runs, or
+   * `handleError()` with the reason and after it `handleClose()`. If this throws,
+   * the dispatcher is out of the map, as in {@linkcode Dispatcher.bind}.
    *
    * @param address A host (by default `127.0.0.1`) and a port, or the path of
    * a Unix socket; the `addr` of a listening dispatcher will do.
@@ -277,47 +269,47 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If there is no socket, or it is in use.
    */
   connect(address: Address): void {
-    const endpoint = this.#slot.unused("connect");
-    endpoint.attempt(() => {
-      const checked = checkConnect(address, this.#options);
+    let checked!: Deno.Addr;
+    this[OPEN]("connect", (socket) => {
+      checked = checkConnect(address, this.#options);
       if ("hostname" in checked) {
         this.#options = { ...this.#options, hostname: checked.hostname };
       }
-      endpoint.connect(checked, this.#map.network, tlsOf(this.#options));
-    });
+      return new Connection(socket, socket);
+    }).connect(checked, this.#map.network, tlsOf(this.#options));
   }
 
   /**
-   * Takes the connection that waits.
+   * Takes the next waiting connection.
    *
    * @returns The connection and its address, or `null` if none waits.
    * @throws {Error} If the dispatcher does not listen.
    */
   override accept(): Accepted | null {
-    const endpoint = this[ENTRY];
-    if (endpoint?.closed) return null;
-    if (endpoint?.phase !== "listening") {
+    const entry = this.#entry;
+    if (entry?.closed) return null;
+    if (!(entry instanceof Listener && entry.listens)) {
       throw new Error(
         `Cannot accept: ${nameOf(this)} is not listening: call listen() first`,
       );
     }
-    const checked = endpoint.accept();
+    const checked = entry.accept();
     if (checked === null) return null;
-    return { conn: checked.channel, addr: checked.addr ?? endpoint.addr! };
+    return { conn: checked.channel, addr: checked.addr ?? entry.addr! };
   }
 
   /**
-   * Takes bytes that were received. At the end of the stream it runs
-   * `handleClose()` and returns no bytes, as in Python.
+   * Takes received bytes. At the end of the stream it runs `handleClose()` and
+   * returns no bytes, as in Python.
    *
-   * @param size The most bytes to take. Bytes that are left bring another
-   * `handleRead()`.
-   * @returns The bytes, the caller's own: nothing will overwrite them.
+   * @param size The most bytes to take. If bytes are left, `handleRead()` runs
+   * again.
+   * @returns The bytes. They belong to the caller: nothing will overwrite them.
    * @throws {TypeError | RangeError} If `size` is not a positive integer.
-   * @throws {Deno.errors.WouldBlock} If nothing has arrived.
-   * @throws {Error} If there is no connection, or reading it has failed; or if
-   * earlier bytes were dropped: when a class without `handleRead()` leaves 64 KiB
-   * waiting, the loop concludes that it never receives.
+   * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
+   * @throws {Error} If there is no connection, if reading has failed, or if earlier
+   * bytes were dropped. The loop drops them if 64 KiB wait and the class has no
+   * `handleRead()`.
    */
   recv(size: number = Infinity): Uint8Array {
     checkInteger("size", size, 1);
@@ -332,10 +324,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * stream, when `handleClose()` has run.
    * @throws {TypeError} If `target` is not a `Uint8Array`.
    * @throws {RangeError} If `target` is empty.
-   * @throws {Deno.errors.WouldBlock} If nothing has arrived.
-   * @throws {Error} If there is no connection, or reading it has failed; or if
-   * earlier bytes were dropped: when a class without `handleRead()` leaves 64 KiB
-   * waiting, the loop concludes that it never receives.
+   * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
+   * @throws {Error} If there is no connection, if reading has failed, or if earlier
+   * bytes were dropped, as in {@linkcode Dispatcher.recv}.
    */
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
@@ -344,26 +335,26 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Accepts bytes to be sent. Accepted bytes go out by themselves, also after
+   * Accepts all of the bytes, or none: look at the result, and keep the bytes if
+   * it is 0. Accepted bytes go out by themselves, even after
    * {@linkcode Dispatcher.close}. The caller may change `data` afterwards.
    *
    * @param data The bytes.
-   * @returns How many bytes were accepted: all, or 0 for "not now" when
-   * earlier ones (64 KiB or more, or two {@linkcode Channel.chunkSize}s where
-   * the channel has one) are still on their way, the connection is
-   * being made, or it is over.
+   * @returns How many bytes were accepted. It is 0 before the connection is
+   * established, after it is over, and while 64 KiB are on their way (or twice the
+   * {@linkcode Channel.chunkSize} of the channel, if it has one).
    * @throws {TypeError} If `data` is not a `Uint8Array`.
    * @throws {Error} If there was no `connect()` and no connection.
    */
   send(data: Uint8Array): number {
-    checkBytes("data", data);
+    if (!(data instanceof Uint8Array)) checkBytes("data", data);
     return this[CONNECTION]("send").send(data);
   }
 
   /**
-   * Ends the writing direction when all accepted bytes have gone out: the peer
-   * reads the end of the stream, and can still send. This side can send nothing
-   * afterwards.
+   * Ends the writing direction when all accepted bytes have gone out. The peer
+   * then reads the end of the stream, and can still send. This side can send no
+   * more bytes.
    *
    * @throws {Error} If there was no `connect()` and no connection.
    */
@@ -372,87 +363,86 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Turns the plain TCP connection of a client into a TLS one, as STARTTLS does
-   * in SMTP and IMAP. No event comes until the handshake is done; bytes that are
-   * sent meanwhile go out encrypted. If the handshake fails, the connection is
-   * over: `handleError()`, then `handleClose()`.
+   * Turns the plain TCP connection of a client into a TLS connection, as STARTTLS
+   * does in SMTP and IMAP. No event comes until the handshake is done; bytes that
+   * are sent meanwhile go out encrypted. If the handshake fails, `handleError()`
+   * and `handleClose()` run.
    *
    * @param options The name to check, certificate authorities and the like.
-   * @returns A promise of the end of the handshake: await it in an async hook.
+   * @returns A promise that settles with the handshake: await it in an async hook.
    * @throws {TypeError} If an option has the wrong type.
-   * @throws {Error} If it is not connected, or something unencrypted is under
-   * way: a read (so call it inside of `handleRead()` or `handleConnect()`), or
-   * bytes not sent. The plain connection goes on. But the connection is over
-   * when bytes wait unread behind the server's answer, which is an attack, and
-   * when the name is empty or TLS refuses it, such as `[::1]`.
+   * @throws {Error} If it is not connected, or if unencrypted bytes are under way:
+   * a read (so call it inside of `handleRead()` or `handleConnect()`), or unsent
+   * bytes. The plain connection then goes on. The connection is over if bytes wait
+   * unread behind the server's answer, which is an attack, or if the name is empty
+   * or TLS refuses it, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
     return requestTls(this, options, this.#options.hostname);
   }
 
   /**
-   * Leaves the map now. Bytes that {@linkcode Dispatcher.send} accepted still
-   * go out (see {@linkcode DispatcherOptions.linger}), and `loop()` waits for
-   * that. No hook runs afterwards. A second call does nothing.
+   * Leaves the map at once. Accepted bytes still go out (see
+   * {@linkcode DispatcherOptions.linger}), and `loop()` waits for that. No hook
+   * runs afterwards. A second call does nothing.
    *
-   * A listener's address is free when `loop()`, `poll()` or `shutdown()` has
-   * returned, and in a later timer: Deno takes a turn of its own to give it back.
+   * Deno needs a turn to give a listener's address back. The address is free when
+   * `loop()`, `poll()` or `shutdown()` has returned, and when a later timer runs.
    *
-   * An override calls `super.close()`, and may be async. If it forgets to, the
-   * loop closes the connection, and warns once for each class.
+   * An override must call `super.close()`, and may be async. If it does not call
+   * it, the loop closes the connection, and warns once for each class.
    */
   override close(): void {
-    this.#slot.close();
+    this.#entry?.close();
+    this.#timers?.end();
   }
 
   /**
    * Closes at once, and drops unsent bytes without a warning. Bytes that the peer
-   * has not yet read may be lost, too. After {@linkcode Dispatcher.close} it cuts
-   * the lingering short.
+   * has not yet read may be lost, too. After {@linkcode Dispatcher.close}, it ends
+   * the lingering.
    */
   override abort(): void {
-    this.#slot.abort();
+    this.#entry?.abort();
+    this.#timers?.end();
   }
 
-  /** Closes: `using client = new Client()`. */
+  /** Closes the dispatcher: `using client = new Client()`. */
   [Symbol.dispose](): void {
-    const endpoint = this[ENTRY];
+    const entry = this.#entry;
     const isAsync = this.#map[REACTOR].follow(this.close());
-    if (!isAsync) endpoint?.closeAnyway();
+    if (!isAsync) entry?.closeAnyway();
   }
 
   /**
-   * Joins a map. A dispatcher is in one map at a time, so it leaves the other.
-   * Its timers come along.
+   * Joins a map, with its timers. A dispatcher is in one map at a time, so it
+   * leaves the other one.
    *
-   * @param map The map; by default that of the constructor.
+   * @param map The map; by default the dispatcher's own.
    * @throws {TypeError} If it is no `SocketMap`.
    * @throws {Error} If there is no socket.
    */
   addChannel(map: SocketMap = this.#map): void {
     checkMap(map);
-    const endpoint = this.#slot.open("add a channel");
+    const entry = this[SOCKET]("add a channel");
     this.#map = map;
-    endpoint.join(map[REACTOR]);
+    entry.join(map[REACTOR]);
   }
 
   /**
    * Leaves the map without closing. No event comes until
-   * {@linkcode Dispatcher.addChannel}, which brings those of the meantime.
-   * Accepted bytes still go out, timers run, and the
-   * {@linkcode DispatcherOptions.lifetime} counts.
+   * {@linkcode Dispatcher.addChannel}; then the events of the meantime come.
+   * Accepted bytes still go out, timers still run, and the
+   * {@linkcode DispatcherOptions.lifetime} still counts.
    *
-   * @param map Another map than that of the dispatcher changes nothing.
+   * @param map If it is not the dispatcher's map, the call does nothing.
    * @throws {TypeError} If it is no `SocketMap`.
    */
   delChannel(map: SocketMap = this.#map): void {
     checkMap(map);
     if (map !== this.#map) return;
-    const endpoint = this[ENTRY];
-    if (endpoint) endpoint.reactor.leave(endpoint);
+    this.#entry?.reactor.leave(this.#entry);
   }
-
-  // Timers
 
   /**
    * {@linkcode SocketMap.callLater}, cancelled when the dispatcher closes. A
@@ -462,7 +452,11 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callLater(delay: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, delay, callback, false, this.#slot.timers);
+    return startTimer(this.#map, delay, callback, false, this.#ownTimers);
+  }
+
+  get #ownTimers(): TimerGroup {
+    return this.#entry?.timers ?? (this.#timers ??= new TimerGroup());
   }
 
   /**
@@ -472,12 +466,12 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   callEvery(interval: number, callback: () => void | Promise<void>): Timer {
-    return startTimer(this.#map, interval, callback, true, this.#slot.timers);
+    return startTimer(this.#map, interval, callback, true, this.#ownTimers);
   }
 
   /** @ignore */
-  override get [ENTRY](): Endpoint | null {
-    return this.#slot.socket;
+  override get [ENTRY](): Socket | null {
+    return this.#entry;
   }
 
   /** @ignore */
@@ -486,27 +480,87 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /** @ignore */
-  override get [LIMITS](): TimeLimits {
-    return this.#slot.life;
+  get [CURRENT](): Connection | null {
+    return this.#entry instanceof Connection ? this.#entry : null;
   }
 
   /** @ignore */
-  [CONNECTION](action: string): Endpoint {
-    return this.#slot.connection(action);
+  [CONNECTION](action: string): Connection {
+    const present = this.#entry;
+    const entry = present === null || present.former === null
+      ? present
+      : present.ofRunningHook;
+    if (entry instanceof Connection) return entry;
+    if (entry?.closed) return Connection.neverOpened(entry);
+    const { phase = "created" } = entry ?? {};
+    const advice = phase === "created"
+      ? "call connect() first"
+      : `it is ${phase}`;
+    const what = `${nameOf(this)} is not connected: ${advice}`;
+    throw new Error(`Cannot ${action}: ${what}`);
   }
 
-  #create(action: string, options: SocketOptions = NO_OPTIONS): Endpoint {
-    const endpoint = this.#slot.begin(action, options);
+  /** @ignore */
+  [SOCKET](action: string): Socket {
+    if (this.#entry?.closed === false) return this.#entry;
+    const what = `${nameOf(this)} has no socket: call createSocket() first`;
+    throw new Error(`Cannot ${action}: ${what}`);
+  }
+
+  /** @ignore */
+  [OPEN]<T extends Socket>(
+    action: "bind" | "connect",
+    make: (socket: Socket) => T,
+  ): T {
+    const socket = this[SOCKET](action);
+    if (socket.phase !== "created") {
+      throw new Error(`Cannot ${action}: ${this} is ${socket.phase} already`);
+    }
+    return this.#attempt(() => this.#entry = socket.become(make(socket)));
+  }
+
+  /** Opens the socket. If that fails, the socket is as it was when it was created. */
+  #attempt<T>(open: () => T): T {
+    try {
+      return open();
+    } catch (error) {
+      const entry = this.#entry!;
+      if (entry.phase === "bound") this.#entry = (entry as Listener).unbind();
+      if (this.#entry!.phase === "created") this.#entry!.fail();
+      throw error;
+    }
+  }
+
+  /** Makes a new socket, and joins the map. */
+  #begin(
+    action: string,
+    options: SocketOptions,
+    make: (parts: SocketParts) => Socket,
+  ): void {
+    if (this.#entry?.closed === false) {
+      const what = `${this} has one already: call close() first`;
+      throw new Error(`Cannot ${action}: ${what}`);
+    }
+    const timers = this.#timers?.ended ? null : this.#timers;
+    this.#timers = null;
     this.#options = options;
-    return endpoint;
+    const entry = make({
+      pollable: this,
+      reactor: this.#map[REACTOR],
+      options: socketSettings(this.#settings, options),
+      timers,
+    });
+    if (this.#entry !== null) entry.succeed(this.#entry);
+    this.#entry = entry;
+    this.addChannel();
   }
 }
 
 /**
- * A dispatcher whose {@linkcode DispatcherWithSend.send} takes everything and
- * sends it when it can.
+ * A dispatcher whose {@linkcode DispatcherWithSend.send} accepts all bytes at any
+ * time, and sends them when the peer takes them.
  *
- * @example Send at once, before the connection stands
+ * @example Send before the connection is established
  * ```ts
  * import { DispatcherWithSend, loop } from "@asyncore/asyncore";
  * import { assertEquals } from "@std/assert";
@@ -526,52 +580,53 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
  * ```
  */
 export class DispatcherWithSend extends Dispatcher {
-  #highWaterMark: number;
+  readonly #mark: HighWaterMark;
 
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
    *
-   * @param channel As for {@linkcode Dispatcher}.
-   * @param options As for {@linkcode Dispatcher}, and the high water mark.
+   * @param channel A connection (then {@linkcode Dispatcher.connected} is
+   * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
+   * nothing: {@linkcode Dispatcher.createSocket} makes one later.
+   * @param options The map, and how the connection behaves.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
-   * @throws {RangeError} If a number is out of range.
+   * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
    */
   constructor(
     channel: Channel | Acceptor | null = null,
     options: DispatcherWithSendOptions = {},
   ) {
-    const highWaterMark = markOf(options);
+    const mark = new HighWaterMark(options?.highWaterMark);
     super(channel, options);
-    this.#highWaterMark = highWaterMark;
+    this.#mark = mark;
   }
 
-  /** Bytes that were accepted and have not yet left for the peer. */
+  /** How many accepted bytes wait to be sent. */
   get bufferedAmount(): number {
-    return this[ENTRY]?.outbound.pending ?? 0;
+    return this[CURRENT]?.writer.pending ?? 0;
   }
 
   /**
-   * A sender should stop when so many bytes are buffered, and wait for
-   * {@linkcode DispatcherWithSend.handleDrain}. A new number holds at once, also
+   * A sender should pause when so many bytes are buffered, and wait for
+   * {@linkcode DispatcherWithSend.handleDrain}. A new number holds at once, even
    * for bytes that are buffered already.
    *
    * @default {65_536}
    */
   get highWaterMark(): number {
-    return this.#highWaterMark;
+    return this.#mark.bytes;
   }
   set highWaterMark(bytes: number) {
-    this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
-    const endpoint = this[ENTRY];
-    if (endpoint === null) return;
-    endpoint.lookAgain();
-    if (this.bufferedAmount >= bytes || endpoint.awaitsDrain) {
-      endpoint.notifyAt(bytes / 2, DRAIN);
+    this.#mark.bytes = bytes;
+    const connection = this[CURRENT];
+    connection?.lookAgain();
+    if (this.bufferedAmount >= bytes || connection?.awaitsWake) {
+      this.#watch(connection!);
     }
   }
 
   /**
-   * Accepts all of `data`, while connecting too. The caller may change `data`
+   * Accepts all of `data`, even while connecting. The caller may change `data`
    * afterwards.
    *
    * @param data The bytes.
@@ -582,38 +637,46 @@ export class DispatcherWithSend extends Dispatcher {
    */
   override send(data: Uint8Array): number {
     checkBytes("data", data);
-    const endpoint = this[CONNECTION]("send");
+    const connection = this[CONNECTION]("send");
     if (this.debug) {
-      endpoint.reactor.follow(this.logInfo(`sending ${preview(data)}`));
+      connection.reactor.follow(this.logInfo(`sending ${preview(data)}`));
     }
-    const accepted = endpoint.buffer(data);
-    if (this.bufferedAmount >= this.#highWaterMark) {
-      endpoint.notifyAt(this.#highWaterMark / 2, DRAIN);
-    }
+    const accepted = connection.buffer(data);
+    if (connection.writer.pending >= this.#mark.bytes) this.#watch(connection);
     this.initiateSend();
     return accepted;
   }
 
-  /**
-   * Starts to send the buffered bytes; `send()` calls it. In a pass in which
-   * several dispatchers have their turns, the bytes go out after their hooks.
-   */
-  initiateSend(): void {
-    const endpoint = this[ENTRY];
-    endpoint?.reactor.sendSoon(endpoint);
+  /** The mark is reached: handleDrain() runs when half of it or less is left. */
+  #watch(connection: Connection): void {
+    this.#mark.note(connection, Infinity);
+    connection.wakeBelow(this.#mark.low);
+  }
+
+  /** @ignore */
+  override [WAKE](): void | Promise<void> {
+    if (this.#mark.takeDrain(this[CURRENT]!)) return this.handleDrain();
   }
 
   /**
-   * Whether to read. A connection whose {@linkcode DispatcherOptions.role} is
-   * `"server"` is not read while {@linkcode DispatcherWithSend.highWaterMark}
+   * Starts to send the buffered bytes. `send()` calls it. If several dispatchers
+   * have a turn in this pass, the bytes go out after all their hooks.
+   */
+  initiateSend(): void {
+    this[CURRENT]?.sendSoon();
+  }
+
+  /**
+   * Whether to read. If its {@linkcode DispatcherOptions.role} is `"server"`, a
+   * connection does not read while {@linkcode DispatcherWithSend.highWaterMark}
    * bytes or more wait to be sent. Override it to decide otherwise.
    */
   override readable(): boolean {
-    const isFull = this.bufferedAmount >= this.#highWaterMark;
-    return this[ENTRY]?.mayRead(isFull) ?? true;
+    const isFull = this.bufferedAmount >= this.#mark.bytes;
+    return this[CURRENT]?.mayRead(isFull) ?? true;
   }
 
-  /** Whether there is something to send, or a connection to wait for. */
+  /** Whether bytes wait to be sent, or the connection is not yet established. */
   override writable(): boolean {
     return !this.connected || this.bufferedAmount > 0;
   }
@@ -624,23 +687,13 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /**
-   * {@linkcode DispatcherWithSend.bufferedAmount} has fallen from
+   * Runs when {@linkcode DispatcherWithSend.bufferedAmount} has fallen from
    * `highWaterMark` or more to half of it or less: the sender may go on.
    */
   handleDrain(): void | Promise<void> {}
 }
 
-const DRAIN: Hook = (pollable) =>
-  (pollable as DispatcherWithSend).handleDrain();
-
-/** Checks the high water mark among the options. */
-export function markOf(options: DispatcherWithSendOptions): number {
-  checkMapOptions(options);
-  const { highWaterMark = 64 * 1024 } = options;
-  return checkInteger("highWaterMark", highWaterMark, 1);
-}
-
-ownMethods.set(Dispatcher.prototype.close, "plain");
+libraryMethods.set(Dispatcher.prototype.close, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
-  ownMethods.set(DispatcherWithSend.prototype[name], "self-driven");
+  libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");
 }

@@ -13,46 +13,48 @@ import {
   takeThread,
 } from "./core/blocking_threads.ts";
 import type { Channel } from "./core/channel.ts";
-import { ENTRY } from "./core/symbols.ts";
+import { CURRENT } from "./core/symbols.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { isPromise, quietly } from "./core/thenable.ts";
 
 /**
- * What a {@linkcode FileWrapper} wraps: `Deno.FsFile`, `Deno.stdin` (no
- * `write`), `Deno.stdout` and `Deno.stderr` (no `read`), or the like. It is
- * closed with the wrapper: after `Deno.stdout`, `console.log()` fails.
+ * A file that a {@linkcode FileWrapper} can wrap: a `Deno.FsFile`, `Deno.stdin`
+ * (no `write`), `Deno.stdout` or `Deno.stderr` (no `read`), or the like. The
+ * wrapper closes it: when it has closed `Deno.stdout`, `console.log()` fails.
  */
 export interface FileLike {
-  /** Reads bytes; without it the file is for writing only. */
+  /** Reads bytes. A file without it is for writing only. */
   read?(target: Uint8Array): Promise<number | null>;
-  /** Writes bytes; without it the file is for reading only. */
+  /** Writes bytes. A file without it is for reading only. */
   write?(data: Uint8Array): Promise<number>;
   /** Releases the file. */
   close(): void;
 }
 
 /**
- * The size of the first read ahead, in bytes. A small file or a terminal costs no
- * more than this; each full read makes the next one four times as large.
+ * The size of the first read ahead, in bytes. Each full read makes the next one
+ * four times as large. A larger size saves calls for files of medium size; a
+ * smaller one saves memory for small files and terminals. The value is a choice: for
+ * a file of 100 KB, 4 and 64 KiB cost the same processor time, within the noise.
  */
 const FIRST_READ = 16 * 1024;
 /**
- * The size of the largest read ahead, in bytes. A file holds two such buffers; a
- * larger size saves calls to the system. Copying a file was measured: 384 KiB
- * and 1 MiB were no faster.
+ * The size of the largest read ahead, in bytes. A larger size saves calls to the
+ * system; a smaller one saves memory, as a file holds two such buffers. Measured
+ * by copying a file: 384 KiB and 1 MiB were no faster (docs/performance.md).
  */
 const LARGEST_READ = 512 * 1024;
 
-/** Sets what runs when a read of the wrapper must wait for a thread. */
+/** Sets the function that runs when a read of a wrapper must wait for a thread. */
 let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
 
 /**
- * Makes a file look like a socket. It reads ahead, so that a small `read()`
- * costs a copy and not a call to the system. The file belongs to the wrapper,
- * which closes it.
+ * Makes a file look like a socket. It reads ahead, so that a small `read()` costs
+ * a copy and not a call to the system. The file belongs to the wrapper, which
+ * closes it.
  *
- * As the position in the file runs ahead of what was delivered, a file that is
- * both read and written should be opened twice.
+ * Reading ahead moves the position in the file beyond the delivered bytes. So open
+ * a file twice if you both read and write it.
  *
  * @example Read a file in small pieces
  * ```ts
@@ -76,7 +78,7 @@ export class FileWrapper implements Channel, Disposable {
   }
 
   /**
-   * {@linkcode Channel.chunkSize}: half a MiB.
+   * {@linkcode Channel.chunkSize}, in bytes: half a MiB.
    *
    * @default {524_288}
    */
@@ -87,7 +89,7 @@ export class FileWrapper implements Channel, Disposable {
   #onWait = () => {};
   #interrupt = () => {};
   #closed = false;
-  /** Bytes that were read and not yet delivered: a part of one of the buffers. */
+  /** The bytes that were read and not yet delivered: a part of one of the buffers. */
   #held: Uint8Array = new Uint8Array(0);
   /** The read that runs ahead; its promise never rejects. */
   #ahead: Promise<Outcome> | null = null;
@@ -97,8 +99,8 @@ export class FileWrapper implements Channel, Disposable {
   /**
    * Takes over a file.
    *
-   * @param file The file: it is closed with the wrapper.
-   * @throws {TypeError} If it can neither be read nor written, or not closed.
+   * @param file The file. The wrapper closes it.
+   * @throws {TypeError} If it has no `close()`, or neither `read()` nor `write()`.
    */
   constructor(file: FileLike) {
     if (typeof file === "string") {
@@ -121,13 +123,13 @@ export class FileWrapper implements Channel, Disposable {
   }
 
   /**
-   * Reads up to `target.length` bytes. One call at a time.
+   * Reads up to `target.length` bytes. Wait for one call before the next.
    *
-   * @param target Where they go.
+   * @param target Where the bytes go.
    * @returns How many bytes were read, or `null` at the end of the file.
    * @throws {Deno.errors.NotSupported} If the file is not open for reading.
    * @throws {Deno.errors.BadResource} If the wrapper is closed.
-   * @throws {Error} If the system says so.
+   * @throws {Error} If the system cannot read the file.
    */
   async read(target: Uint8Array): Promise<number | null> {
     this.#checkOpen("read");
@@ -148,10 +150,10 @@ export class FileWrapper implements Channel, Disposable {
    * Writes bytes, perhaps not all of them.
    *
    * @param data The bytes.
-   * @returns How many were written.
+   * @returns How many bytes were written.
    * @throws {Deno.errors.NotSupported} If the file is not open for writing.
    * @throws {Deno.errors.BadResource} If the wrapper is closed.
-   * @throws {Error} If the system says so: the disk is full, for example.
+   * @throws {Error} If the system cannot write: the disk is full, for example.
    */
   async write(data: Uint8Array): Promise<number> {
     this.#checkOpen("write");
@@ -173,7 +175,7 @@ export class FileWrapper implements Channel, Disposable {
     return this.#file.close(); // It may be async, against its type.
   }
 
-  /** Fails at `close()`, which does not end a write to a FIFO that is full. */
+  /** Rejects at `close()`: Deno itself does not end a write to a full FIFO. */
   #unlessClosed<T>(writing: T | PromiseLike<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const message = "The file was closed";
@@ -193,12 +195,12 @@ export class FileWrapper implements Channel, Disposable {
     throw new Deno.errors.BadResource(`Cannot ${action}: the file is closed`);
   }
 
-  /** Makes the first `length` bytes of the buffer the ones to hand out. */
+  /** Holds the first `length` bytes of the buffer for delivery. */
   #deliver(length: number): void {
     const buffer = this.#buffer;
     this.#held = buffer.subarray(0, length);
-    // A file that fills the buffer has more to give, so it is read ahead. A
-    // terminal or a slow pipe does not, and is read when it is asked.
+    // A file that fills the buffer probably has more bytes, so read ahead. A
+    // terminal or a slow pipe does not fill it, and is read on demand.
     if (length < buffer.length) return;
     const size = Math.min(4 * length, LARGEST_READ);
     const free = this.#otherBuffer;
@@ -246,10 +248,10 @@ const TOO_MANY =
 /** How a read of a file ended. */
 type Outcome = { length: number | null } | { error: unknown };
 
-/** Whether the system refuses because the file is open for the other direction. */
+/** Whether an operation failed because the file is open for the other direction. */
 function isWrongDirection(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  // Windows says that permission is denied.
+  // The error on Windows.
   if (error instanceof Deno.errors.PermissionDenied) return true;
   try {
     return (error as Error & { code?: unknown }).code === "EBADF";
@@ -260,13 +262,13 @@ function isWrongDirection(error: unknown): boolean {
 
 /**
  * A file, a FIFO or a standard stream as a dispatcher: `handleRead()` and
- * `recv()` read it, `send()` writes it. It is connected from the start. Reading
- * a file that is not open for reading brings no event.
+ * `recv()` read it, `send()` writes it. It is connected from the start. A file
+ * that is not open for reading gets no read event.
  *
  * A read of a FIFO, a terminal or a device holds one of Deno's 32 threads until
- * there is something, even when it is closed. At most 20 of them are read at
- * the same time, so that files and the lookup of names go on; further ones wait
- * for their turn, which is said in a warning.
+ * data comes, even if the file is closed. At most 20 such reads run at the same
+ * time, so that other files and the lookup of names go on. Further reads wait, and
+ * a warning says so.
  *
  * @example Read a file to its end
  * ```ts
@@ -293,9 +295,11 @@ export class FileDispatcher extends Dispatcher {
   /**
    * Takes over a file and joins the map.
    *
-   * @param file The file: closing the dispatcher closes it.
+   * @param file The file. The dispatcher closes it.
    * @param options The map, and how long to linger.
-   * @throws {TypeError} If it can neither be read nor written, or not closed.
+   * @throws {TypeError} If `file` has no `close()`, or neither `read()` nor
+   * `write()`; or if an option is wrong.
+   * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
    */
   constructor(file: FileLike, options?: DispatcherOptions) {
     super(null, options);
@@ -305,13 +309,13 @@ export class FileDispatcher extends Dispatcher {
   /**
    * Takes over another file, after {@linkcode Dispatcher.close}.
    *
-   * @param file The file: closing the dispatcher closes it.
-   * @throws {TypeError} If it can neither be read nor written, or not closed.
-   * @throws {Error} If there is an open one already.
+   * @param file The file. The dispatcher closes it.
+   * @throws {TypeError} If it has no `close()`, or neither `read()` nor `write()`.
+   * @throws {Error} If the dispatcher has an open file already.
    */
   setFile(file: FileLike): void {
     const wrapper = file instanceof FileWrapper ? file : new FileWrapper(file);
     this.setSocket(wrapper);
-    watchWaits(wrapper, () => this[ENTRY]?.warn(TOO_MANY));
+    watchWaits(wrapper, () => this[CURRENT]?.warn(TOO_MANY));
   }
 }

@@ -18,7 +18,8 @@ import {
 import { type Clock, systemClock } from "./core/clock.ts";
 import { type Logger, uncaughtLine } from "./core/log.ts";
 import type { Network } from "./core/network.ts";
-import { ExitNow, type Pollable, Reactor } from "./core/reactor.ts";
+import type { Pollable } from "./core/entry.ts";
+import { ExitNow, Reactor } from "./core/reactor.ts";
 import { Shutdown, type ShutdownResult } from "./core/shutdown.ts";
 import { REACTOR } from "./core/symbols.ts";
 import { isPromise, toPromise } from "./core/thenable.ts";
@@ -42,16 +43,16 @@ export interface SocketMapOptions {
    */
   clock?: Clock;
   /**
-   * Gets the log of each dispatcher that has no logger of its own.
+   * Gets the log lines of each dispatcher that has no logger of its own.
    *
    * @default {none: the console}
    */
   logger?: Logger;
   /**
-   * Gets the errors that no dispatcher can handle: of timers, of a logger, of a
-   * `handleError()` that threw, of a hook whose dispatcher has closed, of a clock
-   * while no loop runs. If it throws or rejects itself, the console gets both
-   * errors.
+   * Gets the errors that no dispatcher can handle: from timers, from a logger,
+   * from a `handleError()`, from a hook whose dispatcher has closed, and from a
+   * clock while no loop runs. If this function throws or rejects, the console gets
+   * both errors.
    *
    * @default {logs them as errors, a limited number: see `Logger`}
    */
@@ -62,10 +63,10 @@ const CLOCK_METHODS = ["now", "setTimeout", "clearTimeout", "setImmediate"];
 const LOG_METHODS = ["debug", "info", "warn", "error"];
 
 /**
- * The live dispatchers of one loop. Maps are independent: what happens in one
- * never touches another, and each can have its own loop running.
+ * The live dispatchers of one loop. Maps are independent of each other, and each
+ * can have a loop of its own.
  *
- * @example A map of one's own
+ * @example A second map
  * ```ts
  * import { Dispatcher, loop, SocketMap } from "@asyncore/asyncore";
  *
@@ -74,13 +75,13 @@ const LOG_METHODS = ["debug", "info", "warn", "error"];
  * server.createSocket();
  * console.log(map.size); // 1
  * server.close();
- * await loop({ map }); // ends at once: nobody is left
+ * await loop({ map }); // ends at once: no dispatcher is left
  * ```
  */
 export class SocketMap implements Iterable<Pollable> {
   /** Tells the time. */
   readonly clock: Clock;
-  /** Gets the log of each dispatcher that has none of its own. */
+  /** Gets the log lines of each dispatcher that has no logger of its own. */
   logger: Logger | null;
   /** Gets the errors that no dispatcher can handle. */
   onError: (error: unknown) => void;
@@ -91,8 +92,8 @@ export class SocketMap implements Iterable<Pollable> {
   /**
    * Makes an empty map.
    *
-   * @param options The seams: network, clock, logger, onError.
-   * @throws {TypeError} If one of them lacks a method.
+   * @param options The network, the clock, the logger, and onError.
+   * @throws {TypeError} If one of them lacks a method, or has the wrong type.
    */
   constructor(options: SocketMapOptions = {}) {
     checkOptions(options);
@@ -111,7 +112,7 @@ export class SocketMap implements Iterable<Pollable> {
     this.#reactor = new Reactor(clock, (error) => this.#report(error));
   }
 
-  /** Tells `onError()`; if that fails, the console. */
+  /** Gives an error to `onError()`. If that fails, the console gets both. */
   #report(error: unknown): void {
     try {
       this.#watch(error, this.onError(error));
@@ -120,16 +121,16 @@ export class SocketMap implements Iterable<Pollable> {
     }
   }
 
-  /** Telling of `error` may be async, and fail later. */
-  #watch(error: unknown, told: unknown): void {
-    if (!isPromise(told)) return;
-    toPromise(told).then(
+  /** `onError()` or a logger may be async, and reject later. */
+  #watch(error: unknown, result: unknown): void {
+    if (!isPromise(result)) return;
+    toPromise(result).then(
       undefined,
       (second) => this.#reactor.outside(() => this.#toConsole(error, second)),
     );
   }
 
-  /** What `onError` does by default. */
+  /** The default of `onError`: logs the error. */
   #log(error: unknown): void {
     this.#reactor.logQuota.add("uncaught exception", {
       text: () => uncaughtLine(error),
@@ -137,7 +138,7 @@ export class SocketMap implements Iterable<Pollable> {
     });
   }
 
-  /** The last way to tell of an error. */
+  /** The last resort: `second` is the error of the function that got `error`. */
   #toConsole(error: unknown, second: unknown): void {
     if (second instanceof ExitNow) throw second;
     this.#reactor.logQuota.add("onError() failed", {
@@ -172,13 +173,13 @@ export class SocketMap implements Iterable<Pollable> {
   }
 
   /**
-   * How many are closed, and not done: accepted bytes are still on their way, the
-   * peer has yet to end its side (see {@linkcode DispatcherOptions.linger}), or
-   * the system goes on with an operation. A program that owns the loop goes on
-   * until this is 0 as well.
+   * How many closed dispatchers linger: they still send accepted bytes, wait for
+   * the peer to end its side (see {@linkcode DispatcherOptions.linger}), or wait
+   * for an operation of the system. A program that makes its own passes should go
+   * on until {@linkcode SocketMap.size} and this are 0.
    */
   get lingering(): number {
-    return this.#reactor.lingering.size;
+    return this.#reactor.lingering.entries.size;
   }
 
   /** The dispatchers, in the order in which they were added. */
@@ -187,18 +188,18 @@ export class SocketMap implements Iterable<Pollable> {
   }
 
   /**
-   * Ends the current wait; the next pass asks every dispatcher again. For code
-   * outside the loop that has changed what `readable()` or `writable()` will
-   * answer. Without a wait under way, the next pass does not wait.
+   * Ends the current wait, so that the next pass asks every dispatcher again. If
+   * no wait is under way, the next pass does not wait. Call it from code outside
+   * the loop that has changed the answer of a `readable()` or `writable()`.
    */
   wake(): void {
     this.#reactor.wake();
   }
 
   /**
-   * Runs `callback` once, inside a later pass of the loop. What it throws goes
-   * to {@linkcode SocketMap.onError}; only an {@linkcode ExitNow} leaves the
-   * loop. Timers do not keep a loop going whose map is empty.
+   * Runs `callback` once, inside a later pass of the loop. An error of the callback
+   * goes to {@linkcode SocketMap.onError}; only an {@linkcode ExitNow} leaves the
+   * loop. A loop whose map is empty ends even if timers are pending.
    *
    * @param delay In milliseconds; at 0 it runs in the next pass.
    * @throws {TypeError} If `delay` is no number or `callback` no function.
@@ -218,9 +219,9 @@ export class SocketMap implements Iterable<Pollable> {
   }
 
   /**
-   * Runs `callback` each `interval`, inside the loop. A turn that comes late
-   * keeps the beat; turns that were missed are skipped, and so are those that
-   * come while the callback's promise is pending.
+   * Runs `callback` each `interval`, inside the loop. A late call does not delay
+   * the next ones. Calls that were missed are skipped, and so are calls that are
+   * due while the callback's promise is pending.
    *
    * @param interval In milliseconds, at least 0.001.
    * @throws {TypeError} If `interval` is no number or `callback` no function.
@@ -230,36 +231,36 @@ export class SocketMap implements Iterable<Pollable> {
     return startTimer(this, interval, callback, true, null);
   }
 
-  /** How the map shows itself in messages: `SocketMap(2)`. */
+  /** The map's text form, for messages: `SocketMap(2)`. */
   toString(): string {
     return `SocketMap(${this.size})`;
   }
 
-  /** What `console.log(map)` shows: its text form. */
+  /** The text that `console.log(map)` shows. */
   [Symbol.for("Deno.customInspect")](): string {
     return this.toString();
   }
 }
 
-/** The default map: that of every dispatcher and loop which names no other. */
+/** The default map, for dispatchers and loops that name no other. */
 export const socketMap: SocketMap = new SocketMap();
 
 let findDefaultMap = (): SocketMap => socketMap;
 
-/** The map of a dispatcher or loop that names none. */
+/** The map of a dispatcher or a loop that names no other. */
 export function defaultMap(): SocketMap {
   return findDefaultMap();
 }
 
-/** Has another map be the default: a simulation does so for each of its hosts. */
+/** Replaces the default map. A simulation does so for each of its hosts. */
 export function setDefaultMap(find: () => SocketMap): void {
   findDefaultMap = find;
 }
 
-/** An entry of the library loads `net/deno_network.ts`, which sets it. */
+/** `net/deno_network.ts` sets it; each entry of the library loads that module. */
 let defaultNetwork: Network | null = null;
 
-/** Has maps that were given no network use this one. */
+/** Sets the network of each map that was given none. */
 export function setDefaultNetwork(network: Network): void {
   defaultNetwork = network;
 }
@@ -267,11 +268,12 @@ export function setDefaultNetwork(network: Network): void {
 /** Options of {@linkcode loop}. */
 export interface LoopOptions {
   /**
-   * How long one pass may wait for something to happen, in milliseconds. It
-   * does not bound the loop: use `count`, `signal` or a timer for that.
-   * At 0 a pass takes what is there, and gives the other sockets and timers one
-   * turn. After 10 ms without a wait of the loop's own that turn takes 1 to 2 ms:
-   * Deno does not look at its sockets in each, and always before it sleeps.
+   * How long one pass may wait for an event, in milliseconds. It does not bound
+   * the loop: use `count`, `signal` or a timer for that.
+   *
+   * At 0 a pass does not wait, but yields to the runtime for one turn. Deno looks
+   * at its sockets only in some turns, and always before it sleeps. So when the
+   * loop has not waited for 10 ms, its turn is a short sleep of 1 to 2 ms.
    *
    * @default {30_000}
    */
@@ -288,21 +290,21 @@ export interface LoopOptions {
    * @default {socketMap}
    */
   map?: SocketMap;
-  /** Ends the loop when it aborts: `loop()` then returns, and closes nothing. */
+  /** Ends the loop when it aborts. `loop()` then returns, and closes nothing. */
   signal?: AbortSignal;
 }
 
 /**
- * Drives the dispatchers of a map, pass after pass, until the map is empty and
- * nothing of what was closed lingers, or `count` passes are made, or `signal`
- * aborts, or something throws {@linkcode ExitNow}.
+ * Drives the dispatchers of a map, pass after pass. It ends when the map is empty
+ * and no closed dispatcher lingers, when it has made `count` passes, when `signal`
+ * aborts, or when a hook, a predicate or a timer throws {@linkcode ExitNow}.
  *
  * @param options Timeout, count, map, signal.
- * @throws {ExitNow} What a hook, a predicate or a timer threw.
- * @throws What the map's clock threw: see {@linkcode Clock}.
+ * @throws {ExitNow} If a hook, a predicate or a timer throws it.
+ * @throws The error of the map's clock: see {@linkcode Clock}.
  * @throws {TypeError | RangeError} If an option is wrong.
- * @throws {Error} If the map is being looped already: by another call, or
- * because the call comes from a hook.
+ * @throws {Error} If a loop runs on this map already. A hook runs inside of one,
+ * so it cannot call `loop()`.
  *
  * @example One pass at a time, for a program with a loop of its own
  * ```ts
@@ -325,19 +327,21 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
   }
   const reactor = map[REACTOR];
   const wake = () => reactor.wake();
-  const guest = reactor.start();
-  if (guest) await guest;
+  const handover = reactor.start();
+  if (handover) await handover;
   try {
     signal?.addEventListener("abort", wake);
-    // Also a loop that is called again and again on an empty map must not keep
-    // the runtime from everything else.
-    if (reactor.idle) await reactor.turn();
-    while (passes-- > 0 && !signal?.aborted && !reactor.idle) {
+    // A program may call loop() on an empty map again and again. It must not
+    // keep the rest of the process from running.
+    if (reactor.isIdle) await reactor.turn();
+    while (passes-- > 0 && !signal?.aborted && !reactor.isIdle) {
       await reactor.pass(timeout, true);
     }
     reactor.throwExit();
   } finally {
-    if (reactor.releasing.size > 0) await reactor.released();
+    if (reactor.lingering.releasing.size > 0) {
+      await reactor.lingering.released();
+    }
     reactor.stop();
     signal?.removeEventListener("abort", wake);
   }
@@ -345,14 +349,14 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
 
 /**
  * Makes one pass: asks the dispatchers, waits for at most `timeout`, and
- * dispatches what is ready. With nothing registered it sleeps for `timeout`.
+ * dispatches the events. If the map is empty, it sleeps for `timeout`.
  *
  * @param timeout In milliseconds.
  * @param map The map to drive.
- * @throws {ExitNow} What a hook, a predicate or a timer threw.
- * @throws What the map's clock threw: see {@linkcode Clock}.
+ * @throws {ExitNow} If a hook, a predicate or a timer throws it.
+ * @throws The error of the map's clock: see {@linkcode Clock}.
  * @throws {TypeError | RangeError} If an argument is wrong.
- * @throws {Error} If the map is being looped already.
+ * @throws {Error} If a loop runs on this map already.
  *
  * @example Sixty frames a second, and the network in the time between
  * ```ts
@@ -380,26 +384,28 @@ export async function poll(
   checkMilliseconds("timeout", timeout);
   checkMap(map);
   const reactor = map[REACTOR];
-  const guest = reactor.start();
-  if (guest) await guest;
+  const handover = reactor.start();
+  if (handover) await handover;
   try {
     await reactor.pass(timeout, false);
   } finally {
-    if (reactor.releasing.size > 0) await reactor.released();
+    if (reactor.lingering.releasing.size > 0) {
+      await reactor.lingering.released();
+    }
     reactor.stop();
   }
 }
 
 /**
- * Closes every dispatcher of a map by its own `close()`, and leaves the map
- * empty. One whose `close()` throws is closed all the same, and the others
- * still get their turn. What was accepted goes out in the background.
+ * Calls `close()` of every dispatcher of a map, so that the map is empty. If a
+ * `close()` throws, the dispatcher is closed all the same, and the others are
+ * closed, too. Accepted bytes go out in the background.
  *
  * @param map The map to empty.
- * @param ignoreAll Whether to ignore what a `close()` throws. An
+ * @param ignoreAll Whether to ignore the errors of `close()`. An
  * {@linkcode ExitNow} is never ignored.
  * @throws {TypeError} If an argument is wrong.
- * @throws The first error of a `close()`, after all are closed.
+ * @throws The first error of a `close()`, after all dispatchers are closed.
  */
 export function closeAll(
   map: SocketMap = defaultMap(),
@@ -411,7 +417,7 @@ export function closeAll(
   const errors: unknown[] = [];
   for (const entry of [...reactor.members.values()]) {
     try {
-      // An override may be async, though nothing waits for it.
+      // An override may be async: its rejection is reported, not awaited.
       if (!reactor.follow(entry.pollable.close())) entry.closeAnyway();
     } catch (error) {
       if (!ignoreAll || error instanceof ExitNow) errors.push(error);
@@ -430,8 +436,8 @@ export interface ShutdownOptions {
    */
   map?: SocketMap;
   /**
-   * How long, in milliseconds from now, the connections may take to end. What
-   * is left then is aborted.
+   * How long, in milliseconds from now, the connections may take to end. Then
+   * the others are aborted.
    *
    * @default {10_000}
    */
@@ -439,21 +445,21 @@ export interface ShutdownOptions {
 }
 
 /**
- * Ends what a map holds, in good order. Listeners close at once, so that the
- * next process can listen on their ports. Every other dispatcher's
- * `handleShutdown()` runs, in which it finishes what it is at; one that joins
- * later is told as well. What is not over at the deadline is aborted, closed
- * connections that still have bytes to send too.
+ * Ends the dispatchers of a map in good order. Listeners close at once, so that
+ * the next process can listen on their ports. Every other dispatcher gets a
+ * `handleShutdown()`, in which it can finish its work; a dispatcher that joins
+ * later gets it as well. At the deadline, the remaining connections are aborted,
+ * even closed ones that still send.
  *
- * A loop that runs goes on, and ends when the map is empty. Where none runs,
- * `shutdown()` makes the passes itself, and makes way when one comes. A hook
- * should call it without waiting for it, as it waits for the hook.
+ * If a loop runs, it goes on, and ends when the map is empty. If none runs,
+ * `shutdown()` makes the passes itself, until a loop starts. A hook may call
+ * `shutdown()`, but should not await it: `shutdown()` waits for the hook.
  *
  * @param options The map and the deadline.
- * @returns How many were closed, and how.
+ * @returns How many listeners and connections were closed, and how.
  * @throws {TypeError | RangeError} If an option is wrong.
- * @throws {ExitNow} What a hook threw, in a pass that `shutdown()` made.
- * @throws What the map's clock threw, in such a pass.
+ * @throws {ExitNow} If a hook throws it in a pass that `shutdown()` makes.
+ * @throws The error of the map's clock in such a pass.
  *
  * @example Serve, and end in good order, at Ctrl-C for example
  * ```ts
@@ -484,7 +490,7 @@ export async function shutdown(
 }
 
 /**
- * Checks that `map` is one.
+ * Checks that `map` is a {@linkcode SocketMap}.
  *
  * @throws {TypeError} If it is anything else.
  */
@@ -513,10 +519,13 @@ export function checkMapOptions(options: unknown): void {
   checkOptions(options);
 }
 
-/** In ms; more often than the loop's pass it would run only once a pass. */
+/**
+ * Shortest interval of a repeating timer, in ms. A shorter one would gain nothing:
+ * a timer runs at most once a pass. The value is a choice.
+ */
 const SHORTEST_INTERVAL = 0.001;
 
-/** Checks and starts a timer, which ends with its group if it has one. */
+/** Checks the arguments of a timer, and starts it. It ends with its group, if any. */
 export function startTimer(
   map: SocketMap,
   delay: number,

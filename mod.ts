@@ -1,25 +1,27 @@
 /**
- * Sockets and files as objects with hooks, driven by a loop that the program
- * owns: Python's `asyncore`, rebuilt for Deno.
+ * Python's `asyncore` and `asynchat`, rebuilt for Deno: sockets and files are
+ * objects with hooks, and the program owns the loop that drives them.
  *
- * Derive a class from {@linkcode Dispatcher}, override the hooks you care for
+ * Derive a class from {@linkcode Dispatcher}, override the hooks that you need
  * (`handleConnect`, `handleRead`, `handleWrite`, `handleAccepted`,
- * `handleClose`, `handleError`), and call {@linkcode loop}. Every name of the
- * original keeps its meaning, in camelCase; times are in milliseconds, bytes
- * are `Uint8Array`.
+ * `handleClose`, `handleError`), and call {@linkcode loop}. Python's names keep
+ * their meaning, in camelCase. Times are in milliseconds, bytes are `Uint8Array`.
+ *
+ * {@linkcode DispatcherWithSend} buffers what you send; on a `Dispatcher`,
+ * `send()` returns 0 while 64 KiB are on their way.
  *
  * @example An echo server
  * ```ts no-assert
- * import { type Channel, Dispatcher, loop } from "@asyncore/asyncore";
+ * import * as asyncore from "@asyncore/asyncore";
  *
- * class EchoHandler extends Dispatcher {
+ * class EchoHandler extends asyncore.DispatcherWithSend {
  *   override handleRead() {
  *     this.send(this.recv());
  *   }
  * }
  *
- * class EchoServer extends Dispatcher {
- *   override handleAccepted(conn: Channel) {
+ * class EchoServer extends asyncore.Dispatcher {
+ *   override handleAccepted(conn: asyncore.Channel) {
  *     new EchoHandler(conn);
  *   }
  * }
@@ -28,7 +30,7 @@
  * server.createSocket();
  * server.bind({ hostname: "127.0.0.1", port: 0 });
  * server.listen();
- * await loop({ timeout: 10, count: 3 }); // without these, for ever
+ * await asyncore.loop({ timeout: 10, count: 3 }); // without these, for ever
  * server.close();
  * ```
  *
@@ -51,7 +53,7 @@ export {
   DispatcherWithSend,
   type DispatcherWithSendOptions,
 } from "./dispatcher.ts";
-export { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
+export type { Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
 export type {
   ConnectionOptions,
   StartTlsOptions,

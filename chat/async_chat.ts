@@ -6,31 +6,24 @@
  */
 
 import { checkBytes, checkInteger } from "../core/arguments.ts";
+import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
-import type { Endpoint } from "../core/connection.ts";
+import type { Connection } from "../core/connection.ts";
 import type { StartTlsOptions } from "../core/dispatcher_options.ts";
-import type { Hook } from "../core/hooks.ts";
-import { ownMethods } from "../core/interest.ts";
+import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
-import { atOnce } from "../core/predicates.ts";
-import { CONNECTION, ENTRY } from "../core/symbols.ts";
+import { syncAnswer } from "../core/predicates.ts";
+import { endWithoutTls, refuseTls } from "../core/start_tls.ts";
+import { CONNECTION, CURRENT, WAKE } from "../core/symbols.ts";
 import { isPromise } from "../core/thenable.ts";
-import { refuseTls } from "../core/tls_request.ts";
-import {
-  Dispatcher,
-  type DispatcherWithSendOptions,
-  markOf,
-} from "../dispatcher.ts";
+import { Dispatcher, type DispatcherWithSendOptions } from "../dispatcher.ts";
 import { Collector } from "./collector.ts";
 import type { ProducerLike } from "./producer.ts";
 import { ProducerQueue } from "./producer_queue.ts";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
-
-const WOKEN: Hook = (pollable) => woken(pollable as AsyncChat);
-let woken: (chat: AsyncChat) => unknown;
 
 /** Options of an {@linkcode AsyncChat}. */
 export interface AsyncChatOptions extends DispatcherWithSendOptions {
@@ -81,25 +74,19 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
  * ```
  */
 export class AsyncChat extends Dispatcher {
-  static {
-    woken = (chat) => chat.#woken();
-  }
-
   /** The most bytes to take from the connection at a time. */
   acInBufferSize = 65_536;
   /** While so many bytes are on their way, producers are not asked for more. */
   acOutBufferSize = 65_536;
 
-  #highWaterMark: number;
+  readonly #mark: HighWaterMark;
 
   /** The connection that the following fields belong to. */
-  #life: Endpoint | null = null;
+  #connection: Connection | null = null;
   readonly #input: Collector;
   readonly #output: ProducerQueue;
   #closesWhenDone = false;
   #endsWhenDone = false;
-  /** The high-water mark was reached: `handleDrain()` is to run below it. */
-  #wasFull = false;
 
   /**
    * Makes a chat; with a channel it joins the map at once.
@@ -113,13 +100,13 @@ export class AsyncChat extends Dispatcher {
     channel: Channel | Acceptor | null = null,
     options: AsyncChatOptions = {},
   ) {
-    const highWaterMark = markOf(options);
-    const { maxLength = 64 * 1024 } = options;
+    const mark = new HighWaterMark(options?.highWaterMark);
+    const { maxLength = 64 * 1024 } = options ?? {};
     checkInteger("maxLength", maxLength, 1);
     super(channel, options);
-    this.#highWaterMark = highWaterMark;
+    this.#mark = mark;
     this.#input = new Collector(this, maxLength);
-    const goOn = (endpoint: Endpoint) => this.#pump(endpoint);
+    const goOn = (connection: Connection) => this.#pump(connection);
     this.#output = new ProducerQueue(this, goOn);
   }
 
@@ -138,9 +125,9 @@ export class AsyncChat extends Dispatcher {
    * @throws {RangeError} If it is empty, negative or fractional.
    */
   setTerminator(terminator: string | Uint8Array | number | null): void {
-    const endpoint = this.#begin();
+    const connection = this.#begin();
     const isHeld = this.#input.setTerminator(terminator);
-    if (isHeld) endpoint?.notifyAt(Infinity, WOKEN); // To look at it again.
+    if (isHeld) connection?.wake(); // To look at it again.
   }
 
   /**
@@ -197,21 +184,21 @@ export class AsyncChat extends Dispatcher {
       kind: "overflow",
       text: (self) => `closing ${self}: ${reason}`,
     });
-    this[ENTRY]?.giveUp(new RangeError(reason));
+    this[CURRENT]?.closeBecause(new RangeError(reason));
   }
 
   /**
-   * Takes what has arrived apart. After an error in a hook that did not close
-   * the connection, it goes on behind what that hook was given.
+   * Cuts received bytes into messages. After an error in a hook that did not
+   * close the connection, it goes on behind the bytes that the hook was given.
    */
   override handleRead(): void | Promise<void> {
-    const endpoint = this.#begin();
+    const connection = this.#begin();
     if (this.#input.isDone) {
       const data = this.#receive();
       if (data.length === 0 || this.#closesWhenDone) return;
       this.#input.feed(data);
     }
-    return this.#parse(endpoint!);
+    return this.#parse(connection!);
   }
 
   #receive(): Uint8Array {
@@ -224,49 +211,49 @@ export class AsyncChat extends Dispatcher {
   }
 
   /** Forgets what belongs to a former connection. */
-  #begin(): Endpoint | null {
-    const endpoint = this[ENTRY];
-    if (endpoint === this.#life) return endpoint;
-    this.#life = endpoint;
+  #begin(): Connection | null {
+    const connection = this[CURRENT];
+    if (connection === this.#connection) return connection;
+    this.#connection = connection;
     this.#input.restart();
     this.#output.restart();
-    this.#closesWhenDone = this.#endsWhenDone = this.#wasFull = false;
-    return endpoint;
+    this.#closesWhenDone = this.#endsWhenDone = false;
+    return connection;
   }
 
   /** Calls hook after hook until no input is left, or a hook is async. */
-  #parse(endpoint: Endpoint): void | Promise<void> {
+  #parse(connection: Connection): void | Promise<void> {
     const input = this.#input;
     try {
-      while (!endpoint.closed) {
-        if (input.hasInput && this.#mustPause(endpoint)) {
-          this.#watch(endpoint); // To go on.
+      while (!connection.closed) {
+        if (input.hasInput && this.#mustPause(connection)) {
+          this.#watch(connection); // To go on.
           return;
         }
         if (input.isDone) {
           input.feed(NO_BYTES); // An idle connection keeps no large buffer.
           return;
         }
-        const result = input.next(endpoint);
-        if (isPromise(result)) return this.#parseAfter(endpoint, result);
+        const result = input.next(connection);
+        if (isPromise(result)) return this.#parseAfter(connection, result);
       }
     } catch (error) {
-      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
+      connection.wake(); // To go on, if it stays open.
       throw error;
     }
   }
 
   async #parseAfter(
-    endpoint: Endpoint,
+    connection: Connection,
     result: PromiseLike<unknown>,
   ): Promise<void> {
     try {
       await result;
     } catch (error) {
-      endpoint.notifyAt(Infinity, WOKEN);
+      connection.wake();
       throw error;
     }
-    return this.#parse(endpoint);
+    return this.#parse(connection);
   }
 
   // What is sent
@@ -284,13 +271,13 @@ export class AsyncChat extends Dispatcher {
   push(data: Uint8Array | string): void {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
     checkBytes("data", bytes, "a Uint8Array or text");
-    const endpoint = this.#pushable();
-    if (endpoint.closed) return;
-    if (this.#output.length === 0) endpoint.buffer(bytes);
+    const connection = this.#pushable();
+    if (connection.closed) return;
+    if (this.#output.length === 0) connection.buffer(bytes);
     // What goes out later must not change meanwhile.
     else this.#output.push(bytes === data ? new Uint8Array(bytes) : bytes);
-    endpoint.reactor.sendSoon(endpoint);
-    if (this.bufferedAmount >= this.#highWaterMark) this.#watch(endpoint);
+    connection.sendSoon();
+    if (this.bufferedAmount >= this.#mark.bytes) this.#watch(connection);
   }
 
   /**
@@ -326,12 +313,12 @@ export class AsyncChat extends Dispatcher {
    * @throws {Error} If there was no `connect()` and no connection.
    */
   closeWhenDone(): void {
-    const endpoint = this[CONNECTION]("close when done");
-    if (endpoint !== this.#begin()) return;
+    const connection = this[CONNECTION]("close when done");
+    if (connection !== this.#begin()) return;
     this.#closesWhenDone = true;
     this.#input.forget();
-    endpoint.finish(true);
-    this.#watch(endpoint);
+    connection.finish(true);
+    this.#watch(connection);
   }
 
   /**
@@ -342,12 +329,12 @@ export class AsyncChat extends Dispatcher {
    * @throws {Error} If there was no `connect()` and no connection.
    */
   override shutdownWrite(): void {
-    const endpoint = this[CONNECTION]("shut down writing");
-    if (endpoint !== this.#begin()) return;
+    const connection = this[CONNECTION]("shut down writing");
+    if (connection !== this.#begin()) return;
     if (this.#output.length === 0) super.shutdownWrite();
     else {
       this.#endsWhenDone = true;
-      endpoint.finish(true);
+      connection.finish(true);
     }
   }
 
@@ -357,20 +344,20 @@ export class AsyncChat extends Dispatcher {
    * writing that was asked for stays, and comes at once. For emergencies.
    */
   discardBuffers(): void {
-    const endpoint = this.#begin();
+    const connection = this.#begin();
     this.#input.forget();
     this.#output.cancel();
     this.#closesWhenDone = false;
-    if (endpoint === null) return;
-    endpoint.outbound.discard();
-    this.#pump(endpoint); // The end of writing may be due.
-    endpoint.finish(false);
-    endpoint.lookAgain();
+    if (connection === null) return;
+    connection.writer.discard();
+    this.#pump(connection); // The end of writing may be due.
+    connection.finish(false);
+    connection.lookAgain();
   }
 
   /** Bytes that were pushed and have not yet left for the peer. */
   get bufferedAmount(): number {
-    return this.#output.bytes + (this[ENTRY]?.outbound.pending ?? 0);
+    return this.#output.bytes + (this[CURRENT]?.writer.pending ?? 0);
   }
 
   /**
@@ -381,14 +368,14 @@ export class AsyncChat extends Dispatcher {
    * @default {65_536}
    */
   get highWaterMark(): number {
-    return this.#highWaterMark;
+    return this.#mark.bytes;
   }
   set highWaterMark(bytes: number) {
-    this.#highWaterMark = checkInteger("highWaterMark", bytes, 1);
-    const endpoint = this.#begin();
-    if (endpoint === null) return;
-    endpoint.lookAgain();
-    this.#watch(endpoint);
+    this.#mark.bytes = bytes;
+    const connection = this.#begin();
+    if (connection === null) return;
+    connection.lookAgain();
+    this.#watch(connection);
   }
 
   /**
@@ -405,47 +392,47 @@ export class AsyncChat extends Dispatcher {
    * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
-    return this[ENTRY]?.mayRead(this.#isFull) ?? true;
+    return this[CURRENT]?.mayRead(this.#isFull) ?? true;
   }
 
   /** So much waits to be sent that a server takes in nothing more. */
   get #isFull(): boolean {
-    return this.bufferedAmount >= this.#highWaterMark || this.#output.isFull;
+    return this.bufferedAmount >= this.#mark.bytes || this.#output.isFull;
   }
 
   /** Whether the next piece of input must wait. */
-  #mustPause(endpoint: Endpoint): boolean {
+  #mustPause(connection: Connection): boolean {
     const output = this.#output;
-    const waiting = output.bytes + endpoint.outbound.pending;
+    const waiting = output.bytes + connection.writer.pending;
     return output.isPaused ||
-      (waiting >= this.#highWaterMark || output.isFull) &&
-        this.#isHeldBack(endpoint) ||
-      !endpoint.mayTell; // Perhaps by what a readable() of its own has done.
+      (waiting >= this.#mark.bytes || output.isFull) &&
+        this.#isHeldBack(connection) ||
+      !connection.mayTell; // Perhaps by what a readable() of its own has done.
   }
 
   /** Input waits for room, unless an override wants to read all the same. */
-  #isHeldBack(endpoint: Endpoint): boolean {
-    return !endpoint.mayRead(this.#isFull) &&
-      !atOnce("readable", this.readable());
+  #isHeldBack(connection: Connection): boolean {
+    return !connection.mayRead(this.#isFull) &&
+      !syncAnswer("readable", this.readable());
   }
 
   /** Goes on sending. */
   override handleWrite(): void | Promise<void> {
-    const endpoint = this.#begin();
-    if (endpoint) this.#pump(endpoint);
+    const connection = this.#begin();
+    if (connection) this.#pump(connection);
   }
 
   /** The connection stands. */
   override handleConnectEvent(): void | Promise<void> {
-    const endpoint = this.#begin();
-    if (endpoint) this.#watch(endpoint); // closeWhenDone() may have been called.
+    const connection = this.#begin();
+    if (connection) this.#watch(connection); // For closeWhenDone()
     return super.handleConnectEvent();
   }
 
   /**
-   * As {@linkcode Dispatcher.startTls}. What came unencrypted behind the answer
-   * to STARTTLS must not pass for something said in secret: then the connection
-   * is over. While producers are unfinished, it is an error.
+   * As {@linkcode Dispatcher.startTls}. Bytes that came unencrypted behind the
+   * answer to STARTTLS may be an attacker's. If there are any, the connection
+   * ends. While producers are unfinished, it is an error.
    *
    * @param options The name to check, and what to secure the connection with.
    * @returns A promise of the end of the handshake.
@@ -453,7 +440,7 @@ export class AsyncChat extends Dispatcher {
    * @throws {Error} If something unencrypted is under way.
    */
   override startTls(options: StartTlsOptions = {}): Promise<void> {
-    const endpoint = this.#begin();
+    const connection = this.#begin();
     const isWaiting = this.#input.keepsBytes;
     if (!isWaiting && this.#output.length === 0) return super.startTls(options);
     const obstacle = isWaiting
@@ -461,12 +448,12 @@ export class AsyncChat extends Dispatcher {
       : "a producer is unfinished";
     const error = new Error(`Cannot start TLS: ${textOf(this)}: ${obstacle}`);
     if (isWaiting) this.#input.forget();
-    return isWaiting && endpoint && !endpoint.closed
-      ? endpoint.refuseTls(error)
+    return isWaiting && connection && !connection.closed
+      ? endWithoutTls(connection, error)
       : refuseTls(this, error);
   }
 
-  /** The program ends: {@linkcode AsyncChat.closeWhenDone}. */
+  /** Calls {@linkcode AsyncChat.closeWhenDone}, as the program ends. */
   override handleShutdown(): void | Promise<void> {
     if (this.connected || this.connecting) this.closeWhenDone();
     else return super.handleShutdown();
@@ -477,85 +464,93 @@ export class AsyncChat extends Dispatcher {
     return this.close();
   }
 
-  #pushable(): Endpoint {
-    const endpoint = this[CONNECTION]("push");
-    // A hook of the former connection has nothing to say to this one.
-    if (endpoint !== this.#begin()) return endpoint;
+  #pushable(): Connection {
+    const connection = this[CONNECTION]("push");
+    // A hook of the former connection must not push to this one.
+    if (connection !== this.#begin()) return connection;
     if (this.#closesWhenDone) {
       throw new Error(`Cannot push: ${this} closes when done`);
     }
     if (this.#endsWhenDone) {
       throw new Error(`Cannot push: ${this} ends its writing when done`);
     }
-    endpoint.checkWritable();
-    return endpoint;
+    connection.checkWritable();
+    return connection;
   }
 
-  /** Has the connection call `#woken()` as soon as there is something to do. */
-  #watch(endpoint: Endpoint): void {
-    if (endpoint.outbound.failed) return;
-    if (this.bufferedAmount >= this.#highWaterMark) this.#wasFull = true;
-    const mark = this.#nextMark(endpoint);
-    if (mark >= 0) endpoint.notifyAt(mark, WOKEN);
-  }
+  // Who wakes whom: #watch() asks the connection to wake the chat, and the
+  // connection calls [WAKE](), in a turn of the loop. [WAKE]() takes one step: it
+  // hands out input, throws a producer's error, or calls #pump(). #pump() sends,
+  // and calls #watch() for the next step. The producer queue calls #pump(), too,
+  // when it can go on.
 
-  /**
-   * At how many bytes on their way there is something to do; `Infinity` for at
-   * once, -1 for never.
-   */
-  #nextMark(endpoint: Endpoint): number {
-    const output = this.#output;
-    if (output.hasFailed) return Infinity;
-    if (output.isPaused) return -1; // The next pass goes on.
-    const half = Math.floor(this.#highWaterMark / 2) - output.bytes;
-    let mark = output.mark;
-    if (this.#input.hasInput) {
-      if (!this.#isHeldBack(endpoint)) return Infinity;
-      if (!output.isFull) mark = Math.max(mark, half);
+  /** Asks the connection to wake the chat when the next step is possible. */
+  #watch(connection: Connection): void {
+    if (connection.writer.failed) return;
+    this.#mark.note(connection, this.bufferedAmount);
+    if (this.#output.hasFailed) connection.wake();
+    else if (this.#output.isPaused) return; // The next pass goes on.
+    else if (this.#input.hasInput && !this.#isHeldBack(connection)) {
+      connection.wake();
+    } else {
+      const amount = this.#nextMark(connection);
+      if (amount >= 0) connection.wakeBelow(amount);
     }
-    if (this.#wasFull && !this.#closesWhenDone) mark = Math.max(mark, half);
-    const isLast = this.#closesWhenDone && endpoint.channel !== null;
+  }
+
+  /** The number of pending bytes at which the chat must be woken; -1 for never. */
+  #nextMark(connection: Connection): number {
+    const output = this.#output;
+    const low = this.#mark.low - output.bytes;
+    const isDrainDue = this.#mark.isReachedBy(connection) &&
+      !this.#closesWhenDone;
+    let mark = output.mark;
+    if (isDrainDue || this.#input.hasInput && !output.isFull) {
+      mark = Math.max(mark, low);
+    }
+    const isLast = this.#closesWhenDone && connection.checked !== null;
     return output.length === 0 && isLast ? Math.max(mark, 0) : mark;
   }
 
-  /** Hands out input, tells of a failure, or goes on sending: what is due. */
-  #woken(): void | Promise<void> {
-    const endpoint = this.#begin()!;
+  /**
+   * Hands out input, tells of a failure, or goes on sending: what is due.
+   *
+   * @ignore
+   */
+  override [WAKE](): void | Promise<void> {
+    const connection = this.#begin()!;
     const output = this.#output;
-    const mayHandOut = this.#input.hasInput && !this.#isHeldBack(endpoint);
+    const mayHandOut = this.#input.hasInput && !this.#isHeldBack(connection);
     if (mayHandOut && !output.isPaused) {
-      this.#watch(endpoint);
-      return this.#parse(endpoint);
+      this.#watch(connection);
+      return this.#parse(connection);
     }
     if (output.hasFailed) {
-      const error = output.takeFailure(endpoint);
-      endpoint.notifyAt(Infinity, WOKEN); // To go on, if it stays open.
+      const error = output.takeFailure(connection);
+      connection.wake(); // To go on, if it stays open.
       throw error;
     }
-    this.#pump(endpoint);
-    if (!endpoint.mayTell) return; // A producer has closed it, say.
+    this.#pump(connection);
+    if (!connection.mayTell) return; // A producer has closed it, say.
     if (this.#closesWhenDone) {
       const isDone = this.bufferedAmount === 0 && output.length === 0;
-      if (isDone && endpoint.channel !== null) endpoint.hooks.close();
-    } else if (
-      this.#wasFull && this.bufferedAmount <= this.#highWaterMark / 2
-    ) {
-      this.#wasFull = false;
+      if (isDone && connection.checked !== null) connection.hooks.close();
+    } else if (this.#mark.takeDrain(connection, this.bufferedAmount)) {
       return this.handleDrain();
     }
   }
 
   /** Sends what may be sent, and ends the writing if that is due. */
-  #pump(endpoint: Endpoint): void {
-    this.#output.move(endpoint);
-    if (endpoint.closed) return;
+  #pump(connection: Connection): void {
+    this.#output.move(connection);
+    if (connection.closed) return;
     if (this.#endsWhenDone && this.#output.length === 0) {
       this.#endsWhenDone = false;
       super.shutdownWrite();
     }
-    this.#watch(endpoint);
+    this.#watch(connection);
   }
 }
 
-ownMethods.set(AsyncChat.prototype.handleWrite, "self-driven");
-ownMethods.set(AsyncChat.prototype.readable, "self-driven");
+libraryMethods.set(AsyncChat.prototype.handleWrite, "buffering");
+libraryMethods.set(AsyncChat.prototype.readable, "buffering");

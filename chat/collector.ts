@@ -144,10 +144,10 @@ export class Collector {
   /**
    * Looks at the next piece of input, and calls its hook.
    *
-   * @param life Whether the connection may still have events.
+   * @param connection Whether the connection may still have events.
    * @returns What the hook gave, perhaps a promise.
    */
-  next(life: { readonly mayTell: boolean }): unknown {
+  next(connection: { readonly mayTell: boolean }): unknown {
     if (this.#isDue) {
       this.#isDue = false;
       this.#collected = 0;
@@ -156,7 +156,7 @@ export class Collector {
     if (this.#data.length < this.#size) this.#refuseTransfer();
     return this.#search === null
       ? this.#count()
-      : this.#cut(life, this.#search);
+      : this.#cut(connection, this.#search);
   }
 
   /** A hook transferred its piece: the bytes behind it went with the buffer. */
@@ -183,8 +183,23 @@ export class Collector {
     return this.#hooks.collectIncomingData(view(data, start, end));
   }
 
-  /** Collects what precedes the next terminator, and tells that it is there. */
-  #cut(life: { readonly mayTell: boolean }, search: Terminator): unknown {
+  /**
+   * Collects what precedes the next terminator, and tells that it is there.
+   *
+   * The input is the held bytes of earlier input, and `#data` from `#at` on:
+   *
+   * ```text
+   *        start             end
+   *        v                 v
+   *   held | data | terminator
+   *   |--- plain -|-- tail --|
+   * ```
+   *
+   * `plain` counts the bytes before the terminator, held ones among them. If only
+   * the beginning of a terminator has arrived, the tail is that beginning, and is
+   * held for the next input. Held bytes may belong to the tail, too.
+   */
+  #cut(connection: { readonly mayTell: boolean }, search: Terminator): unknown {
     const data = this.#data;
     const start = this.#at;
     if (start < this.#plainTo) {
@@ -205,7 +220,7 @@ export class Collector {
       this.#at = isFound ? stop : end;
       this.#collected += plain;
       const result = this.#hooks.collectIncomingData(view(data, start, stop));
-      if (!isFound || isPromise(result) || !life.mayTell) return result;
+      if (!isFound || isPromise(result) || !connection.mayTell) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
         this.#data === data;
       if (!isAsBefore) return;

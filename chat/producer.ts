@@ -81,7 +81,7 @@ interface Step {
 export type Piece = Uint8Array | string | null;
 
 /**
- * Makes one kind of source of every kind.
+ * Makes a {@linkcode Source} from any kind of producer.
  *
  * @throws {TypeError} If it is none, or a stream that is locked.
  */

@@ -6,7 +6,7 @@
  */
 
 import { checkBytes } from "../core/arguments.ts";
-import type { Endpoint } from "../core/connection.ts";
+import type { Connection } from "../core/connection.ts";
 import { Queue } from "../core/queue.ts";
 import { isPromise, toPromise } from "../core/thenable.ts";
 import { type Piece, type Source, sourceOf } from "./producer.ts";
@@ -41,10 +41,12 @@ export interface ProducerOwner {
  */
 export class ProducerQueue {
   readonly #owner: ProducerOwner;
-  /** Has the chat call `move()`, and then do its other work. */
-  readonly #goOn: (endpoint: Endpoint) => void;
+  /** Calls the chat's `#pump()`, which calls `move()`. */
+  readonly #goOn: (connection: Connection) => void;
   readonly #items = new Queue<Uint8Array | Source>();
   #bytes = 0;
+  /** The connection whose end releases the sources. */
+  #connection: Connection | null = null;
   /** The first source has been asked for a piece, and has not yet answered. */
   #isAsking = false;
   /** How often sources were taken or asked since the last pause. */
@@ -52,7 +54,7 @@ export class ProducerQueue {
   /** The error of the first source, until the chat tells of it. */
   #failure: { error: unknown } | null = null;
 
-  constructor(owner: ProducerOwner, goOn: (endpoint: Endpoint) => void) {
+  constructor(owner: ProducerOwner, goOn: (connection: Connection) => void) {
     this.#owner = owner;
     this.#goOn = goOn;
   }
@@ -109,44 +111,50 @@ export class ProducerQueue {
    *
    * @throws {TypeError} If it is none, or a stream that is locked.
    */
-  add(endpoint: Endpoint, producer: unknown): void {
+  add(connection: Connection, producer: unknown): void {
     const source = sourceOf(producer);
-    if (!endpoint.isSending) {
+    if (!connection.isSending) {
       source.cancel();
       return;
     }
     this.#items.push(source);
-    endpoint.onEnd = () => {
-      if (this.#bytes > 0) endpoint.loseBehind(this.#bytes);
+    if (this.#connection !== connection) this.#endWith(connection);
+    this.#tally(connection);
+    this.#goOn(connection);
+  }
+
+  /** Releases the sources when the connection ends, and says what is lost. */
+  #endWith(connection: Connection): void {
+    this.#connection = connection;
+    connection.whenEnded(() => {
+      if (this.#bytes > 0) connection.loseBehind(this.#bytes);
       this.cancel();
-    };
-    this.#tally(endpoint);
-    this.#goOn(endpoint);
+    });
   }
 
   /** Moves bytes into the connection, as far as it has room. */
-  move(endpoint: Endpoint): void {
-    const { outbound } = endpoint;
+  move(connection: Connection): void {
+    const { writer } = connection;
     while (this.#items.length > 0 && !this.#isAsking && !this.#failure) {
-      if (!endpoint.isSending) break;
+      if (!connection.isSending) break;
       const first = this.#items.first!;
       if (first instanceof Uint8Array) {
-        this.#shift(endpoint);
+        this.#shift(connection);
         this.#bytes -= first.length;
-        endpoint.buffer(first);
+        connection.buffer(first);
       } else if (
-        outbound.pending >= this.#owner.acOutBufferSize || this.isPaused
+        writer.pending >= this.#owner.acOutBufferSize || this.isPaused
       ) break;
-      else this.#ask(endpoint, first);
-      endpoint.reactor.sendSoon(endpoint);
+      else this.#ask(connection, first);
+      connection.sendSoon();
     }
   }
 
   /** Takes the source that failed out of the queue, and gives its error. */
-  takeFailure(endpoint: Endpoint): unknown {
+  takeFailure(connection: Connection): unknown {
     const { error } = this.#failure!;
     this.#failure = null;
-    this.#shift(endpoint);
+    this.#shift(connection);
     return error;
   }
 
@@ -160,69 +168,69 @@ export class ProducerQueue {
   }
 
   /** Counts a source that was taken or asked: after many, the next pass goes on. */
-  #tally(endpoint: Endpoint): void {
+  #tally(connection: Connection): void {
     if (++this.#inARow !== MOST_IN_A_ROW) return;
-    endpoint.callSoon(() => {
+    connection.callSoon(() => {
       this.#inARow = 0;
-      this.#goOn(endpoint);
+      this.#goOn(connection);
     });
   }
 
   /** Takes out the first item: there may be room for another. */
-  #shift(endpoint: Endpoint): void {
+  #shift(connection: Connection): void {
     this.#items.shift();
-    if (this.#items.length === MOST_WAITING - 1) endpoint.lookAgain();
+    if (this.#items.length === MOST_WAITING - 1) connection.lookAgain();
   }
 
-  #ask(endpoint: Endpoint, source: Source): void {
-    this.#tally(endpoint);
+  #ask(connection: Connection, source: Source): void {
+    this.#tally(connection);
     this.#isAsking = true; // Pushes of the source itself wait behind it.
     try {
       const piece = source.pull();
       if (!isPromise(piece)) {
-        this.#give(endpoint, source, piece);
+        this.#give(connection, source, piece);
         return;
       }
-      const behind = (run: () => void) => endpoint.runOutsideHooks(run);
+      const behind = (run: () => void) => connection.runOutsideHooks(run);
       toPromise(piece).then(
-        (piece) => behind(() => this.#answered(endpoint, source, piece)),
-        (error) => behind(() => this.#rejected(endpoint, source, error)),
+        (piece) => behind(() => this.#answered(connection, source, piece)),
+        (error) => behind(() => this.#rejected(connection, source, error)),
       );
     } catch (error) {
       this.#fail(source, error);
     }
   }
 
-  #answered(endpoint: Endpoint, source: Source, piece: Piece): void {
+  #answered(connection: Connection, source: Source, piece: Piece): void {
     if (this.#items.first !== source) return; // The connection ended meanwhile.
     try {
-      this.#give(endpoint, source, piece);
+      this.#give(connection, source, piece);
     } catch (error) {
       this.#fail(source, error);
     }
-    this.#goOn(endpoint);
+    this.#goOn(connection);
     // A predicate may wait for the queue to be empty.
-    if (this.#items.length === 0) endpoint.reactor.wake();
+    if (this.#items.length === 0) connection.reactor.wake();
   }
 
-  #rejected(endpoint: Endpoint, source: Source, error: unknown): void {
+  #rejected(connection: Connection, source: Source, error: unknown): void {
     if (this.#items.first !== source) return;
     this.#fail(source, error);
-    this.#goOn(endpoint);
+    this.#goOn(connection);
   }
 
   /** Sends the piece that a source gave. */
-  #give(endpoint: Endpoint, source: Source, piece: Piece): void {
+  #give(connection: Connection, source: Source, piece: Piece): void {
     if (this.#items.first !== source) return; // It closed, or discarded itself.
     this.#isAsking = false;
     if (piece === null) {
-      this.#shift(endpoint);
+      this.#shift(connection);
       return;
     }
     const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
     checkBytes("What a producer gives", bytes);
-    endpoint.buffer(bytes);
-    endpoint.reactor.sendSoon(endpoint);
+    connection.buffer(bytes);
+    connection.sendSoon();
   }
 
   #fail(source: Source, error: unknown): void {

@@ -1,12 +1,12 @@
 /**
- * The accepting side of a listener: at most one accept in flight, a handful of
- * connections held, no more of them than it may have, and a pause when
- * descriptors run out.
+ * How a listener takes connections: one `accept()` is in flight at a time, some
+ * connections are taken before the dispatcher asks for them, `maxConnections` is
+ * kept, and accepting pauses when descriptors run out.
  *
  * @module
  */
 
-import { Alarm } from "./rate_limited_warning.ts";
+import { RateLimitedWarning } from "./rate_limited_warning.ts";
 import {
   type Acceptor,
   asChannel,
@@ -18,40 +18,59 @@ import {
 import { isClientGone, isExhaustion } from "./errors.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
-import { onClose } from "./watch_close.ts";
+import { onClose } from "./channel_end.ts";
 
-/** How many connections are taken ahead of the owner. */
+/**
+ * Accepting goes on without the dispatcher's turn until so many connections wait
+ * for it. A larger number takes a burst of clients in fewer passes; a smaller one
+ * loses fewer connections when the listener closes before the dispatcher takes
+ * them. The value is a choice: with a burst of 400 clients, 1, 64 and 512 cost the
+ * same processor time, within the noise.
+ */
 const AHEAD = 64;
 
-/** How long accepting pauses at first when descriptors ran out, in ms. */
+/**
+ * First pause of accepting when descriptors ran out, in ms. Each further pause is
+ * twice as long, up to `LONGEST_PAUSE`. A shorter pause tries more often in vain;
+ * a longer one keeps clients waiting when descriptors are free again. Both values
+ * are a choice, not measured.
+ */
 const SHORTEST_PAUSE = 50;
-/** What that pause grows to while they stay out. */
+/** Longest pause of accepting, in ms. */
 const LONGEST_PAUSE = 1_000;
 
-/** With more clients at their handshake, the oldest has to make room … */
+/**
+ * With more clients than this at their handshake, accepting stops until one of
+ * them is done. A larger number lets silent clients hold more descriptors; a
+ * smaller one makes a burst of clients wait. The value is a choice, not measured.
+ */
 const MOST_HANDSHAKES = 256;
-/** … when it has had this long, in ms. Until then the next ones wait. */
-const FAIR_SHARE = 1_000;
+/**
+ * Beyond `MOST_HANDSHAKES`, the oldest handshake is cut off when it has taken
+ * this long, in ms. More time lets silent clients hold up the others for longer;
+ * less cuts off honest clients on slow links. The value is a choice, not measured.
+ */
+const LEAST_HANDSHAKE_TIME = 1_000;
 
-/** What the owner of a listener is told, and what it lends. */
+/** What the accepting side needs of its listener. */
 export interface AcceptEvents {
   /** An accept has ended, or another may begin. */
   ready(): void;
-  /** The owner wanted connections when it was last asked. */
+  /** Whether the dispatcher wanted connections when it was last asked. */
   wanted(): boolean;
   now(): number;
   startTimer: StartTimer;
-  /** Accepting has begun to fail for want of descriptors or memory, or works again. */
+  /** Accepting fails because descriptors or memory ran out, or works again. */
   exhausted(isExhausted: boolean, error: unknown): void;
-  /** There are as many connections as there may be, or fewer again. */
+  /** The listener has `maxConnections` connections, or fewer again. */
   full(isFull: boolean): void;
-  /** Waits for the handshake of a connection that has one. */
-  secure(channel: CheckedChannel): Promise<void>;
+  /** Waits for the handshake of a connection. */
+  shakeHands(channel: CheckedChannel): Promise<void>;
 }
 
-/** Accepts ahead of its owner. */
+/** Takes connections, and keeps them until the dispatcher asks for them. */
 export class Accepting {
-  /** An accept is in flight, or will be when the pause is over. */
+  /** An accept is in flight, or accepting pauses. */
   busy = false;
   /** Why accepting ended. */
   error: unknown = undefined;
@@ -64,18 +83,18 @@ export class Accepting {
   readonly #maxConnections: number;
   /** How many connections were taken and are not closed. */
   #open = 0;
-  /** Connections for the owner. */
+  /** The connections that the dispatcher has not yet taken. */
   #waiting: CheckedChannel[] = [];
-  /** Those at their handshake, and since when; the oldest comes first. */
+  /** The connections at their handshake, and since when. The oldest comes first. */
   readonly #handshakes = new Map<Channel, number>();
   #closed = false;
-  /** The acceptor owes the answer to an `accept()`. */
+  /** The acceptor's `accept()` has not settled. */
   #isAccepting = false;
   #quiet: PromiseWithResolvers<void> | null = null;
   #pause = 0;
   #failure: unknown = undefined;
-  readonly #exhausted: Alarm;
-  readonly #full: Alarm;
+  readonly #exhausted: RateLimitedWarning;
+  readonly #full: RateLimitedWarning;
 
   constructor(
     acceptor: Acceptor,
@@ -85,14 +104,14 @@ export class Accepting {
     this.#acceptor = acceptor;
     this.#maxConnections = maxConnections;
     this.#events = events;
-    this.#exhausted = new Alarm({
+    this.#exhausted = new RateLimitedWarning({
       ...events,
       tell: (isOn) => events.exhausted(isOn, this.#failure),
     });
-    this.#full = new Alarm({ ...events, tell: events.full });
+    this.#full = new RateLimitedWarning({ ...events, tell: events.full });
   }
 
-  /** A connection or an error waits for the owner. */
+  /** A connection or an error waits for the dispatcher. */
   get ready(): boolean {
     return this.#waiting.length > 0 || this.ended;
   }
@@ -109,14 +128,14 @@ export class Accepting {
     this.#isAccepting = true;
     try {
       const accepted: unknown = this.#acceptor.accept();
-      // It may be no promise, or one that breaks the rules.
+      // A foreign acceptor may give no promise, or one that breaks the rules.
       Promise.resolve(accepted).then(this.#onAccept, this.#onError);
     } catch (error) {
       this.#onError(error);
     }
   }
 
-  /** Takes the connection that waits. */
+  /** Takes the first waiting connection, or `null`. */
   take(): CheckedChannel | null {
     const checked = this.#waiting.shift();
     if (checked === undefined) return null;
@@ -124,7 +143,7 @@ export class Accepting {
     return checked;
   }
 
-  /** Counts a connection until its end, or gives it up where that cannot be seen. */
+  /** Counts a connection until it is closed. If its end cannot be seen, closes it. */
   #count(channel: Channel): void {
     try {
       onClose(channel, () => {
@@ -152,14 +171,14 @@ export class Accepting {
    * Waits, after {@linkcode close}, until the system has the address back: Deno
    * keeps it as long as an accept is in flight.
    *
-   * @returns `null` if no accept is in flight and no handshake.
+   * @returns `null` if no accept and no handshake is in flight.
    */
   whenClosed(): Promise<void> | null {
     if (this.#isQuiet) return null;
     return (this.#quiet ??= Promise.withResolvers()).promise;
   }
 
-  /** The clock is about to become another one, which shows `change` more. */
+  /** The map's clock is replaced by one that shows `change` ms more. */
   shift(change: number): void {
     for (const [channel, since] of this.#handshakes) {
       this.#handshakes.set(channel, since + change);
@@ -215,19 +234,19 @@ export class Accepting {
     }
     this.#endPause();
     this.#exhausted.set(false);
-    if (checked.shakesHands) this.#secure(checked);
+    if (checked.shakesHands) this.#shakeHands(checked);
     else this.#waiting.push(checked);
     this.#lookAtRoom();
-    // Whoever waits in the backlog is at hand at once.
+    // Clients in the backlog are taken at once, not one a pass.
     if (this.#waiting.length < AHEAD && this.#events.wanted()) this.#start();
   };
 
-  /** A silent client must not keep others waiting, so handshakes run side by side. */
-  #secure(checked: CheckedChannel): void {
+  /** Handshakes run side by side: a silent client must not keep others waiting. */
+  #shakeHands(checked: CheckedChannel): void {
     const { channel } = checked;
     this.#handshakes.set(channel, this.#events.now());
     this.#makeRoom();
-    this.#events.secure(checked).then(() => {
+    this.#events.shakeHands(checked).then(() => {
       if (this.#closed) closeQuietly(channel);
       else this.#waiting.push(checked);
     }, () => this.clientsGone++).finally(() => {
@@ -237,12 +256,12 @@ export class Accepting {
     });
   }
 
-  /** Silent clients must not hold up the others for their whole time. */
+  /** Cuts off the oldest handshake, as soon as it has had its `LEAST_HANDSHAKE_TIME`. */
   #makeRoom(): void {
     if (this.#handshakes.size <= MOST_HANDSHAKES || this.#closed) return;
     const { now, startTimer } = this.#events;
     const [oldest, since] = this.#handshakes.entries().next().value!;
-    const rest = since + FAIR_SHARE - now();
+    const rest = since + LEAST_HANDSHAKE_TIME - now();
     if (rest > 0) startTimer(rest, () => this.#makeRoom());
     else closeQuietly(oldest); // Its handshake fails with it.
   }
@@ -251,8 +270,8 @@ export class Accepting {
     this.#accepted();
     if (this.#closed) return;
     if (isClientGone(error)) {
-      // The owner's next turn arms again: a listener that fails for ever must
-      // not keep everyone else from theirs.
+      // The next accept starts in the listener's next turn. An acceptor that
+      // fails each time would otherwise keep the other dispatchers from theirs.
       this.clientsGone++;
       this.#events.ready();
     } else if (isExhaustion(error)) this.#pauseFor(error);

@@ -1,11 +1,11 @@
 /**
- * Checks of what a caller hands in. Each throws at the call, naming the
- * argument and the value.
+ * Checks of arguments. Each check throws at once, with the argument's name and
+ * value in the message.
  *
  * @module
  */
 
-/** How a wrong value is shown in a message. */
+/** The text of a wrong value, for a message. */
 export function showValue(value: unknown): string {
   let text: string;
   try {
@@ -68,7 +68,7 @@ export function checkInteger(
   return value;
 }
 
-/** Tells a number of bytes, up to `most`, from what foreign code may give for one. */
+/** Whether `value`, from foreign code, is a whole number from 0 to `most`. */
 export function isCount(value: unknown, most: number): value is number {
   return Number.isInteger(value) && (value as number) >= 0 &&
     (value as number) <= most;
@@ -94,10 +94,10 @@ export function checkBytes(
 }
 
 /**
- * Checks that `value` holds bytes. Its giver may have transferred the buffer
- * since: then its bytes are gone.
+ * Checks that `value` is a `Uint8Array` whose buffer was not transferred: a
+ * transferred buffer has lost its bytes.
  *
- * @throws {TypeError} If it holds none.
+ * @throws {TypeError} If it is no `Uint8Array`, or its buffer was transferred.
  */
 export function checkOwned(
   name: string,
@@ -150,11 +150,11 @@ export function checkBoolean(name: string, value: unknown): void {
 }
 
 /**
- * Checks an object of options. What can be iterated, such as an array or a
- * `SocketMap`, is none: no option would be found in it.
+ * Checks an object of options. An array, a `SocketMap` and other iterables are
+ * refused: they hold no options, so a mistake would go unnoticed.
  *
- * @param hint What to do instead, for the end of the message.
- * @throws {TypeError} If it is no object.
+ * @param hint Advice for the end of the message.
+ * @throws {TypeError} If it is no object, or an iterable one.
  */
 export function checkOptions(value: unknown, hint: string = ""): void {
   const isObject = typeof value === "object" && value !== null;

@@ -1,7 +1,8 @@
 /**
  * Work that may hold a thread for long. Deno has 32 threads for files and the
- * lookup of names, and gives one to each read of a FIFO, a terminal or a device,
- * perhaps for ever, and to each lookup, until the resolver answers or gives up.
+ * lookup of names. A read of a FIFO, a terminal or a device holds one until data
+ * comes, perhaps for ever. A lookup holds one until the resolver answers or gives
+ * up. This module bounds both, so that threads are left for other files.
  *
  * @module
  */
@@ -9,52 +10,56 @@
 import { systemClock } from "./clock.ts";
 
 /**
- * How many threads reads and lookups may hold together. Of Deno's 32, eight are
- * left for files: more would leave fewer FIFOs and lookups, less could stop all
- * files where many reads and lookups hang.
+ * Reads and lookups together may hold this many of Deno's 32 threads. A larger
+ * number allows more FIFOs and lookups at once; a smaller one leaves more threads
+ * for files when reads and lookups hang. The value is a choice, not measured.
  */
 export const MOST_THREADS = 24;
 /**
- * How many of them reads may hold. A FIFO may hold its thread for ever, so four
- * threads are left for lookups, which end.
+ * Reads may hold this many of `MOST_THREADS`; the others are left for lookups. A
+ * FIFO may hold its thread for ever, but a lookup ends. A larger number allows
+ * more FIFOs at once, a smaller one more lookups beside them. The value is a
+ * choice, not measured.
  */
 export const MOST_READS = 20;
 /**
- * How many more lookups may begin where all before them were given up: the
- * resolver may answer again. Each trial that hangs takes one of the eight
- * threads for files until it is over.
+ * When all lookups under way were given up, this many more may begin, because the
+ * resolver may answer again. A larger number finds out sooner that it does; but
+ * each further lookup that hangs takes a thread that was left for files. The
+ * value is a choice, not measured.
  */
 export const MOST_TRIALS = 4;
 /**
- * A lookup counts as over after this many ms: the system's resolver gives up
- * then, with its default of two times five seconds for each of three servers,
- * and Deno does not tell when it does.
+ * A lookup that was given up counts as over after this many ms: Deno does not
+ * tell when the resolver ends. By default the system's resolver gives up then: it
+ * asks each of three servers twice, for five seconds. A longer time keeps new
+ * lookups waiting; a shorter one begins some while the old ones hold threads.
  */
 export const LONGEST_LOOKUP = 30_000;
 
 interface Lookup {
-  /** From this time on it counts as over. */
+  /** The time from which it counts as over, in ms. */
   readonly until: number;
-  /** Its caller has given up; the resolver may still be at it. */
+  /** Its caller has given up; the resolver may still be working. */
   isGivenUp: boolean;
 }
 
-/** How many threads reads hold. */
+/** How many threads the reads hold. */
 let reads = 0;
 /** The lookups that hold a thread; the oldest comes first. */
 const lookups = new Set<Lookup>();
-/** The reads and lookups that wait for a thread: each function begins one. */
+/** The reads and lookups that wait for a thread. Each function begins one. */
 const waitingReads = new Set<() => void>();
 const waitingLookups = new Set<() => void>();
-/** A warning has told that reads wait. */
+/** A warning has said that reads wait. */
 let isTold = false;
 /** Runs when the oldest lookup is over, while reads or lookups wait. */
 let timer: unknown = undefined;
 
 /**
- * Tells whether a read of `file` may wait for something other than a disk: a
- * FIFO, a terminal and the like have no position. `stat()` would need a
- * permission, and bring a prompt.
+ * Whether a read of `file` may wait for something other than a disk. A FIFO, a
+ * terminal and a device have no position, so seeking fails. `stat()` would tell
+ * as well, but needs a permission and brings a prompt.
  */
 export function mayBlock(file: object): boolean {
   if (file === Deno.stdin) return true;
@@ -71,7 +76,7 @@ export function mayBlock(file: object): boolean {
 /**
  * Waits for a thread to read with.
  *
- * @param onWait Runs if there is none, and that has not been said yet.
+ * @param onWait Runs if no thread is free, unless a warning has said so already.
  */
 export function takeThread(onWait: () => void): Promise<void> | void {
   if (canRead()) reads++;
@@ -86,8 +91,8 @@ export function takeThread(onWait: () => void): Promise<void> | void {
 }
 
 /**
- * Gives the thread of a read back. Do not call it where the file was closed
- * during the read: the thread goes on waiting, and Deno does not tell until when.
+ * Gives back the thread of a read. Do not call it if the file was closed during
+ * the read: the thread goes on waiting, and Deno does not tell when it ends.
  */
 export function giveThread(): void {
   reads--;
@@ -96,10 +101,10 @@ export function giveThread(): void {
 }
 
 /**
- * Runs `work`, which looks `hostname` up, when there is a thread for it. An IP
- * address needs none.
+ * Runs `work`, which looks up `hostname`, when a thread is free. An IP address
+ * needs no thread, so its `work` runs at once.
  *
- * @param signal Gives up the wait for a thread; `work` sees to itself.
+ * @param signal Ends the wait for a thread. `work` has to heed it by itself.
  * @throws The signal's reason, or what `work` throws.
  */
 export function lookUp<T>(
@@ -135,11 +140,11 @@ function beginLookup(): Lookup {
 }
 
 /**
- * Ends a lookup that was answered. The resolver works, then: the lookups before
- * it that were given up did not hang in it, so they count no more.
+ * Ends a lookup that was answered. The answer shows that the resolver works: the
+ * older lookups that were given up do not hang, so they no longer count.
  */
 function endLookup(lookup: Lookup): void {
-  if (!lookups.has(lookup)) return; // It took so long that it counts as over.
+  if (!lookups.has(lookup)) return; // Its LONGEST_LOOKUP is over.
   for (const former of lookups) {
     if (former === lookup) break;
     if (former.isGivenUp) lookups.delete(former);
@@ -170,7 +175,7 @@ const ADDRESS = new RegExp(
   "i",
 );
 
-/** Tells an IP address, which needs no lookup, from a name. */
+/** Whether a host is an IP address rather than a name. */
 function isAddress(hostname: string): boolean {
   return ADDRESS.test(hostname);
 }
@@ -181,7 +186,7 @@ function hasRoom(): boolean {
     (held() < MOST_THREADS + MOST_TRIALS && areAllGivenUp());
 }
 
-/** How many threads are held, as far as is known. */
+/** How many threads are held, as far as this module can know. */
 function held(): number {
   const now = systemClock.now();
   for (const lookup of lookups) {
@@ -200,7 +205,7 @@ function canRead(): boolean {
   return held() < MOST_THREADS && reads < MOST_READS;
 }
 
-/** Begins waiting work, as far as there is room: lookups first, as they end. */
+/** Begins the work that waits while threads are free. Lookups come first: they end. */
 function serve(): void {
   for (const begin of waitingLookups) {
     if (!hasRoom()) break;
@@ -217,8 +222,9 @@ function serve(): void {
 }
 
 /**
- * Deno does not tell that a lookup has ended which was given up: a timer begins
- * what waits for it.
+ * Starts a timer for the time at which the oldest lookup counts as over. Deno
+ * does not tell when a lookup ends that was given up, so nothing else would begin
+ * the work that waits for its thread.
  */
 function watchOldest(): void {
   systemClock.clearTimeout(timer);

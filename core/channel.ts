@@ -1,8 +1,8 @@
 /**
- * What a dispatcher wraps: a {@linkcode Channel} that reads and writes bytes,
- * or an {@linkcode Acceptor} that takes connections. `Deno.Conn`,
- * `Deno.TlsConn`, `Deno.UnixConn`, `Deno.FsFile` and `Deno.Listener` fit these
- * interfaces as they are.
+ * The objects that a dispatcher wraps: a {@linkcode Channel} reads and writes
+ * bytes, an {@linkcode Acceptor} takes connections. `Deno.Conn`, `Deno.TlsConn`,
+ * `Deno.UnixConn`, `Deno.FsFile` and `Deno.Listener` fit these interfaces as they
+ * are.
  *
  * @module
  */
@@ -13,10 +13,8 @@ import {
   checkMethods,
   showValue,
 } from "./arguments.ts";
+import { IN_PROCESS } from "./symbols.ts";
 import { isPromise, quietly, toPromise } from "./thenable.ts";
-
-// Left for `connection.ts`, which still looks for them here.
-export { failureOf, isDisconnect, isReset } from "./errors.ts";
 
 /**
  * A two-way stream of bytes.
@@ -53,22 +51,23 @@ export interface Channel {
   close(): void;
   /**
    * Ends the writing direction, so that the peer reads the end of the stream. A
-   * wrapper around a TCP connection should have it: without it, closing takes
-   * from a peer that is talking what it has not yet read.
+   * wrapper around a TCP connection should have this method. Without it, closing
+   * the connection of a peer that still sends may reset it, and the peer loses
+   * the bytes that it has not yet read.
    */
   closeWrite?(): Promise<void>;
-  /** Agrees with the peer on encryption: the connection stands only after it. */
+  /** Agrees with the peer on encryption. The connection stands only after it. */
   handshake?(): Promise<unknown>;
   /**
-   * How many bytes a read asks for at most, from 1 to 2^30: reads that fill what
-   * they were given become larger up to this. `Dispatcher.send()` accepts more
-   * while less than twice as much is on its way. A file works faster with larger
-   * pieces than a socket.
+   * The size of the largest read, in bytes, from 1 to 2^30. Reads begin small, and
+   * grow up to this size while they fill their buffer. `Dispatcher.send()` accepts
+   * more bytes while less than twice this size is on its way. A file is faster
+   * with larger reads than a socket.
    *
    * @default {131_072 for reads, and 65_536 on their way}
    */
   readonly chunkSize?: number;
-  /** The address of the other side, where there is one. */
+  /** The address of the peer, if it is known. */
   readonly remoteAddr?: Deno.Addr;
 }
 
@@ -82,18 +81,12 @@ export interface Acceptor {
   readonly addr: Deno.Addr;
 }
 
-/**
- * Channels whose `close()` takes nothing from the peer, though unread bytes are
- * in them. It is the place for channels without a `remoteAddr`, which would tell.
- */
-export const gentleChannels: WeakSet<Channel> = new WeakSet();
-
-/** 1 GiB: what a typed array can hold everywhere. */
+/** 1 GiB: a typed array can be this large on every platform. */
 const LARGEST_CHUNK = 2 ** 30;
 
 /**
- * A channel that was checked, with its properties. They are read once: a getter
- * that throws later would do so where no caller is left.
+ * A channel that was checked, with its properties. They are read only once, at
+ * the check: a getter that throws then throws to the caller of the check.
  */
 export interface CheckedChannel {
   readonly channel: Channel;
@@ -103,15 +96,15 @@ export interface CheckedChannel {
   readonly endsWriting: boolean;
   /** It has a `handshake()`. */
   readonly shakesHands: boolean;
-  /** Closing it with unread bytes takes nothing from the peer: a Unix socket. */
+  /** Closing it with unread bytes takes nothing from the peer. */
   readonly isLocal: boolean;
 }
 
 /**
- * Checks that `value` is a {@linkcode Channel}, wherever it comes from: a user,
- * a network, a listener.
+ * Checks that `value` is a {@linkcode Channel}, whether it comes from a user, a
+ * network or a listener.
  *
- * @throws {TypeError} If it lacks a method, or has one that is none.
+ * @throws {TypeError} If it lacks a method, or a property has the wrong type.
  * @throws {RangeError} If its `chunkSize` is out of range.
  */
 export function asChannel(name: string, value: unknown): CheckedChannel {
@@ -131,12 +124,12 @@ export function asChannel(name: string, value: unknown): CheckedChannel {
     addr: remoteAddr ?? null,
     endsWriting: closeWrite !== undefined,
     shakesHands: handshake !== undefined,
-    isLocal: transport === "unix" || transport === "unixpacket" ||
-      transport === undefined && gentleChannels.has(channel),
+    isLocal: IN_PROCESS in channel || transport === "unix" ||
+      transport === "unixpacket",
   };
 }
 
-/** Tells a listener, by its `accept()`, from a connection. */
+/** Whether `channel` is a listener: it has an `accept()`. */
 export function isAcceptor(channel: Channel | Acceptor): channel is Acceptor {
   return typeof (channel as Acceptor | null)?.accept === "function";
 }
@@ -154,8 +147,8 @@ export function asAcceptor(name: string, value: unknown): Acceptor {
 }
 
 /**
- * Checks what a network or a listener has handed over, and closes what is
- * refused: nothing else holds it.
+ * Checks an object that a network or a listener has handed over. If the check
+ * throws, closes the object: nothing else holds it.
  *
  * @throws What `check` throws.
  */
@@ -180,17 +173,17 @@ function checkAddr(name: string, property: string, value: unknown): void {
   );
 }
 
-/** Makes the message only for an error: each connection comes here. */
+/** Builds the name of the argument only for an error: each connection comes here. */
 function checkMaybeFunction(name: string, method: string, value: unknown) {
   if (value === undefined || typeof value === "function") return;
   checkFunction(`${name}.${method}`, value);
 }
 
 /**
- * Checks that an operation of a channel gave a promise. A thenable is wrapped in
- * one, so that it settles once.
+ * Checks that an operation of a channel returned a promise. A foreign thenable is
+ * wrapped in a promise, so that it settles only once.
  *
- * @throws {TypeError} If it gave none.
+ * @throws {TypeError} If it returned something else.
  */
 export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
   if (isPromise(given)) return toPromise(given as PromiseLike<T>);
@@ -200,8 +193,8 @@ export function promiseOf<T>(given: Promise<T>, operation: string): Promise<T> {
 }
 
 /**
- * Closes, and ignores errors: for places where "it was closed already" is as
- * good.
+ * Closes something, and ignores errors: an object that cannot be closed, or was
+ * closed already, is as good as closed here.
  *
  * @returns A promise that never rejects, if closing is async.
  */

@@ -1,5 +1,5 @@
 /**
- * A clock of the program's own, made fit for the engine.
+ * Protects the engine from a faulty clock of the program.
  *
  * @module
  */
@@ -8,12 +8,12 @@ import { showValue } from "./arguments.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { isPromise, toPromise } from "./thenable.ts";
 
-/** The real one, also where a test has replaced the global one. */
+/** The runtime's own function, even if a test replaces the global one. */
 const { setImmediate: nextTurn } = globalThis;
 
 /**
- * The clock that the engine uses for `clock`: the system's as it is, any other
- * one checked.
+ * The clock that the engine uses for `clock`: the system's clock as it is, any
+ * other one in a wrapper that checks it.
  *
  * @param tell Gets each error of the clock.
  */
@@ -25,9 +25,9 @@ export function checkedClock(
 }
 
 /**
- * No method throws, the time is a number that never gets smaller, and a callback
- * runs at most once and never at once. So no other part of the engine has to
- * reckon with a clock that fails, wherever it asks for the time.
+ * No method throws. The time is a finite number that never gets smaller. A
+ * callback runs at most once, and never before the call that asked for it has
+ * returned. So no other part of the engine has to expect a faulty clock.
  */
 class CheckedClock implements Clock {
   readonly #clock: Clock;
@@ -75,12 +75,12 @@ class CheckedClock implements Clock {
 
   setImmediate(callback: () => void, isOverdue?: boolean): void {
     const call = new Call(callback);
-    // A pass that was refused its turn goes on, to throw the error.
+    // If the clock refuses the turn, the pass goes on, and throws the error.
     this.#do(() => this.#clock.setImmediate(call.run, isOverdue), call.run);
     call.isAsked = true;
   }
 
-  /** Asks the clock for something; if that fails, `onFailure` has to do. */
+  /** Calls the clock; if that throws or rejects, runs `onFailure`. */
   #do(ask: () => unknown, onFailure: () => void): void {
     const failed = (error: unknown) => {
       onFailure();
@@ -94,7 +94,7 @@ class CheckedClock implements Clock {
     }
   }
 
-  /** Telling of an error may need the time as well. */
+  /** Reports an error. The report may ask for the time, and fail at that again. */
   #failed(error: unknown): void {
     if (this.#isTelling) return;
     this.#isTelling = true;
@@ -108,12 +108,12 @@ class CheckedClock implements Clock {
 
 /** A callback that a clock is asked to run. */
 class Call {
-  /** Where it is to be cleared, and by what that clock knows it. */
+  /** The clock that was asked, and the timeout's identifier there. */
   clock: Clock | null = null;
   id: unknown = undefined;
-  /** The clock has had its say: from now on the callback may run. */
+  /** The call of the clock has returned: from now on the callback may run. */
   isAsked = false;
-  /** It has run, or is not to run any more. */
+  /** The callback has run, or was cancelled. */
   isOver = false;
   readonly #callback: () => void;
 

@@ -1,103 +1,292 @@
 /**
- * The end of a connection, so that its peer receives all that was accepted.
+ * How a connection ends, so that its peer receives all accepted bytes.
  *
- * The kernel answers bytes that nobody has read or will read with a reset, and
- * a reset throws away what the peer has not yet taken (RFC 1122, section
- * 4.2.2.13; RFC 9112, section 9.6). So the writing direction ends first, and
- * what the peer still sends is read and dropped until it ends its side as well.
+ * If a socket is closed with unread bytes, or bytes arrive after that, the kernel
+ * resets the connection. After a reset, the peer loses the bytes that it has not
+ * yet read (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6). So the connection
+ * lingers: it ends its writing direction, and reads and drops the peer's bytes
+ * until the peer has ended its side, too.
  *
  * @module
  */
 
 import type { CheckedChannel } from "./channel.ts";
-import { isReset } from "./errors.ts";
 import type { Clock } from "./clock.ts";
-import type { Inbound, InboundEvents } from "./reader.ts";
-import type { Outbound } from "./writer.ts";
+import type { Connecting, Outcome } from "./connecting.ts";
+import { failureOf, isReset } from "./errors.ts";
+import type { Hooks } from "./hooks.ts";
+import type { Limits } from "./limits.ts";
+import { describeError } from "./log.ts";
+import type { About } from "./own_lines.ts";
+import type { Releasable, Release } from "./release.ts";
+import type { Source } from "./source.ts";
+import type { Writer } from "./writer.ts";
+
+/** A connection, as far as its end needs it. */
+export interface ClosingConnection extends Releasable {
+  readonly options: { readonly linger: number };
+  readonly state: string;
+  readonly addr: Deno.Addr | null;
+  readonly checked: CheckedChannel | null;
+  readonly source: Source | null;
+  readonly writer: Writer;
+  readonly hooks: Hooks;
+  readonly limits: Limits | null;
+  readonly release: Release;
+  readonly connecting: Connecting | null;
+  outcome: Outcome | null;
+  readonly isFailureTold: boolean;
+  readonly isReleased: boolean;
+  readonly lostBehind: number;
+  readonly wasReset: boolean;
+  go(event: "linger" | "release" | "free"): void;
+  attach(checked: CheckedChannel): void;
+  warn(message: string, about?: About): void;
+}
 
 /**
- * For how many linger times a peer may go on talking that takes nothing more.
- * nginx has the same: `lingering_timeout` 5 s, `lingering_time` 30 s.
+ * A peer that goes on sending, but takes nothing, is cut off after this many times
+ * `linger`. A larger number waits longer for a peer that still reads what the
+ * kernel holds; a smaller one frees the descriptor of an endless sender sooner.
+ * The value is a choice: nginx has the same ratio (`lingering_timeout` 5 s,
+ * `lingering_time` 30 s).
  */
 const MOST_LINGERS = 6;
-/** More bytes than this may lie in the kernel for a peer that has not read them. */
-const MUCH = 64 * 1024;
+/**
+ * A connection that has written more bytes than this checks at its end whether
+ * the peer has reset it. A larger number misses more losses; a smaller one costs a
+ * call to the system for more connections. The value is a choice, not measured.
+ */
+const CHECK_RESET_ABOVE = 64 * 1024;
 
 const NO_BYTES = new Uint8Array(0);
 
-/** What a {@linkcode Closing} needs of its connection. */
-export interface ClosingOptions {
+/** Ends one connection: lingers if need be, and releases the channel. */
+export class Closing {
+  readonly #connection: ClosingConnection;
+  #lingering: Lingering | null = null;
+  #isAborted = false;
+  /** A hook knows that the connection broke, so no warning repeats it. */
+  #isLossTold: boolean;
+
+  constructor(connection: ClosingConnection) {
+    this.#connection = connection;
+    const { writer, hooks, isFailureTold } = connection;
+    this.#isLossTold = writer.failed && (isFailureTold || hooks.hasClosed);
+  }
+
+  /** Lingers if accepted bytes are at risk, and closes otherwise. */
+  begin(): void {
+    const connection = this.#connection;
+    const { writer, reactor, checked, limits } = connection;
+    const { linger } = connection.options;
+    const isUnsent = writer.pending > 0 && !writer.failed &&
+      (checked !== null || connection.state === "connecting");
+    if (linger === 0 || !(isUnsent || this.#mayBeReset)) {
+      writer.start(); // A pass with many entries may have put it off.
+      this.#release();
+      return;
+    }
+    connection.go("linger");
+    reactor.lingering.add(connection);
+    this.#lingering = new Lingering(writer, {
+      clock: reactor.clock,
+      linger,
+      isOver: () => limits?.isOver ?? false,
+      finished: () => this.#release(),
+    });
+    const { outcome } = connection;
+    connection.outcome = null;
+    if (outcome !== null) this.onOutcome(outcome);
+    else if (checked !== null && !writer.isDetached) {
+      writer.start();
+      this.attach(checked, connection.source!);
+    }
+  }
+
+  /**
+   * Closing now could reset the connection, because the peer's bytes are unread
+   * or still to come; the peer could then lose what was written.
+   */
+  get #mayBeReset(): boolean {
+    const { checked, writer, source } = this.#connection;
+    if (!checked?.endsWriting || writer.written === 0) return false;
+    if (writer.failed) return false;
+    return writer.isDetached || !source!.ended;
+  }
+
+  /** An attempt to connect has ended, after the dispatcher has closed. */
+  onOutcome(outcome: Outcome): void {
+    const connection = this.#connection;
+    if ("error" in outcome) {
+      if (connection.isReleased) return;
+      connection.writer.fail(failureOf("connect()", outcome.error));
+    } else if (connection.isReleased) {
+      connection.release.close(outcome.checked.channel);
+    } else connection.attach(outcome.checked); // Accepted bytes go out to it.
+  }
+
+  /** The connection has a channel that stands. */
+  attach(checked: CheckedChannel, source: Source): void {
+    this.#lingering?.attach(checked, source);
+  }
+
+  /** A write has ended, or writing has failed. */
+  onProgress(): void {
+    if (this.#connection.isReleased) this.#connection.release.look();
+    else this.#lingering?.onProgress();
+  }
+
+  /** A read has settled: input to be dropped, or the last of a closed channel. */
+  onReadable(): void {
+    if (this.#connection.isReleased) this.#connection.release.look();
+    else this.#lingering?.onReadable();
+  }
+
+  /**
+   * Closes at once.
+   *
+   * @param reason Why the library aborts: a warning then tells of lost bytes.
+   * `null` if the program does.
+   */
+  abort(reason: Error | null): void {
+    const { writer, isReleased, release } = this.#connection;
+    const hasBegun = isReleased || this.#lingering !== null;
+    if (!hasBegun && reason === null) this.#isLossTold = true;
+    this.#isAborted = true;
+    writer.fail(reason);
+    if (release.isWaiting) release.free();
+    else if (this.#lingering === null) this.#release();
+    else if (reason === null) this.#lingering.finish();
+    else this.#lingering.cut();
+  }
+
+  /** Closes the channel, or gives up the attempt to connect. */
+  #release(): void {
+    const connection = this.#connection;
+    if (connection.isReleased) return;
+    const { checked, source, outcome, release } = connection;
+    connection.go("release");
+    connection.writer.isClosing = true;
+    connection.connecting?.close();
+    connection.outcome = null;
+    if (outcome !== null && "checked" in outcome) {
+      release.close(outcome.checked.channel);
+    }
+    if (source !== null) {
+      source.isClosing = true;
+    }
+    if (checked !== null) release.close(checked.channel);
+    release.begin(connection.addr?.transport === "udp");
+  }
+
+  /** How long an operation that does not settle may count as lingering, in ms. */
+  get releaseTimeout(): number {
+    const { linger } = this.#connection.options;
+    return this.#isAborted || this.#lingering !== null ? 0 : linger;
+  }
+
+  /** The channel was closed while the peer was sending, which causes a reset. */
+  get wasCut(): boolean {
+    return this.#lingering?.isCut ?? false;
+  }
+
+  /** The system has released the socket: warns of what was lost. */
+  onFree(): void {
+    const connection = this.#connection;
+    const { writer } = connection;
+    connection.go("free");
+    // Only a close() with a linger of 0 leaves pending bytes.
+    if (writer.pending > 0) writer.fail(new Error("its linger is 0"));
+    if (writer.lost > 0) {
+      if (this.#isLossTold || writer.error === null) return;
+      connection.warn(
+        `was closed and lost ${writer.lost} accepted bytes (${
+          describeError(writer.error)
+        })`,
+        { kind: "was closed and lost bytes", lost: writer.lost },
+      );
+    } else if (this.#lingering && (this.#connection.wasReset || this.wasCut)) {
+      const how = this.wasCut ? "went on talking" : "reset the connection";
+      connection.warn(
+        `was closed, and its peer ${how}: what that had not yet read is lost`,
+      );
+    }
+  }
+}
+
+/** What {@linkcode Lingering} needs of its connection. */
+interface LingeringOptions {
   clock: Clock;
-  /** How long the peer may neither take, send nor end anything, in ms. */
+  /** How long the peer may be inactive, in ms. */
   linger: number;
-  /** The lifetime of the connection is over. */
+  /** Whether the lifetime of the connection is over. */
   isOver(): boolean;
-  /** Nothing is left to be done: the channel can be closed. */
+  /** Lingering is over: the channel can be closed. */
   finished(): void;
 }
 
-/** Sends what was accepted, ends the writing direction, waits for the peer's end. */
-export class Closing implements InboundEvents {
-  readonly #outbound: Outbound;
-  readonly #options: ClosingOptions;
+/** Sends the accepted bytes, ends the writing direction, waits for the peer's end. */
+class Lingering {
+  readonly #writer: Writer;
+  readonly #options: LingeringOptions;
   #channel: CheckedChannel | null = null;
-  #inbound: Inbound | null = null;
+  #source: Source | null = null;
   #timer: unknown = undefined;
-  /** When the peer took, sent or ended something for the last time. */
+  /** When the peer last took bytes, sent bytes or ended its side. */
   #activeAt: number;
-  /** When it took something for the last time, as far as that can be seen. */
+  /** When the peer last took bytes, as far as this side can see. */
   #takenAt: number;
-  /** When it said something for the last time. */
+  /** When the peer last sent bytes. */
   #talkedAt = -Infinity;
   #written: number;
-  /** The writing direction has ended: only the peer's end is waited for. */
+  /** The writing direction has ended, and only the peer's end is missing. */
   #hasEnded = false;
   #isFinished = false;
-  /** It ended while the peer was talking, which is answered with a reset. */
+  /** It ended while the peer was sending, which causes a reset. */
   isCut = false;
 
-  /** Begins; {@linkcode attach} follows when the connection stands. */
-  constructor(outbound: Outbound, options: ClosingOptions) {
-    this.#outbound = outbound;
+  /** Begins to linger; {@linkcode attach} follows when the connection stands. */
+  constructor(writer: Writer, options: LingeringOptions) {
+    this.#writer = writer;
     this.#options = options;
-    this.#written = outbound.written;
+    this.#written = writer.written;
     this.#activeAt = this.#takenAt = options.clock.now();
     this.#watch();
-    outbound.done().then(() => this.#endWriting());
+    writer.done().then(() => this.#endWriting());
   }
 
-  /** Takes over a connection that stands. */
-  attach(channel: CheckedChannel, inbound: Inbound): void {
+  /** The connection stands: it has a channel. */
+  attach(channel: CheckedChannel, source: Source): void {
     this.#channel = channel;
-    this.#inbound = inbound;
-    inbound.listener = this;
-    // A peer that writes before it reads would wait for ever otherwise.
+    this.#source = source;
+    // A peer that has to write before it reads would wait for ever otherwise.
     if (channel.endsWriting) this.#dropInput();
   }
 
-  /** The peer has taken some bytes. */
+  /** The peer may have taken bytes. */
   onProgress(): void {
-    const { written } = this.#outbound;
+    const { written } = this.#writer;
     if (written === this.#written) return;
     this.#written = written;
     this.#takenAt = this.#activeAt = this.#options.clock.now();
   }
 
-  /** The peer has sent or ended something. */
-  onReady(): void {
-    if (this.#isFinished) return;
+  /** The peer has sent bytes, or ended its side. */
+  onReadable(): void {
+    if (this.#isFinished || this.#source === null) return;
     const { clock } = this.#options;
     this.#activeAt = clock.now();
-    const { ended, unsupported } = this.#inbound!;
+    const { ended, unsupported } = this.#source!;
     if (!ended && !unsupported) {
       this.#talkedAt = this.#activeAt;
-      // A turn between two reads: a channel that always has something must not
-      // keep the runtime from everything else.
+      // A turn between two reads: a channel that always has bytes must not keep
+      // everything else in the process from running.
       clock.setImmediate(() => this.#dropInput());
     } else if (this.#hasEnded) this.#onEnd();
   }
 
-  /** Waits no longer for a peer that has not ended its side. */
+  /** Stops lingering because the peer does not end its side. */
   cut(): void {
     if (this.#isFinished) return;
     const { clock, linger } = this.#options;
@@ -105,7 +294,7 @@ export class Closing implements InboundEvents {
     this.finish();
   }
 
-  /** Waits no longer. */
+  /** Stops lingering. */
   finish(): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
@@ -114,17 +303,17 @@ export class Closing implements InboundEvents {
   }
 
   /**
-   * Both sides have ended. Where a reset came right behind the peer's end, reads
-   * do not tell, but a write of nothing does. It is worth its cost where much may
-   * be lost, and for sockets of Deno's only.
+   * Both sides have ended. If the peer has reset the connection after its end, a
+   * read does not tell, but a write of no bytes fails. It costs a call, so it is
+   * made only if much may be lost, and only over a socket of Deno's.
    */
   async #onEnd(): Promise<void> {
     const { channel } = this.#channel!;
-    if (this.#outbound.written > MUCH && "setNoDelay" in channel) {
+    if (this.#writer.written > CHECK_RESET_ABOVE && "setNoDelay" in channel) {
       try {
         await channel.write(NO_BYTES);
       } catch (error) {
-        if (isReset(error)) this.#inbound!.reason ??= error as Error;
+        if (isReset(error)) this.#source!.reason ??= error as Error;
       }
     }
     this.finish();
@@ -132,22 +321,23 @@ export class Closing implements InboundEvents {
 
   #dropInput(): void {
     if (this.#isFinished) return;
-    this.#inbound!.discard();
-    this.#inbound!.arm();
+    this.#source!.discard();
+    this.#source!.watch();
   }
 
   async #endWriting(): Promise<void> {
     const channel = this.#channel;
-    const outbound = this.#outbound;
-    // Closing a channel that has no such end, a file say, loses nothing.
-    if (!outbound.failed && channel?.endsWriting) {
-      outbound.end();
-      if (await outbound.writeClosed) {
+    const writer = this.#writer;
+    // Closing a channel without closeWrite(), such as a file, loses nothing.
+    if (!writer.failed && channel?.endsWriting) {
+      writer.end();
+      if (await writer.closed) {
         this.#hasEnded = true;
-        const { ended, unsupported } = this.#inbound!;
+        const { ended, unsupported } = this.#source!;
         if (ended || unsupported) return this.#onEnd();
         if (!channel.isLocal) return;
-        // Unread bytes would only make the peer's end look like a reset.
+        // Local sockets lose nothing. But bytes that are unread at the close make
+        // the peer see a reset instead of the end, so two turns read them.
         await this.#turn();
         await this.#turn();
       }
@@ -165,7 +355,7 @@ export class Closing implements InboundEvents {
     this.#timer = clock.setTimeout(() => this.#onTime(), rest);
   }
 
-  /** When it is enough, unless something happens until then. */
+  /** When lingering ends, unless the peer becomes active before. */
   get #end(): number {
     const { linger } = this.#options;
     return Math.min(
@@ -182,13 +372,13 @@ export class Closing implements InboundEvents {
       this.#watch();
       return;
     }
-    if (this.#outbound.pending > 0) {
+    if (this.#writer.pending > 0) {
       const isTalking = clock.now() < this.#activeAt + linger;
       const time = isTalking ? MOST_LINGERS * linger : linger;
       const reason = isLate
         ? `its peer took nothing for ${time} ms`
         : "its lifetime is over";
-      this.#outbound.fail(new Error(reason));
+      this.#writer.fail(new Error(reason));
     }
     this.cut();
   }

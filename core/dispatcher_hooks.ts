@@ -8,43 +8,39 @@
 
 import { formatAddress } from "./address.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
+import type { Pollable } from "./entry.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
 import { logLimited } from "./own_lines.ts";
-import { ExitNow, type Pollable, type Reactor } from "./reactor.ts";
-import { ENTRY, IGNORES, LIMITS, MAP, REACTOR, WRITE_LINE } from "./symbols.ts";
+import { ExitNow, type Reactor } from "./reactor.ts";
+import { ENTRY, IGNORES, MAP, REACTOR, WAKE, WRITE_LINE } from "./symbols.ts";
 import { isPromise } from "./thenable.ts";
 
 /** The present life of a dispatcher's socket, as its hooks see it. */
 export interface HookedEntry {
   readonly phase: string;
+  readonly listens: boolean;
   readonly closed: boolean;
-  readonly closing: boolean;
+  readonly lingers: boolean;
   readonly closeReason: Error | null;
-  readonly channel: Channel | null;
-  readonly acceptor: Acceptor | null;
-  readonly accepting: { readonly clientsGone: number } | null;
+  /** What is wrapped. */
+  readonly wrapped: Channel | Acceptor | null;
+  readonly clientsGone: number;
   readonly addr: Deno.Addr | null;
+  /** How long the connection may be silent, and last, in ms. */
+  readonly options: { readonly idleTimeout: number; readonly lifetime: number };
   readonly hooks: Hooks;
   /** How many connections to accept in this turn. */
-  readonly share: number;
+  readonly acceptBatch: number;
   /** Ends it by `handleClose()`, for this reason. */
-  giveUp(reason: Error | null): void;
+  closeBecause(reason: Error | null): void;
 }
 
 /** The map of a dispatcher, as its log sees it. */
 export interface HookedMap {
   readonly logger: Logger | null;
   readonly [REACTOR]: Reactor;
-}
-
-/** How long connections may last, in ms. */
-export interface TimeLimits {
-  /** How long nothing may be read or written. */
-  readonly idleTimeout: number;
-  /** How long in all. */
-  readonly lifetime: number;
 }
 
 /** A connection that {@linkcode Dispatcher.accept} took. */
@@ -123,13 +119,6 @@ export abstract class DispatcherHooks implements Pollable {
    */
   abstract get [MAP](): HookedMap;
 
-  /**
-   * How long its connections may last.
-   *
-   * @ignore
-   */
-  abstract get [LIMITS](): TimeLimits;
-
   /** Takes the connection that waits: see {@linkcode Dispatcher.accept}. */
   abstract accept(): Accepted | null;
 
@@ -151,7 +140,7 @@ export abstract class DispatcherHooks implements Pollable {
 
   /** Whether it listens for connections. */
   get accepting(): boolean {
-    return this[ENTRY]?.phase === "listening";
+    return this[ENTRY]?.listens ?? false;
   }
 
   /** Whether a connection is being made. */
@@ -165,7 +154,7 @@ export abstract class DispatcherHooks implements Pollable {
    * {@linkcode DispatcherOptions.linger}).
    */
   get closing(): boolean {
-    return this[ENTRY]?.closing ?? false;
+    return this[ENTRY]?.lingers ?? false;
   }
 
   /** The peer's address, or the one listened on; `null` before there is one. */
@@ -177,7 +166,7 @@ export abstract class DispatcherHooks implements Pollable {
   get socket(): Channel | Acceptor | null {
     const entry = this[ENTRY];
     if (entry === null || entry.closed) return null;
-    return entry.channel ?? entry.acceptor;
+    return entry.wrapped;
   }
 
   /**
@@ -191,7 +180,7 @@ export abstract class DispatcherHooks implements Pollable {
 
   /** How many clients were gone again before this listener could accept them. */
   get clientsGone(): number {
-    return this[ENTRY]?.accepting?.clientsGone ?? 0;
+    return this[ENTRY]?.clientsGone ?? 0;
   }
 
   // Predicates
@@ -231,7 +220,7 @@ export abstract class DispatcherHooks implements Pollable {
    * connections as there are such dispatchers.
    */
   handleAccept(): void | Promise<void> {
-    for (let left = this[ENTRY]?.share ?? 1; left > 0; left--) {
+    for (let left = this[ENTRY]?.acceptBatch ?? 1; left > 0; left--) {
       const pair = this.accept();
       if (pair === null) return;
       const result = this.#handOver(pair);
@@ -288,14 +277,14 @@ export abstract class DispatcherHooks implements Pollable {
    */
   handleTimeout(kind: TimeoutKind): void | Promise<void> {
     const reason = kind === "idle"
-      ? `nothing read or written for ${this[LIMITS].idleTimeout} ms`
-      : `the lifetime of ${this[LIMITS].lifetime} ms is over`;
+      ? `nothing read or written for ${this[ENTRY]?.options.idleTimeout} ms`
+      : `the lifetime of ${this[ENTRY]?.options.lifetime} ms is over`;
     logLimited(this, {
       type: "warning",
       kind: `timeout: ${kind}`,
       text: (self) => `closing ${self}: ${reason}`,
     });
-    this[ENTRY]?.giveUp(new Deno.errors.TimedOut(reason));
+    this[ENTRY]?.closeBecause(new Deno.errors.TimedOut(reason));
   }
 
   /**
@@ -341,14 +330,14 @@ export abstract class DispatcherHooks implements Pollable {
     });
     const entry = this[ENTRY];
     if (!entry) return this.handleClose();
-    entry.giveUp(error instanceof Error ? error : null);
+    entry.closeBecause(error instanceof Error ? error : null);
   }
 
   // The layer above the hooks, which the loop calls.
 
   /** Something can be read or accepted. */
   handleReadEvent(): void | Promise<void> {
-    return this.accepting ? this.handleAccept() : this.handleRead();
+    return this[ENTRY]?.listens ? this.handleAccept() : this.handleRead();
   }
 
   /** Something can be written. */
@@ -408,6 +397,13 @@ export abstract class DispatcherHooks implements Pollable {
       this.#watch(logger.info(text));
     }
   }
+
+  /**
+   * Goes on with what waited for room, or for its turn.
+   *
+   * @ignore
+   */
+  [WAKE](): void | Promise<void> {}
 
   /**
    * Whether nobody would see a line of this type.

@@ -5,7 +5,7 @@
  */
 
 import { checkBoolean, checkMilliseconds, showValue } from "./arguments.ts";
-import type { EndpointOptions } from "./connection.ts";
+import type { SocketSettings } from "./socket.ts";
 import type { SocketOptions } from "./network.ts";
 import { NO_OPTIONS } from "./socket_options.ts";
 import { REACTOR } from "./symbols.ts";
@@ -64,10 +64,10 @@ export interface ConnectionOptions {
   /**
    * How long, in milliseconds, a connection may last in all, before
    * {@linkcode Dispatcher.handleTimeout} runs. It protects against a peer that
-   * sends or takes a byte now and then. This limit alone waits for nobody: while
-   * a hook's promise is pending, or the dispatcher is in no map, the connection
-   * ends at its time, and `handleTimeout()` and `handleClose()` follow when they
-   * may. A closed connection whose lifetime is over lingers for at most one more
+   * sends or takes a byte now and then. This limit does not wait for hooks, or for
+   * a dispatcher that is in no map: the connection ends at its time, and
+   * `handleTimeout()` and `handleClose()` run when the pending hook has settled
+   * and the dispatcher is in a map. A closed connection whose lifetime is over lingers for at most one more
    * {@linkcode DispatcherOptions.linger}.
    *
    * @default {Infinity}
@@ -89,36 +89,38 @@ export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
 const SHORTEST_TIMEOUT = 1;
 
 /** What each connection of a dispatcher begins with. */
-export type Life = Pick<
-  EndpointOptions,
+export type ConnectionSettings = Pick<
+  SocketSettings,
   "linger" | "allowHalfOpen" | "role" | "idleTimeout" | "lifetime"
 >;
 
 /** Most dispatchers are made without options, and share these. */
-const DEFAULT_LIFE: Life = {
+const DEFAULT_SETTINGS: ConnectionSettings = {
   linger: 5_000,
   allowHalfOpen: false,
   role: undefined,
   idleTimeout: Infinity,
   lifetime: Infinity,
 };
-const DEFAULTS: EndpointOptions = {
-  ...DEFAULT_LIFE,
+const DEFAULTS: SocketSettings = {
+  ...DEFAULT_SETTINGS,
   connectTimeout: Infinity,
   handshakeTimeout: 10_000,
   maxConnections: Infinity,
 };
 
-/** The options of a socket's life: a dispatcher's and those of `createSocket()`. */
-export function endpointOptions(
-  life: Life,
+/** The options of a socket's connection: a dispatcher's and those of `createSocket()`. */
+export function socketSettings(
+  connection: ConnectionSettings,
   options: SocketOptions,
-): EndpointOptions {
-  if (life === DEFAULT_LIFE && options === NO_OPTIONS) return DEFAULTS;
+): SocketSettings {
+  if (connection === DEFAULT_SETTINGS && options === NO_OPTIONS) {
+    return DEFAULTS;
+  }
   const { connectTimeout = DEFAULTS.connectTimeout } = options;
   const { handshakeTimeout = DEFAULTS.handshakeTimeout } = options;
   const { maxConnections = DEFAULTS.maxConnections } = options;
-  return { ...life, connectTimeout, handshakeTimeout, maxConnections };
+  return { ...connection, connectTimeout, handshakeTimeout, maxConnections };
 }
 
 /**
@@ -127,13 +129,16 @@ export function endpointOptions(
  * @throws {TypeError} If one has the wrong type.
  * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
  */
-export function lifeOf(options: Partial<Life>): Life {
-  const { linger = DEFAULT_LIFE.linger } = options;
-  const { allowHalfOpen = DEFAULT_LIFE.allowHalfOpen } = options;
+export function connectionSettings(
+  options: Partial<ConnectionSettings>,
+): ConnectionSettings {
+  const { linger = DEFAULT_SETTINGS.linger } = options;
+  const { allowHalfOpen = DEFAULT_SETTINGS.allowHalfOpen } = options;
   const { role, idleTimeout = Infinity, lifetime = Infinity } = options;
-  const isDefault = linger === DEFAULT_LIFE.linger && allowHalfOpen === false &&
+  const isDefault = linger === DEFAULT_SETTINGS.linger &&
+    allowHalfOpen === false &&
     role === undefined && idleTimeout === Infinity && lifetime === Infinity;
-  if (isDefault) return DEFAULT_LIFE;
+  if (isDefault) return DEFAULT_SETTINGS;
   checkMilliseconds("linger", linger);
   checkBoolean("allowHalfOpen", allowHalfOpen);
   checkMilliseconds("idleTimeout", idleTimeout, { min: SHORTEST_TIMEOUT });

@@ -1,20 +1,20 @@
 /**
- * An override of `close()` that forgets `super.close()`: it is noticed, and an
- * operator is told once for each class.
+ * Notices an override of `close()` that does not call `super.close()`, and warns
+ * once for each class.
  *
  * @module
  */
 
 import type { DispatcherHooks } from "./dispatcher_hooks.ts";
 import type { CloseWatch } from "./hooks.ts";
-import { ownMethods } from "./interest.ts";
+import { libraryMethods } from "./interest.ts";
 import { nameOf } from "./log.ts";
 import { warn } from "./own_lines.ts";
 
 /** The classes that a warning has named. */
 const named = new WeakSet<object>();
 
-/** Warns that the loop had to close a connection that `close()` left open. */
+/** Warns that the loop had to close a socket that `close()` left open. */
 export function warnOfForgottenClose(dispatcher: DispatcherHooks): void {
   const { constructor } = dispatcher;
   if (named.has(constructor)) return;
@@ -25,9 +25,13 @@ export function warnOfForgottenClose(dispatcher: DispatcherHooks): void {
   warn(dispatcher, message);
 }
 
-/** Watches whether an override of `close()` is called from now on. */
+/**
+ * Watches whether an override of `close()` is called from now on.
+ *
+ * @returns `null` if there is no override, or it cannot be watched.
+ */
 export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
-  const close = ownClose(dispatcher);
+  const close = overriddenClose(dispatcher);
   if (close === null) return null;
   const own = Object.getOwnPropertyDescriptor(dispatcher, "close");
   let isCalled = false;
@@ -36,7 +40,7 @@ export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
     return close.call(dispatcher);
   };
   const watched = { value, configurable: true };
-  // The call of a frozen dispatcher cannot be watched.
+  // A frozen dispatcher cannot be watched.
   if (!Reflect.defineProperty(dispatcher, "close", watched)) return null;
   return {
     stop: () => {
@@ -48,11 +52,11 @@ export function watchClose(dispatcher: DispatcherHooks): CloseWatch | null {
 }
 
 /** The override of `close()`, if there is one. */
-function ownClose(dispatcher: DispatcherHooks): (() => void) | null {
+function overriddenClose(dispatcher: DispatcherHooks): (() => void) | null {
   try {
     const { close } = dispatcher;
-    return ownMethods.has(close) ? null : close;
+    return libraryMethods.has(close) ? null : close;
   } catch {
-    return null; // A getter in its place threw: so will the call of close().
+    return null; // A getter threw. It will throw again when close() is called.
   }
 }

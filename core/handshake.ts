@@ -1,5 +1,5 @@
 /**
- * The TLS handshake as a part of connecting: bounded in time.
+ * The TLS handshake of a new connection, bounded in time.
  *
  * @module
  */
@@ -14,14 +14,14 @@ export type StartTimer = (
 ) => { cancel(): void };
 
 /**
- * Waits for the handshake of a channel that has one. If that fails, the channel
- * is closed.
+ * Waits for the handshake of a channel, if it has one. If the handshake fails,
+ * closes the channel.
  *
- * @throws {Deno.errors.TimedOut} If it takes more than `timeout` ms, whether it
- * ends with the channel or not.
- * @throws {Error} Why else it failed.
+ * @throws {Deno.errors.TimedOut} If it takes more than `timeout` ms, even if the
+ * channel's promise does not settle when the channel is closed.
+ * @throws {Error} If the handshake fails.
  */
-export async function secure(
+export async function shakeHands(
   { channel, shakesHands }: CheckedChannel,
   timeout: number,
   startTimer: StartTimer,

@@ -1,82 +1,100 @@
 /**
- * How events reach a dispatcher's hooks: one at a time, errors to
- * `handleError()`, and `handleClose()` once.
+ * Calls a dispatcher's hooks: one at a time. Errors go to `handleError()`, and
+ * `handleClose()` runs only once.
+ *
+ * A dispatcher can have a new socket while a hook of the old one still runs.
+ * Example: in `handleRead()`, `recv()` at the end of the stream runs
+ * `handleClose()`, which closes and calls `createSocket()`. Then `handleRead()`
+ * goes on. The new socket's hooks are the successor of the old ones, and wait
+ * until these, their former ones, are no longer busy.
  *
  * @module
  */
 
-import { ExitNow, type Pollable, type Reactor } from "./reactor.ts";
+import type { TimeoutKind } from "./limits.ts";
+import type { Pollable } from "./entry.ts";
+import { ExitNow, type Reactor } from "./reactor.ts";
+import type { WAKE } from "./symbols.ts";
 import { isPromise, toPromise } from "./thenable.ts";
 
-/** The socket whose dispatcher's hooks are called. */
-export interface HookTarget {
-  readonly pollable: Pollable;
-  readonly reactor: Reactor;
-  readonly closed: boolean;
-  /** It is in a map, so it may be told of events. */
-  readonly joined: boolean;
-  /** A hook's promise is pending: no event until it settles. */
-  held: boolean;
-  /** Runs `tell` in a map, and when no hook's promise is pending. */
-  whenMay(tell: () => void): void;
-  close(): void;
-  /** Closes what an override of `close()` has left open. */
-  closeAnyway(): void;
-  /** Notes whether `close()` is called from now on, where a class overrides it. */
-  watchClose(): CloseWatch | null;
-  /** All promises of hooks have settled: events may go on. */
-  settled(): void;
+/** The hooks of a dispatcher that the loop calls. */
+export interface Hooked extends Pollable {
+  /** Runs when the peer has ended its side, and this side stays open. */
+  handleEnd(): void | Promise<void>;
+  /** Runs when the connection was idle for too long, or has lasted too long. */
+  handleTimeout(kind: TimeoutKind): void | Promise<void>;
+  /** Runs when `shutdown()` was called. */
+  handleShutdown(): void | Promise<void>;
+  /** Goes on with work that waited for room, or for its turn. */
+  [WAKE](): void | Promise<void>;
 }
 
-/** Looks whether an override of `close()` is called. */
+/** A socket, as its hooks need it. */
+export interface HookTarget {
+  readonly pollable: Hooked;
+  readonly reactor: Reactor;
+  readonly closed: boolean;
+  /** It is in a map, so it may get events. */
+  readonly joined: boolean;
+  /** Holds events back while a hook's promise is pending. */
+  hold(isHeld: boolean): void;
+  /** Runs `tell` as soon as it is in a map and no hook's promise is pending. */
+  whenMay(tell: () => void): void;
+  close(): void;
+  /** Closes the socket if an override of `close()` has left it open, and warns. */
+  closeAnyway(): void;
+  /** Watches whether `close()` is called from now on, if a class overrides it. */
+  watchClose(): CloseWatch | null;
+  /** Runs when all promises of hooks have settled, so events may go on. */
+  resume(): void;
+}
+
+/** Watches whether an override of `close()` is called. */
 export interface CloseWatch {
-  /** Stops looking; whether it was called. */
+  /** Stops watching, and returns whether it was called. */
   stop(): boolean;
 }
 
-/** Equal to nothing that can be thrown. */
+/** No thrown value is equal to this object. */
 const NONE = {};
 
 /** Calls one hook of a dispatcher. */
-export type Hook = (pollable: Pollable) => unknown;
+export type Hook = (pollable: Hooked) => unknown;
 
 /** Calls the hooks of one socket. */
 export class Hooks {
-  readonly #target: HookTarget;
+  /** The socket. A socket that becomes another one passes its hooks on. */
+  target!: HookTarget;
   /** How many promises of hooks are pending. */
   #pending = 0;
   #afterwards: (() => void)[] | null = null;
   /** A hook is being called. */
   #isCalling = false;
-  /** Those of the socket that was made while a hook of this one was busy. */
+  /** The hooks of the dispatcher's next socket, if it was made while these are busy. */
   #successor: Hooks | null = null;
-  /** The other way round, as long as that hook is busy. */
+  /** The hooks of the dispatcher's socket before, as long as they are busy. */
   #former: Hooks | null = null;
-  /** Whether `handleClose()` has had its one call. */
+  /** The state of the one call of `handleClose()`. */
   #close: "due" | "running" | "done" = "due";
 
-  constructor(target: HookTarget) {
-    this.#target = target;
-  }
-
-  /** The last error that was handed to `handleError()`. */
+  /** The last error that `handleError()` got. */
   lastFailure: unknown = NONE;
 
-  /** `handleClose()` has run to its end. */
+  /** `handleClose()` has ended. */
   get isCloseDone(): boolean {
     return this.#close === "done";
   }
 
   /**
-   * Calls a hook; then, however it ended, `after`.
+   * Calls a hook. When it has ended, calls `after`, even if the hook failed.
    *
-   * @throws {ExitNow} What the hook threw, if it is one.
+   * @throws {ExitNow} If the hook throws it.
    */
   run(hook: Hook, after?: () => void): void {
     const isNested = this.#isCalling;
     this.#isCalling = true;
     try {
-      const result = hook(this.#target.pollable);
+      const result = hook(this.target.pollable);
       if (isPromise(result)) this.#follow(result);
     } catch (error) {
       this.fail(error);
@@ -101,17 +119,17 @@ export class Hooks {
     return this.#isCalling || this.#pending > 0;
   }
 
-  /** `handleClose()` has had its call, or is having it. */
+  /** `handleClose()` was called. */
   get hasClosed(): boolean {
     return this.#close !== "due";
   }
 
-  /** No hook of the dispatcher is under way, whichever socket it is for. */
+  /** No hook of the dispatcher is under way, for this socket or the one before. */
   get mayRun(): boolean {
     return !this.isBusy && this.#former === null;
   }
 
-  /** Has the hooks of the dispatcher's next socket wait for those of this one. */
+  /** Makes the hooks of the dispatcher's next socket wait for these. */
   precede(next: Hooks): void {
     this.#makeWay();
     this.#successor = next;
@@ -124,7 +142,7 @@ export class Hooks {
     this.#successor?.hold(settled);
   }
 
-  /** Holds back events until `promise` settles; its errors are the caller's. */
+  /** Holds events back until `promise` settles. The caller handles its rejection. */
   hold(promise: PromiseLike<unknown>): void {
     this.#follow(promise, undefined, () => {});
   }
@@ -136,10 +154,10 @@ export class Hooks {
   }
 
   /**
-   * Hands an error to `handleError()`, when no hook's promise is pending. If
-   * that fails too, closes.
+   * Calls `handleError()` as soon as no hook's promise is pending. If that fails,
+   * closes the socket.
    *
-   * @throws {ExitNow} If the error is one: only the loop's caller handles it.
+   * @throws {ExitNow} If `error` is an ExitNow: only the loop's caller handles it.
    */
   fail(error: unknown): void {
     if (error instanceof ExitNow) throw error;
@@ -147,7 +165,7 @@ export class Hooks {
   }
 
   #tellError(error: unknown): void {
-    const { pollable, reactor, closed } = this.#target;
+    const { pollable, reactor, closed } = this.target;
     this.lastFailure = error;
     if (closed) {
       reactor.report(error);
@@ -169,18 +187,18 @@ export class Hooks {
 
   #failHard(error: unknown): void {
     if (error instanceof ExitNow) throw error;
-    this.#target.close();
-    this.#target.reactor.report(error);
+    this.target.close();
+    this.target.reactor.report(error);
   }
 
   /**
-   * Runs `handleClose()`, once in a socket's life, and closes what it left
-   * open.
+   * Runs `handleClose()`, once in a socket's life. If it leaves the socket open,
+   * closes it.
    *
-   * @throws What `handleClose()` or `close()` threw.
+   * @throws The error of `handleClose()` or of `close()`.
    */
   close(): void {
-    const target = this.#target;
+    const target = this.target;
     if (target.closed || this.#close !== "due") return;
     this.#close = "running";
     let watch: CloseWatch | null = null;
@@ -206,7 +224,7 @@ export class Hooks {
     this.#finishClose(watch);
   }
 
-  /** However handleClose() ended, the socket is closed after it. */
+  /** handleClose() has failed: tells of the error, and closes the socket. */
   #failClosing(error: unknown, watch: CloseWatch | null): void {
     this.#close = "done";
     this.inAnyCase(
@@ -215,39 +233,44 @@ export class Hooks {
     );
   }
 
-  /** Runs `close()`, unless `handleClose()` has; an override may be async, too. */
+  /** Runs `close()`, unless `handleClose()` has done so. It may be async, too. */
   #finishClose(watch: CloseWatch | null): void {
     this.#close = "done";
     const hasRun = watch?.stop() ?? false;
-    const target = this.#target;
-    if (target.closed) return;
+    if (this.target.closed) return;
     if (hasRun) {
-      target.closeAnyway();
+      this.target.closeAnyway();
       return;
     }
+    const { pollable } = this.target;
+    // An override may make another kind of socket of it, and leave that open.
+    const closeAnyway = () => {
+      if (!this.target.closed) this.target.closeAnyway();
+    };
     try {
-      const result: unknown = target.pollable.close();
-      if (!isPromise(result)) target.closeAnyway();
+      const result: unknown = pollable.close();
+      if (!isPromise(result)) closeAnyway();
       else {
-        this.#follow(result, () => target.closeAnyway(), (error) => {
-          target.close();
+        this.#follow(result, closeAnyway, (error) => {
+          this.target.close();
           this.fail(error);
         });
       }
     } catch (error) {
-      target.close();
+      this.target.close();
       throw error;
     }
   }
 
   /**
-   * {@linkcode close} at the loop's initiative; nothing stays open after it. A
-   * dispatcher that has left its map hears of it when it is back.
+   * {@linkcode close} at the loop's initiative: the socket is closed afterwards,
+   * even if a hook throws. If the dispatcher has left its map, it runs when the
+   * dispatcher has joined one.
    */
-  closeForGood(): void {
-    const target = this.#target;
+  closeInAnyCase(): void {
+    const target = this.target;
     if (!target.joined && !target.closed) {
-      target.whenMay(() => this.closeForGood());
+      target.whenMay(() => this.closeInAnyCase());
       return;
     }
     this.inAnyCase(() => {
@@ -256,23 +279,31 @@ export class Hooks {
       } catch (error) {
         this.fail(error);
       }
-    }, () => this.whenSettled(() => target.close()));
+    }, () => this.whenSettled(() => this.#closeTarget()));
   }
 
-  /** {@linkcode fail} with an error that leaves nothing to go on with. */
-  failForGood(error: unknown): void {
+  /** Closes the socket if the hooks have left it open. */
+  #closeTarget(): void {
+    if (!this.target.closed) this.target.close();
+  }
+
+  /** {@linkcode fail} with an error that ends the socket. */
+  closeWithError(error: unknown): void {
     this.inAnyCase(
       () => this.fail(error),
-      () => this.whenSettled(() => this.closeForGood()),
+      () =>
+        this.whenSettled(() => {
+          if (!this.target.closed) this.closeInAnyCase();
+        }),
     );
   }
 
-  /** Goes on with `then` also when `run` throws, an ExitNow for example. */
+  /** Runs `then` after `run`, even if `run` throws, such as an ExitNow. */
   inAnyCase(run: () => void, then: () => void): void {
     try {
       run();
     } catch (error) {
-      this.#outside(then); // What it throws must not take the place of `error`.
+      this.#outside(then); // An error of `then` must not replace `error`.
       throw error;
     }
     then();
@@ -283,7 +314,7 @@ export class Hooks {
     after?: () => void,
     onError: (error: unknown) => void = (error) => this.fail(error),
   ): void {
-    this.#target.held = true;
+    this.target.hold(true);
     if (++this.#pending === 1 && this.#successor) this.#holdSuccessor();
     toPromise(promise).then(
       () => this.#settle(after),
@@ -293,9 +324,9 @@ export class Hooks {
 
   #settle(then?: () => void): void {
     this.#pending--;
-    this.#target.held = this.#pending > 0;
+    this.target.hold(this.#pending > 0);
     if (then) this.#outside(then);
-    // Each of these may call a hook whose promise the others have to wait for.
+    // Each callback may call a hook. The next ones wait for its promise.
     while (this.#pending === 0) {
       const next = this.#afterwards?.shift();
       if (next === undefined) break;
@@ -304,11 +335,11 @@ export class Hooks {
     if (this.#pending > 0) return;
     this.#afterwards = null;
     if (!this.isBusy) this.#makeWay();
-    this.#outside(() => this.#target.settled());
+    this.#outside(() => this.target.resume());
   }
 
   #outside(run: () => void): void {
-    this.#target.reactor.outside(() => {
+    this.target.reactor.outside(() => {
       try {
         run();
       } catch (error) {

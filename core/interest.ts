@@ -1,32 +1,35 @@
 /**
- * Which events a dispatcher's class cares for, by what it overrides. The engine
- * neither asks nor calls what would do nothing.
+ * Which hooks and predicates a dispatcher overrides. The engine does not call the
+ * others: the library's own versions would do nothing, or the engine does their
+ * work itself.
  *
  * @module
  */
 
 import { DispatcherHooks } from "./dispatcher_hooks.ts";
 
-/** Which events a dispatcher's class cares for. */
+/** The events that a dispatcher's class is interested in. */
 export interface Interest {
+  /** A pass has to ask it: it overrides a predicate, or `handleWrite()`. */
+  asks: boolean;
   /** It overrides `readable()`. */
   asksReadable: boolean;
   /** It overrides `writable()`. */
   asksWritable: boolean;
-  /** It has something to do in a read event. */
+  /** It overrides the hook of a read event. */
   reads: boolean;
-  /** It has something to do in a write event. */
+  /** It overrides the hook of a write event. */
   writes: boolean;
-  /** Its `readable()` is the library's: unsent bytes may keep it from reading. */
-  pacesItself: boolean;
+  /** Its `readable()` is the library's backpressure. */
+  hasBackpressure: boolean;
 }
 
 /**
- * The library's own methods that the engine does the work of. A `"plain"` one is
- * the default, which a class without an override has. A `"self-driven"` one
- * belongs to a class that sends by itself and tells when it would read again.
+ * The library's own methods, whose work the engine does itself. A `"plain"` method
+ * is the default of a class without an override. A `"buffering"` method belongs
+ * to a class that sends by itself, and tells when it would read again.
  */
-export const ownMethods: WeakMap<object, "plain" | "self-driven"> =
+export const libraryMethods: WeakMap<object, "plain" | "buffering"> =
   new WeakMap();
 
 const PLAIN = [
@@ -38,35 +41,40 @@ const PLAIN = [
   "handleWriteEvent",
 ] as const;
 for (const name of PLAIN) {
-  ownMethods.set(DispatcherHooks.prototype[name], "plain");
+  libraryMethods.set(DispatcherHooks.prototype[name], "plain");
 }
 
-/** Looks at what a dispatcher's class, or the dispatcher itself, overrides. */
+/** Finds out what a dispatcher's class, or the dispatcher itself, overrides. */
 export function interestOf(dispatcher: DispatcherHooks): Interest {
-  const readable = ownMethods.get(dispatcher.readable);
-  const writable = ownMethods.get(dispatcher.writable);
-  const handleWrite = ownMethods.get(dispatcher.handleWrite);
-  const hasOwn = (
+  const readable = libraryMethods.get(dispatcher.readable);
+  const writable = libraryMethods.get(dispatcher.writable);
+  const handleWrite = libraryMethods.get(dispatcher.handleWrite);
+  const overrides = (
     name: "handleRead" | "handleReadEvent" | "handleWriteEvent",
-  ) => ownMethods.get(dispatcher[name]) !== "plain";
-  const sendsItself = handleWrite === "self-driven";
+  ) => libraryMethods.get(dispatcher[name]) !== "plain";
+  const sendsItself = handleWrite === "buffering";
+  const asksReadable = readable === undefined;
+  const asksWritable = writable === undefined ||
+    writable === "buffering" && !sendsItself;
+  const writes = !sendsItself &&
+    (handleWrite === undefined || overrides("handleWriteEvent"));
   return shared({
-    asksReadable: readable === undefined,
-    asksWritable: writable === undefined ||
-      writable === "self-driven" && !sendsItself,
-    reads: hasOwn("handleRead") || hasOwn("handleReadEvent"),
-    writes: !sendsItself &&
-      (handleWrite === undefined || hasOwn("handleWriteEvent")),
-    pacesItself: readable === "self-driven",
+    asks: asksReadable || asksWritable || writes,
+    asksReadable,
+    asksWritable,
+    reads: overrides("handleRead") || overrides("handleReadEvent"),
+    writes,
+    hasBackpressure: readable === "buffering",
   });
 }
 
-/** All possible interests: thousands of connections share one object. */
+/** All interests that exist: thousands of connections share one object. */
 const interests: Interest[] = [];
 
 function shared(interest: Interest): Interest {
-  const { asksReadable, asksWritable, reads, writes, pacesItself } = interest;
+  const { asksReadable, asksWritable, reads, writes, hasBackpressure } =
+    interest;
   const key = Number(asksReadable) | Number(asksWritable) << 1 |
-    Number(reads) << 2 | Number(writes) << 3 | Number(pacesItself) << 4;
+    Number(reads) << 2 | Number(writes) << 3 | Number(hasBackpressure) << 4;
   return interests[key] ??= interest;
 }

@@ -1,5 +1,6 @@
 /**
- * How long a connection may be silent, and how long it may last.
+ * The limits of a connection in time: how long it may be idle, and how long it
+ * may last.
  *
  * @module
  */
@@ -7,40 +8,41 @@
 import type { StartTimer } from "./handshake.ts";
 
 /**
- * What has run out: `"idle"`, the time in which nothing was read or written,
- * or `"lifetime"`, that of the connection as a whole.
+ * The limit that a connection has reached: `"idle"` when nothing was read or
+ * written for `idleTimeout`, `"lifetime"` when the connection has lasted for
+ * `lifetime`.
  */
 export type TimeoutKind = "idle" | "lifetime";
 
-/** How long, in ms. */
-export interface DeadlineOptions {
-  /** Nothing is read or written. */
+/** The limits, in ms. */
+export interface LimitOptions {
+  /** How long nothing may be read or written. */
   idleTimeout: number;
-  /** The connection stands. */
+  /** How long the connection may last. */
   lifetime: number;
 }
 
-/** What {@linkcode Deadlines} need of their connection. */
-export interface DeadlineEvents {
+/** What {@linkcode Limits} needs of its connection. */
+export interface LimitEvents {
   now(): number;
   startTimer: StartTimer;
-  /** One of the times has run out. */
+  /** The connection has reached a limit. */
   expired(kind: TimeoutKind): void;
 }
 
 /**
- * The deadlines of one connection. What is read or written only notes the
- * time; the timer looks at the note when it is due, and is started again for
- * the rest. So a busy connection costs the heap no more than an idle one.
+ * The limits of one connection. A read or a write only notes the time. When the
+ * timer is due, it looks at the note, and starts again for the rest. So the timer
+ * of a busy connection costs no more than that of an idle one.
  */
-export class Deadlines {
-  readonly #options: DeadlineOptions;
-  readonly #events: DeadlineEvents;
+export class Limits {
+  readonly #options: LimitOptions;
+  readonly #events: LimitEvents;
   #activeAt: number;
   #end: number;
 
-  /** Starts them. */
-  constructor(options: DeadlineOptions, events: DeadlineEvents) {
+  /** Starts the timers. */
+  constructor(options: LimitOptions, events: LimitEvents) {
     this.#options = options;
     this.#events = events;
     const { idleTimeout, lifetime } = options;
@@ -52,18 +54,18 @@ export class Deadlines {
     }
   }
 
-  /** Something was read or written. */
+  /** Bytes were read or written. */
   touch(): void {
     this.#activeAt = this.#events.now();
   }
 
-  /** The clock is about to become another one, which shows `change` more. */
+  /** The map's clock is replaced by one that shows `change` ms more. */
   shift(change: number): void {
     this.#activeAt = this.#events.now() + change;
     this.#end += change;
   }
 
-  /** The lifetime is over. */
+  /** Whether the lifetime is over. */
   get isOver(): boolean {
     return this.#events.now() >= this.#end;
   }
@@ -79,7 +81,7 @@ export class Deadlines {
       this.touch();
       try {
         this.#events.expired("idle");
-      } finally { // One that stays open has another idle time, also after an ExitNow.
+      } finally { // Even after an ExitNow, a connection that stays open has its next idle time.
         this.#waitIdle(idleTimeout);
       }
     });

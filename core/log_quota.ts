@@ -1,6 +1,6 @@
 /**
- * Limits how many lines of one kind the library writes by itself: a peer that
- * causes the same line again and again must not fill the log.
+ * Limits how many lines of one kind the library logs by itself: a peer that causes
+ * the same line again and again must not fill the log.
  *
  * @module
  */
@@ -8,24 +8,29 @@
 import { HeapTimer, type TimerHeap } from "./timers.ts";
 
 /**
- * So many lines of one kind are written within one window. More show no more of
- * the cause; a peer that repeats it fills the log with two lines a second.
+ * So many lines of one kind are written within one window. More lines show more
+ * cases, but let a peer fill the log faster; with this value, it causes two lines
+ * a second. The value is a choice.
  */
 const MOST_LINES = 20;
-/** In ms: an operator waits so long for the number of lines left out. */
+/**
+ * The window, in ms. A longer one makes an operator wait longer for the number of
+ * lines left out; a shorter one lets a peer fill the log faster. The value is a
+ * choice.
+ */
 const WINDOW = 10_000;
 
-/** A line that may have to be left out. */
+/** A log line that may be left out. */
 export interface LimitedLine {
-  /** Makes the text, which costs too much for a line that is left out. */
+  /** Makes the text. It is not called for a line that is left out, to save time. */
   text(): string;
-  /** Writes this text, or the one that says how many lines were left out. */
+  /** Writes the text, or a text that says how many lines were left out. */
   write(text: string): void;
   /** How many bytes were lost. */
   lost?: number;
 }
 
-/** The lines of one kind since the first of them. */
+/** The lines of one kind since the first one. */
 interface Window {
   readonly end: number;
   written: number;
@@ -34,7 +39,7 @@ interface Window {
   lost: number;
   /** Writes how many lines were left out, with one of them as a sample. */
   tell: (count: string) => void;
-  /** Runs at the end, if lines were left out. */
+  /** Ends the window, if lines were left out. */
   timer: HeapTimer | null;
   /** `flush()` has already written about lines that were left out. */
   isFlushed: boolean;
@@ -42,11 +47,11 @@ interface Window {
 
 /**
  * Writes the first 20 lines of each kind within 10 s, and counts the others. At
- * the end of that time, one line says how many there were.
+ * the end of that time, one more line says how many were left out.
  */
 export class LogQuota {
   readonly #timers: TimerHeap;
-  /** Runs a function whose caller cannot handle its errors. */
+  /** Runs a function, and reports its errors. */
   readonly #outside: (run: () => void) => void;
   readonly #windows = new Map<string, Window>();
 
@@ -101,7 +106,7 @@ export class LogQuota {
     this.#tell(window);
   }
 
-  /** Writes about lines left out so far: the program may be over before the end. */
+  /** Tells of the lines left out so far: the program may end before the window. */
   flush(): void {
     for (const window of this.#windows.values()) {
       if (window.isFlushed || window.leftOut === 0) continue;

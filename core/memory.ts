@@ -1,27 +1,28 @@
 /**
- * What the system's allocator does with memory that the garbage collector
- * frees.
+ * Keeps memory that the garbage collector has freed, for later allocations.
  *
  * @module
  */
 
 /**
- * Just below 32 MiB, the largest block from which glibc learns: see
- * `M_MMAP_THRESHOLD` in its manual page mallopt(3).
+ * Just below 32 MiB. glibc keeps freed memory up to twice the size of the largest
+ * block that was freed, and takes no larger block into account: see
+ * `M_MMAP_THRESHOLD` in mallopt(3). A smaller block would keep less memory for
+ * large messages; a larger one would have no effect.
  */
 const BLOCK = 32 * 1024 * 1024 - 64 * 1024;
 
 let isKept = false;
 
 /**
- * Has the process keep up to 64 MiB of freed memory for its next allocations.
+ * Makes the process keep up to 64 MiB of freed memory for its next allocations.
  *
- * Each `recv()` hands out memory of its own, which the collector frees by the
- * ten thousand. glibc gives such memory back to the system at once and asks for
- * it again, page by page, which costs more than everything else about a large
- * message: until a large block is freed, which tells it that this process will
- * need the like again. The block is never touched, so it costs address space for
- * a moment, and elsewhere nothing.
+ * Each `recv()` returns memory of its own, and the collector frees thousands of
+ * such blocks at once. By default, glibc gives them back to the system, and asks
+ * for them again page by page; that costs more than the rest of a large message.
+ * But glibc adapts when a large block is freed: it expects that the process needs
+ * as much again. So this function allocates a large block, and frees it. The block
+ * is never touched: it costs address space for a moment, and no memory.
  */
 export function keepFreedMemory(): void {
   if (isKept || Deno.build.os !== "linux") return;
@@ -29,6 +30,6 @@ export function keepFreedMemory(): void {
   try {
     new ArrayBuffer(BLOCK).transfer(0);
   } catch {
-    // There is no room for it: then memory is better given back.
+    // The address space is too small for it, so do not keep memory.
   }
 }

@@ -1,7 +1,6 @@
 /**
- * The {@linkcode Network} that connects to addresses and listens on them, and
- * the options of a socket. The network is a seam: a test or a simulation can
- * bring its own.
+ * The {@linkcode Network}, which connects to addresses and listens on them, and
+ * the options of a socket. A test or a simulation can bring its own network.
  *
  * @module
  */
@@ -10,36 +9,30 @@ import type { Transport } from "./address.ts";
 import type { Acceptor, Channel } from "./channel.ts";
 import type { TlsOptions } from "./tls_options.ts";
 
-// Left for `connection.ts` and `dispatcher.ts`, which still look for them here.
-export { explain, formatAddress, parseAddress } from "./address.ts";
-export type { Address } from "./address.ts";
-export { checkTls } from "./tls_options.ts";
-export type { TlsOptions };
-
 /** Options of `createSocket()`. */
 export interface SocketOptions {
   /**
-   * What the socket speaks. `"tcp"` and `"tls"` cover IPv4 and IPv6: the
-   * address decides.
+   * The kind of socket. `"tcp"` and `"tls"` speak IPv4 or IPv6, as the address
+   * says.
    *
    * @default {"tcp"}
    */
   transport?: Transport;
-  /** What a TLS socket is secured with. */
+  /** Certificates and names of a TLS socket. */
   tls?: TlsOptions;
   /**
-   * How many connections may wait to be accepted, over `"tcp"` and `"tls"`. For
-   * other transports Deno decides, and the option is refused.
+   * How many connections the system may keep waiting to be accepted, over `"tcp"`
+   * and `"tls"`. For other transports Deno decides, and this option is refused.
    *
    * @default {511}
    */
   backlog?: number;
   /**
-   * How many connections a listener may have at the same time, those at their
-   * handshake among them. With so many it stops accepting, and goes on when one
-   * of them ends, by `close()`, by `using` or through its Web streams; further
-   * clients wait in the backlog. Each of the two is said in a warning. Only its
-   * own connections count.
+   * How many connections a listener may have at the same time. Connections at
+   * their handshake count, connections of other listeners do not. At the limit
+   * the listener stops accepting, and further clients wait in the backlog. It goes
+   * on when one of its connections ends: by `close()`, by `using` or through its
+   * Web streams. A warning tells when it stops, and when it goes on.
    *
    * @default {Infinity}
    */
@@ -52,22 +45,23 @@ export interface SocketOptions {
    */
   reusePort?: boolean;
   /**
-   * How long, in milliseconds, `connect()` may take without the handshake,
-   * before it fails with `Deno.errors.TimedOut`. Deno cannot give up an attempt
-   * that shows a certificate of our own, or one to a Unix socket: it then holds
-   * the process until the system gives up.
-   * At most 24 attempts to connect to names, rather than IP addresses, are under
-   * way at the same time, so that a resolver that hangs leaves threads for files:
-   * the others wait, and this time counts.
+   * How long, in milliseconds, `connect()` may take before it fails with
+   * `Deno.errors.TimedOut`. The handshake does not count. Deno cannot give up an
+   * attempt over TLS with a certificate of this side, or to a Unix socket: such an
+   * attempt keeps the process alive until the system gives up.
    *
-   * @default {Infinity, that is until the system gives up}
+   * At most 24 attempts to connect to names, rather than IP addresses, are under
+   * way at the same time, so that a resolver that hangs leaves threads for files.
+   * Further attempts wait, and the wait counts.
+   *
+   * @default {Infinity: until the system gives up}
    */
   connectTimeout?: number;
   /**
-   * How long, in milliseconds, a TLS handshake may take: a peer that is silent
-   * or speaks something else costs only its own connection. While more than 256
-   * clients of a listener are at their handshake, the oldest of them has only
-   * one second, so that the others need not wait.
+   * How long, in milliseconds, a TLS handshake may take. A peer that is silent or
+   * speaks another protocol costs only its own connection. While more than 256
+   * clients of a listener are at their handshake, the oldest is cut off after one
+   * second, so that the others need not wait.
    *
    * @default {10_000}
    */
@@ -76,9 +70,9 @@ export interface SocketOptions {
 
 /** Options of {@linkcode Network.connect}. */
 export interface NetworkConnectOptions {
-  /** Gives the attempt up. What is connected nevertheless is closed by the caller. */
+  /** Gives up the attempt. If it succeeds all the same, the caller closes it. */
   signal: AbortSignal;
-  /** What to secure the connection with, if it is to be TLS. */
+  /** The TLS options, if the connection is to use TLS. */
   tls?: TlsOptions | undefined;
 }
 
@@ -88,26 +82,27 @@ export interface NetworkListenOptions {
   backlog: number;
   /** Lets several listeners share the port. */
   reusePort: boolean;
-  /** What to secure the connections with, if they are to be TLS. */
+  /** The TLS options, if the connections are to use TLS. */
   tls?: TlsOptions | undefined;
 }
 
 /**
- * Makes connections and listeners. What it gives is checked as a user's channel
- * is; what is refused is closed, and is an error of the dispatcher that asked.
+ * Makes connections and listeners. The library checks them as it checks a user's
+ * channel. If the check fails, the library closes the object, and the dispatcher
+ * that asked for it gets the error.
  */
 export interface Network {
-  /** Connects to `address`; rejects with the reason. */
+  /** Connects to `address`. The promise rejects if that fails. */
   connect(
     address: Deno.Addr,
     options: NetworkConnectOptions,
   ): Promise<Channel>;
-  /** Listens on `address` at once, or throws the reason. */
+  /** Listens on `address` at once, or throws an error. */
   listen(address: Deno.Addr, options: NetworkListenOptions): Acceptor;
   /**
-   * Turns a plain connection that stands into a TLS one, whose handshake is to
-   * follow. What it throws at once, rather than rejects with, leaves the plain
-   * connection as it was.
+   * Turns an established plain connection into a TLS connection; the handshake
+   * follows. If this method throws, the plain connection stays as it was. If its
+   * promise rejects, the connection is over.
    */
   startTls?(
     channel: Channel,

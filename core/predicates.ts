@@ -1,10 +1,10 @@
 /**
- * Whose predicates are asked in each pass, and what they answered last.
+ * The predicates that are asked in each pass, and a cache of their answers.
  *
- * Thousands are asked for the sake of one, and to look at the state of each
- * would cost more than to ask it: it lies all over the memory. So what is known
- * of the answers lies here, side by side. Whoever gives the same answer again,
- * with nothing left to do about it, needs no second look.
+ * A pass asks thousands of dispatchers for the sake of one, and to look at the
+ * state of each would cost more than to ask it: that state lies all over the
+ * memory. So the last answers lie here, side by side. A dispatcher that gives
+ * the same answer again, with nothing left to do about it, needs no second look.
  *
  * @module
  */
@@ -12,24 +12,27 @@
 import { isPromise, toPromise } from "./thenable.ts";
 
 /** The answer of a predicate, which cannot be async. */
-export function atOnce(predicate: string, answer: unknown): boolean {
+export function syncAnswer(predicate: string, answer: unknown): boolean {
   if (!isPromise(answer)) return answer as boolean;
   toPromise(answer).then(undefined, () => {});
   throw new TypeError(`${predicate}() must answer at once, and gave a promise`);
 }
 
-/** What there is to do about an answer, as long as nothing else happens. */
-export const Settled = {
-  /** That has to be looked into. */
-  never: 0,
-  /** Nothing, if it is neither to read nor to write. */
+/**
+ * The answer that a pass may skip: if the entry gives it again, the pass has
+ * nothing to do.
+ */
+export const CachedAnswer = {
+  /** Skip nothing: look at the entry. */
+  unknown: 0,
+  /** Skip "neither read nor write". */
   idle: 1,
-  /** Nothing, if it is to read only: a read is in flight. */
+  /** Skip "read only": a read is in flight. */
   reading: 2,
 } as const;
 
-/** One of the values of {@linkcode Settled}. */
-export type Settled = typeof Settled[keyof typeof Settled];
+/** One of the values of {@linkcode CachedAnswer}. */
+export type CachedAnswer = typeof CachedAnswer[keyof typeof CachedAnswer];
 
 /** The predicates of a dispatcher. */
 interface Predicates {
@@ -39,15 +42,16 @@ interface Predicates {
   writable(): boolean;
 }
 
-/** Who acts on what a dispatcher answers. */
+/** The entry that acts on what a dispatcher answers. */
 export interface Asked {
   /** The dispatcher. */
   readonly pollable: Predicates;
-  /** Its place on the list of those to ask; negative outside it. */
+  /** Its place in the cache; negative outside it. */
   place: number;
   /**
-   * Asks the predicates, and starts what they ask for. What `readable()` has
-   * answered already, whatever that was, is taken for its answer.
+   * Asks the predicates, and starts what they ask for.
+   *
+   * @param readable The answer of `readable()`, if the pass has it already.
    */
   ask(readable?: unknown): void;
   /** Starts what the predicates have asked for. */
@@ -57,22 +61,22 @@ export interface Asked {
 }
 
 /** The entries that are asked, in the order in which they joined. */
-export class PredicateList {
+export class PredicateCache {
   #entries: Asked[] = [];
   #pollables: (Predicates | null)[] = [];
-  #settled: Uint8Array = new Uint8Array(16);
-  #someLeft = false;
+  #answers: Uint8Array = new Uint8Array(16);
+  #hasGaps = false;
 
   add(entry: Asked): void {
     const place = this.#entries.length;
-    if (place === this.#settled.length) {
+    if (place === this.#answers.length) {
       const larger = new Uint8Array(2 * place);
-      larger.set(this.#settled);
-      this.#settled = larger;
+      larger.set(this.#answers);
+      this.#answers = larger;
     }
     this.#entries.push(entry);
     this.#pollables.push(entry.pollable);
-    this.#settled[place] = Settled.never;
+    this.#answers[place] = CachedAnswer.unknown;
     entry.place = place;
   }
 
@@ -81,26 +85,26 @@ export class PredicateList {
     const { place } = entry;
     if (place < 0) return;
     this.#pollables[place] = null;
-    this.#settled[place] = Settled.never;
-    this.#someLeft = true;
+    this.#answers[place] = CachedAnswer.unknown;
+    this.#hasGaps = true;
     entry.place = -1;
   }
 
-  /** Says what is known of the next answer of `entry`. */
-  settle({ place }: Asked, settled: Settled): void {
-    if (place >= 0) this.#settled[place] = settled;
+  /** Sets the answer of `entry` that a pass may skip. */
+  remember({ place }: Asked, answer: CachedAnswer): void {
+    if (place >= 0) this.#answers[place] = answer;
   }
 
   /** Asks each of them once, `readable()` first. */
   ask(): void {
-    if (this.#someLeft) this.#closeGaps();
+    if (this.#hasGaps) this.#closeGaps();
     const pollables = this.#pollables;
-    const allSettled = this.#settled;
-    const { never, reading } = Settled;
+    const answers = this.#answers;
+    const { unknown, reading } = CachedAnswer;
     const { length } = pollables;
     for (let place = 0; place < length; place++) {
-      const settled = allSettled[place];
-      if (settled === never) {
+      const cached = answers[place];
+      if (cached === unknown) {
         if (pollables[place] !== null) this.#entries[place]!.ask();
         continue;
       }
@@ -110,7 +114,7 @@ export class PredicateList {
       try {
         readable = pollable.readable();
         // It may be closed by now.
-        if (typeof readable === "boolean" && allSettled[place] === settled) {
+        if (typeof readable === "boolean" && answers[place] === cached) {
           writable = pollable.writable();
         }
       } catch (error) {
@@ -118,24 +122,24 @@ export class PredicateList {
         continue;
       }
       if (typeof readable !== "boolean") this.#entries[place]!.ask(readable);
-      else if (writable !== false || readable !== (settled === reading)) {
+      else if (writable !== false || readable !== (cached === reading)) {
         this.#entries[place]!.answer(readable, writable);
       }
     }
   }
 
   #closeGaps(): void {
-    this.#someLeft = false;
-    const old = this.#entries;
+    this.#hasGaps = false;
+    const entries = this.#entries;
     const stays = this.#pollables;
-    const settled = this.#settled;
+    const answers = this.#answers;
     this.#entries = [];
     this.#pollables = [];
-    for (const [place, entry] of old.entries()) {
+    for (const [place, entry] of entries.entries()) {
       if (stays[place] === null) continue;
-      const known = settled[place] as Settled;
+      const answer = answers[place] as CachedAnswer;
       this.add(entry);
-      this.settle(entry, known);
+      this.remember(entry, answer);
     }
   }
 }

@@ -1,40 +1,44 @@
 /**
- * News for an operator: that something is wrong, and that it is over.
+ * A warning that begins and ends with a state, such as "descriptors ran out".
  *
  * @module
  */
 
 import type { StartTimer } from "./handshake.ts";
 
-/** A state that comes and goes is told at most this often, in ms. */
-const QUIET = 10_000;
+/**
+ * After the end of a state, its next beginning is told only when this time is
+ * over, in ms. A longer time tells an operator later that the trouble goes on; a
+ * shorter one fills the log faster. The value is a choice.
+ */
+const QUIET_TIME = 10_000;
 
-/** What an {@linkcode Alarm} needs. */
-export interface AlarmEvents {
+/** What {@linkcode RateLimitedWarning} needs. */
+export interface WarningEvents {
   now(): number;
   startTimer: StartTimer;
-  /** Tells of a change. */
+  /** Logs that the state has begun, or is over. */
   tell(isOn: boolean): void;
 }
 
 /**
- * Tells of a state at both ends, once each. One that comes and goes without
- * rest must not fill the log: after its end, the next beginning is told only
- * when it has been quiet for a while.
+ * Tells once that a state begins, and once that it ends. A state that begins and
+ * ends again and again must not fill the log, so after its end, the next beginning
+ * is told only after a quiet time.
  */
-export class Alarm {
+export class RateLimitedWarning {
   /** The state is on. */
   isOn = false;
-  readonly #events: AlarmEvents;
+  readonly #events: WarningEvents;
   #isTold = false;
   #quietUntil = -Infinity;
   #isWaiting = false;
 
-  constructor(events: AlarmEvents) {
+  constructor(events: WarningEvents) {
     this.#events = events;
   }
 
-  /** The clock is about to become another one, which shows `change` more. */
+  /** The map's clock is replaced by one that shows `change` ms more. */
   shift(change: number): void {
     this.#quietUntil += change;
   }
@@ -53,7 +57,7 @@ export class Alarm {
       return;
     }
     this.#isTold = isOn;
-    if (!isOn) this.#quietUntil = now() + QUIET;
+    if (!isOn) this.#quietUntil = now() + QUIET_TIME;
     tell(isOn);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Says in one sentence what is missing where the library cannot run. Each entry
- * imports this module before all others, which touch Deno as they are loaded.
+ * Throws an error if the library cannot run on this runtime. Each entry imports
+ * this module first, because the other modules use Deno as soon as they are loaded.
  *
  * @module
  */
@@ -9,14 +9,14 @@
 const MAJOR = 2;
 const MINOR = 7;
 
-/** How a runtime can be told from the others. */
+/** The global names by which runtimes differ. */
 interface Runtime {
   Deno?: { version: { deno: string } };
   Bun?: { version: string };
   process?: { versions?: { node?: string } };
 }
 
-/** What runs this instead, with its version; nothing where it will do. */
+/** The name and version of a runtime that will not do; `null` if it will. */
 function findOther(runtime: Runtime): string | null {
   const { Deno, Bun } = runtime;
   if (Deno) {
@@ -26,7 +26,7 @@ function findOther(runtime: Runtime): string | null {
     return isOld ? `Deno ${deno}` : null;
   }
   if (Bun) return `Bun ${Bun.version}`;
-  // Not before: to ask for it makes Deno load what Node has, which takes 9 ms.
+  // After the check for Deno: `process` makes Deno load Node's API, which takes 9 ms.
   const node = runtime.process?.versions?.node;
   return node ? `Node ${node}` : "another runtime";
 }

@@ -1,24 +1,25 @@
 /**
- * The end of a program that serves: {@linkcode Shutdown}.
+ * How a server ends in good order: {@linkcode Shutdown}.
  *
  * @module
  */
 
-import type { Entry, Reactor } from "./reactor.ts";
+import type { Entry } from "./entry.ts";
+import type { Reactor } from "./reactor.ts";
 
-/** What became of the dispatchers of a map. */
+/** How the dispatchers of a map have ended. */
 export interface ShutdownResult {
   /** How many listeners were closed. */
   listeners: number;
   /**
-   * How many connections ended with all that they had to send, as far as can be
-   * told: a peer that was quiet to the end may have left it unread.
+   * How many connections have ended and sent all their bytes, as far as this side
+   * can know: a peer that was silent to the end may have left bytes unread.
    */
   closed: number;
   /**
-   * How many were open at the deadline, or lost bytes that they had accepted, as
-   * a warning says: their peers reset the connection, took nothing any more, or
-   * went on talking instead of ending their side.
+   * How many connections were open at the deadline, or lost accepted bytes. Bytes
+   * are lost when the peer resets the connection, takes no more bytes, or goes on
+   * sending instead of ending its side. A warning tells of them.
    */
   aborted: number;
 }
@@ -26,9 +27,9 @@ export interface ShutdownResult {
 /** One shutdown of one map. */
 export class Shutdown {
   readonly #reactor: Reactor;
-  /** The connections that were there, or came since. */
+  /** The connections that were in the map, or have joined it since. */
   readonly #connections: Set<Entry>;
-  /** Those of them that were aborted, or lost accepted bytes. */
+  /** The connections that were aborted, or lost accepted bytes. */
   readonly #aborted = new Set<Entry>();
   #listeners = 0;
   #isLate = false;
@@ -40,7 +41,7 @@ export class Shutdown {
   }
 
   /**
-   * Tells all, and waits for their ends.
+   * Tells every dispatcher, and waits until all have ended.
    *
    * @param deadline In milliseconds from now.
    */
@@ -59,9 +60,9 @@ export class Shutdown {
       }
       members.filter(isListener).forEach(tell);
       members.forEach(tell);
-      while (!reactor.idle && !this.#isLate) await this.#pass();
+      while (!reactor.isIdle && !this.#isLate) await this.#pass();
       this.#abortRest();
-      await reactor.released();
+      await reactor.lingering.released();
       return this.#result();
     } finally {
       if (timer !== null) clock.clearTimeout(timer);
@@ -70,8 +71,10 @@ export class Shutdown {
   }
 
   #tell(entry: Entry): void {
-    if (!entry.joined) return; // Another's hook has closed it, say.
+    if (!entry.joined) return; // The hook of another one may have closed it.
     if (isListener(entry)) {
+      // It was told before it became a listener, and has chosen to be one.
+      if (entry.isShutDown) return;
       this.#listeners++;
       this.#reactor.outside(() => {
         if (!this.#reactor.follow(entry.pollable.close())) entry.closeAnyway();
@@ -89,10 +92,10 @@ export class Shutdown {
     this.#stopWaiting();
   }
 
-  /** Makes a pass, or waits until somebody else makes none any more. */
+  /** Makes a pass. If a loop runs, waits until that has ended. */
   #pass(): Promise<void> {
     const reactor = this.#reactor;
-    if (!reactor.isRunning) return reactor.passAsGuest(Infinity, true);
+    if (!reactor.isRunning) return reactor.passForShutdown(Infinity, true);
     return new Promise((resolve) => {
       this.#stopWaiting = resolve;
       reactor.whenFree(resolve);
@@ -107,25 +110,31 @@ export class Shutdown {
       this.#aborted.add(entry);
       entry.abort(reason);
     }
-    for (const entry of [...reactor.lingering]) entry.abort(reason);
+    for (const entry of [...reactor.lingering.entries]) entry.abort(reason);
   }
 
   #result(): ShutdownResult {
-    // A connection that lost something did not end well, however it ended.
-    for (const entry of this.#connections) {
+    const connections = new Set([...this.#connections].map(latest));
+    // A connection that lost bytes counts as aborted, even if it closed normally.
+    for (const entry of connections) {
       if (entry.hasLost) this.#aborted.add(entry);
     }
     const { size: aborted } = this.#aborted;
-    const closed = this.#connections.size - aborted;
+    const closed = connections.size - aborted;
     return { listeners: this.#listeners, closed, aborted };
   }
 }
 
-/** The closed connections that still have bytes to send. */
+/** The closed connections that linger for their accepted bytes. */
 function closingOf(reactor: Reactor): Entry[] {
-  return [...reactor.lingering].filter(({ closing }) => closing);
+  return [...reactor.lingering.entries].filter(({ lingers }) => lingers);
 }
 
 function isListener({ listens }: Entry): boolean {
   return listens;
+}
+
+/** What an entry has become: a socket that was created may have connected since. */
+function latest(entry: Entry): Entry {
+  return entry.successor === null ? entry : latest(entry.successor);
 }

@@ -1,7 +1,6 @@
 /**
- * The options of `createSocket()`: what they must be, and what they mean for
- * `bind()` and `connect()`. An option that would be ignored is refused, as
- * somebody relies on it.
+ * The options of `createSocket()`, and their effect on `bind()` and `connect()`. An
+ * option that would have no effect is refused: the program relies on it.
  *
  * @module
  */
@@ -18,20 +17,24 @@ import { type Acceptor, asAcceptor, received } from "./channel.ts";
 import type { Network, SocketOptions } from "./network.ts";
 import { checkTls, type TlsOptions } from "./tls_options.ts";
 
-/** How many connections may wait to be accepted, unless an option says so. */
+/**
+ * Default backlog: how many connections may wait to be accepted. A larger one
+ * takes larger bursts of clients; with a smaller one, clients see sooner that the
+ * server is overloaded. The value is a choice.
+ */
 export const DEFAULT_BACKLOG = 511;
 
-/** What a socket is made with, and the host that it is to be connected to. */
+/** The options of a socket, and the host name that `connect()` got. */
 export interface NamedOptions extends SocketOptions {
   hostname?: string;
 }
 
-/** Most sockets are made without any, and share these. */
+/** No options: sockets that are made without any share this object. */
 export const NO_OPTIONS: NamedOptions = {};
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 
-/** A hint for arguments as Python takes them, and for a transport alone. */
+/** A hint for Python's arguments, and for a transport instead of options. */
 function hintFor(options: unknown): string {
   if (typeof options === "number") {
     return ": the family and the type of a socket, as Python has them, are not " +
@@ -94,14 +97,14 @@ function refuseOptions(
   }
 }
 
-/** What to secure a socket with, if it is to be TLS. */
+/** The TLS options of a socket, if its transport is `"tls"`. */
 export function tlsOf(options: SocketOptions): TlsOptions | undefined {
   const { transport, tls = {} } = options;
   return transport === "tls" ? tls : undefined;
 }
 
 /**
- * Checks what a socket is to listen on.
+ * Checks the address that a socket is to listen on.
  *
  * @param name Of the dispatcher's class, for the message.
  * @throws {TypeError} If the address does not fit the transport, or an option
@@ -136,7 +139,7 @@ export function checkBind(
 }
 
 /**
- * Checks what a socket is to connect to.
+ * Checks the address that a socket is to connect to.
  *
  * @throws {TypeError} If the address does not fit the transport, or an option
  * is for listeners.
@@ -159,7 +162,7 @@ export function checkConnect(
 /**
  * Listens on an address that {@linkcode checkBind} has checked.
  *
- * @throws {Error} What the network throws: the address is in use, for example.
+ * @throws {Error} If the network throws: the address is in use, for example.
  */
 export function listenOn(
   address: Deno.Addr,

@@ -1,27 +1,42 @@
 /**
- * Keys of the members that the library's own modules share. A program never
- * needs them, so the documentation leaves those members out.
+ * Keys of members that only the library's own modules use. The documentation
+ * leaves those members out.
  *
  * @module
  */
 
-/** Of a dispatcher: its socket's present life, or `null`. */
+/** Of a dispatcher: its present socket, or `null`. */
 export const ENTRY: unique symbol = Symbol("entry");
 
-/** Of a dispatcher: the same, or an error that says why an action needs it. */
+/** Of a dispatcher: its connection. Throws if it has none. */
 export const CONNECTION: unique symbol = Symbol("connection");
 
-/** Of a dispatcher: its map, which an override of `map` cannot hide. */
+/** Of a dispatcher: its map, even if a class overrides `map`. */
 export const MAP: unique symbol = Symbol("map");
 
-/** Of a dispatcher: how long its connections may last. */
-export const LIMITS: unique symbol = Symbol("limits");
-
-/** Of a dispatcher: whether nobody would see a line of a type in its log. */
+/** Of a dispatcher: whether its log ignores lines of a type. */
 export const IGNORES: unique symbol = Symbol("ignores");
 
-/** Of a dispatcher: logs a line of the library's own. */
+/** Of a dispatcher: logs a line that the library writes by itself. */
 export const WRITE_LINE: unique symbol = Symbol("write line");
 
 /** Of a map: the engine that runs its passes. */
 export const REACTOR: unique symbol = Symbol("reactor");
+
+/** Of a dispatcher: its socket, if that is a connection, or `null`. */
+export const CURRENT: unique symbol = Symbol("current");
+
+/** Of a dispatcher: its open socket. Throws if it has none. */
+export const SOCKET: unique symbol = Symbol("socket");
+
+/** Of a dispatcher: turns its new socket into a connection or a listener. */
+export const OPEN: unique symbol = Symbol("open");
+
+/** Of a dispatcher: goes on with work that waited for room, or for its turn. */
+export const WAKE: unique symbol = Symbol("wake");
+
+/**
+ * Of a channel: both sides are in this process. Closing it takes no bytes from the
+ * peer, so `close()` does not wait for the peer's end.
+ */
+export const IN_PROCESS: unique symbol = Symbol("in process");

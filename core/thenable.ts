@@ -1,18 +1,18 @@
 /**
- * What foreign code gives for a promise.
+ * Promises and thenables of foreign code.
  *
  * @module
  */
 
-/** Tells a promise from what other hooks return. */
+/** Whether the result of foreign code is a promise or a thenable. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null &&
     typeof (value as PromiseLike<unknown>).then === "function";
 }
 
 /**
- * A promise that settles once and tells of it later, as those of the runtime do:
- * a thenable of the user's may throw, call back twice or at once.
+ * Wraps a thenable in a promise of the runtime, which settles once and calls back
+ * later. A foreign thenable may throw, call back twice, or call back at once.
  */
 export function toPromise<T>(promise: PromiseLike<T>): Promise<T> {
   const isPlain = promise instanceof Promise &&
@@ -21,16 +21,16 @@ export function toPromise<T>(promise: PromiseLike<T>): Promise<T> {
 }
 
 /**
- * Calls what may fail without harm to anybody, at once or by its promise.
+ * Calls a function, and ignores its error or the rejection of its promise.
  *
- * @returns A promise of its end that never rejects, if it gave one.
+ * @returns A promise that settles with it and never rejects, if it is async.
  */
 export function quietly(call: () => unknown): Promise<void> | undefined {
   try {
     const result = call();
     if (isPromise(result)) return toPromise(result).then(() => {}, () => {});
   } catch {
-    // As if it had rejected.
+    // Ignored, as a rejection is.
   }
   return undefined;
 }

@@ -1,26 +1,30 @@
 /**
- * Timers that run inside the loop: a binary heap, so that arming, resetting
- * and cancelling cost O(log n), and looking at the next one nothing.
+ * Timers that run inside the loop.
  *
  * @module
  */
 
-/** A callback that the loop will run; see `SocketMap.callLater()`. */
+import { type HeapEntry, TimeHeap } from "./heap.ts";
+
+/**
+ * A callback that the loop will run: see `SocketMap.callLater()` and
+ * `SocketMap.callEvery()`. `using` cancels it at the end of a block.
+ */
 export interface Timer extends Disposable {
-  /** Forgets the callback. Does nothing when it has run or was cancelled. */
+  /** Cancels the callback. Does nothing if it has run or was cancelled. */
   cancel(): void;
   /**
-   * Starts the whole delay (or interval) again from now, also after the
-   * callback has run or was cancelled. Does nothing once the dispatcher that
-   * the timer belongs to is closed.
+   * Starts the whole delay (or interval) again from now, even if the callback has
+   * run or was cancelled. A timer of a dispatcher does nothing after the
+   * dispatcher has closed.
    */
   reset(): void;
 }
 
-/** The timers that end with their owner. */
+/** The timers of one owner, which are cancelled when the owner ends. */
 export class TimerGroup {
   ended = false;
-  /** Where they run, when their owner has moved to another map. */
+  /** The heap of the map that the owner has moved to. */
   heap: TimerHeap | null = null;
   /** Made with the first timer: most connections never have one. */
   #timers: Set<HeapTimer> | null = null;
@@ -34,7 +38,7 @@ export class TimerGroup {
     this.#timers?.delete(timer);
   }
 
-  /** Takes the timers that are pending to another map. */
+  /** Moves the pending timers to another map. */
   moveTo(heap: TimerHeap): void {
     this.heap = heap;
     for (const timer of [...this.#timers ?? []]) timer.moveTo(heap);
@@ -47,10 +51,8 @@ export class TimerGroup {
 }
 
 /** A timer and its place in the heap. */
-export class HeapTimer implements Timer {
-  /** The place in the heap; -1 outside it. */
+export class HeapTimer implements Timer, HeapEntry {
   index = -1;
-  /** Counts startings, so that timers due at the same time keep their order. */
   sequence = 0;
   /** The callback's promise is pending: a repeating timer skips its turn. */
   busy = false;
@@ -104,113 +106,38 @@ export class HeapTimer implements Timer {
   }
 }
 
-/** All timers of one map, the next one first. */
-export class TimerHeap {
-  readonly #heap: HeapTimer[] = [];
-  /** When they are due, side by side: each timer would need an object for that. */
-  #due: Float64Array = new Float64Array(16);
+/** All timers of one map; the next one comes first. */
+export class TimerHeap extends TimeHeap<HeapTimer> {
   readonly #onEarlier: () => void;
   readonly now: () => number;
-  /** How many timers have been started so far. */
-  started = 0;
 
-  /** `onEarlier` runs when the next timer has become an earlier one. */
+  /** @param onEarlier Runs when a timer becomes the next one. */
   constructor(now: () => number, onEarlier: () => void) {
+    super();
     this.now = now;
     this.#onEarlier = onEarlier;
   }
 
-  /** When the next timer is due; `Infinity` when there is none. */
-  get nextDue(): number {
-    return this.#heap.length > 0 ? this.#due[0]! : Infinity;
-  }
-
-  /** When a pending timer is due. */
-  dueOf({ index }: HeapTimer): number {
-    return this.#due[index]!;
-  }
-
   /**
-   * Takes out the next timer that is due at `time` and was started as one of
-   * the first `started`. A repeating one is set again.
+   * Takes the next timer if it is due at `time` and was among the first `started`
+   * timers. A repeating timer is set again.
    */
   takeDue(time: number, started: number): HeapTimer | null {
-    const timer = this.#heap[0];
-    const due = this.#due[0]!;
+    const timer = this.first;
+    const due = this.nextDue;
     if (timer === undefined || due > time) return null;
     if (timer.sequence > started) return null;
     timer.cancel();
     if (timer.repeats) {
-      // Keeps the beat: what fell due meanwhile is skipped, not caught up.
+      // Keeps the beat: turns that were missed are skipped, not caught up.
       const missed = Math.floor((time - due) / timer.delay);
       timer.startAt(due + (missed + 1) * timer.delay);
     }
     return timer;
   }
 
-  add(timer: HeapTimer, due: number): void {
-    timer.sequence = ++this.started;
-    const { length } = this.#heap;
-    if (length === this.#due.length) {
-      const larger = new Float64Array(2 * length);
-      larger.set(this.#due);
-      this.#due = larger;
-    }
-    this.#place(timer, due, length);
-    this.#rise(timer, due);
+  override add(timer: HeapTimer, due: number): void {
+    super.add(timer, due);
     if (timer.index === 0) this.#onEarlier();
-  }
-
-  /** Forgets all timers. */
-  clear(): void {
-    for (const timer of this.#heap) timer.index = -1;
-    this.#heap.length = 0;
-  }
-
-  remove(timer: HeapTimer): void {
-    const last = this.#heap.pop()!;
-    if (last !== timer) {
-      const due = this.#due[this.#heap.length]!;
-      this.#place(last, due, timer.index);
-      this.#rise(last, due);
-      this.#sink(last, due);
-    }
-    timer.index = -1;
-  }
-
-  #place(timer: HeapTimer, due: number, index: number): void {
-    this.#heap[index] = timer;
-    this.#due[index] = due;
-    timer.index = index;
-  }
-
-  /** Whether the timer at one place comes before that at another. */
-  #isBefore(a: number, b: number): boolean {
-    const dueA = this.#due[a]!;
-    const dueB = this.#due[b]!;
-    if (dueA !== dueB) return dueA < dueB;
-    return this.#heap[a]!.sequence < this.#heap[b]!.sequence;
-  }
-
-  #rise(timer: HeapTimer, due: number): void {
-    for (let at = timer.index; at > 0;) {
-      const parent = (at - 1) >> 1;
-      if (this.#isBefore(parent, at)) return;
-      this.#place(this.#heap[parent]!, this.#due[parent]!, at);
-      this.#place(timer, due, parent);
-      at = parent;
-    }
-  }
-
-  #sink(timer: HeapTimer, due: number): void {
-    const { length } = this.#heap;
-    for (let at = timer.index;;) {
-      let child = 2 * at + 1;
-      if (child + 1 < length && this.#isBefore(child + 1, child)) child++;
-      if (child >= length || this.#isBefore(at, child)) return;
-      this.#place(this.#heap[child]!, this.#due[child]!, at);
-      this.#place(timer, due, child);
-      at = child;
-    }
   }
 }

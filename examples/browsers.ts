@@ -1,5 +1,5 @@
 /**
- * Keeps web pages away from servers that obey lines. A page can have a browser
+ * Keeps web pages away from servers that obey lines. A page can make a browser
  * post any lines to any port of this machine, but the lines of HTTP come first.
  *
  * @module

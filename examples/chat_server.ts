@@ -1,6 +1,6 @@
 /**
- * A chat room for lines of text: everybody gets what anybody says, and who
- * reads too slowly is put out rather than waited for.
+ * A chat room for lines of text: each guest hears all others. Nobody waits for
+ * a slow reader: the room puts it out.
  *
  *     deno run --allow-net examples/chat_server.ts [--port PORT]
  *     deno task example chat_server    (where JSR cannot be reached)
@@ -83,7 +83,7 @@ export class ChatServer extends Dispatcher {
   tell(line: string, speaker?: Guest) {
     this.#news.push({ line, speaker });
     if (this.#news.length > 1) return; // told below, when it is its turn
-    // Who falls behind is news for the rest: the list grows while it is read.
+    // A guest that falls behind is news for the rest: the list grows meanwhile.
     for (const { line, speaker } of this.#news) {
       for (const guest of this.#guests.values()) {
         if (guest !== speaker) guest.hear(line);
@@ -127,7 +127,7 @@ export class Guest extends AsyncChat {
   }
 
   override handleRead() {
-    this.#isResting = true; // what it says meanwhile waits on its own machine
+    this.#isResting = true; // its next lines wait on its own machine
     this.callLater(BREATH, () => void (this.#isResting = false));
     return super.handleRead();
   }
@@ -149,7 +149,7 @@ export class Guest extends AsyncChat {
     const isRefused = this.#isTooLong;
     this.#line = "";
     this.#isTooLong = false;
-    // No name has a blank, and what people say later may begin in any way.
+    // No name has a blank, and later lines may begin in any way.
     if (this.name === "" && line.includes(" ") && isHttp(line)) {
       this.hear("* This is no web server");
       return this.#leave();
@@ -166,7 +166,7 @@ export class Guest extends AsyncChat {
 
   override handleShutdown() {
     this.hear("* The room is closing");
-    this.close(); // what it was told still goes out, if it reads within 5 s
+    this.close(); // its last lines still go out, if it reads within 5 s
   }
 
   /** Sends a line; a guest that is too far behind is put out, without the rest. */
@@ -210,7 +210,7 @@ export class Guest extends AsyncChat {
   }
 
   #leave() {
-    this.close(); // what it was told still goes out
+    this.close(); // its last lines still go out
     this.#room.dismiss(this, "has left");
   }
 }

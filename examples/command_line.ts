@@ -1,7 +1,7 @@
 /**
- * How the examples are called, and the tasks of this repository: `--help`
- * prints how, and a wrong call gets one line on standard error and the exit
- * code 2.
+ * Reads the arguments of the examples and of the repository's tasks: `--help`
+ * prints the usage, and a wrong call gets one line on standard error and the
+ * exit code 2.
  *
  * @module
  */
@@ -9,7 +9,7 @@
 import { parseArgs } from "node:util";
 import { quote } from "./quote.ts";
 
-/** A call that is wrong: the message says how, and with which value. */
+/** A wrong call: the message names the argument and its value. */
 export class UsageError extends Error {}
 
 /** Options by their names: a `"string"` takes a value, a `"boolean"` none. */
@@ -20,9 +20,9 @@ export type Values<O extends Options> = {
   [Name in keyof O]?: O[Name]["type"] extends "string" ? string : boolean;
 };
 
-/** What a program may be called with. */
+/** The arguments that a program takes. */
 export interface Command<O extends Options> {
-  /** What `--help` prints. The first line is the usage. */
+  /** The text that `--help` prints. Its first line is the usage. */
   help: string;
   options?: O;
   /** Names of the arguments that are no options; after `URL…` come any number. */

@@ -1,6 +1,6 @@
 /**
- * A server that sends back whatever it gets, and a client that checks it, in
- * one loop: three dispatchers whose logs read as a story.
+ * A server that sends back all it gets, and a client that checks it, in one
+ * loop: three dispatchers whose logs read as a story.
  *
  *     deno run --allow-net examples/echo_server.ts [--serve [PORT]]
  *     deno task example echo_server    (where JSR cannot be reached)
@@ -108,7 +108,7 @@ class EchoHandler extends Dispatcher {
 
   override handleClose() {
     this.logger.debug("handleClose()");
-    this.close(); // what was sent still goes out
+    this.close(); // the echo still goes out
   }
 
   /** Closes when the client has had its echo. */

@@ -1,6 +1,6 @@
 /**
- * What to answer to a request for a file: conditions and ranges (RFC 9110,
- * sections 13 and 14), worked out from the headers alone.
+ * Decides about the conditions and ranges of a request for a file (RFC 9110,
+ * sections 13 and 14), from the headers alone.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import {
   statusText,
 } from "./http_request.ts";
 
-/** What is known of a file before it is read. */
+/** Facts about a file, known before it is read. */
 export interface FileFacts {
   size: number;
   /** When it was changed last, in ms since 1970. */
@@ -35,7 +35,7 @@ export interface Answer {
  * Decides how to answer a request for a file.
  *
  * @param now The time of the answer, in ms since 1970.
- * @throws {HttpError} 412 or 416, if the request asks for what cannot be had.
+ * @throws {HttpError} 412 or 416, if a condition or the range does not fit.
  */
 export function answerTo(
   { method, headers }: HttpRequest,
@@ -43,7 +43,7 @@ export function answerTo(
   now: number = Date.now(),
 ): Answer {
   const tag = `"${size.toString(36)}-${Math.floor(changed).toString(36)}"`;
-  // A clock that was wrong may have left a date of the future.
+  // A wrong clock may have left a date of the future.
   const date = new Date(Math.min(changed, now)).toUTCString();
   const about: Headers = { "ETag": tag, "Last-Modified": date };
   const facts: Version = { tag, changed, now };
@@ -64,7 +64,7 @@ export function answerTo(
   return { status: 206, headers: about, start, end };
 }
 
-/** Which file it is, as conditions name it. */
+/** The name of this version of the file, for conditions. */
 interface Version {
   tag: string;
   changed: number;
@@ -99,7 +99,7 @@ function isSame(headers: Map<string, string>, version: Version): boolean {
     secondsSince(text, version) === 0;
 }
 
-/** How long after a date the file was changed; NaN where there is no date. */
+/** The time from a date to the change of the file; NaN without a date. */
 function secondsSince(text = "", { changed, now }: Version): number {
   return seconds(changed) - seconds(parseDate(text, now));
 }
@@ -109,8 +109,8 @@ function seconds(time: number): number {
 }
 
 /**
- * The bytes of a single range, the end excluded. Several ranges, or something
- * that is none, count as if nothing was said: the answer is the whole file.
+ * The bytes of a single range, the end excluded. Several ranges, or a text that
+ * is no range, count as none: the answer is the whole file.
  *
  * @throws {HttpError} 416, if the file has no such bytes.
  */

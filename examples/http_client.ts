@@ -26,16 +26,16 @@ Downloads web pages, all at once, and tells how.
   URL  what to download, http:// only; by default two pages of a server that
        runs in the same loop`;
 
-/** How many bytes to take at a time. */
+/** The number of bytes to take at a time. */
 const CHUNK = 8_192;
-/** How many characters of the answer to look at for its headers. */
+/** The headers must lie within so many characters of the answer. */
 const HEAD = 16_384;
 
 /** Options of an {@linkcode HttpClient}. */
 export interface HttpClientOptions {
   /** Gets the log; by default a logger with the URL's name. */
   logger?: Logger;
-  /** For how many ms the server may be silent: 10,000 by default. */
+  /** The server may be silent for so many ms: 10,000 by default. */
   patience?: number;
 }
 

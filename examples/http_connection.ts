@@ -23,14 +23,14 @@ import {
 import { addressText } from "./logging.ts";
 import { quote } from "./quote.ts";
 
-/** How many bytes to take at a time: so many may be requests that wait. */
+/** The number of bytes to take at a time: all may be requests that wait. */
 const IN_BUFFER = 4_096;
-/** How many bytes of a file to read at a time. */
+/** The number of bytes of a file to read at a time. */
 const PIECE = 32_768;
 /**
- * How many times the patience a client may take for a part of an answer. That
- * it reads shows only in the steps in which the system takes bytes, up to
- * megabytes each: a slow line must not look like a dead one.
+ * A client may take so many times the patience for a part of an answer. The
+ * system takes bytes in steps of up to megabytes, and only these show that the
+ * client reads: a slow line must not look like a dead one.
  */
 const SLOWNESS = 12;
 
@@ -39,9 +39,9 @@ const UNSUPPORTED = /^(CONNECT|DELETE|OPTIONS|PATCH|POST|PUT|TRACE)$/;
 /** Where files come from. */
 export interface FileSource {
   /**
-   * Opens what a request's target names.
+   * Opens the file that a request's target names.
    *
-   * @throws {HttpError} If there is nothing that can be sent.
+   * @throws {HttpError} If there is no such file, or it cannot be sent.
    */
   open(target: string): Promise<OpenFile>;
 }
@@ -51,12 +51,12 @@ export interface OpenFile extends FileFacts, Disposable {
   file: Pick<Deno.FsFile, "read" | "seek">;
 }
 
-/** What an {@linkcode HttpConnection} needs to know. */
+/** Options of an {@linkcode HttpConnection}. */
 export interface HttpOptions {
   map: SocketMap;
   files: FileSource;
   logger: Logger;
-  /** How many ms a client may be silent, and take for a request. */
+  /** The ms that a client may be silent, and may take for a request. */
   patience: number;
 }
 
@@ -69,7 +69,7 @@ export class HttpConnection extends AsyncChat {
   #line = "";
   /** A part of a request has arrived, and not all of it. */
   #inRequest = false;
-  /** How many requests wait for their answer, or for the end of it. */
+  /** The number of requests whose answers are not yet complete. */
   #waiting = 0;
   /** Nothing that the client still says is looked at. */
   #isOver = false;

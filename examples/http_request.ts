@@ -1,6 +1,6 @@
 /**
- * Reads requests of HTTP/1.0 and HTTP/1.1 (RFC 9112) from what arrives between
- * terminators. There is no socket in here, so that anything can be fed to it.
+ * Reads requests of HTTP/1.0 and HTTP/1.1 (RFC 9112) from the pieces between
+ * terminators. There is no socket in here, so that a test can feed it anything.
  *
  * @module
  */
@@ -40,7 +40,7 @@ export function statusText(status: number): string {
   return `${status} ${REASONS.get(status) ?? "Unknown"}`;
 }
 
-/** What headers are made of, names in any case. */
+/** The parts of headers, names in any case. */
 export type Headers = Record<string, string | number>;
 
 /** A request that is answered with a status and nothing more. */
@@ -55,11 +55,11 @@ export class HttpError extends Error {
   }
 }
 
-/** What a client asks for. */
+/** A request of a client. */
 export interface HttpRequest {
   method: string;
   target: string;
-  /** By their names in lower case. Those that came twice are one, with a comma. */
+  /** By their names in lower case; a header that came twice has a comma. */
   headers: Map<string, string>;
   /** It came as HTTP/1.0. */
   isOld: boolean;
@@ -81,7 +81,7 @@ const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 /** Headers that say where a message ends, or whom it is for: only one is clear. */
 const SINGLE = new Set(["content-length", "host"]);
 
-/** What the next part is. */
+/** The kinds of parts. */
 type State =
   | "start"
   | "header"
@@ -92,11 +92,11 @@ type State =
   | "trailer";
 
 /**
- * Takes requests apart. Feed it what comes before each
- * {@linkcode RequestParser.terminator}, which changes as it goes.
+ * Takes requests apart. Feed it the input before each
+ * {@linkcode RequestParser.terminator}, which changes from part to part.
  */
 export class RequestParser {
-  /** What ends the next part: a line feed, or a number of bytes to skip. */
+  /** The end of the next part: a line feed, or a number of bytes to skip. */
   terminator: string | number = "\n";
 
   #state: State = "start";
@@ -114,8 +114,8 @@ export class RequestParser {
    * asked for, whose text does not matter.
    *
    * @returns The request that it completes, if it does.
-   * @throws {HttpError} If there is something wrong with it: then nobody can
-   * say where the next request begins, and the connection must end.
+   * @throws {HttpError} If the part is wrong: then nobody can say where the
+   * next request begins, and the connection must end.
    */
   take(part: string): HttpRequest | null {
     if (this.#state === "body") return this.#finish();
@@ -131,7 +131,7 @@ export class RequestParser {
     return this.#takeLine(line);
   }
 
-  /** What is wrong when a line exceeds {@linkcode LONGEST_LINE} bytes. */
+  /** The error of a line that exceeds {@linkcode LONGEST_LINE} bytes. */
   overflow(): HttpError {
     if (this.#state === "start") return new HttpError(414);
     return new HttpError(this.#state === "size" ? 400 : 431);
@@ -152,7 +152,7 @@ export class RequestParser {
       case "chunk end":
         if (line !== "") throw new HttpError(400);
         return this.#expect("size");
-      default: // a trailer, of which nothing is needed
+      default: // a trailer, which nobody needs
         if (line === "") return this.#finish();
         addHeader(new Map(), line);
         return null;
@@ -257,9 +257,9 @@ export function listOf(value: string | undefined): string[] {
 }
 
 /**
- * How many bytes follow the headers. Where two ways to tell contradict each
- * other, somebody between here and the client may believe the other one, and a
- * request could be smuggled past them.
+ * The number of bytes behind the headers. Where two headers contradict each
+ * other, a proxy between here and the client may believe the other one, and an
+ * attacker could smuggle a request past it.
  */
 function bodyLength({ headers, isOld }: HttpRequest): number | "chunked" {
   const length = headers.get("content-length");

@@ -48,7 +48,7 @@ export interface HttpServerOptions {
   map?: SocketMap;
   /** Gets a line for each request. */
   logger?: Logger;
-  /** How many ms a client may be silent, or take for a request: 10,000 by default. */
+  /** The ms that a client may be silent, or take for a request; 10,000 by default. */
   patience?: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * How the examples log: `name: message`, with the name in a colour of its own
+ * The log of the examples: `name: message`, with the name in a colour of its own
  * where colours are welcome.
  *
  * @module
@@ -12,7 +12,7 @@ const colors = [36, 33, 35, 32, 34, 31]; // cyan, yellow, magenta, green, …
 const colorful = Deno.stdout.isTerminal() && !Deno.noColor;
 let loggers = 0;
 
-/** Makes a logger; at `"INFO"` it leaves out what the examples log. */
+/** Makes a logger; at `"INFO"` it leaves out the lines of the examples. */
 export function createLogger(
   name: string,
   level: "DEBUG" | "INFO" = "DEBUG",
@@ -42,7 +42,7 @@ export function addressText(addr: Deno.Addr | null): string {
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
-/** A path and what is wrong with it: Deno names the path again, at the end. */
+/** A path and its error, without the path that Deno puts at the end. */
 export function pathTrouble(path: string, error: unknown): string {
   const reason = reasonOf(error).replace(/(?<=\(os error \d+\)): .*$/, "");
   return `${quote(path, Infinity)}: ${reason}`;

@@ -1,7 +1,7 @@
 /**
- * The loop as a guest in somebody else's loop. First, the HTTP client one step
- * at a time. Then what that is for: an animation at a steady 60 steps a second,
- * while pages that arrive slowly are downloaded.
+ * The loop as a guest in another loop. First, the HTTP client makes one step at
+ * a time. Then the use of it: an animation keeps its 60 steps a second, while
+ * the client downloads pages that arrive slowly.
  *
  *     deno run --allow-net examples/loop_integration.ts
  *     deno task example loop_integration    (where JSR cannot be reached)
@@ -23,7 +23,7 @@ animation of 60 steps a second.`;
 
 const FRAME = 1_000 / 60;
 
-/** One pass of the loop in each turn of a loop of one's own. */
+/** Makes one pass of the loop in each turn of its own loop. */
 async function stepByStep(): Promise<HttpClient[]> {
   const clients = new PageServer().urls.map((url) => new HttpClient(url));
   const logger = createLogger("main");

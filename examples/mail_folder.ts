@@ -7,7 +7,7 @@
 
 import type { IncomingMail, MailStore } from "./smtp_session.ts";
 
-/** How many bytes are gathered before they are written. */
+/** So many bytes are gathered before they are written. */
 const CHUNK = 64 * 1024;
 
 /** The name of a message that is not complete. */
@@ -60,7 +60,7 @@ export class MailFolder implements MailStore {
 
 /**
  * A message on its way into a folder: as `ID.part` until it is complete, then
- * as `ID.eml`. What goes wrong with the disk is told by {@linkcode save}.
+ * as `ID.eml`. {@linkcode save} reports the errors of the disk.
  */
 export class MessageFile implements IncomingMail {
   /** Says when the message came, and is never given twice. */
@@ -108,7 +108,7 @@ export class MessageFile implements IncomingMail {
   /**
    * Makes the file appear. When this is done, it outlives a power failure.
    *
-   * @throws What went wrong with the disk; then nothing is left of the file.
+   * @throws The error of the disk; then nothing is left of the file.
    */
   async save(): Promise<void> {
     await this.#next(async () => {

@@ -30,8 +30,8 @@ export class PageServer extends Dispatcher {
   /**
    * Starts to listen.
    *
-   * @param interval How many ms lie between two pieces of a page; at 0, a page
-   * is sent whole.
+   * @param interval The ms between two pieces of a page; at 0, it sends a page
+   * whole.
    */
   constructor(interval = 0) {
     super();
@@ -83,7 +83,7 @@ class PageHandler extends DispatcherWithSend {
     if (this.#interval > 0) this.#trickle(answer);
     else {
       this.send(answer);
-      this.close(); // what was accepted still goes out
+      this.close(); // the answer still goes out
     }
   }
 

@@ -30,7 +30,7 @@ export class Records {
     this.#disk = disk;
     this.list = disk.read();
     this.#written = this.list.length;
-    this.store(); // what can be read may not be safe yet
+    this.store(); // records that can be read may not be safe yet
   }
 
   append(record: string): void {
@@ -39,8 +39,8 @@ export class Records {
   }
 
   /**
-   * Stores all there is. A disk that fails ends the program: what it still
-   * holds, nobody knows.
+   * Stores all there is. A disk that fails ends the program: nobody knows what
+   * it still holds.
    */
   store(): Promise<void> {
     if (!this.#isStoring) this.#storing = this.#storeAll();

@@ -1,5 +1,5 @@
 /**
- * Those who connect to the primary of a replicated log.
+ * The members and clients that connect to the primary of a replicated log.
  *
  * @module
  */

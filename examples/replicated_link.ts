@@ -1,16 +1,16 @@
 /**
- * Conversations in lines, and those who take them up again after a failure.
+ * Conversations in lines, and links that begin them again after a failure.
  *
  * @module
  */
 
 import { type Address, AsyncChat } from "@asyncore/asyncore";
 
-/** How often, in ms, a link asks whether the other end is still there … */
+/** A link asks each so many ms whether the other end is still there … */
 const PING = 2_000;
 /** … and how often without hearing anything. */
 const MOST_PINGS = 2;
-/** How many ms a link waits before it connects again: at first, and at most. */
+/** A link waits so many ms before it connects again: at first, and at most. */
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 5_000;
 const SOCKET = { connectTimeout: 3_000 };

@@ -1,7 +1,7 @@
 /**
  * A log that three processes keep: a primary and its followers `a` and `b`. A
  * record is acknowledged when two of the three disks have it, so no failure of
- * one loses it. Whoever was away catches up.
+ * one loses it. A member that was away catches up.
  *
  *     deno run --allow-net --allow-read=FILE --allow-write=FILE examples/replicated_log.ts primary 8010 FILE
  *     deno task example replicated_log a 8010 a.log    (where JSR cannot be reached)
@@ -48,7 +48,7 @@ class MemoryDisk implements Disk {
   sync = () => Promise.resolve();
 }
 
-/** What happens when members fail, and come back. */
+/** Shows how members fail, and come back. */
 async function demonstrate(): Promise<number> {
   const [disk, ...disks] = [1, 2, 3].map(() => new MemoryDisk());
   const primary = new Primary(0, disk!, FOLLOWERS);

@@ -17,16 +17,15 @@ const COMMANDS =
  */
 const OPTIONS = { idleTimeout: 60_000, maxLength: 4_096, allowHalfOpen: true };
 
-/** What is to be done when so many records are committed. */
+/** Work for the moment when so many records are committed. */
 interface Wish {
   count: number;
   action: () => void;
 }
 
 /**
- * Puts records in order, and gives them to the followers. One is committed when
- * a majority of the members has stored it: then those who wait for it hear of
- * it.
+ * Puts records in order, and gives them to the followers. A record is committed
+ * when a majority of the members has stored it: then its client gets the answer.
  */
 export class Primary extends Dispatcher {
   readonly records: Records;
@@ -63,7 +62,7 @@ export class Primary extends Dispatcher {
   }
 
   /**
-   * Of each follower one connection counts. Should it be an old one whose bytes
+   * One connection of each follower counts. Should it be an old one whose bytes
    * came late, the follower notices that the new one is closed, and comes back.
    */
   admit(name: string, session: Session) {
@@ -79,7 +78,7 @@ export class Primary extends Dispatcher {
     this.advance();
   }
 
-  /** How many records are on a majority of the disks, this one's included. */
+  /** The number of records on a majority of the disks, with this one's. */
   countCommitted(): number {
     const counts = [this.records.stored];
     for (const follower of this.#followers.values()) {
@@ -106,7 +105,7 @@ export class Session extends LineChat {
   readonly #primary: Primary;
   /** So many records the follower has been sent; a client is sent none. */
   #sent = Infinity;
-  /** What the last answer waits for: no later one may overtake it. */
+  /** The work before the last answer: no later answer may overtake it. */
   #count = 0;
   /** So many answers wait. */
   #waiting = 0;
@@ -127,7 +126,7 @@ export class Session extends LineChat {
       const number = this.#primary.append(key, text);
       this.#answer(number, () => this.say(`ok ${number}`));
     } else if (word === "read") {
-      const all = list.length; // whatever was acknowledged is among them
+      const all = list.length; // all acknowledged records are among them
       this.#answer(all, () => this.pushWithProducer(linesOf(list, all)));
     } else if (name) this.#follow(name, Number(count));
     else if (stored && this.#sent < Infinity) {
@@ -169,8 +168,8 @@ export class Session extends LineChat {
   }
 
   /**
-   * Sends the follower what is safe here, so that no disk is ahead of the
-   * primary's; not all at a time: it goes on when the follower has stored some.
+   * Sends the follower records that are safe here, so that no disk is ahead of
+   * the primary's, and more of them when the follower has stored some.
    */
   feed() {
     const { list, stored } = this.#primary.records;

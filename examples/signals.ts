@@ -1,5 +1,5 @@
 /**
- * How the servers end: in good order at Ctrl-C, and at SIGTERM, which service
+ * Ends the servers in good order at Ctrl-C, and at SIGTERM, which service
  * managers, containers and `kill` send.
  *
  * @module
@@ -7,12 +7,12 @@
 
 import { type Logger, shutdown } from "@asyncore/asyncore";
 
-/** How many ms the clients get to finish. */
+/** The ms that clients get to finish. */
 const GRACE = 5_000;
 /**
  * A signal within so many ms of another is its echo. One Ctrl-C, or one SIGTERM
  * of `timeout`, reaches all processes of a group, and `deno task` and the tools
- * of this repository pass on what they get: a server hears it twice or more.
+ * of this repository pass signals on: a server gets it twice or more.
  */
 export const ECHO = 500;
 /** Windows has no SIGTERM. */

@@ -1,11 +1,11 @@
 /**
- * The grammar of SMTP (RFC 5321), without a socket: what a command says, whom
- * a path names, and where a message ends.
+ * The grammar of SMTP (RFC 5321), without a socket: commands, mailboxes, and the
+ * end of a message.
  *
  * @module
  */
 
-/** What is wrong with a command: the message is the reply to the client. */
+/** A wrong command: the message is the reply to the client. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
 }
@@ -23,13 +23,13 @@ const MAILBOX = new RegExp(
 /** Inside quotes, a path may hold the `>` that would end it; a route is old. */
 const PATH = new RegExp(`^<(?:${ROUTE})?((?:${QUOTED}|[^">])*)>(?: (.*))?$`);
 const PARAMETER = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?$/;
-/** What a client calls itself: looser than a domain, for machines with `_`. */
+/** A client's name for itself: looser than a domain, for machines with `_`. */
 const CLIENT = new RegExp(`^(?:[\\w.-]+|${LITERAL})$`);
 
 /**
  * Takes a line apart.
  *
- * @returns The verb in capitals, and what follows it.
+ * @returns The verb in capitals, and its argument.
  * @throws {Refusal} If it is no command. A bare CR or LF is as wrong in it as
  * any other control character.
  */
@@ -41,16 +41,16 @@ export function parseCommand(line: string): [verb: string, argument: string] {
 }
 
 /**
- * What a client that says HELO or EHLO calls itself.
+ * The name that a client gives itself with HELO or EHLO.
  *
- * @throws {Refusal} If that is no name.
+ * @throws {Refusal} If it is no name.
  */
 export function parseClient(argument: string): string {
   if (argument.length <= 255 && CLIENT.test(argument)) return argument;
   throw new Refusal("501 Your domain or address, please");
 }
 
-/** What the server offers, and what a client may ask for with MAIL. */
+/** The server's offers, and so the parameters of MAIL. */
 export interface MailOptions {
   /** The most bytes of a message. */
   maxSize: number;
@@ -130,10 +130,10 @@ function isPath(path: string, keyword: "FROM" | "TO"): boolean {
 const DOT = 0x2e;
 
 /**
- * Finds the end of a message, and undoes what the client did to lines that
- * begin with a dot. A line ends with CR LF and with nothing else: who took a
- * bare LF for an end could be made to see a second message where other servers
- * see one ("SMTP smuggling").
+ * Finds the end of a message, and takes away the dot that the client put before
+ * lines that begin with a dot. A line ends with CR LF and with nothing else: a
+ * server that took a bare LF for an end could be made to see a second message
+ * where other servers see one ("SMTP smuggling").
  */
 export class DataLines {
   #length = 0;
@@ -159,7 +159,7 @@ export class DataLines {
 /** Where a message came from and whom it is for. */
 export interface Trace {
   id: string;
-  /** What the client calls itself. */
+  /** The client's name for itself. */
   client: string;
   /** Whence it called. */
   address: string;

@@ -26,9 +26,9 @@ const LONGEST_COMMAND = 512 + 43 - 2;
 const MOST_RECIPIENTS = 100;
 /** After so many wrong commands, a client is none. */
 const MOST_ERRORS = 20;
-/** How many ms a client may say nothing. */
+/** A client may say nothing for so many ms. */
 const PATIENCE = 5 * 60_000;
-/** How many ms it may take to complete a message when the server closes. */
+/** The ms that it may take to complete a message when the server closes. */
 const LAST_PATIENCE = 3_000;
 const CLOSING = "421 The server is closing";
 
@@ -93,7 +93,7 @@ export class SmtpSession extends AsyncChat {
     this.#reply("220 localhost ESMTP");
   }
 
-  /** Who does not read the answers is asked no more. */
+  /** A client that does not read its answers is not read either. */
   override readable() {
     return this.bufferedAmount < this.highWaterMark;
   }
@@ -267,7 +267,7 @@ export class SmtpSession extends AsyncChat {
     message.size += data.length;
     if (size > LARGEST_MESSAGE) return; // the rest of it
     if (message.size > LARGEST_MESSAGE) return file.discard();
-    // What begins with a space would go on with the header above it.
+    // A line that begins with a space would go on with the header above it.
     const [first] = data;
     if (size === 0 && (first === 0x20 || first === 0x09)) file.add(CRLF);
     return file.add(data);

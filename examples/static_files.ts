@@ -44,7 +44,7 @@ export function typeOf(path: string): string {
 const isWindows = Deno.build.os === "windows";
 /** Names that begin with a dot are private, apart from this one (RFC 8615). */
 const PUBLIC_NAME = ".well-known";
-/** What no name of a file may contain: on Windows, many things mean something. */
+/** Characters that no name may contain; on Windows, many have a meaning. */
 // deno-lint-ignore no-control-regex
 const NO_NAME = isWindows ? /[\x00-\x1f"*/:<>?\\|~]|[ .]$/ : /[\0/\\]/;
 
@@ -103,9 +103,9 @@ export class StaticFiles implements FileSource {
   }
 
   /**
-   * Opens what a request's target names; of a directory, its `index.html`.
+   * Opens the file that a request's target names; of a directory, `index.html`.
    *
-   * @throws {HttpError} If there is nothing that can be sent.
+   * @throws {HttpError} If there is no such file, or it cannot be sent.
    */
   async open(target: string): Promise<OpenFile> {
     const path = pathOf(target);
@@ -158,7 +158,7 @@ function slashed(target: string): string {
   return target.replace(/(?=\?|$)/, "/");
 }
 
-/** What to answer when the system does not give a file. */
+/** The answer when the system does not give a file. */
 function statusOf(error: unknown): number {
   const { code } = error as { code?: unknown };
   if (["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ELOOP"].includes(`${code}`)) {

@@ -1,5 +1,5 @@
 /**
- * A connection as Web streams: text goes in at one end, and what comes back is
+ * A connection as Web streams: text goes in at one end, and the answer is
  * decoded and cut into lines on its way, however it was cut into packets.
  *
  *     deno run --allow-net examples/stream_pipeline.ts [HOST PORT]

@@ -1,6 +1,6 @@
 /**
- * Carries connections to another address: what a client says goes to the
- * target, and what the target says comes back. Either side may be TLS.
+ * Carries connections to another address: the bytes of a client go to the
+ * target, and those of the target come back. Either side may be TLS.
  *
  *     deno run --allow-net --allow-read=FILES examples/tcp_proxy.ts 127.0.0.1:8080 example.org:80
  *     deno task example tcp_proxy 127.0.0.1:8080 tls://example.org:443
@@ -40,7 +40,7 @@ Carries connections to LISTEN to the address TARGET, until Ctrl-C or SIGTERM.
   --cert FILE     the certificate of a tls:// LISTEN, in PEM
   --key FILE      its key
   --ca FILE       an authority that may have signed the certificate of TARGET`;
-/** How many ms a target may take to answer a connect. */
+/** The ms that a target may take to answer a connect. */
 const CONNECT_TIMEOUT = 10_000;
 
 /**
@@ -55,7 +55,7 @@ interface Place {
   options: SocketOptions;
 }
 
-/** One of two connections: what this one reads, its partner sends. */
+/** One of two connections: its partner sends all that it reads. */
 class Side extends DispatcherWithSend {
   override readonly logger: Logger;
   partner!: Side;
@@ -135,7 +135,7 @@ export class Proxy extends Dispatcher {
     target.connect(this.#target.address);
   }
 
-  /** One client's trouble is not the others'. */
+  /** A client that fails leaves the others alone. */
   override handleError(error: unknown) {
     this.logger.error(`cannot serve a client: ${reasonOf(error)}`);
   }
@@ -182,7 +182,7 @@ function readCertificate(path: string) {
   return readPem(path, "certificate", (pem) => new X509Certificate(pem));
 }
 
-/** What a TLS listener shows to its clients. */
+/** The certificate that a TLS listener shows to its clients. */
 function readIdentity(certPath: string, keyPath: string): TlsOptions {
   const cert = readCertificate(certPath);
   const key = readPem(keyPath, "private key", createPrivateKey);

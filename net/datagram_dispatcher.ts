@@ -7,13 +7,13 @@
 import { type Address, formatAddress, parseAddress } from "../core/address.ts";
 import { checkBytes, checkMethods, checkOptions } from "../core/arguments.ts";
 import { type Acceptor, asChannel, type Channel } from "../core/channel.ts";
-import type { Endpoint } from "../core/connection.ts";
+import { Connection } from "../core/connection.ts";
 import { describeError, textOf } from "../core/log.ts";
 import type { SocketOptions } from "../core/network.ts";
-import { logLimited } from "../core/own_lines.ts";
 import { Queue } from "../core/queue.ts";
-import { ENTRY } from "../core/symbols.ts";
-import { refuseTls } from "../core/tls_request.ts";
+import { logLimited } from "../core/own_lines.ts";
+import { CONNECTION, CURRENT, OPEN, SOCKET, WAKE } from "../core/symbols.ts";
+import type { Socket } from "../core/socket.ts";
 import { Dispatcher, type DispatcherOptions } from "../dispatcher.ts";
 import {
   type Datagram,
@@ -149,7 +149,7 @@ export class DatagramDispatcher extends Dispatcher {
     const { addr } = opened; // A getter may throw: before anything joins.
     const channel = new DatagramChannel(opened);
     super.setSocket(channel);
-    this.#opened(this[ENTRY]!, channel, addr);
+    this.#opened(this[CURRENT]!, channel, addr);
   }
 
   /**
@@ -175,16 +175,10 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} If there is no socket, or it is bound already.
    */
   override bind(address: Address): void {
-    const endpoint = this[ENTRY];
-    if (endpoint === null || endpoint.closed) {
-      throw new Error(
-        `Cannot bind: ${this} has no socket: call createSocket() first`,
-      );
-    }
-    if (endpoint.phase !== "created") {
+    if (this[CURRENT]?.closed === false) {
       throw new Error(`Cannot bind: ${this} is bound already`);
     }
-    endpoint.attempt(() => {
+    this[OPEN]("bind", (socket) => {
       const parsed = checkAddress("bind", address);
       if (this.map.network !== denoNetwork) {
         throw new Deno.errors.NotSupported(
@@ -192,24 +186,25 @@ export class DatagramDispatcher extends Dispatcher {
             "map, a simulated one perhaps, has none: give it to setSocket()",
         );
       }
-      const socket = openDatagramSocket(parsed, this.#reuseAddress);
-      const channel = new DatagramChannel(socket);
-      endpoint.adopt(asChannel("channel", channel));
-      this.#opened(endpoint, channel, socket.addr);
+      const opened = openDatagramSocket(parsed, this.#reuseAddress);
+      const channel = new DatagramChannel(opened);
+      const connection = new Connection(socket, socket)
+        .adopt(asChannel("channel", channel));
+      this.#opened(connection, channel, opened.addr);
+      return connection;
     });
-    endpoint.opened();
   }
 
   #opened(
-    endpoint: Endpoint,
+    connection: Connection,
     channel: DatagramChannel,
     addr: Deno.Addr | null | undefined,
   ): void {
     this.#channel = channel;
-    endpoint.addr = addr ?? null;
-    channel.clock = () => endpoint.reactor.clock;
-    channel.onLoss = (error) => this.#lost(endpoint, error);
-    endpoint.onEnd = () => this.#logLosses();
+    connection.addr = addr ?? null;
+    channel.clock = () => connection.reactor.clock;
+    channel.onLoss = (error) => this.#lost(connection, error);
+    connection.whenEnded(() => this.#logLosses());
   }
 
   /**
@@ -220,9 +215,9 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} If the dispatcher is not bound, or receiving has failed.
    */
   recvFrom(): Datagram {
-    this.#bound("receive");
+    const connection = this.#bound("receive");
     try {
-      if (super.recvInto(TOKEN) > 0) return this.#channel!.take();
+      if (connection.receiveInto(TOKEN) > 0) return this.#channel!.take();
     } catch (error) {
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
     }
@@ -252,59 +247,59 @@ export class DatagramDispatcher extends Dispatcher {
   sendTo(data: Uint8Array, address: Address): number {
     checkBytes("data", data);
     const addr = checkAddress("send", address);
-    const endpoint = this.#bound("send");
+    const connection = this.#bound("send");
     const { length } = data;
-    if (endpoint.outbound.pending >= ROOM && !endpoint.closed) {
-      if (length === 0) this.#refuseEmpty(endpoint, addr);
+    if (connection.writer.pending >= ROOM && !connection.closed) {
+      if (length === 0) this.#refuseEmpty(connection, addr);
       return 0;
     }
-    if (endpoint.buffer(length > 0 ? data : FILLER) === 0) return 0;
+    if (connection.buffer(length > 0 ? data : FILLER) === 0) return 0;
     this.#channel!.outgoing.push({ length, addr });
-    endpoint.reactor.sendSoon(endpoint);
+    connection.sendSoon();
     return length;
   }
 
   /** A returned 0 would not tell that an empty datagram was refused. */
-  #refuseEmpty(endpoint: Endpoint, addr: Deno.NetAddr): void {
+  #refuseEmpty(connection: Connection, addr: Deno.NetAddr): void {
     const message = `Cannot send 0 bytes to ${formatAddress(addr)}`;
-    const { pending } = endpoint.outbound;
+    const { pending } = connection.writer;
     const cause = new Error(`${pending} bytes wait to be sent before them`);
-    this.#lost(endpoint, new DatagramError(message, addr, cause));
+    this.#lost(connection, new DatagramError(message, addr, cause));
   }
 
-  /** The endpoint, once it is bound. */
-  #bound(action: string): Endpoint {
-    const endpoint = this[ENTRY];
-    if (endpoint !== null && this.#channel !== null) {
-      if (endpoint.phase !== "created") return endpoint;
-    }
+  /** The connection, once it is bound. */
+  #bound(action: string): Connection {
+    const connection = this[CURRENT];
+    if (connection !== null) return connection;
     throw new Error(
       `Cannot ${action}: ${this} is not bound: call bind() first`,
     );
   }
 
   /** Tells `handleError()`, in the loop; the log, where no event may come. */
-  #lost(endpoint: Endpoint, error: DatagramError): void {
-    if (endpoint.closed || !endpoint.joined) {
+  #lost(connection: Connection, error: DatagramError): void {
+    if (connection.closed || !connection.joined) {
       this.#logLoss(error);
       return;
     }
     this.#untold.push(error);
-    this.#tellSoon(endpoint);
+    connection.wake(); // A timer would cost each pass a turn of the runtime.
   }
 
-  /** Without a timer, which would cost each pass a turn of the runtime. */
-  #tellSoon(endpoint: Endpoint): void {
-    endpoint.notifyAt(Infinity, () => this.#tellLosses(endpoint));
-  }
-
-  #tellLosses(endpoint: Endpoint): void {
+  /**
+   * Tells of the failures that wait.
+   *
+   * @ignore
+   */
+  override [WAKE](): void {
+    const connection = this[CURRENT]!;
+    const { hooks } = connection;
     try {
-      while (this.#untold.length > 0 && endpoint.joined && !endpoint.held) {
-        endpoint.hooks.fail(this.#untold.shift());
-      }
+      while (
+        this.#untold.length > 0 && connection.joined && !connection.held
+      ) hooks.fail(this.#untold.shift());
     } finally { // An ExitNow may have come, or a promise.
-      if (this.#untold.length > 0) this.#tellSoon(endpoint);
+      if (this.#untold.length > 0) connection.wake();
     }
   }
 
@@ -333,80 +328,49 @@ export class DatagramDispatcher extends Dispatcher {
     this.#logLoss(error);
   }
 
-  // What only a connection can do
-
   /**
-   * Not for datagrams.
+   * The open socket.
    *
-   * @throws {Error} Always: {@linkcode DatagramDispatcher.sendTo} names the
-   * address each time.
+   * @ignore
+   * @throws {Error} If there is none, or datagrams have no such action.
    */
-  override connect(): never {
-    throw this.#misused("connect", "sendTo() takes the address each time");
+  override [SOCKET](action: string): Socket {
+    this.#refuse(action);
+    return super[SOCKET](action);
   }
 
   /**
-   * Not for datagrams.
+   * The connection of other dispatchers.
    *
-   * @throws {Error} Always: {@linkcode DatagramDispatcher.bind} is enough.
+   * @ignore
+   * @throws {Error} If datagrams have no such action.
    */
-  override listen(): never {
-    throw this.#misused("listen", "bind() is enough");
+  override [CONNECTION](action: string): Connection {
+    this.#refuse(action);
+    return super[CONNECTION](action);
   }
 
-  /**
-   * Not for datagrams.
-   *
-   * @throws {Error} Always: call {@linkcode DatagramDispatcher.recvFrom}.
-   */
-  override recv(): never {
-    throw this.#misused("receive", "call recvFrom()");
-  }
-
-  /**
-   * Not for datagrams.
-   *
-   * @throws {Error} Always: call {@linkcode DatagramDispatcher.recvFrom}.
-   */
-  override recvInto(): never {
-    throw this.#misused("receive", "call recvFrom()");
-  }
-
-  /**
-   * Not for datagrams.
-   *
-   * @throws {Error} Always: call {@linkcode DatagramDispatcher.sendTo}.
-   */
-  override send(): never {
-    throw this.#misused("send", "call sendTo()");
-  }
-
-  /**
-   * Not for datagrams.
-   *
-   * @throws {Error} Always: there is no stream that could end.
-   */
-  override shutdownWrite(): never {
-    throw this.#misused("shut down writing", "there is no stream to end");
-  }
-
-  /**
-   * Not for datagrams.
-   *
-   * @throws {Error} Always, as a rejection: TLS needs a connection.
-   */
-  override startTls(): Promise<never> {
-    return refuseTls(this, this.#misused("start TLS", "it needs a connection"));
-  }
-
-  #misused(action: string, advice: string): Error {
-    return new Error(
+  /** Refuses what only a connection can do. */
+  #refuse(action: string): void {
+    const advice = INSTEAD_OF.get(action);
+    if (advice === undefined) return;
+    throw new Error(
       `Cannot ${action}: ${textOf(this)} is a datagram socket: ${advice}`,
     );
   }
 }
 
-/** Turns what a caller gave into a whole address of its own. */
+/** What to do instead of an action that datagrams do not have. */
+const INSTEAD_OF: ReadonlyMap<string, string> = new Map([
+  ["connect", "sendTo() takes the address each time"],
+  ["listen", "bind() is enough"],
+  ["receive", "call recvFrom()"],
+  ["send", "call sendTo()"],
+  ["shut down writing", "there is no stream to end"],
+  ["start TLS", "it needs a connection"],
+]);
+
+/** Checks an address, and returns a complete copy. */
 function checkAddress(action: "bind" | "send", address: unknown): Deno.NetAddr {
   return parseAddress(address, { action, transport: "udp" }) as Deno.NetAddr;
 }

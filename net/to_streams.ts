@@ -10,8 +10,8 @@ import {
   checkOwned,
   showValue,
 } from "../core/arguments.ts";
-import type { Endpoint } from "../core/connection.ts";
-import { ownMethods } from "../core/interest.ts";
+import type { Connection } from "../core/connection.ts";
+import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { ExitNow } from "../core/reactor.ts";
 import { CONNECTION } from "../core/symbols.ts";
@@ -46,7 +46,7 @@ export interface ToStreamsOptions {
 const PIECE = 64 * 1024;
 
 /** The connections that have their streams. */
-const taken = new WeakSet<Endpoint>();
+const taken = new WeakSet<Connection>();
 
 /** The methods of a dispatcher that {@linkcode toStreams} replaces. */
 type Overrides = Pick<
@@ -140,28 +140,28 @@ export function toStreams(
   checkOptions(options);
   const { highWaterMark = 64 * 1024 } = options;
   checkInteger("highWaterMark", highWaterMark, 0, Number.MAX_SAFE_INTEGER);
-  const endpoint = dispatcher[CONNECTION]("make streams");
-  if (endpoint.closed) {
+  const connection = dispatcher[CONNECTION]("make streams");
+  if (connection.closed) {
     throw new Error(`Cannot make streams: ${dispatcher} is closed`);
   }
-  if (endpoint.phase === "connected" && !dispatcher.connected) {
+  if (connection.phase === "connected" && !dispatcher.connected) {
     // Datagrams are no stream of bytes, though the engine takes them for one.
     throw new TypeError(`Cannot make streams: ${dispatcher} has no connection`);
   }
-  if (taken.has(endpoint)) {
+  if (taken.has(connection)) {
     throw new TypeError(`Cannot make streams: ${dispatcher} has its streams`);
   }
   for (const name of ["readable", "handleRead", "handleReadEvent"] as const) {
-    if (ownMethods.has(dispatcher[name])) continue;
+    if (libraryMethods.has(dispatcher[name])) continue;
     throw new TypeError(
       `Cannot make streams: ${dispatcher} has its own ${name}(), ` +
         "but the streams take all that arrives",
     );
   }
-  taken.add(endpoint);
+  taken.add(connection);
   const { readable, writable } = new Conversation(
     dispatcher,
-    endpoint,
+    connection,
     highWaterMark,
   );
   return { readable, writable };
@@ -173,7 +173,7 @@ class Conversation implements StreamPair {
   readonly writable: WritableStream<Uint8Array>;
 
   readonly #dispatcher: Dispatcher;
-  readonly #endpoint: Endpoint;
+  readonly #connection: Connection;
   readonly #highWaterMark: number;
   #source!: ReadableByteStreamController;
   #sink!: WritableStreamDefaultController;
@@ -196,12 +196,12 @@ class Conversation implements StreamPair {
   #failure: { error: unknown } | null = null;
   #stopWaiting = () => {};
 
-  constructor(dispatcher: Dispatcher, endpoint: Endpoint, mark: number) {
+  constructor(dispatcher: Dispatcher, connection: Connection, mark: number) {
     this.#dispatcher = dispatcher;
-    this.#endpoint = endpoint;
+    this.#connection = connection;
     this.#highWaterMark = mark;
     // In handleConnect() the connection stands, though `connected` is false.
-    if (endpoint.channel !== null) this.#connected.resolve();
+    if (connection.checked !== null) this.#connected.resolve();
     this.readable = new ReadableStream({
       type: "bytes",
       start: (controller) => void (this.#source = controller),
@@ -224,7 +224,7 @@ class Conversation implements StreamPair {
 
   #takeOver(): void {
     const dispatcher = this.#dispatcher;
-    const endpoint = this.#endpoint;
+    const connection = this.#connection;
     const { handleConnectEvent, handleClose } = dispatcher;
     const restore = override(dispatcher, {
       readable: () => this.#wanted || this.#dropping,
@@ -242,20 +242,20 @@ class Conversation implements StreamPair {
       handleEnd: () => this.#onPeerEnd(),
       handleClose: () => this.#onClose(() => handleClose.call(dispatcher)),
       handleError: (error) => {
-        if (!this.#canTell(error)) endpoint.reactor.report(error);
+        if (!this.#canTell(error)) connection.reactor.report(error);
         this.#fail(error);
-        endpoint.hooks.close();
+        connection.hooks.close();
       },
     });
-    endpoint.onEnd = () => {
+    connection.whenEnded(() => {
       restore();
       this.#onEnd();
-    };
-    endpoint.waitsForReader = true;
-    if (!endpoint.joined) return;
+    });
+    connection.waitsForReader = true;
+    if (!connection.joined) return;
     // The engine looks at the methods of a dispatcher when it joins.
-    endpoint.reactor.leave(endpoint);
-    endpoint.reactor.join(endpoint);
+    connection.reactor.leave(connection);
+    connection.reactor.join(connection);
   }
 
   // What arrives
@@ -265,7 +265,7 @@ class Conversation implements StreamPair {
     else if (!this.#wanted) {
       this.#wanted = true;
       // Within a pass, the next one asks anyway.
-      if (!this.#receiving) this.#endpoint.reactor.wake();
+      if (!this.#receiving) this.#connection.reactor.wake();
     }
   }
 
@@ -277,7 +277,7 @@ class Conversation implements StreamPair {
       else {
         const { buffer, byteOffset, byteLength } = request.view!;
         const target = new Uint8Array(buffer, byteOffset, byteLength);
-        const length = this.#endpoint.receiveInto(target);
+        const length = this.#connection.receiveInto(target);
         this.#wanted = false;
         if (length > 0) request.respond(length);
       }
@@ -287,7 +287,7 @@ class Conversation implements StreamPair {
   }
 
   #enqueue(): void {
-    const data = this.#endpoint.receive(Infinity) as Uint8Array<ArrayBuffer>;
+    const data = this.#connection.receive(Infinity) as Uint8Array<ArrayBuffer>;
     this.#wanted = false;
     if (data.length > 0 && !this.#dropping) this.#source.enqueue(data);
   }
@@ -304,7 +304,7 @@ class Conversation implements StreamPair {
   #cancel(): void {
     if (this.#failure || this.#readEnded) return;
     this.#readEnded = this.#dropping = true;
-    this.#endpoint.reactor.wake();
+    this.#connection.reactor.wake();
     this.#endIfDone();
   }
 
@@ -334,21 +334,21 @@ class Conversation implements StreamPair {
   }
 
   async #send(piece: Uint8Array): Promise<void> {
-    const { outbound } = this.#endpoint;
-    this.#endpoint.buffer(piece);
-    outbound.start();
-    if (outbound.pending >= this.#highWaterMark) await this.#sent();
+    const { writer } = this.#connection;
+    this.#connection.buffer(piece);
+    writer.start();
+    if (writer.pending >= this.#highWaterMark) await this.#sent();
     this.#checkSending();
   }
 
   async #close(): Promise<void> {
-    const endpoint = this.#endpoint;
+    const connection = this.#connection;
     try {
       await this.#sent();
       this.#checkSending();
       this.#writeEnding = true;
-      await endpoint.channel?.closeWrite?.();
-      if (!endpoint.closed) endpoint.shutdownWrite();
+      await connection.checked?.channel.closeWrite?.();
+      if (!connection.closed) connection.shutdownWrite();
     } finally {
       this.#endWritable();
     }
@@ -358,15 +358,15 @@ class Conversation implements StreamPair {
   #sent(): Promise<void> {
     return new Promise((resolve) => {
       this.#stopWaiting = resolve;
-      this.#endpoint.outbound.done().then(resolve);
+      this.#connection.writer.done().then(resolve);
     });
   }
 
   /** Throws the reason, if nothing can be sent any more. */
   #checkSending(): void {
-    const { outbound } = this.#endpoint;
-    if (this.#failure === null && !outbound.failed) return;
-    throw (this.#failure ?? outbound).error;
+    const { writer } = this.#connection;
+    if (this.#failure === null && !writer.failed) return;
+    throw (this.#failure ?? writer).error;
   }
 
   #endWritable(): void {
@@ -378,23 +378,23 @@ class Conversation implements StreamPair {
   /** Never throws: the listener of a signal calls this, too. */
   #abort(reason: unknown): void {
     this.#fail(reason);
-    const { reactor } = this.#endpoint;
+    const { reactor } = this.#connection;
     reactor.outside(() => void reactor.follow(this.#dispatcher.abort()));
-    this.#endpoint.abort();
+    this.#connection.abort();
   }
 
   // The end
 
   #endIfDone(): void {
     if (!this.#readEnded || !this.#writeEnded || this.#halfOpen) return;
-    if (this.#endpoint.closed) return;
-    const isAsync = this.#endpoint.reactor.follow(this.#dispatcher.close());
-    if (!isAsync) this.#endpoint.closeAnyway();
+    if (this.#connection.closed) return;
+    const isAsync = this.#connection.reactor.follow(this.#dispatcher.close());
+    if (!isAsync) this.#connection.closeAnyway();
   }
 
   /** The peer has ended, or the connection is broken. */
   #onClose(handleClose: () => void | Promise<void>): void | Promise<void> {
-    const { closeReason } = this.#endpoint;
+    const { closeReason } = this.#connection;
     if (closeReason) this.#fail(closeReason);
     // handleClose() comes at the peer's end, or when both sides have ended.
     const isEnd = this.#receiving || this.#writeEnded;
@@ -402,7 +402,7 @@ class Conversation implements StreamPair {
     this.#onPeerEnd();
     if (this.#writeEnded) return handleClose();
     return this.#writingDone.promise.then(() => {
-      if (!this.#endpoint.closed) return handleClose();
+      if (!this.#connection.closed) return handleClose();
     });
   }
 
@@ -419,8 +419,8 @@ class Conversation implements StreamPair {
   #canTell(error: unknown): boolean {
     if (this.#failure) return this.#failure.error === error;
     if (!this.#readEnded || !this.#writeEnding) return true;
-    const { outbound } = this.#endpoint;
-    return outbound.failed && error === outbound.error;
+    const { writer } = this.#connection;
+    return writer.failed && error === writer.error;
   }
 
   #fail(error: unknown): void {

@@ -61,7 +61,7 @@ function bind(path: string): Deno.UnixListener {
   }
 }
 
-/** The path of one listener, which another one may take over. */
+/** Keeps the path for the listener that took it over, when Deno removes it. */
 class Ownership {
   readonly #path: string;
   readonly #own: Identity | null;

@@ -1,5 +1,5 @@
 /**
- * What every channel must do: {@linkcode checkChannel}.
+ * Checks of the duties of every channel: {@linkcode checkChannel}.
  *
  * @module
  */
@@ -18,12 +18,12 @@ import { ENDS, ENDS_WAITED_FOR } from "./check_channel_ends.ts";
 import { BOTH_WAYS, WAITING } from "./check_channel_flow.ts";
 import {
   type Check,
+  CheckFailure,
   type Checks,
   inTime,
   SKIPPED,
-  Unmet,
   Watched,
-} from "./check_channel_scene.ts";
+} from "./check_channel_fixture.ts";
 
 /** Makes two channels of which the second reads what the first writes. */
 export type MakeChannels = () =>
@@ -31,7 +31,7 @@ export type MakeChannels = () =>
   | Promise<readonly [Channel, Channel]>;
 
 /**
- * What two channels are to one another:
+ * How two channels are related:
  *
  * - `"connection"`: each reads what the other writes, as of a socket;
  * - `"pipe"`: the first only writes and the second only reads, as of a FIFO;
@@ -43,7 +43,7 @@ export type ChannelKind = "connection" | "pipe" | "file";
 /** Options of {@linkcode checkChannel}. */
 export interface CheckChannelOptions {
   /**
-   * What the two channels are to one another.
+   * How the two channels are related.
    *
    * @default {"connection"}
    */
@@ -70,7 +70,7 @@ const CHECKS: Record<ChannelKind, Checks> = {
 };
 
 /** One check as it is to be made. */
-interface Plan {
+interface PlannedCheck {
   name: string;
   check: Check;
   /** The channels change their roles. */
@@ -154,7 +154,7 @@ export async function checkChannel(
       if (result !== SKIPPED) made.push(plan.name);
     } catch (error) {
       made.push(plan.name);
-      const what = error instanceof Unmet
+      const what = error instanceof CheckFailure
         ? error.message
         : describeError(error);
       failures.push(new Error(`${plan.name}: ${what}`, { cause: error }));
@@ -171,8 +171,8 @@ export async function checkChannel(
   );
 }
 
-function plansFor(kind: ChannelKind): Plan[] {
-  const plans = (checks: Checks, isSwapped: boolean): Plan[] =>
+function plansFor(kind: ChannelKind): PlannedCheck[] {
+  const plans = (checks: Checks, isSwapped: boolean): PlannedCheck[] =>
     Object.entries(checks).map(([name, check]) => ({
       name: isSwapped ? `${name} (second to first)` : name,
       check,
@@ -210,7 +210,7 @@ async function prepare(
 
 async function runCheck(
   [first, second]: readonly [Channel, Channel],
-  { check, isSwapped }: Plan,
+  { check, isSwapped }: PlannedCheck,
   kind: ChannelKind,
   timeout: number,
 ): Promise<unknown> {
@@ -222,6 +222,6 @@ async function runCheck(
     const names = [...one.pending, ...two.pending].join(" and ");
     return names === "" ? "nothing is pending" : `${names} did not settle`;
   };
-  const scene = { ours, theirs, isStored, timeout };
-  return await inTime(check(scene), timeout, pending);
+  const fixture = { ours, theirs, isStored, timeout };
+  return await inTime(check(fixture), timeout, pending);
 }

@@ -10,28 +10,26 @@ import {
   exchange,
   expect,
   expectPattern,
+  type Fixture,
+  LARGE,
   pattern,
   readAll,
   readOnce,
-  type Scene,
   started,
   turn,
   writeAll,
   writeOnce,
-} from "./check_channel_scene.ts";
-
-/** More than fits into a read or a write, and no round number. */
-const LARGE = 256 * 1024 + 7;
+} from "./check_channel_fixture.ts";
 
 /** Has `length` bytes written and read, then the end, in pieces of `size`. */
 async function transfer(
-  scene: Scene,
+  fixture: Fixture,
   length: number,
   size?: number,
 ): Promise<void> {
-  const { ours, theirs } = scene;
+  const { ours, theirs } = fixture;
   const received = await exchange(
-    scene,
+    fixture,
     pattern(length),
     () => readAll(theirs, length, size),
     () => ours.close(),
@@ -54,18 +52,18 @@ async function countToEnd(channel: Channel): Promise<number> {
   }
 }
 
-/** What `read()` must do. */
+/** The duties of `read()`. */
 const READS: Checks = {
-  "read() gives what fits, and the rest later": async (scene) => {
-    const read = () => readAll(scene.theirs, 100, 7);
-    expectPattern(await exchange(scene, pattern(100), read));
+  "read() gives what fits, and the rest later": async (fixture) => {
+    const read = () => readAll(fixture.theirs, 100, 7);
+    expectPattern(await exchange(fixture, pattern(100), read));
   },
 
-  "read() writes only as far as it says": async (scene) => {
+  "read() writes only as far as it says": async (fixture) => {
     const buffer = new Uint8Array(64).fill(7);
     const target = buffer.subarray(16, 48);
-    const read = () => readOnce(scene.theirs, target);
-    const count = await exchange(scene, Uint8Array.of(1), read);
+    const read = () => readOnce(fixture.theirs, target);
+    const count = await exchange(fixture, Uint8Array.of(1), read);
     expect(count === 1, `read() of the only byte returned ${count}`);
     expect(buffer.length === 64, "read() detached the buffer of its target");
     const byte = buffer[16];
@@ -75,19 +73,19 @@ const READS: Checks = {
     expect(isUntouched, "read() wrote where it did not say that it read");
   },
 
-  "read() leaves its target alone afterwards": async (scene) => {
-    const { theirs } = scene;
+  "read() leaves its target alone afterwards": async (fixture) => {
+    const { theirs } = fixture;
     const target = new Uint8Array(64);
     const read = () => readOnce(theirs, target);
-    await exchange(scene, Uint8Array.of(1), read);
-    await exchange(scene, Uint8Array.of(2, 2, 2), () => readAll(theirs, 3));
+    await exchange(fixture, Uint8Array.of(1), read);
+    await exchange(fixture, Uint8Array.of(2, 2, 2), () => readAll(theirs, 3));
     const isUntouched = target.every((byte, i) => byte === (i === 0 ? 1 : 0));
     expect(isUntouched, "the target of a read() changed after it had settled");
   },
 
-  "read() into no room takes nothing": async (scene) => {
-    const { theirs } = scene;
-    const received = await exchange(scene, pattern(4), async () => {
+  "read() into no room takes nothing": async (fixture) => {
+    const { theirs } = fixture;
+    const received = await exchange(fixture, pattern(4), async () => {
       const count = await theirs.read(new Uint8Array(0));
       expect(count === 0, `read() into 0 bytes returned ${count}, expected 0`);
       return await readAll(theirs, 4);
@@ -97,7 +95,7 @@ const READS: Checks = {
 };
 
 /** Overwrites bytes as soon as they are said to be taken. */
-async function overwrite({ ours, theirs, isStored }: Scene): Promise<void> {
+async function overwrite({ ours, theirs, isStored }: Fixture): Promise<void> {
   const data = pattern(1_000);
   const write = async () => {
     for (let at = 0; at < data.length;) {
@@ -113,7 +111,7 @@ async function overwrite({ ours, theirs, isStored }: Scene): Promise<void> {
   expectPattern(received);
 }
 
-/** What `write()` must do. */
+/** The duties of `write()`. */
 const WRITES: Checks = {
   "write() says how many bytes it took": async (
     { ours, theirs, isStored },
@@ -131,16 +129,16 @@ const WRITES: Checks = {
     );
   },
 
-  "write() sends the part of a buffer that it is given": async (scene) => {
+  "write() sends the part of a buffer that it is given": async (fixture) => {
     const buffer = new Uint8Array(300).fill(7);
     buffer.set(pattern(100), 100);
-    const read = () => readAll(scene.theirs, 100);
-    expectPattern(await exchange(scene, buffer.subarray(100, 200), read));
+    const read = () => readAll(fixture.theirs, 100);
+    expectPattern(await exchange(fixture, buffer.subarray(100, 200), read));
   },
 
-  "write() leaves its bytes as they are": async (scene) => {
+  "write() leaves its bytes as they are": async (fixture) => {
     const data = pattern(1_000);
-    await exchange(scene, data, () => readAll(scene.theirs, 1_000));
+    await exchange(fixture, data, () => readAll(fixture.theirs, 1_000));
     expect(data.length === 1_000, "write() detached the buffer of its bytes");
     const before = pattern(1_000);
     const isUntouched = data.every((byte, i) => byte === before[i]);
@@ -162,12 +160,12 @@ const WRITES: Checks = {
   },
 };
 
-/** What any channels must do. */
+/** The duties of all channels. */
 export const BYTES: Checks = {
-  "carries bytes as they are": (scene) => transfer(scene, 1_000),
-  "carries a large amount": (scene) => transfer(scene, LARGE),
-  "carries a large amount in small pieces": (scene) =>
-    transfer(scene, LARGE, 1_021),
+  "carries bytes as they are": (fixture) => transfer(fixture, 1_000),
+  "carries a large amount": (fixture) => transfer(fixture, LARGE),
+  "carries a large amount in small pieces": (fixture) =>
+    transfer(fixture, LARGE, 1_021),
   ...READS,
   ...WRITES,
 };

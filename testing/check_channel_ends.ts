@@ -8,6 +8,7 @@ import { isDisconnect } from "../core/errors.ts";
 import { describeError } from "../core/log.ts";
 import { fill } from "./check_channel_flow.ts";
 import {
+  CheckFailure,
   type Checks,
   exchange,
   expect,
@@ -19,20 +20,19 @@ import {
   readAll,
   started,
   turn,
-  Unmet,
   writeAll,
-} from "./check_channel_scene.ts";
+} from "./check_channel_fixture.ts";
 
 const isCount = (result: unknown) => Number.isInteger(result);
 const isEnd = (result: unknown) => result === null;
 
-/** What any channels must do. */
+/** The duties of all channels. */
 export const ENDS: Checks = {
-  "close() tells the peer of the end, after all bytes": async (scene) => {
-    const { ours, theirs } = scene;
+  "close() tells the peer of the end, after all bytes": async (fixture) => {
+    const { ours, theirs } = fixture;
     const read = () => readAll(theirs, 500);
     const close = () => ours.close();
-    expectPattern(await exchange(scene, pattern(500), read, close));
+    expectPattern(await exchange(fixture, pattern(500), read, close));
     await expectEnd(theirs);
   },
 
@@ -81,7 +81,7 @@ export const ENDS: Checks = {
   },
 };
 
-/** What channels must do that wait for each other. */
+/** The duties of channels that wait for each other. */
 export const ENDS_WAITED_FOR: Checks = {
   "read() that waits is told of the end": async ({ ours, theirs }) => {
     const reading = theirs.read(new Uint8Array(8));
@@ -120,6 +120,6 @@ export const ENDS_WAITED_FOR: Checks = {
       }
       await turn();
     }
-    throw new Unmet("write() went on succeeding, expected a disconnect");
+    throw new CheckFailure("write() went on succeeding, expected a disconnect");
   },
 };

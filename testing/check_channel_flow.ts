@@ -6,30 +6,34 @@
 
 import type { Channel } from "../core/channel.ts";
 import {
+  CheckFailure,
   type Checks,
   exchange,
   expect,
   expectEnd,
   expectPattern,
+  type Fixture,
   isWaiting,
+  LARGE,
   pattern,
   readAll,
   readOnce,
-  type Scene,
   SKIPPED,
   started,
   turn,
-  Unmet,
   writeAll,
   writeOnce,
-} from "./check_channel_scene.ts";
+} from "./check_channel_fixture.ts";
 
+/** How much one write offers: as much as one read of the loop may take. */
 const PIECE = 64 * 1024;
-/** More than any system takes for a peer that does not read. */
+/**
+ * More than any kernel takes for a peer that does not read: Linux has at most
+ * 4 MiB to send and 6 MiB to receive by default (`tcp_wmem`, `tcp_rmem`).
+ */
 const MOST = 64 * 1024 * 1024;
-const LARGE = 256 * 1024 + 7;
 
-/** What a channel has taken until a write had to wait. */
+/** The bytes that a channel took before a write had to wait. */
 export interface Filled {
   /** How many bytes. */
   taken: number;
@@ -49,7 +53,7 @@ export async function fill(channel: Channel): Promise<Filled> {
     piece = piece.subarray(count);
     await turn(); // The check's own timeout must have its chance.
   }
-  throw new Unmet(
+  throw new CheckFailure(
     `write() took ${MOST} bytes that nobody reads: it must wait at some time, ` +
       "or memory fills up",
   );
@@ -63,14 +67,16 @@ async function carry(from: Channel, to: Channel): Promise<void> {
   expectPattern(received);
 }
 
-/** What channels must do that wait for each other. */
+/** The duties of channels that wait for each other. */
 export const WAITING: Checks = {
   "read() waits for bytes that come later": async ({ ours, theirs }) => {
     const target = new Uint8Array(8);
     const reading = started(readOnce(theirs, target));
     if (!await isWaiting(reading)) {
       const count = await reading;
-      throw new Unmet(`read() returned ${count}, though nothing was written`);
+      throw new CheckFailure(
+        `read() returned ${count}, though nothing was written`,
+      );
     }
     await writeAll(ours, Uint8Array.of(9));
     const count = await reading;
@@ -99,45 +105,45 @@ export const WAITING: Checks = {
   },
 };
 
-/** What channels must do that go both ways. */
+/** The duties of channels that go both ways. */
 export const BOTH_WAYS: Checks = {
   "carries bytes both ways at once": async ({ ours, theirs }) => {
     await Promise.all([carry(ours, theirs), carry(theirs, ours)]);
   },
 
-  "writes while a read is pending": async (scene) => {
-    const { ours, theirs } = scene;
+  "writes while a read is pending": async (fixture) => {
+    const { ours, theirs } = fixture;
     const target = new Uint8Array(8);
     const reading = started(readOnce(ours, target));
     await turn();
     const read = () => readAll(theirs, 10);
-    expectPattern(await exchange(scene, pattern(10), read));
+    expectPattern(await exchange(fixture, pattern(10), read));
     await writeAll(theirs, Uint8Array.of(9));
     const count = await reading;
     expect(count === 1, `read() of one byte returned ${count}`);
   },
 
-  "reads while a write is pending": async (scene) => {
-    const { ours, theirs } = scene;
+  "reads while a write is pending": async (fixture) => {
+    const { ours, theirs } = fixture;
     await fill(ours);
-    const back = { ...scene, ours: theirs, theirs: ours };
+    const back = { ...fixture, ours: theirs, theirs: ours };
     const read = () => readAll(ours, 10);
     expectPattern(await exchange(back, pattern(10), read));
   },
 
-  "closeWrite() ends one direction, and leaves the other": async (scene) =>
-    scene.ours.closeWrite ? await halfClose(scene) : SKIPPED,
+  "closeWrite() ends one direction, and leaves the other": async (fixture) =>
+    fixture.ours.closeWrite ? await halfClose(fixture) : SKIPPED,
 };
 
-async function halfClose(scene: Scene): Promise<void> {
-  const { ours, theirs } = scene;
+async function halfClose(fixture: Fixture): Promise<void> {
+  const { ours, theirs } = fixture;
   const target = new Uint8Array(20);
   const reading = started(readOnce(ours, target));
   const there = () => readAll(theirs, 10);
-  expectPattern(await exchange(scene, pattern(10), there));
+  expectPattern(await exchange(fixture, pattern(10), there));
   await ours.closeWrite!();
   await expectEnd(theirs);
-  const back = { ...scene, ours: theirs, theirs: ours };
+  const back = { ...fixture, ours: theirs, theirs: ours };
   const received = await exchange(back, pattern(20), async () => {
     const count = await reading ?? 0;
     const rest = await readAll(ours, 20 - count);

@@ -1,21 +1,21 @@
 /**
- * What a program must not use in a simulation, since its outcome does not
- * depend on the seed alone, and what to use instead.
+ * Escapes from a simulation: calls whose outcome does not depend on the seed
+ * alone, and what to use instead.
  *
  * @module
  */
 
-/** One thing not to use. */
+/** A call that escapes. */
 export interface Escape {
-  /** How it is written: `fetch()`, `new Worker()`. */
+  /** The call as a program has it: `fetch()`, `new Worker()`. */
   readonly call: string;
-  /** What to use instead, as the end of a sentence. */
+  /** The replacement to use, as the end of a sentence. */
   readonly instead: string;
-  /** It is a real timer. */
+  /** It starts a real timer. */
   readonly isTimer: boolean;
 }
 
-/** Names of one owner with one piece of advice. */
+/** Functions and classes of one object, with the same advice. */
 interface Group {
   readonly owner: object | undefined;
   readonly prefix: string;
@@ -98,7 +98,7 @@ const GROUPS: readonly Group[] = [
   },
 ];
 
-/** All of it: what to replace, and what to say. */
+/** All of them, with the object and the property to replace. */
 export const ESCAPES: readonly (Escape & { owner: object; name: string })[] =
   GROUPS.flatMap(({ owner, prefix, names, instead, isTimer = false }) =>
     owner === undefined ? [] : names.map((name) => {

@@ -1,30 +1,27 @@
 /**
- * What goes wrong in a simulation, and when: every fault has a name of its own,
- * by which it can be left out of the next run.
+ * Which faults a simulation may have, and how likely each is.
  *
  * @module
  */
 
 import { checkOptions, showValue } from "../core/arguments.ts";
-import { Dice, hashText } from "./dice.ts";
 
 /**
  * How likely each kind of fault is. A chance is a number from 0 to 1, a rate
- * the average number of times in a simulated minute. What is left out never
- * happens.
+ * the average number of times in a simulated minute. By default both are 0.
  */
 export interface Faults {
-  /** The chance that a piece under way resets its connection. */
+  /** The chance that a segment in flight resets its connection. */
   reset?: number;
-  /** The chance that a piece is late, by up to {@linkcode Faults.stallTime}. */
+  /** The chance that a segment is late, by up to {@linkcode Faults.stallTime}. */
   stall?: number;
   /**
-   * How late a stalled piece may be, in simulated milliseconds.
+   * How late a stalled segment may be, in simulated milliseconds.
    *
    * @default {5_000}
    */
   stallTime?: number;
-  /** The chance that a write travels in pieces, or a read gets only a part. */
+  /** The chance that a write travels in several segments, or a read gets only a part. */
   split?: number;
   /** The chance that a write takes only a part of what it is given. */
   partial?: number;
@@ -36,11 +33,11 @@ export interface Faults {
   lookup?: number;
   /** The chance that a connection is accepted late, by up to a second. */
   acceptDelay?: number;
-  /** The chance that what has arrived before a reset is lost with it. */
+  /** The chance that a reset takes with it what has arrived and was not read. */
   resetDiscards?: number;
-  /** The rate at which each pair of hosts is cut off, both ways or one way. */
+  /** The rate of partitions of each pair of hosts, both ways or one way. */
   partition?: number;
-  /** The rate at which each host crashes that {@linkcode SimHost} can restart. */
+  /** The rate of crashes of each host that was made with a program. */
   crash?: number;
   /**
    * How long a partition or a crash lasts at most, in simulated milliseconds.
@@ -50,7 +47,7 @@ export interface Faults {
   outage?: number;
   /** By how many milliseconds the clocks of hosts differ at most. */
   skew?: number;
-  /** By which share the clocks of hosts run too fast or too slow at most. */
+  /** The largest speed error of a clock, as a fraction: 0.001 is 1 ms a second. */
   drift?: number;
 }
 
@@ -126,96 +123,4 @@ export interface FaultEvent {
   readonly id: string;
   /** When, in simulated ms. */
   readonly time: number;
-}
-
-/** A kind of question to fate, and its number. */
-export interface Kind {
-  readonly name: string;
-  readonly number: number;
-}
-
-/** Makes a kind of question. */
-export function kindOf(name: string): Kind {
-  return { name, number: hashText(name) };
-}
-
-/** There are many, and their names are seldom asked for. */
-class Fault implements FaultEvent {
-  readonly time: number;
-  readonly #kind: Kind;
-  readonly #where: string;
-  readonly #nth: number;
-
-  constructor(time: number, kind: Kind, where: string, nth: number) {
-    this.time = time;
-    this.#kind = kind;
-    this.#where = where;
-    this.#nth = nth;
-  }
-
-  get id(): string {
-    return faultId(this.#kind, this.#where, this.#nth);
-  }
-  toString(): string {
-    return `fault ${this.id}`;
-  }
-}
-
-function faultId(kind: Kind, where: string, nth: number): string {
-  return nth === 0 ? `${kind.name} ${where}` : `${kind.name} ${where} ${nth}`;
-}
-
-/** What {@linkcode Fate} needs of its simulation. */
-export interface FateOptions {
-  /** The names of faults that may happen; `null` for all. */
-  only: ReadonlySet<string> | null;
-  now: () => number;
-  /** Writes a fault down. */
-  note: (fault: { toString(): string }) => void;
-}
-
-/** Decides what goes wrong, and writes it down. */
-export class Fate {
-  readonly dice: Dice;
-  readonly faults: Required<Faults>;
-  /** What has gone wrong so far, in order. */
-  readonly events: FaultEvent[] = [];
-  readonly #options: FateOptions;
-
-  constructor(seed: number, faults: Required<Faults>, options: FateOptions) {
-    this.dice = new Dice(seed);
-    this.faults = faults;
-    this.#options = options;
-  }
-
-  /**
-   * Whether a fault of this kind and chance happens: to the `nth` of what
-   * `where` names, whose number is `key`.
-   */
-  strikes(
-    kind: Kind,
-    chance: number,
-    where: string,
-    key: number,
-    nth: number = 0,
-  ): boolean {
-    if (chance === 0) return false;
-    if (this.dice.roll(kind.number, key, nth) >= chance) return false;
-    const { only, now, note } = this.#options;
-    if (only !== null && !only.has(faultId(kind, where, nth))) return false;
-    const fault = new Fault(now(), kind, where, nth);
-    this.events.push(fault);
-    note(fault);
-    return true;
-  }
-
-  /** A number from `low` to `high` for this kind of question. */
-  between(low: number, high: number, kind: Kind, key: number, nth = 0): number {
-    return this.dice.between(low, high, kind.number, key, nth);
-  }
-
-  /** A whole number from 1 to `most`. */
-  upTo(most: number, kind: Kind, key: number, nth = 0): number {
-    return 1 + Math.floor(this.dice.roll(kind.number, key, nth) * most);
-  }
 }

@@ -1,7 +1,6 @@
 /**
- * On whose behalf code runs: the host whose program it is, also behind an
- * `await`. So `new Dispatcher()` joins the map of that host, and what would
- * break the simulation is noticed.
+ * Which host the code that runs belongs to, also behind an `await`. So
+ * `new Dispatcher()` joins the map of that host, and escapes are noticed.
  *
  * @module
  */
@@ -10,25 +9,25 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setDefaultMap, type SocketMap, socketMap } from "../loop.ts";
 import type { Escape } from "./escapes.ts";
 
-/** A host, as far as code that runs on it is concerned; or the scenario. */
+/** The host that code runs on, or the scenario, as the code sees it. */
 export interface HostContext {
-  /** The map that dispatchers join which name no other. */
+  /** The map of dispatchers that name no other. */
   readonly map: SocketMap;
   /** The time of the host's clock, in ms. */
   now(): number;
   /** The next random number of the host. */
   random(): number;
   /**
-   * Something was called whose outcome does not depend on the seed alone.
+   * Reports a call whose outcome does not depend on the seed alone.
    *
-   * @returns What the caller is to get; `null` if it may go on.
+   * @returns The error to throw; `null` if the call may go on.
    */
   onEscape(escape: Escape): Error | null;
-  /** Something real is waited for whose result is certain: time stands still. */
+  /** The time stands still until `promise` settles. */
   hold(promise: Promise<unknown>): void;
 }
 
-/** The host that runs. */
+/** The host whose code runs. */
 export const hostContext: AsyncLocalStorage<HostContext> =
   new AsyncLocalStorage();
 

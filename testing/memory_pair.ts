@@ -1,13 +1,14 @@
 /**
- * Two channels of which each reads what the other writes: {@linkcode
- * memoryPair}.
+ * Two channels that are connected in memory: {@linkcode memoryPair}.
  *
  * @module
  */
 
 import { checkBytes, checkInteger, checkOptions } from "../core/arguments.ts";
-import { type Channel, gentleChannels } from "../core/channel.ts";
+import type { Channel } from "../core/channel.ts";
+import { IN_PROCESS } from "../core/symbols.ts";
 import { Queue } from "../core/queue.ts";
+import type { PendingRead, PendingWrite } from "./pending.ts";
 
 /** Options of {@linkcode memoryPair}. */
 export interface MemoryPairOptions {
@@ -71,18 +72,6 @@ export function memoryPair(
   return [new MemoryChannel(back, there), new MemoryChannel(there, back)];
 }
 
-interface Reader {
-  target: Uint8Array;
-  resolve: (length: number | null) => void;
-  reject: (error: Error) => void;
-}
-
-interface Writer {
-  data: Uint8Array;
-  resolve: (length: number) => void;
-  reject: (error: Error) => void;
-}
-
 /** One direction: one read and one write may wait at a time. */
 class MemoryPipe {
   readonly #capacity: number;
@@ -91,8 +80,8 @@ class MemoryPipe {
   /** How many bytes of the first that waits were read. */
   #taken = 0;
   #bytes = 0;
-  #reader: Reader | null = null;
-  #writer: Writer | null = null;
+  #reading: PendingRead | null = null;
+  #writing: PendingWrite | null = null;
   #isEnded = false;
   /** Nobody reads it any more. */
   #isBroken = false;
@@ -105,10 +94,10 @@ class MemoryPipe {
   read(target: Uint8Array): Promise<number | null> {
     return new Promise((resolve, reject) => {
       checkBytes("target", target);
-      if (this.#reader !== null) reject(busyError("read"));
+      if (this.#reading !== null) reject(busyError("read"));
       else if (target.length === 0) resolve(0);
       else {
-        this.#reader = { target, resolve, reject };
+        this.#reading = { bytes: target, resolve, reject };
         this.#move();
       }
     });
@@ -117,33 +106,33 @@ class MemoryPipe {
   write(data: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
       checkBytes("data", data);
-      if (this.#writer !== null) reject(busyError("write"));
+      if (this.#writing !== null) reject(busyError("write"));
       else if (this.#isBroken) {
         reject(new Deno.errors.BrokenPipe("Broken pipe"));
       } else if (data.length === 0) resolve(0);
       else {
-        this.#writer = { data, resolve, reject };
+        this.#writing = { bytes: data, resolve, reject };
         this.#move();
       }
     });
   }
 
   #move(): void {
-    const writer = this.#writer;
+    const writing = this.#writing;
     const room = this.#capacity - this.#bytes;
-    if (writer !== null && room > 0) {
-      this.#writer = null;
+    if (writing !== null && room > 0) {
+      this.#writing = null;
       const most = Math.min(room, this.#piece);
       // A copy: slice() of a Buffer would be none.
-      const taken = new Uint8Array(writer.data.subarray(0, most));
+      const taken = new Uint8Array(writing.bytes.subarray(0, most));
       this.#waiting.push(taken);
       this.#bytes += taken.length;
-      writer.resolve(taken.length);
+      writing.resolve(taken.length);
     }
-    const reader = this.#reader;
-    if (reader === null || (this.#bytes === 0 && !this.#isEnded)) return;
-    this.#reader = null;
-    reader.resolve(this.#bytes > 0 ? this.#take(reader.target) : null);
+    const reading = this.#reading;
+    if (reading === null || (this.#bytes === 0 && !this.#isEnded)) return;
+    this.#reading = null;
+    reading.resolve(this.#bytes > 0 ? this.#take(reading.bytes) : null);
   }
 
   #take(target: Uint8Array): number {
@@ -161,7 +150,7 @@ class MemoryPipe {
       this.#waiting.shift();
       this.#taken = 0;
     }
-    if (this.#writer !== null) this.#move();
+    if (this.#writing !== null) this.#move();
     return length;
   }
 
@@ -176,27 +165,28 @@ class MemoryPipe {
     this.#isBroken = true;
     this.#waiting.takeAll();
     this.#bytes = this.#taken = 0;
-    this.#writer?.reject(new Deno.errors.BrokenPipe("Broken pipe"));
-    this.#writer = null;
+    this.#writing?.reject(new Deno.errors.BrokenPipe("Broken pipe"));
+    this.#writing = null;
   }
 
   /** The reading end is closed. */
   stopReading(error: Error): void {
-    this.#reader?.reject(error);
-    this.#reader = null;
+    this.#reading?.reject(error);
+    this.#reading = null;
     this.break();
   }
 
   /** The writing end is closed. */
   stopWriting(error: Error): void {
-    this.#writer?.reject(error);
-    this.#writer = null;
+    this.#writing?.reject(error);
+    this.#writing = null;
     this.end();
   }
 }
 
 /** One end of two pipes. */
 class MemoryChannel implements Channel {
+  readonly [IN_PROCESS] = true;
   readonly #in: MemoryPipe;
   readonly #out: MemoryPipe;
   #isClosed = false;
@@ -205,7 +195,6 @@ class MemoryChannel implements Channel {
   constructor(from: MemoryPipe, to: MemoryPipe) {
     this.#in = from;
     this.#out = to;
-    gentleChannels.add(this);
   }
 
   read(target: Uint8Array): Promise<number | null> {

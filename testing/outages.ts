@@ -1,122 +1,93 @@
 /**
- * Which hosts cannot reach which, and the partitions and crashes that come by
- * chance.
+ * Partitions and crashes that come by chance: {@linkcode injectOutages}.
  *
  * @module
  */
 
-import { type Fate, kindOf } from "./faults.ts";
-import { isRestartable, lifeOf, type SimHost } from "./sim_host.ts";
+import { drawKind } from "./fault_plan.ts";
+import { type Partitions, routeOf } from "./partitions.ts";
+import type { Host } from "./sim_host.ts";
+import type { Simulation } from "./simulation.ts";
 
-/** More than there can be hosts. */
-export const MOST_HOSTS = 4_096;
-/** How often chance is asked, in simulated ms. */
-export const TICK = 1_000;
-const TICKS_A_MINUTE = 60;
+/**
+ * How often an outage may begin, in simulated ms. A second is short beside an
+ * outage (10 s by default), and drawing for each pair of hosts costs little.
+ */
+export const OUTAGE_INTERVAL = 1_000;
+const INTERVALS_A_MINUTE = 60_000 / OUTAGE_INTERVAL;
 
-const CRASH = kindOf("crash");
-const CRASH_KIND = kindOf("kind of crash");
-const CRASH_TIME = kindOf("crash time");
-const PARTITION = kindOf("partition");
-const CUT_KIND = kindOf("kind of cut");
-const CUT_TIME = kindOf("cut time");
+const CRASH = drawKind("crash");
+const CRASH_KIND = drawKind("kind of crash");
+const CRASH_TIME = drawKind("crash time");
+const PARTITION = drawKind("partition");
+const PARTITION_KIND = drawKind("kind of cut");
+const PARTITION_TIME = drawKind("cut time");
 
-/** What is cut off from what. */
-export class Cuts {
-  /** How many cuts there are from one host to another, by both numbers. */
-  readonly #counts = new Map<number, number>();
-  /** Changes with each `heal()`, so that an older cut does not end a newer one. */
-  #healed = 0;
+/** A simulation, as far as {@linkcode injectOutages} needs it. */
+export interface OutageSimulation extends Simulation {
+  readonly partitions: Partitions;
+  readonly hosts: readonly Host[];
+}
 
-  isCut(from: number, to: number): boolean {
-    if (this.#counts.size === 0) return false;
-    return this.#counts.has(from * MOST_HOSTS + to);
-  }
-
-  /** Cuts one way; the returned function mends it. */
-  add(from: number, to: number): () => void {
-    const key = from * MOST_HOSTS + to;
-    const healed = this.#healed;
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
-    return () => {
-      if (healed !== this.#healed) return;
-      const count = this.#counts.get(key)! - 1;
-      if (count > 0) this.#counts.set(key, count);
-      else this.#counts.delete(key);
-    };
-  }
-
-  /** Mends all. */
-  heal(): void {
-    this.#counts.clear();
-    this.#healed++;
+/** Draws for each host and each pair of hosts, in the `nth` interval. */
+export function injectOutages(simulation: OutageSimulation, nth: number): void {
+  const { hosts } = simulation;
+  for (const host of hosts) drawCrash(simulation, host, nth);
+  for (const [i, a] of hosts.entries()) {
+    for (const b of hosts.slice(i + 1)) drawPartition(simulation, a, b, nth);
   }
 }
 
-/** What {@linkcode strikeOutages} needs of the simulation. */
-export interface OutageScene {
-  readonly fate: Fate;
-  readonly cuts: Cuts;
-  readonly hosts: readonly SimHost[];
-  after(delay: number, callback: () => void): unknown;
-  note(text: string): void;
-  onError(host: string, error: unknown): void;
-}
-
-/** Lets chance cut hosts off and crash them, once each {@linkcode TICK}. */
-export function strikeOutages(scene: OutageScene, tick: number): void {
-  for (const host of scene.hosts) crashByChance(scene, host, tick);
-  for (const [i, a] of scene.hosts.entries()) {
-    for (const b of scene.hosts.slice(i + 1)) cutByChance(scene, a, b, tick);
-  }
-}
-
-function crashByChance(scene: OutageScene, host: SimHost, tick: number): void {
-  const { fate } = scene;
-  const { crash, outage } = fate.faults;
-  if (!host.isUp || !isRestartable(host)) return;
-  const { number } = lifeOf(host);
-  const chance = crash / TICKS_A_MINUTE;
-  if (!fate.strikes(CRASH, chance, host.name, number, tick)) return;
-  const isProcess = fate.between(0, 2, CRASH_KIND, number, tick) < 1;
+function drawCrash(
+  simulation: OutageSimulation,
+  host: Host,
+  nth: number,
+): void {
+  const { faultPlan } = simulation;
+  const { crash, outage } = faultPlan.faults;
+  if (!host.isUp || !host.isRestartable) return;
+  const { number } = host;
+  const chance = crash / INTERVALS_A_MINUTE;
+  if (!faultPlan.injects(CRASH, chance, host.name, number, nth)) return;
+  const isProcess = faultPlan.between(0, 2, CRASH_KIND, number, nth) < 1;
   host.crash({ process: isProcess });
-  const time = fate.between(0, outage, CRASH_TIME, number, tick);
-  scene.after(time, () => {
-    if (!host.isUp) restart(scene, host);
+  const time = faultPlan.between(0, outage, CRASH_TIME, number, nth);
+  simulation.after(time, () => {
+    if (!host.isUp) restart(simulation, host);
   });
 }
 
-function restart(scene: OutageScene, host: SimHost): void {
+function restart(simulation: OutageSimulation, host: Host): void {
   try {
     host.restart();
   } catch (error) {
-    scene.onError(host.name, error);
+    simulation.onError(host.name, error);
   }
 }
 
-function cutByChance(
-  scene: OutageScene,
-  a: SimHost,
-  b: SimHost,
-  tick: number,
+function drawPartition(
+  simulation: OutageSimulation,
+  a: Host,
+  b: Host,
+  nth: number,
 ): void {
-  const { fate, cuts } = scene;
-  const { partition, outage } = fate.faults;
+  const { faultPlan, partitions } = simulation;
+  const { partition, outage } = faultPlan.faults;
   const where = `${a.name} ${b.name}`;
-  const [from, to] = [lifeOf(a).number, lifeOf(b).number];
-  const pair = from * MOST_HOSTS + to;
-  const chance = partition / TICKS_A_MINUTE;
-  if (!fate.strikes(PARTITION, chance, where, pair, tick)) return;
-  const kind = Math.floor(fate.between(0, 4, CUT_KIND, pair, tick));
-  const mends: (() => void)[] = [];
-  // Half of them cut both ways, a quarter each one way.
-  if (kind !== 0) mends.push(cuts.add(from, to));
-  if (kind !== 1) mends.push(cuts.add(to, from));
+  const [from, to] = [a.number, b.number];
+  const pair = routeOf(from, to);
+  const chance = partition / INTERVALS_A_MINUTE;
+  if (!faultPlan.injects(PARTITION, chance, where, pair, nth)) return;
+  const kind = Math.floor(faultPlan.between(0, 4, PARTITION_KIND, pair, nth));
+  const ends: (() => void)[] = [];
+  // Half of them go both ways, a quarter each one way.
+  if (kind !== 0) ends.push(partitions.add(from, to));
+  if (kind !== 1) ends.push(partitions.add(to, from));
   const arrow = kind === 0 ? "<" : kind === 1 ? ">" : "|";
-  scene.note(`partition ${a.name} ${arrow} ${b.name}`);
-  const time = fate.between(0, outage, CUT_TIME, pair, tick);
-  scene.after(time, () => {
-    for (const mend of mends) mend();
-    scene.note(`partition ${a.name} ${arrow} ${b.name} ends`);
+  simulation.note(`partition ${a.name} ${arrow} ${b.name}`);
+  const time = faultPlan.between(0, outage, PARTITION_TIME, pair, nth);
+  simulation.after(time, () => {
+    for (const end of ends) end();
+    simulation.note(`partition ${a.name} ${arrow} ${b.name} ends`);
   });
 }

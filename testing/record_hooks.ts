@@ -1,11 +1,11 @@
 /**
- * What happens to a dispatcher, in order: {@linkcode recordHooks}.
+ * Records the events of a dispatcher, in order: {@linkcode recordHooks}.
  *
  * @module
  */
 
 import { checkMethods, showValue } from "../core/arguments.ts";
-import { ownMethods } from "../core/interest.ts";
+import { libraryMethods } from "../core/interest.ts";
 import type { Dispatcher } from "../dispatcher.ts";
 import { describeError, printable } from "../core/log.ts";
 import { formatAddress } from "../core/address.ts";
@@ -50,8 +50,8 @@ function show(value: unknown): string {
  *
  * Hooks are the methods whose names begin with `handle`, also those that a
  * class adds, without the layer above them (`handleReadEvent()` and the like);
- * and those of `AsyncChat`. Predicates are not recorded. What a hook calls by
- * `super` is part of it, and not another call.
+ * and those of `AsyncChat`. Predicates are not recorded. A call by `super`
+ * is part of the hook that makes it, and not another call.
  *
  * @param dispatcher Whose hooks.
  * @returns The record; disposing of it ends the recording.
@@ -140,8 +140,8 @@ function recordHook(
     return hook.apply(dispatcher, args);
   };
   // The loop looks at what a class overrides: a recorded default is no override.
-  const kind = ownMethods.get(hook);
-  if (kind) ownMethods.set(recorder, kind);
+  const kind = libraryMethods.get(hook);
+  if (kind) libraryMethods.set(recorder, kind);
   Object.defineProperty(dispatcher, name, {
     value: recorder,
     configurable: true,

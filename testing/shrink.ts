@@ -46,7 +46,7 @@ export class ShrinkResult {
   readonly before: number;
   /** How many runs it took. */
   readonly attempts: number;
-  /** What the smallest run failed with; its `trace` tells how. */
+  /** The error of the smallest run; its `trace` tells how it came. */
   readonly error: SimulationError;
 
   /**
@@ -75,13 +75,13 @@ export class ShrinkResult {
   }
 }
 
-/** What a {@linkcode ShrinkResult} is made of. */
+/** The run that a {@linkcode ShrinkResult} tells of. */
 export interface ShrinkResultRun {
   /** The seed. */
   readonly seed: number;
   /** The faults that happened. */
   readonly faults: readonly FaultEvent[];
-  /** What the run failed with. */
+  /** The error of the run. */
   readonly error: SimulationError;
 }
 

@@ -32,7 +32,7 @@ export class SimAcceptor implements Acceptor {
     this.#onClose = options.onClose;
   }
 
-  /** Nobody else may wait. */
+  /** The backlog is full: no other connection may wait. */
   get isFull(): boolean {
     return this.#queue.length >= this.#backlog;
   }

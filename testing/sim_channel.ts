@@ -5,48 +5,37 @@
  */
 
 import type { Channel } from "../core/channel.ts";
-import { kindOf } from "./faults.ts";
-import { type Piece, Pipe, type PipeEnd } from "./sim_pipe.ts";
-import type { Life, Wire } from "./sim_wire.ts";
+import { drawKind } from "./fault_plan.ts";
+import type { PendingRead, PendingWrite } from "./pending.ts";
+import { Pipe, type PipeEnd, type Segment } from "./sim_pipe.ts";
+import type { Process, Wire } from "./simulation.ts";
 import { type Bytes, copyInto } from "./slab.ts";
 
-const SPLIT = kindOf("split");
-const PART = kindOf("part");
-const PARTIAL = kindOf("partial");
-const TAKEN = kindOf("taken");
-const RESET_DISCARDS = kindOf("resetDiscards");
-/** What a program that does not speak TLS sees of a handshake. */
+const SPLIT = drawKind("split");
+const PART = drawKind("part");
+const PARTIAL = drawKind("partial");
+const TAKEN = drawKind("taken");
+const RESET_DISCARDS = drawKind("resetDiscards");
+/** A TLS record header: what a peer that does not speak TLS reads of a handshake. */
 const HELLO: Bytes = {
   buffer: Uint8Array.of(22, 3, 1, 0, 0),
   start: 0,
   end: 5,
 };
 
-interface PendingRead {
-  target: Uint8Array;
-  resolve: (length: number | null) => void;
-  reject: (error: Error) => void;
-}
-
-interface PendingWrite {
-  data: Uint8Array;
-  resolve: (length: number) => void;
-  reject: (error: Error) => void;
-}
-
-/** Whose end it is, and the addresses. */
+/** Options of a {@linkcode SimChannel}. */
 export interface SimChannelOptions {
-  life: Life;
+  process: Process;
   isClient: boolean;
   localAddr: Deno.Addr;
   remoteAddr: Deno.Addr;
-  /** Whether it speaks TLS, as far as anybody can tell from outside. */
+  /** Whether it makes a TLS handshake; nothing is encrypted. */
   isTls: boolean;
 }
 
 /** Reads, writes, ends and breaks as a TCP connection does. */
 export class SimChannel implements Channel, PipeEnd {
-  readonly life: Life;
+  readonly process: Process;
   readonly isClient: boolean;
   readonly localAddr: Deno.Addr;
   readonly remoteAddr: Deno.Addr;
@@ -58,15 +47,15 @@ export class SimChannel implements Channel, PipeEnd {
   readonly #writeName: string;
   #out!: Pipe;
   #in!: Pipe;
-  readonly #inbox: Bytes[] = [];
-  /** Where in the first of them what is unread begins. */
+  readonly #receiveQueue: Bytes[] = [];
+  /** Where the unread bytes of the first of them begin. */
   #start = 0;
-  #available = 0;
+  #unread = 0;
   #ended = false;
   #failure: Error | null = null;
   #reading: PendingRead | null = null;
   #writing: PendingWrite | null = null;
-  #shaking: { resolve(): void; reject(error: Error): void } | null = null;
+  #handshaking: { resolve(): void; reject(error: Error): void } | null = null;
   #hasHello = false;
   #closed = false;
   #writeEnded = false;
@@ -75,14 +64,14 @@ export class SimChannel implements Channel, PipeEnd {
 
   constructor(wire: Wire, id: number, options: SimChannelOptions) {
     this.#wire = wire;
-    this.#readName = `#${id} read by ${options.life.name}`;
-    this.#writeName = `#${id} write by ${options.life.name}`;
-    this.life = options.life;
+    this.#readName = `#${id} read by ${options.process.name}`;
+    this.#writeName = `#${id} write by ${options.process.name}`;
+    this.process = options.process;
     this.isClient = options.isClient;
     this.localAddr = options.localAddr;
     this.remoteAddr = options.remoteAddr;
-    if (options.isTls) this.handshake = () => this.#shakeHands();
-    this.life.channels.add(this);
+    if (options.isTls) this.handshake = () => this.#startHandshake();
+    this.process.channels.add(this);
   }
 
   /** Makes a connection of two ends. */
@@ -95,49 +84,49 @@ export class SimChannel implements Channel, PipeEnd {
     return this.#writing !== null;
   }
 
-  /** It broke before anybody had it. */
+  /** The connection is broken: a reset, or a peer that was given up. */
   get isBroken(): boolean {
     return this.#failure !== null;
   }
 
-  // TLS: nothing is secret, but nobody can speak before both have said hello.
+  // TLS: nothing is encrypted, but both must say hello before they can speak.
 
-  #shakeHands(): Promise<void> {
+  #startHandshake(): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (!this.life.isAlive) return; // Nobody is there to hear of it.
+      if (!this.process.isAlive) return; // Its program is gone.
       if (this.#closed) return reject(badResource("shake hands"));
-      this.#shaking = { resolve, reject };
+      this.#handshaking = { resolve, reject };
       this.#out.send("hello");
-      this.#tryShake();
+      this.#tryHandshake();
     });
   }
 
-  #tryShake(): void {
-    const shaking = this.#shaking;
-    if (shaking === null) return;
+  #tryHandshake(): void {
+    const handshaking = this.#handshaking;
+    if (handshaking === null) return;
     let error: Error | null = null;
     if (this.#failure !== null) error = this.#failure;
     else if (!this.#hasHello) {
-      if (this.#available > 0) {
+      if (this.#unread > 0) {
         const message = "received corrupt message of type InvalidContentType";
         error = new Deno.errors.InvalidData(message);
       } else if (this.#ended) {
         error = new Deno.errors.UnexpectedEof("tls handshake eof");
       } else return;
     }
-    this.#shaking = null;
-    if (error === null) shaking.resolve();
-    else shaking.reject(error);
+    this.#handshaking = null;
+    if (error === null) handshaking.resolve();
+    else handshaking.reject(error);
   }
 
   // Reading
 
   read(target: Uint8Array): Promise<number | null> {
     return new Promise((resolve, reject) => {
-      if (!this.life.isAlive) return; // Nobody is there to hear of it.
+      if (!this.process.isAlive) return; // Its program is gone.
       if (this.#closed) reject(badResource("read"));
       else {
-        this.#reading = { target, resolve, reject };
+        this.#reading = { bytes: target, resolve, reject };
         this.#tryRead();
       }
     });
@@ -146,9 +135,9 @@ export class SimChannel implements Channel, PipeEnd {
   #tryRead(): void {
     const reading = this.#reading;
     if (reading === null) return;
-    if (this.#available > 0) {
+    if (this.#unread > 0) {
       this.#reading = null;
-      reading.resolve(this.#take(reading.target));
+      reading.resolve(this.#take(reading.bytes));
     } else if (this.#failure !== null) {
       this.#reading = null;
       reading.reject(this.#failure);
@@ -159,17 +148,19 @@ export class SimChannel implements Channel, PipeEnd {
   }
 
   #take(target: Uint8Array): number {
-    const { fate } = this.#wire;
+    const { faultPlan } = this.#wire;
     const nth = ++this.#reads;
-    let wanted = Math.min(target.length, this.#available);
+    let wanted = Math.min(target.length, this.#unread);
     const key = -this.#in.key;
-    const { split } = fate.faults;
-    if (wanted > 1 && fate.strikes(SPLIT, split, this.#readName, key, nth)) {
-      wanted = fate.upTo(wanted - 1, PART, key, nth);
+    const { split } = faultPlan.faults;
+    if (
+      wanted > 1 && faultPlan.injects(SPLIT, split, this.#readName, key, nth)
+    ) {
+      wanted = faultPlan.upTo(wanted - 1, PART, key, nth);
     }
     let length = 0;
     while (length < wanted) {
-      const { buffer, end } = this.#inbox[0]!;
+      const { buffer, end } = this.#receiveQueue[0]!;
       const start = this.#start;
       const next = Math.min(end, start + wanted - length);
       copyInto(target, length, buffer, start, next);
@@ -177,31 +168,31 @@ export class SimChannel implements Channel, PipeEnd {
       this.#start = next;
       if (next === end) this.#dropFirst();
     }
-    this.#available -= length;
+    this.#unread -= length;
     this.#in.release(length);
     return length;
   }
 
   #dropFirst(): void {
-    this.#inbox.shift();
-    this.#start = this.#inbox[0]?.start ?? 0;
+    this.#receiveQueue.shift();
+    this.#start = this.#receiveQueue[0]?.start ?? 0;
   }
 
   // Writing
 
   write(data: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
-      if (!this.life.isAlive) return; // Nobody is there to hear of it.
+      if (!this.process.isAlive) return; // Its program is gone.
       if (this.#closed) reject(badResource("write"));
       else if (data.length === 0) resolve(0);
       else {
-        this.#writing = { data, resolve, reject };
+        this.#writing = { bytes: data, resolve, reject };
         this.resume();
       }
     });
   }
 
-  /** Goes on with a write, if there is room for it. */
+  /** Takes bytes of the pending write, if the window is open. */
   resume(): void {
     const writing = this.#writing;
     if (writing === null) return;
@@ -210,24 +201,24 @@ export class SimChannel implements Channel, PipeEnd {
       writing.reject(new Deno.errors.BrokenPipe("Broken pipe"));
       return;
     }
-    const { room } = this.#out;
-    if (room <= 0) return;
+    const { window } = this.#out;
+    if (window <= 0) return;
     this.#writing = null;
-    const { fate } = this.#wire;
+    const { faultPlan } = this.#wire;
     const { key } = this.#out;
     const nth = ++this.#writes;
-    let length = Math.min(room, writing.data.length);
-    const { partial } = fate.faults;
+    let length = Math.min(window, writing.bytes.length);
+    const { partial } = faultPlan.faults;
     const where = this.#writeName;
-    if (length > 1 && fate.strikes(PARTIAL, partial, where, key, nth)) {
-      length = fate.upTo(length - 1, TAKEN, key, nth);
+    if (length > 1 && faultPlan.injects(PARTIAL, partial, where, key, nth)) {
+      length = faultPlan.upTo(length - 1, TAKEN, key, nth);
     }
-    this.#out.write(writing.data.subarray(0, length));
+    this.#out.write(writing.bytes.subarray(0, length));
     writing.resolve(length);
   }
 
   closeWrite(): Promise<void> {
-    if (!this.life.isAlive) return new Promise(() => {});
+    if (!this.process.isAlive) return new Promise(() => {});
     if (this.#closed) return Promise.reject(badResource("close"));
     if (this.#failure !== null) {
       return Promise.reject(new Deno.errors.NotConnected("Not connected"));
@@ -247,13 +238,13 @@ export class SimChannel implements Channel, PipeEnd {
   close(): void {
     if (this.#closed) throw badResource("close");
     this.#forget();
-    if (!this.life.isAlive || this.#failure !== null) return;
-    // The system answers bytes that nobody has read with a reset.
-    if (this.#available > 0) this.#out.send("reset");
+    if (!this.process.isAlive || this.#failure !== null) return;
+    // As a kernel does: bytes that nobody has read are answered with a reset.
+    if (this.#unread > 0) this.#out.send("reset");
     else this.#sendEnd();
   }
 
-  /** Has it never have been: who speaks to it gets a reset. */
+  /** Forgets the connection: a peer that sends something gets a reset. */
   drop(): void {
     if (!this.#closed) this.#forget();
   }
@@ -266,52 +257,52 @@ export class SimChannel implements Channel, PipeEnd {
 
   #forget(): void {
     this.#closed = true;
-    this.life.channels.delete(this);
-    if (!this.life.isAlive) return;
+    this.process.channels.delete(this);
+    if (!this.process.isAlive) return;
     const interrupted = new Deno.errors.Interrupted("operation canceled");
     this.#reading?.reject(interrupted);
     this.#writing?.reject(interrupted);
-    this.#shaking?.reject(interrupted);
-    this.#reading = this.#writing = this.#shaking = null;
+    this.#handshaking?.reject(interrupted);
+    this.#reading = this.#writing = this.#handshaking = null;
   }
 
-  // What the wire brings
+  // Arrivals from the pipe
 
-  receive(piece: Piece): void {
-    const isGone = !this.life.isAlive || this.#closed ||
+  receive(segment: Segment): void {
+    const isGone = !this.process.isAlive || this.#closed ||
       this.#failure !== null;
     if (isGone) {
-      // Nobody knows of this connection any more.
-      if (piece !== "end" && piece !== "reset") this.#out.send("reset");
-    } else if (piece === "reset") {
+      // The connection is forgotten here.
+      if (segment !== "end" && segment !== "reset") this.#out.send("reset");
+    } else if (segment === "reset") {
       this.fail(new Deno.errors.ConnectionReset("Connection reset by peer"));
-    } else if (piece === "end") this.#ended = true;
-    else if (piece === "hello" && this.handshake) this.#hasHello = true;
+    } else if (segment === "end") this.#ended = true;
+    else if (segment === "hello" && this.handshake) this.#hasHello = true;
     else {
-      const bytes = piece === "hello" ? HELLO : piece;
-      if (this.#inbox.push(bytes) === 1) this.#start = bytes.start;
-      this.#available += bytes.end - bytes.start;
+      const bytes = segment === "hello" ? HELLO : segment;
+      if (this.#receiveQueue.push(bytes) === 1) this.#start = bytes.start;
+      this.#unread += bytes.end - bytes.start;
     }
   }
 
   wake(): void {
-    if (!this.life.isAlive || this.#closed) return;
-    this.#tryShake();
+    if (!this.process.isAlive || this.#closed) return;
+    this.#tryHandshake();
     this.#tryRead();
   }
 
   fail(error: Error): void {
-    if (this.#failure !== null || !this.life.isAlive) return;
+    if (this.#failure !== null || !this.process.isAlive) return;
     this.#failure = error;
-    const { fate } = this.#wire;
-    const { resetDiscards } = fate.faults;
+    const { faultPlan } = this.#wire;
+    const { resetDiscards } = faultPlan.faults;
     const where = this.#readName;
     const { key } = this.#in;
     if (
-      this.#available > 0 &&
-      fate.strikes(RESET_DISCARDS, resetDiscards, where, key)
+      this.#unread > 0 &&
+      faultPlan.injects(RESET_DISCARDS, resetDiscards, where, key)
     ) {
-      this.#available = this.#inbox.length = 0;
+      this.#unread = this.#receiveQueue.length = 0;
     }
     this.#writing?.reject(error);
     this.#writing = null;

@@ -6,20 +6,19 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import type { Agenda, Plan } from "./agenda.ts";
+import type { ScheduledEvent } from "./event_queue.ts";
+import type { Simulation } from "./simulation.ts";
 
-/** How many turns in a row a host gets in no time; each other one takes 1 ms. */
+/**
+ * Turns in a row that take no simulated time; each further one takes 1 ms, so
+ * that time passes for a program that spins, too. A pass takes one or two turns:
+ * this is enough for a burst of passes at one instant.
+ */
 const FREE_TURNS = 32;
 
-/** What goes by simulated time. */
-export interface Timeline {
-  readonly agenda: Agenda;
-  readonly now: number;
-}
-
-/** One host's clock, in one life of the host. */
+/** One host's clock, for one process of the host. */
 export class SimClock implements Clock {
-  readonly #timeline: Timeline;
+  readonly #simulation: Simulation;
   readonly #offset: number;
   readonly #rate: number;
   readonly #isAlive: () => boolean;
@@ -27,38 +26,36 @@ export class SimClock implements Clock {
   #turnsAt = -1;
 
   constructor(
-    timeline: Timeline,
+    simulation: Simulation,
     { offset, rate }: { offset: number; rate: number },
     isAlive: () => boolean,
   ) {
-    this.#timeline = timeline;
+    this.#simulation = simulation;
     this.#offset = offset;
     this.#rate = rate;
     this.#isAlive = isAlive;
   }
 
-  readonly now = (): number => this.#offset + this.#timeline.now * this.#rate;
+  readonly now = (): number => this.#offset + this.#simulation.now * this.#rate;
 
   setTimeout(callback: () => void, delay: number): unknown {
     if (delay === Infinity) return null;
-    const wait = Math.max(0, delay) / this.#rate;
-    return this.#add(this.#timeline.now + wait, callback);
+    return this.#after(Math.max(0, delay) / this.#rate, callback);
   }
 
   clearTimeout(id: unknown): void {
-    if (id) (id as Plan).run = null;
+    (id as ScheduledEvent | null | undefined)?.cancel();
   }
 
   setImmediate(callback: () => void): void {
-    const { now } = this.#timeline;
+    const { now } = this.#simulation;
     if (now !== this.#turnsAt) this.#turns = 0;
     this.#turnsAt = now;
-    // A program that spins must not keep the time from passing.
-    this.#add(++this.#turns > FREE_TURNS ? now + 1 : now, callback);
+    this.#after(++this.#turns > FREE_TURNS ? 1 : 0, callback);
   }
 
-  #add(time: number, callback: () => void): Plan {
-    return this.#timeline.agenda.add(time, () => {
+  #after(delay: number, callback: () => void): ScheduledEvent {
+    return this.#simulation.after(delay, () => {
       if (this.#isAlive()) callback();
     });
   }

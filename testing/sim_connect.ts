@@ -1,6 +1,6 @@
 /**
- * How connections come about in a simulation: names, listeners, the exchange
- * of packets that makes a connection, and what may become of it.
+ * How connections are made in a simulation: names, listeners, and the three-way
+ * handshake with its losses.
  *
  * @module
  */
@@ -12,53 +12,54 @@ import type {
   NetworkConnectOptions,
   NetworkListenOptions,
 } from "../core/network.ts";
-import type { Plan } from "./agenda.ts";
-import { type Kind, kindOf } from "./faults.ts";
+import type { ScheduledEvent } from "./event_queue.ts";
+import { type DrawKind, drawKind } from "./fault_plan.ts";
 import { SimAcceptor } from "./sim_acceptor.ts";
 import { SimChannel } from "./sim_channel.ts";
-import type { Life, Wire } from "./sim_wire.ts";
+import type { Process, Wire } from "./simulation.ts";
 
-/** How long the packets of an unanswered connect wait for an answer, in ms. */
-const SYN_WAITS = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000];
-/** When what a listener could not take is offered to it again, in ms, and how often. */
-const OFFER_AGAIN = 1_000;
-const MOST_OFFERS = 6;
-/** By how much an accept may be late, in ms. */
-const LATEST_ACCEPT = 1_000;
-/** How long it takes to learn that there is no such name, in ms. */
-const LOOKUP = 1;
-const REFUSE = kindOf("refuse");
-const BLACKHOLE = kindOf("blackhole");
-const LOOKUP_FAILURE = kindOf("lookup");
-const ACCEPT_DELAY = kindOf("acceptDelay");
-const LATE = kindOf("late");
-/** Names by which a host means itself, as many as it has. */
+/** How long each SYN waits for its answer, in ms: seven tries, as on Linux. */
+const SYN_TIMEOUTS = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000];
+/** While the backlog is full, the last ACK is sent again after so many ms. */
+const ACK_RETRY = 1_000;
+/** After so many ACKs the connection is dropped, as on Linux (`tcp_synack_retries`). */
+const MAX_ACKS = 6;
+/** How late an accept may be, in ms: a server that is busy for a second. */
+const MAX_ACCEPT_DELAY = 1_000;
+/** How long it takes to learn that a name is not found, in ms. */
+const LOOKUP_TIME = 1;
+const REFUSE = drawKind("refuse");
+const BLACKHOLE = drawKind("blackhole");
+const LOOKUP_FAILURE = drawKind("lookup");
+const ACCEPT_DELAY = drawKind("acceptDelay");
+const LATE = drawKind("late");
+/** Names by which a host means itself. */
 const LOCAL_NAMES: readonly string[] = [
   ...["localhost", "127.0.0.1", "::1", "0.0.0.0", "::"],
 ];
 
-/** A life that can listen. */
-export interface Station extends Life {
+/** A process with what its kernel keeps for it: listeners and ports. */
+export interface NetStack extends Process {
   /** By port or path. */
   readonly listeners: Map<string, SimAcceptor>;
-  /** A port that nobody uses. */
+  /** The next ephemeral port. */
   nextPort(): number;
 }
 
-/** What makes connections possible. */
-export interface Exchange extends Wire {
-  /** The life that a host of this name or address has now. */
-  find(name: string): Station | undefined;
-  /** A number for the next connection. */
+/** The network between all hosts. */
+export interface Fabric extends Wire {
+  /** The process on the host of this name or address. */
+  find(name: string): NetStack | undefined;
+  /** The number of the next connection. */
   nextConnection(): number;
 }
 
-/** The network as one life of a host sees it. */
-export function networkOf(exchange: Exchange, life: Station): Network {
+/** The network as one process of a host sees it. */
+export function networkOf(fabric: Fabric, process: NetStack): Network {
   return {
     connect: (address, options) =>
-      new Connecting(exchange, life, address, options).promise,
-    listen: (address, options) => listen(exchange, life, address, options),
+      new Handshake(fabric, process, address, options).promise,
+    listen: (address, options) => listen(fabric, process, address, options),
     startTls: () => {
       throw new Error(
         "Cannot start TLS: a simulation has only connections that are TLS " +
@@ -69,7 +70,7 @@ export function networkOf(exchange: Exchange, life: Station): Network {
   };
 }
 
-/** Under which key somebody listens on an address. */
+/** The key of an address among the listeners of a process. */
 function keyOf(address: Deno.Addr): string {
   if (address.transport === "tcp") return `${address.port}`;
   if (address.transport === "unix" && address.path) return address.path;
@@ -77,19 +78,19 @@ function keyOf(address: Deno.Addr): string {
 }
 
 function listen(
-  exchange: Exchange,
-  life: Station,
+  fabric: Fabric,
+  process: NetStack,
   address: Deno.Addr,
   { backlog, tls }: NetworkListenOptions,
 ): SimAcceptor {
-  const { listeners } = life;
+  const { listeners } = process;
   let addr = address;
   if (addr.transport === "tcp") {
     const { port, hostname } = addr;
     addr = {
       transport: "tcp",
-      hostname: LOCAL_NAMES.includes(hostname) ? life.hostname : hostname,
-      port: port === 0 ? life.nextPort() : port,
+      hostname: LOCAL_NAMES.includes(hostname) ? process.hostname : hostname,
+      port: port === 0 ? process.nextPort() : port,
     };
   }
   const key = keyOf(addr);
@@ -102,42 +103,42 @@ function listen(
     onClose: () => listeners.delete(key),
   });
   listeners.set(key, acceptor);
-  exchange.note(`${life.name} listens on ${formatAddress(addr)}`);
+  fabric.note(`${process.name} listens on ${formatAddress(addr)}`);
   return acceptor;
 }
 
-/** One attempt to connect. */
-class Connecting {
+/** An attempt to connect: SYN, SYN-ACK or RST, ACK. */
+class Handshake {
   readonly promise: Promise<Channel>;
-  readonly #exchange: Exchange;
-  readonly #life: Station;
+  readonly #fabric: Fabric;
+  readonly #process: NetStack;
   readonly #address: Deno.Addr;
   readonly #options: NetworkConnectOptions;
   readonly #id: number;
   #resolve!: (channel: Channel) => void;
   #reject!: (error: unknown) => void;
   #state: "trying" | "connected" | "failed" = "trying";
-  #tries = 0;
+  #syns = 0;
   #packets = 0;
-  #next: Plan | null = null;
-  /** What fate has in store; `null` before it was asked. */
-  #isSwallowed: boolean | null = null;
+  #nextSyn: ScheduledEvent | null = null;
+  /** Drawn when the first SYN arrives, for all tries; `null` before. */
+  #isBlackholed: boolean | null = null;
   #willRefuse: boolean | null = null;
   #ours: SimChannel | null = null;
   #theirs: SimChannel | null = null;
   #acceptor: SimAcceptor | null = null;
 
   constructor(
-    exchange: Exchange,
-    life: Station,
+    fabric: Fabric,
+    process: NetStack,
     address: Deno.Addr,
     options: NetworkConnectOptions,
   ) {
-    this.#exchange = exchange;
-    this.#life = life;
+    this.#fabric = fabric;
+    this.#process = process;
     this.#address = address;
     this.#options = options;
-    this.#id = exchange.nextConnection();
+    this.#id = fabric.nextConnection();
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -146,10 +147,10 @@ class Connecting {
     signal.addEventListener("abort", () => this.#fail(signal.reason), {
       once: true,
     });
-    exchange.note(
-      `${life.name} #${this.#id} connects to ${formatAddress(address)}`,
+    fabric.note(
+      `${process.name} #${this.#id} connects to ${formatAddress(address)}`,
     );
-    if (this.#isFound()) this.#knock();
+    if (this.#isFound()) this.#sendSyn();
   }
 
   #fail(error: unknown): void {
@@ -157,156 +158,158 @@ class Connecting {
     this.#state = "failed";
     this.#ours?.drop();
     this.#theirs?.drop();
-    if (this.#next) this.#next.run = null;
-    if (this.#life.isAlive) this.#reject(error);
+    this.#nextSyn?.cancel();
+    if (this.#process.isAlive) this.#reject(error);
   }
 
-  /** Whether a fault of this kind happens to this attempt. */
-  #strikes(kind: Kind, chance: number): boolean {
+  /** Whether a fault of this kind happens to this connection. */
+  #injects(kind: DrawKind, chance: number): boolean {
     const where = `#${this.#id}`;
-    return this.#exchange.fate.strikes(kind, chance, where, this.#id);
+    return this.#fabric.faultPlan.injects(kind, chance, where, this.#id);
   }
 
   #isFound(): boolean {
     const target = this.#target();
-    const { lookup } = this.#exchange.fate.faults;
-    if (target && !this.#strikes(LOOKUP_FAILURE, lookup)) return true;
+    const { lookup } = this.#fabric.faultPlan.faults;
+    if (target && !this.#injects(LOOKUP_FAILURE, lookup)) return true;
     const message = target
       ? "Temporary failure in name resolution"
       : "Name or service not known";
     const error = new Error(`failed to lookup address: ${message}`);
-    this.#exchange.after(LOOKUP, () => this.#fail(error));
+    this.#fabric.after(LOOKUP_TIME, () => this.#fail(error));
     return false;
   }
 
-  #target(): Station | undefined {
+  #target(): NetStack | undefined {
     const address = this.#address;
     const isOwn = address.transport !== "tcp" ||
       LOCAL_NAMES.includes(address.hostname);
-    return isOwn ? this.#life : this.#exchange.find(address.hostname);
+    return isOwn ? this.#process : this.#fabric.find(address.hostname);
   }
 
-  /** Sends a packet that takes this way, and does `then` if it arrives. */
-  #send(from: Life, to: Life, then: () => void): void {
-    const exchange = this.#exchange;
+  /** Sends a packet; `then` runs if it arrives. */
+  #send(from: Process, to: Process, then: () => void): void {
+    const fabric = this.#fabric;
     const key = -2 * this.#id - 1;
-    const delay = exchange.delay(from, to, 0, key, ++this.#packets);
-    exchange.after(delay, () => {
-      if (!exchange.isCut(from, to)) then();
+    const delay = fabric.delay(from, to, 0, key, ++this.#packets);
+    fabric.after(delay, () => {
+      if (!fabric.isUnreachable(from, to)) then();
     });
   }
 
-  /** Sends the first packet, again and again until there is an answer. */
-  #knock(): void {
-    if (this.#state !== "trying" || !this.#life.isAlive) return;
-    const wait = SYN_WAITS[this.#tries++];
+  /** Sends the SYN, again and again until there is an answer. */
+  #sendSyn(): void {
+    if (this.#state !== "trying" || !this.#process.isAlive) return;
+    const wait = SYN_TIMEOUTS[this.#syns++];
     if (wait === undefined) {
       this.#fail(new Deno.errors.TimedOut("Connection timed out"));
       return;
     }
     const target = this.#target()!;
-    this.#send(this.#life, target, () => this.#arrive());
-    this.#next = this.#exchange.after(wait, () => this.#knock());
+    this.#send(this.#process, target, () => this.#onSyn());
+    this.#nextSyn = this.#fabric.after(wait, () => this.#sendSyn());
   }
 
-  /** The packet is there. */
-  #arrive(): void {
+  /** A SYN has arrived. */
+  #onSyn(): void {
     if (this.#state === "connected") return;
-    const exchange = this.#exchange;
-    const { blackhole } = exchange.fate.faults;
-    this.#isSwallowed ??= this.#strikes(BLACKHOLE, blackhole);
-    if (this.#isSwallowed) return;
-    if (this.#theirs?.life.hasSystem) {
-      this.#answer(this.#theirs.life, () => this.#connected());
+    const fabric = this.#fabric;
+    const { blackhole } = fabric.faultPlan.faults;
+    this.#isBlackholed ??= this.#injects(BLACKHOLE, blackhole);
+    if (this.#isBlackholed) return;
+    if (this.#theirs?.process.hasKernel) {
+      this.#reply(this.#theirs.process, () => this.#connected());
       return;
     }
     const target = this.#target()!;
     const acceptor = target.listeners.get(keyOf(this.#address));
     if (acceptor === undefined || this.#isRefused()) {
-      this.#answer(target, () => {
-        exchange.note(`${this.#life.name} #${this.#id} is refused`);
+      this.#reply(target, () => {
+        fabric.note(`${this.#process.name} #${this.#id} is refused`);
         this.#fail(new Deno.errors.ConnectionRefused("Connection refused"));
       });
     } else if (acceptor.isFull) {
-      exchange.note(`${target.name} #${this.#id} finds the backlog full`);
+      fabric.note(`${target.name} #${this.#id} finds the backlog full`);
     } else {
       this.#makeEnds(target, acceptor);
-      this.#answer(target, () => this.#connected());
+      this.#reply(target, () => this.#connected());
     }
   }
 
   #isRefused(): boolean {
-    const { refuse } = this.#exchange.fate.faults;
-    return this.#willRefuse ??= this.#strikes(REFUSE, refuse);
+    const { refuse } = this.#fabric.faultPlan.faults;
+    return this.#willRefuse ??= this.#injects(REFUSE, refuse);
   }
 
-  /** Answers; if that gets lost, the next packet is answered again. */
-  #answer(from: Life, then: () => void): void {
-    this.#send(from, this.#life, () => {
-      if (this.#state === "trying" && this.#life.isAlive) then();
+  /** Answers a SYN; if that gets lost, the next SYN is answered again. */
+  #reply(from: Process, then: () => void): void {
+    this.#send(from, this.#process, () => {
+      if (this.#state === "trying" && this.#process.isAlive) then();
     });
   }
 
-  #makeEnds(target: Station, acceptor: SimAcceptor): void {
-    const exchange = this.#exchange;
+  #makeEnds(target: NetStack, acceptor: SimAcceptor): void {
+    const fabric = this.#fabric;
     const id = this.#id;
-    const life = this.#life;
+    const process = this.#process;
     const there = acceptor.addr;
     const here: Deno.Addr = there.transport === "tcp"
-      ? { transport: "tcp", hostname: life.hostname, port: life.nextPort() }
+      ? {
+        transport: "tcp",
+        hostname: process.hostname,
+        port: process.nextPort(),
+      }
       : { transport: "unix", path: "" };
-    const ours = new SimChannel(exchange, id, {
-      life,
+    const ours = new SimChannel(fabric, id, {
+      process,
       isClient: true,
       localAddr: here,
       remoteAddr: there,
       isTls: this.#options.tls !== undefined,
     });
-    const theirs = new SimChannel(exchange, id, {
-      life: target,
+    const theirs = new SimChannel(fabric, id, {
+      process: target,
       isClient: false,
       localAddr: there,
       remoteAddr: here,
       isTls: acceptor.isTls,
     });
-    SimChannel.connect(exchange, id, ours, theirs);
+    SimChannel.connect(fabric, id, ours, theirs);
     this.#ours = ours;
     this.#theirs = theirs;
     this.#acceptor = acceptor;
   }
 
   #connected(): void {
-    const exchange = this.#exchange;
+    const fabric = this.#fabric;
     this.#state = "connected";
-    this.#next!.run = null;
-    exchange.note(`${this.#life.name} #${this.#id} is connected`);
+    this.#nextSyn!.cancel();
+    fabric.note(`${this.#process.name} #${this.#id} is connected`);
     this.#resolve(this.#ours!);
-    const { fate } = exchange;
-    const late = this.#strikes(ACCEPT_DELAY, fate.faults.acceptDelay)
-      ? fate.between(0, LATEST_ACCEPT, LATE, this.#id)
+    const { faultPlan } = fabric;
+    const late = this.#injects(ACCEPT_DELAY, faultPlan.faults.acceptDelay)
+      ? faultPlan.between(0, MAX_ACCEPT_DELAY, LATE, this.#id)
       : 0;
-    this.#offer(late);
+    this.#sendAck(late);
   }
 
-  /** Sends the last packet of the exchange: now the listener may have it. */
-  #offer(late: number, tries: number = 1): void {
-    const exchange = this.#exchange;
-    const [life, theirs, acceptor] = [
-      this.#life,
-      this.#theirs!,
-      this.#acceptor!,
-    ];
-    const there = theirs.life;
+  /** Sends the ACK, `late` ms late: now the listener may accept the connection. */
+  #sendAck(late: number, nth: number = 1): void {
+    const fabric = this.#fabric;
+    const process = this.#process;
+    const theirs = this.#theirs!;
+    const acceptor = this.#acceptor!;
+    const there = theirs.process;
     const key = -2 * this.#id - 2;
-    const delay = exchange.delay(life, there, 0, key, tries);
-    exchange.after(delay + late, () => {
+    const delay = fabric.delay(process, there, 0, key, nth);
+    fabric.after(delay + late, () => {
       if (!there.isAlive) return;
       if (acceptor.isClosed) theirs.reset();
-      else if (!exchange.isCut(life, there) && !acceptor.isFull) {
-        exchange.note(`${there.name} #${this.#id} may be accepted`);
+      else if (!fabric.isUnreachable(process, there) && !acceptor.isFull) {
+        fabric.note(`${there.name} #${this.#id} may be accepted`);
         acceptor.push(theirs);
-      } else if (life.hasSystem && tries < MOST_OFFERS) {
-        this.#offer(OFFER_AGAIN, tries + 1);
+      } else if (process.hasKernel && nth < MAX_ACKS) {
+        this.#sendAck(ACK_RETRY, nth + 1);
       } else theirs.drop();
     });
   }

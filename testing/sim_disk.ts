@@ -4,35 +4,28 @@
  * @module
  */
 
-import type { Plan } from "./agenda.ts";
-import type { Dice } from "./dice.ts";
+import type { Simulation } from "./simulation.ts";
 
-/** How long `sync()` takes, in simulated ms. */
-const LEAST_SYNC = 1;
-const MOST_SYNC = 10;
-/** Keeps these questions to fate apart from all others. */
+/**
+ * How long `sync()` takes, in simulated ms. A message and its answer take 2 to
+ * 40 by default: a sync that was forgotten shows by either order of the two.
+ */
+const MIN_SYNC = 1;
+const MAX_SYNC = 10;
+/** Keeps these random numbers apart from all others. */
 const SYNC_TIME = 0x51c;
 
-/** What a disk needs of its simulation. */
-export interface DiskWorld {
-  readonly fate: { readonly dice: Dice };
-  readonly now: number;
-  after(delay: number, callback: () => void): Plan;
-  note(text: string): void;
-}
-
-/** What a disk needs of its host. */
+/** A host, as far as its disk needs it. */
 export interface DiskHost {
   readonly name: string;
   readonly number: number;
-  /** What would be there after a power failure. */
+  /** The values that would be there after a power failure. */
   readonly stored: Map<string, unknown>;
 }
 
 /**
- * The disk of a simulated host: values by name. What was written is there at
- * once, and after a crash of the program; what {@linkcode SimDisk.sync} has made
- * safe is there after a power failure too, and nothing else.
+ * The disk of a simulated host: values by name. A crash of the program keeps
+ * all that was written, a power failure only what `sync()` has made safe.
  *
  * @example A record that outlives a power failure
  * ```ts
@@ -55,18 +48,22 @@ export interface DiskHost {
  * ```
  */
 export class SimDisk {
-  readonly #world: DiskWorld;
+  readonly #simulation: Simulation;
   readonly #host: DiskHost;
   readonly #isAlive: () => boolean;
   readonly #values: Map<string, unknown>;
-  /** What `sync()` has still to make safe. */
+  /** The keys whose values `sync()` has still to make safe. */
   #changed = new Set<string>();
   #syncs = 0;
   #syncedAt = 0;
 
-  /** Made by its host, once for each life. */
-  constructor(world: DiskWorld, host: DiskHost, isAlive: () => boolean) {
-    this.#world = world;
+  /** Made by its host, once for each process. */
+  constructor(
+    simulation: Simulation,
+    host: DiskHost,
+    isAlive: () => boolean,
+  ) {
+    this.#simulation = simulation;
     this.#host = host;
     this.#isAlive = isAlive;
     this.#values = new Map(host.stored);
@@ -101,29 +98,29 @@ export class SimDisk {
   }
 
   /**
-   * Makes all that was written so far safe from a power failure. That takes
+   * Makes all that was written so far safe from a power failure. It takes
    * some simulated milliseconds; a failure in between loses all of it.
    */
   sync(): Promise<void> {
     const changes = this.#take();
     const nth = ++this.#syncs;
-    const { dice } = this.#world.fate;
+    const { rng } = this.#simulation.faultPlan;
     const { number, name } = this.#host;
-    const time = dice.between(LEAST_SYNC, MOST_SYNC, SYNC_TIME, number, nth);
-    const { now } = this.#world;
-    // One after the other: an older value must not come last.
+    const time = rng.between(MIN_SYNC, MAX_SYNC, SYNC_TIME, number, nth);
+    const { now } = this.#simulation;
+    // In order: an older value must not come last.
     this.#syncedAt = Math.max(this.#syncedAt, now + time);
     return new Promise((resolve) => {
-      this.#world.after(this.#syncedAt - now, () => {
+      this.#simulation.after(this.#syncedAt - now, () => {
         if (!this.#isAlive()) return;
-        this.#world.note(`${name} has synced ${changes.size} values`);
+        this.#simulation.note(`${name} has synced ${changes.size} values`);
         this.#store(changes);
         resolve();
       });
     });
   }
 
-  /** The program ends, the system lives: it writes all to the disk. */
+  /** The program ends, the system generation: it writes all to the disk. */
   flush(): void {
     this.#store(this.#values);
     for (const name of this.#host.stored.keys()) {

@@ -1,7 +1,7 @@
 /**
- * Keeps what runs on a simulated host from the real world: clocks and random
- * numbers are the host's own, and what would wait for something real is
- * noticed. Code that runs elsewhere sees no difference.
+ * Isolates simulated hosts from the real world: clocks and random numbers are
+ * the host's own, and escapes are noticed. Code that runs elsewhere sees no
+ * difference.
  *
  * @module
  */
@@ -9,8 +9,8 @@
 import { type Escape, ESCAPES } from "./escapes.ts";
 import { type HostContext, hostContext } from "./host_context.ts";
 
-/** What is done elsewhere, in real time, but with a certain result. */
-const CERTAIN: readonly string[] = [
+/** Work of other threads, in real time, but with a result that is always the same. */
+const DETERMINISTIC: readonly string[] = [
   ...["digest", "encrypt", "decrypt", "sign", "verify", "deriveBits"],
   ...["deriveKey", "importKey", "exportKey", "generateKey", "wrapKey"],
   "unwrapKey",
@@ -25,7 +25,7 @@ function dateNow(host: HostContext): number {
 
 type AnyFunction = (...args: unknown[]) => unknown;
 
-/** Makes a function that does something else on a simulated host. */
+/** Replaces a function on simulated hosts, and nowhere else. */
 function onHost(
   original: AnyFunction,
   replacement: (host: HostContext, ...args: unknown[]) => unknown,
@@ -37,7 +37,7 @@ function onHost(
   };
 }
 
-/** Makes a function or class fail on a simulated host, and say why. */
+/** Makes a function or class throw on simulated hosts, by the escape. */
 function trap<T extends AnyFunction>(original: T, escape: Escape): T {
   const check = (): void => {
     const error = hostContext.getStore()?.onEscape(escape);
@@ -55,7 +55,7 @@ function trap<T extends AnyFunction>(original: T, escape: Escape): T {
   });
 }
 
-/** Has the simulated time wait for what a function promises. */
+/** Makes the simulated time wait for the promise of a function. */
 function held(original: AnyFunction): AnyFunction {
   return function (this: unknown, ...args: unknown[]): unknown {
     const promise = original.apply(this, args) as Promise<unknown>;
@@ -64,7 +64,7 @@ function held(original: AnyFunction): AnyFunction {
   };
 }
 
-/** A `Date` that knows what time it is on the host that asks. */
+/** A `Date` that shows the time of the host that asks. */
 function dateOf(RealDate: DateConstructor): DateConstructor {
   const now = onHost(RealDate.now, dateNow);
   return new Proxy(RealDate, {
@@ -120,7 +120,7 @@ function replace(
   restore.push(() => Object.defineProperty(holder, name, descriptor));
 }
 
-/** Puts the replacements in place; give them back by the returned function. */
+/** Puts the replacements in place; the returned function takes them away. */
 export function isolateHosts(): () => void {
   if (users++ === 0) replaceAll();
   return () => {
@@ -134,7 +134,7 @@ function replaceAll(): void {
   for (const escape of ESCAPES) {
     replace(escape.owner, escape.name, (original) => trap(original, escape));
   }
-  for (const name of CERTAIN) replace(crypto.subtle, name, held);
+  for (const name of DETERMINISTIC) replace(crypto.subtle, name, held);
   replace(globalThis, "Date", dateOf);
   const by = (answer: (host: HostContext, ...args: unknown[]) => unknown) =>
   (

@@ -1,25 +1,28 @@
 /**
- * A simulated host, for the scenario: {@linkcode SimHost}.
+ * A simulated host: {@linkcode SimHost} as the scenario sees it, and
+ * {@linkcode Host} behind it.
  *
  * @module
  */
 
 import type { SocketMap } from "../loop.ts";
-import { kindOf } from "./faults.ts";
+import { drawKind } from "./fault_plan.ts";
 import { hostContext } from "./host_context.ts";
+import type { Fabric } from "./sim_connect.ts";
 import type { SimDisk } from "./sim_disk.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import { HostLife, type Machine, type SimWorld } from "./sim_life.ts";
+import { type Machine, SimProcess } from "./sim_process.ts";
 
+/** The ephemeral ports of Linux begin here. */
 const FIRST_EPHEMERAL_PORT = 32_768;
 const LAST_PORT = 65_535;
-const SKEW = kindOf("skew");
-const DRIFT = kindOf("drift");
+const SKEW = drawKind("skew");
+const DRIFT = drawKind("drift");
 
 /** Options of {@linkcode SimHost.crash}. */
 export interface CrashOptions {
   /**
-   * Whether only the program ends, and the system lives: it then closes the
+   * Whether only the program ends, and the kernel lives: it then closes the
    * connections, refuses new ones, and keeps what was written to the disk.
    * Otherwise the power fails.
    *
@@ -28,104 +31,18 @@ export interface CrashOptions {
   process?: boolean;
 }
 
-/** A program of a host. */
-export type HostProgram = (host: SimHost) => unknown;
-
-/** Makes a host, for the network. */
-export let makeHost: (
-  world: SimWorld,
-  name: string,
-  number: number,
-  start: HostProgram | null,
-) => SimHost;
-/** The life of a host that goes on now, or was the last. */
-export let lifeOf: (host: SimHost) => HostLife;
-/** Whether a host knows how to start again. */
-export let isRestartable: (host: SimHost) => boolean;
-/** Starts the loop and the program of a host that was just made. */
-export let beginHost: (host: SimHost) => void;
-/** Ends the life of a host; nobody hears of it. */
-export let endHost: (host: SimHost) => void;
-
 /** A host of a simulated network: `SimNetwork.host()` makes it. */
-export class SimHost {
-  static {
-    makeHost = (...args) => new SimHost(...args);
-    lifeOf = (host) => host.#life;
-    isRestartable = (host) => host.#start !== null;
-    beginHost = (host) => host.#begin(host.#start);
-    endHost = (host) => host.#life.end();
-  }
-
-  /** By this name the others connect to it. */
+export interface SimHost {
+  /** The others connect to it by this name. */
   readonly name: string;
   /** Its address, which does as well. */
   readonly hostname: string;
-  readonly #world: SimWorld;
-  readonly #machine: Machine;
-  readonly #start: HostProgram | null;
-  #life: HostLife;
-  #lives = 0;
-  #ports = FIRST_EPHEMERAL_PORT;
-
-  private constructor(
-    world: SimWorld,
-    name: string,
-    number: number,
-    start: HostProgram | null,
-  ) {
-    const { fate } = world;
-    const { skew, drift } = fate.faults;
-    this.#world = world;
-    this.name = name;
-    this.hostname = `10.0.${number >> 8}.${number & 255}`;
-    this.#start = start;
-    this.#machine = {
-      name,
-      number,
-      hostname: this.hostname,
-      clockError: {
-        offset: fate.between(0, skew, SKEW, number),
-        rate: 1 + fate.between(-drift, drift, DRIFT, number),
-      },
-      stored: new Map(),
-      isOn: true,
-      boots: 1,
-    };
-    this.#life = this.#live();
-  }
-
-  #live(): HostLife {
-    return new HostLife(
-      this.#world,
-      this.#machine,
-      ++this.#lives,
-      () => this.#nextPort(),
-    );
-  }
-
-  /** Also in its next life a host takes another port than before. */
-  #nextPort(): number {
-    const port = this.#ports++;
-    if (port === LAST_PORT) this.#ports = FIRST_EPHEMERAL_PORT;
-    return port;
-  }
-
   /** The map of its dispatchers; after a crash, another one. */
-  get map(): SocketMap {
-    return this.#life.map;
-  }
-
+  readonly map: SocketMap;
   /** Its disk: what outlives a crash. */
-  get disk(): SimDisk {
-    return this.#life.disk;
-  }
-
+  readonly disk: SimDisk;
   /** Whether its program runs. */
-  get isUp(): boolean {
-    return this.#life.isAlive;
-  }
-
+  readonly isUp: boolean;
   /**
    * Runs `program` on the host: dispatchers that name no map join the host's,
    * and clocks and random numbers are the host's own.
@@ -133,57 +50,140 @@ export class SimHost {
    * @param program What to run, now.
    * @returns What the program returns.
    */
-  run<T>(program: () => T): T {
-    // Also outside of a run of the network, the real world is out of reach.
-    const restore = isolateHosts();
-    try {
-      return hostContext.run(this.#life, program);
-    } finally {
-      restore();
-    }
-  }
-
-  #begin(program: HostProgram | null): void {
-    const life = this.#life;
-    this.run(() => {
-      void life.drive();
-      const result = program?.(this);
-      if (!(result instanceof Promise)) return;
-      result.catch((error) => life.onError(error));
-    });
-  }
-
+  run<T>(program: () => T): T;
   /**
-   * Ends the life of the host, in the middle of whatever it does.
+   * Ends the program of the host, in the middle of whatever it does.
    *
    * @param options Whether the power fails, or only the program ends.
    */
-  crash({ process = false }: CrashOptions = {}): void {
-    const life = this.#life;
-    const machine = this.#machine;
-    if (process ? !life.isAlive : !machine.isOn) return;
-    this.#world.note(`${this.name} ${process ? "is killed" : "crashes"}`);
-    if (process) {
-      for (const acceptor of [...life.listeners.values()]) acceptor.close();
-      for (const channel of [...life.channels]) channel.close();
-      life.disk.flush();
-    } else machine.isOn = false;
-    life.end();
-  }
-
+  crash(options?: CrashOptions): void;
   /**
    * Starts the host again, with an empty map.
    *
    * @param program What to run on it; by default, what it was made with.
    */
+  restart(program?: ((host: SimHost) => unknown) | null): void;
+}
+
+/** A host: a machine, and the process that runs on it. */
+export class Host implements SimHost {
+  readonly #fabric: Fabric;
+  readonly #machine: Machine;
+  readonly #program: ((host: SimHost) => unknown) | null;
+  /** The process that runs, or ran last. */
+  #process: SimProcess;
+  #generation = 0;
+  #ports = FIRST_EPHEMERAL_PORT;
+
+  constructor(
+    fabric: Fabric,
+    name: string,
+    number: number,
+    program: ((host: SimHost) => unknown) | null,
+  ) {
+    const { faultPlan } = fabric;
+    const { skew, drift } = faultPlan.faults;
+    this.#fabric = fabric;
+    this.#program = program;
+    this.#machine = {
+      name,
+      number,
+      hostname: `10.0.${number >> 8}.${number & 255}`,
+      clockError: {
+        offset: faultPlan.between(0, skew, SKEW, number),
+        rate: 1 + faultPlan.between(-drift, drift, DRIFT, number),
+      },
+      stored: new Map(),
+      isOn: true,
+      boots: 1,
+    };
+    this.#process = this.#nextProcess();
+  }
+
+  #nextProcess(): SimProcess {
+    return new SimProcess(
+      this.#fabric,
+      this.#machine,
+      ++this.#generation,
+      () => this.#nextPort(),
+    );
+  }
+
+  /** Counts on over all processes: an old peer must not meet a new connection. */
+  #nextPort(): number {
+    const port = this.#ports++;
+    if (port === LAST_PORT) this.#ports = FIRST_EPHEMERAL_PORT;
+    return port;
+  }
+
+  get name(): string {
+    return this.#machine.name;
+  }
+  get number(): number {
+    return this.#machine.number;
+  }
+  get hostname(): string {
+    return this.#machine.hostname;
+  }
+  get process(): SimProcess {
+    return this.#process;
+  }
+  get map(): SocketMap {
+    return this.#process.map;
+  }
+  get disk(): SimDisk {
+    return this.#process.disk;
+  }
+  get isUp(): boolean {
+    return this.#process.isAlive;
+  }
+  /** It has a program to start again with. */
+  get isRestartable(): boolean {
+    return this.#program !== null;
+  }
+
+  run<T>(program: () => T): T {
+    // Also outside of a run of the network, the real world is out of reach.
+    const restore = isolateHosts();
+    try {
+      return hostContext.run(this.#process, program);
+    } finally {
+      restore();
+    }
+  }
+
+  /** Starts the loop and the program. */
+  start(program: ((host: SimHost) => unknown) | null = this.#program): void {
+    const process = this.#process;
+    this.run(() => {
+      void process.drive();
+      const result = program?.(this);
+      if (!(result instanceof Promise)) return;
+      result.catch((error) => process.onError(error));
+    });
+  }
+
+  crash({ process: isProcess = false }: CrashOptions = {}): void {
+    const process = this.#process;
+    const machine = this.#machine;
+    if (isProcess ? !process.isAlive : !machine.isOn) return;
+    this.#fabric.note(`${this.name} ${isProcess ? "is killed" : "crashes"}`);
+    if (isProcess) {
+      for (const acceptor of [...process.listeners.values()]) acceptor.close();
+      for (const channel of [...process.channels]) channel.close();
+      process.disk.flush();
+    } else machine.isOn = false;
+    process.end();
+  }
+
   restart(program: ((host: SimHost) => unknown) | null = null): void {
     if (this.isUp) this.crash();
     if (!this.#machine.isOn) {
       this.#machine.isOn = true;
       this.#machine.boots++;
     }
-    this.#world.note(`${this.name} starts`);
-    this.#life = this.#live();
-    this.#begin(program ?? this.#start);
+    this.#fabric.note(`${this.name} starts`);
+    this.#process = this.#nextProcess();
+    this.start(program ?? this.#program);
   }
 }

@@ -18,22 +18,15 @@ import {
   type Faults,
   parseFaults,
 } from "./faults.ts";
-import type { HostContext } from "./host_context.ts";
-import { MOST_HOSTS } from "./outages.ts";
+import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import {
-  beginHost,
-  type CrashOptions,
-  lifeOf,
-  makeHost,
-  type SimHost,
-} from "./sim_host.ts";
-import { World } from "./sim_world.ts";
+import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
+import { SIMULATOR, Simulator } from "./simulator.ts";
 
 /** Options of a {@linkcode SimNetwork}. */
 export interface SimNetworkOptions {
   /**
-   * Whence all chance comes: the same seed gives the same run.
+   * Where the random numbers begin: the same seed gives the same run.
    *
    * @default {1}
    */
@@ -52,7 +45,7 @@ export interface SimNetworkOptions {
    */
   bandwidth?: number;
   /**
-   * What goes wrong, and how often.
+   * The faults that happen, and how often.
    *
    * @default {"none"}
    */
@@ -87,11 +80,6 @@ export interface PartitionOptions {
    */
   oneWay?: boolean;
 }
-
-/** The scenario's place in a simulation. */
-export let contextOf: (sim: SimNetwork) => HostContext;
-/** Tells later what has happened until now. */
-export let traceOf: (sim: SimNetwork) => () => string;
 
 /**
  * A simulated network: hosts that run unchanged dispatchers, in simulated time,
@@ -151,15 +139,10 @@ export let traceOf: (sim: SimNetwork) => () => string;
  * ```
  */
 export class SimNetwork {
-  static {
-    contextOf = (sim) => sim.#world.context;
-    traceOf = (sim) => sim.#world.trace.snapshot();
-  }
-
-  /** Whence all chance comes. */
+  /** Where the random numbers began. */
   readonly seed: number;
-  readonly #world: World;
-  readonly #hosts = new Map<string, SimHost>();
+  readonly #simulator: Simulator;
+  readonly #hosts = new Map<string, Host>();
   #isRunning = false;
 
   /**
@@ -180,7 +163,7 @@ export class SimNetwork {
       const got = showValue(bandwidth);
       throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
     }
-    this.#world = new World({
+    this.#simulator = new Simulator({
       seed,
       latency: [least, most],
       bandwidth,
@@ -189,24 +172,33 @@ export class SimNetwork {
     });
   }
 
+  /**
+   * The engine that runs it.
+   *
+   * @internal
+   */
+  get [SIMULATOR](): Simulator {
+    return this.#simulator;
+  }
+
   /** The simulated time, in ms since the beginning. */
   get now(): number {
-    return this.#world.now;
+    return this.#simulator.now;
   }
 
   /** A random number for the scenario, from 0 to 1, by the seed. */
   random(): number {
-    return this.#world.random();
+    return this.#simulator.random();
   }
 
   /** The hosts, in the order in which they were made. */
   get hosts(): readonly SimHost[] {
-    return this.#world.hosts;
+    return this.#simulator.hosts;
   }
 
-  /** The faults that chance has brought so far. */
+  /** The faults that were injected so far. */
   get faultEvents(): readonly FaultEvent[] {
-    return this.#world.fate.events;
+    return this.#simulator.faultPlan.events;
   }
 
   // Hosts
@@ -217,7 +209,7 @@ export class SimNetwork {
    *
    * @param name By this name the others connect to it.
    * @param start Its program: runs on the host now and at each restart. Without
-   * it, chance never crashes the host.
+   * it, the host never crashes by chance.
    * @throws {TypeError} If the name is no text or `start` no function.
    * @throws {Error} If there are too many, or one with `start` is there already.
    * @throws What `start` throws.
@@ -229,19 +221,19 @@ export class SimNetwork {
     if (known && start === undefined) return known;
     if (known) throw new Error(`Cannot make host ${name}: it is there already`);
     const number = this.#hosts.size + 1;
-    if (number === MOST_HOSTS) {
+    if (number === MAX_HOSTS) {
       throw new Error(
         `Cannot make host ${name}: there are ${number - 1} already`,
       );
     }
-    const host = makeHost(this.#world, name, number, start ?? null);
+    const host = new Host(this.#simulator, name, number, start ?? null);
     this.#hosts.set(name, host);
-    this.#world.add(host);
-    beginHost(host);
+    this.#simulator.add(host);
+    host.start();
     return host;
   }
 
-  #hostNamed(name: string): SimHost {
+  #hostNamed(name: string): Host {
     const host = this.#hosts.get(name);
     if (host) return host;
     const names = [...this.#hosts.keys()].join(", ") || "none";
@@ -249,7 +241,7 @@ export class SimNetwork {
   }
 
   /**
-   * Ends a host's life: its dispatchers are gone, and by default its peers hear
+   * Ends a host's program: its dispatchers are gone, and by default its peers hear
    * nothing of it.
    *
    * @param name Which one.
@@ -285,15 +277,15 @@ export class SimNetwork {
     others: readonly string[],
     { oneWay = false }: PartitionOptions = {},
   ): void {
-    const { cuts } = this.#world;
+    const { partitions } = this.#simulator;
     const arrow = oneWay ? ">" : "|";
     const from = some.map((name) => this.#hostNamed(name));
     const to = others.map((name) => this.#hostNamed(name));
     this.note(`partition ${some.join(" ")} ${arrow} ${others.join(" ")}`);
-    for (const a of from.map((host) => lifeOf(host).number)) {
-      for (const b of to.map((host) => lifeOf(host).number)) {
-        cuts.add(a, b);
-        if (!oneWay) cuts.add(b, a);
+    for (const a of from) {
+      for (const b of to) {
+        partitions.add(a.number, b.number);
+        if (!oneWay) partitions.add(b.number, a.number);
       }
     }
   }
@@ -301,22 +293,22 @@ export class SimNetwork {
   /** Ends all partitions. */
   heal(): void {
     this.note("heal");
-    this.#world.cuts.heal();
+    this.#simulator.partitions.heal();
   }
 
   /**
-   * Ends all partitions, and lets nothing go wrong by chance any more: what is
-   * to come to an end in spite of faults, can.
+   * Ends all partitions, and injects no more faults: whatever recovers from
+   * faults now has the time to.
    */
   calm(): void {
     this.note("calm");
-    this.#world.cuts.heal();
-    Object.assign(this.#world.fate.faults, parseFaults("none"));
+    this.#simulator.partitions.heal();
+    Object.assign(this.#simulator.faultPlan.faults, parseFaults("none"));
   }
 
   /** Ends all hosts, without a word: nothing of them happens any more. */
   end(): void {
-    this.#world.end();
+    this.#simulator.end();
   }
 
   // Time
@@ -326,8 +318,9 @@ export class SimNetwork {
    * limit is reached. Time jumps from one event to the next.
    *
    * @param options Until when.
-   * @throws {SimulationError} If `until` did not become true; if an error or a
-   * rejected promise was handled by nobody; if something on a host does not depend on the seed alone.
+   * @throws {SimulationError} If `until` did not become true; if nobody
+   * handled an error or a rejected promise; if something on a host does not
+   * depend on the seed alone.
    * @throws {Error} If it is being run already.
    */
   async run({ until, limit = 60_000 }: RunOptions = {}): Promise<void> {
@@ -339,11 +332,11 @@ export class SimNetwork {
     // It would end the process, and nobody would know the seed.
     const onRejection = (event: PromiseRejectionEvent) => {
       event.preventDefault();
-      this.#world.onRejection(event.reason);
+      this.#simulator.onRejection(event.reason);
     };
     addEventListener("unhandledrejection", onRejection);
     try {
-      await this.#world.run(until, this.now + limit);
+      await this.#simulator.run(until, this.now + limit);
     } finally {
       removeEventListener("unhandledrejection", onRejection);
       restore();
@@ -351,7 +344,7 @@ export class SimNetwork {
     }
   }
 
-  // What happened
+  // The record of the run
 
   /**
    * All that has happened so far, as text: the simulated time in ms, and what
@@ -360,12 +353,12 @@ export class SimNetwork {
    * @param last How many of the last events; by default, all.
    */
   trace(last: number = Infinity): string {
-    return this.#world.trace.text(last);
+    return this.#simulator.trace.text(last);
   }
 
   /** How many events the trace has. */
   get eventCount(): number {
-    return this.#world.trace.length;
+    return this.#simulator.trace.length;
   }
 
   /**
@@ -374,6 +367,6 @@ export class SimNetwork {
    * @param text What happened.
    */
   note(text: string): void {
-    this.#world.note(text);
+    this.#simulator.note(text);
   }
 }

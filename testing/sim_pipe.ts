@@ -1,107 +1,110 @@
 /**
  * One direction of a simulated connection. It keeps what TCP promises (no loss,
- * no doubling, no reordering) and nothing else: pieces of any size, a window
+ * no doubling, no reordering) and nothing else: segments of any size, a window
  * that fills, stalls, retransmissions, resets.
  *
  * @module
  */
 
-import { type Kind, kindOf } from "./faults.ts";
-import type { Life, Wire } from "./sim_wire.ts";
+import { type DrawKind, drawKind } from "./fault_plan.ts";
+import type { Process, Wire } from "./simulation.ts";
 import type { Bytes } from "./slab.ts";
 
-/** How many bytes may be under way and unread. */
+/** How many bytes may be in flight or unread: the TCP window without scaling. */
 const WINDOW = 64 * 1024;
-/** How long the first retransmission waits, and the longest, in ms. */
-const FIRST_RETRY = 200;
-const LONGEST_RETRY = 120_000;
-/** How long a peer may be out of reach before the connection is given up, in ms. */
-const PATIENCE = 900_000;
-/** Into how many pieces a write is cut at most. */
-const MOST_PIECES = 4;
+/** The first and the longest retransmission timeout, in ms, as Linux has them. */
+const MIN_RTO = 200;
+const MAX_RTO = 120_000;
+/**
+ * How long a peer may be unreachable before the connection is given up, in ms:
+ * a quarter of an hour, as by default on Linux (`tcp_retries2`).
+ */
+const GIVE_UP_AFTER = 900_000;
+/** Into how many segments a write is split at most: few, as each is an event. */
+const MAX_SEGMENTS = 4;
 
-const SPLIT = kindOf("split");
-const STALL = kindOf("stall");
-const RESET = kindOf("reset");
-const PIECES = kindOf("pieces");
-const PIECE = kindOf("piece");
-const STALL_TIME = kindOf("stallTime");
+const SPLIT = drawKind("split");
+const STALL = drawKind("stall");
+const RESET = drawKind("reset");
+const PIECES = drawKind("pieces");
+const PIECE = drawKind("piece");
+const STALL_TIME = drawKind("stallTime");
 
-/** What travels; a `"hello"` is a TLS handshake's. */
-export type Piece = Bytes | "end" | "reset" | "hello";
+/** A unit that travels: bytes, FIN, RST, or the hello of a TLS handshake. */
+export type Segment = Bytes | "end" | "reset" | "hello";
 
-/** What a pipe needs of the connection's two ends. */
+/** An end of the connection, as far as its pipes need it. */
 export interface PipeEnd {
-  readonly life: Life;
+  readonly process: Process;
   readonly isClient: boolean;
-  /** A write waits for room. */
+  /** A write waits for the window to open. */
   readonly isBlocked: boolean;
   /** Something has arrived; {@linkcode PipeEnd.wake} follows. */
-  receive(piece: Piece): void;
-  /** All that has arrived at this moment is there. */
+  receive(segment: Segment): void;
+  /** All that arrives at this moment has been received. */
   wake(): void;
-  /** There may be room again. */
+  /** The window may be open again. */
   resume(): void;
   /** The connection is broken. */
   fail(error: Error): void;
 }
 
-/** A piece and when it arrives. */
-interface Shipment {
-  piece: Piece;
+/** A segment that was sent and has not arrived. */
+interface InFlight {
+  segment: Segment;
   arrival: number;
 }
 
-function sizeOf(piece: Piece): number {
-  return typeof piece === "string" ? 0 : piece.end - piece.start;
+function sizeOf(segment: Segment): number {
+  return typeof segment === "string" ? 0 : segment.end - segment.start;
 }
 
 /** Carries bytes from one end to the other. */
 export class Pipe {
   readonly #wire: Wire;
   readonly #name: string;
-  /** Tells the pipe from all others in questions to fate. */
+  /** Keeps its random numbers apart from those of other pipes. */
   readonly key: number;
   readonly #from: PipeEnd;
   readonly #to: PipeEnd;
-  /** Bytes under way, or arrived and unread. */
+  /** Bytes in flight, or arrived and unread. */
   #used = 0;
-  readonly #underWay: Shipment[] = [];
+  readonly #inFlight: InFlight[] = [];
   #lastArrival = -1;
   #sent = 0;
-  /** How long the retransmission that is waited for waits; 0 if there is none. */
-  #retry = 0;
-  #retriesSince = 0;
-  /** A reset was sent: nothing else comes after it, also if it gets lost. */
+  /** The retransmission timeout that runs; 0 if there is none. */
+  #rto = 0;
+  #unreachableSince = 0;
+  /** A reset was sent: nothing comes after it, even if it gets lost. */
   #isReset = false;
-  /** The news that there is room are under way. */
-  #isOpening = false;
+  /** A window update is in flight. */
+  #isUpdating = false;
 
   constructor(wire: Wire, id: number, from: PipeEnd, to: PipeEnd) {
     this.#wire = wire;
-    this.#name = `#${id} ${from.life.name}>${to.life.name}`;
+    this.#name = `#${id} ${from.process.name}>${to.process.name}`;
     this.key = 2 * id + (from.isClient ? 0 : 1);
     this.#from = from;
     this.#to = to;
   }
 
-  /** How many bytes may be written now. */
-  get room(): number {
+  /** How many more bytes may be written now. */
+  get window(): number {
     return WINDOW - this.#used;
   }
 
-  /** Sends bytes, perhaps in pieces. */
+  /** Sends bytes, perhaps in segments. */
   write(data: Uint8Array): void {
-    const { fate, slab } = this.#wire;
-    const { split } = fate.faults;
+    const { faultPlan, slab } = this.#wire;
+    const { split } = faultPlan.faults;
     const nth = this.#sent + 1;
     const { buffer, start, end } = slab.copy(data);
     let at = start;
-    if (data.length > 1 && this.#strikes(SPLIT, split, nth)) {
-      const pieces = fate.upTo(MOST_PIECES - 1, PIECES, this.key, nth);
-      for (let i = 0; i < pieces && at < end - 1; i++) {
+    if (data.length > 1 && this.#injects(SPLIT, split, nth)) {
+      const segments = faultPlan.upTo(MAX_SEGMENTS - 1, PIECES, this.key, nth);
+      for (let i = 0; i < segments && at < end - 1; i++) {
         const most = end - at - 1;
-        const size = fate.upTo(most, PIECE, this.key, this.#sent + 1);
+        const size = faultPlan.upTo(most, PIECE, this.key, this.#sent + 1);
         this.send({ buffer, start: at, end: at + size });
         at += size;
       }
@@ -109,103 +112,116 @@ export class Pipe {
     this.send({ buffer, start: at, end });
   }
 
-  #strikes(kind: Kind, chance: number, nth: number): boolean {
-    return this.#wire.fate.strikes(kind, chance, this.#name, this.key, nth);
+  #injects(kind: DrawKind, chance: number, nth: number): boolean {
+    return this.#wire.faultPlan.injects(
+      kind,
+      chance,
+      this.#name,
+      this.key,
+      nth,
+    );
   }
 
-  send(piece: Piece): void {
-    if (this.#isReset && piece !== "reset") return;
+  send(segment: Segment): void {
+    if (this.#isReset && segment !== "reset") return;
     const wire = this.#wire;
-    const { reset, stall, stallTime } = wire.fate.faults;
-    const bytes = sizeOf(piece);
+    const { reset, stall, stallTime } = wire.faultPlan.faults;
+    const bytes = sizeOf(segment);
     const nth = ++this.#sent;
     this.#used += bytes;
     const from = this.#from;
-    let delay = wire.delay(from.life, this.#to.life, bytes, this.key, nth);
-    if (this.#strikes(STALL, stall, nth)) {
-      delay += wire.fate.between(0, stallTime, STALL_TIME, this.key, nth);
+    let delay = wire.delay(
+      from.process,
+      this.#to.process,
+      bytes,
+      this.key,
+      nth,
+    );
+    if (this.#injects(STALL, stall, nth)) {
+      delay += wire.faultPlan.between(0, stallTime, STALL_TIME, this.key, nth);
     }
-    if (piece !== "reset" && this.#strikes(RESET, reset, nth)) {
-      piece = "reset";
+    if (segment !== "reset" && this.#injects(RESET, reset, nth)) {
+      segment = "reset";
       wire.after(delay, () => {
         from.receive("reset");
         from.wake();
       });
     }
-    this.#isReset ||= piece === "reset";
+    this.#isReset ||= segment === "reset";
     const arrival = Math.max(this.#lastArrival, wire.now + delay);
-    this.#underWay.push({ piece, arrival });
-    // What arrives together is taken together, and may be read as one.
+    this.#inFlight.push({ segment, arrival });
+    // Segments that arrive together are taken together, and may be read as one.
     if (arrival === this.#lastArrival) return;
     this.#lastArrival = arrival;
     wire.after(arrival - wire.now, this.#onArrival);
   }
 
   readonly #onArrival = (): void => {
-    if (this.#retry === 0) this.#deliver();
+    if (this.#rto === 0) this.#deliver();
   };
 
   #deliver(): void {
     const wire = this.#wire;
-    const { life } = this.#from;
-    const isLost = wire.isCut(life, this.#to.life);
-    const underWay = this.#underWay;
-    while (underWay.length > 0 && underWay[0]!.arrival <= wire.now) {
-      const { piece } = underWay[0]!;
-      // A reset is sent once, and who lost power sends nothing again.
-      if (isLost && piece !== "reset" && life.hasSystem) {
-        this.#retryLater();
+    const { process } = this.#from;
+    const isLost = wire.isUnreachable(process, this.#to.process);
+    const inFlight = this.#inFlight;
+    while (inFlight.length > 0 && inFlight[0]!.arrival <= wire.now) {
+      const { segment } = inFlight[0]!;
+      // A reset is sent once, and a host that lost power retransmits nothing.
+      if (isLost && segment !== "reset" && process.hasKernel) {
+        this.#retransmitLater();
         break;
       }
-      underWay.shift();
-      if (isLost && piece !== "reset") {
-        // What is behind it would leave a gap.
-        underWay.length = 0;
+      inFlight.shift();
+      if (isLost && segment !== "reset") {
+        // The segments behind it would leave a gap.
+        inFlight.length = 0;
         this.#isReset = true;
       }
       if (isLost) continue;
-      if (typeof piece === "string") wire.note(`${this.#name} ${piece}`);
-      else wire.note(this.#name, sizeOf(piece));
-      this.#to.receive(piece);
+      if (typeof segment === "string") wire.note(`${this.#name} ${segment}`);
+      else wire.note(this.#name, sizeOf(segment));
+      this.#to.receive(segment);
     }
     if (!isLost) this.#to.wake();
   }
 
-  #retryLater(): void {
+  #retransmitLater(): void {
     const wire = this.#wire;
-    if (this.#retry === 0) this.#retriesSince = wire.now;
-    if (wire.now - this.#retriesSince > PATIENCE) {
+    if (this.#rto === 0) this.#unreachableSince = wire.now;
+    if (wire.now - this.#unreachableSince > GIVE_UP_AFTER) {
       wire.note(`${this.#name} given up`);
-      this.#retry = this.#underWay.length = 0;
+      this.#rto = this.#inFlight.length = 0;
       this.#from.fail(new Deno.errors.TimedOut("Connection timed out"));
       return;
     }
-    this.#retry = Math.min(2 * this.#retry || FIRST_RETRY, LONGEST_RETRY);
-    wire.after(this.#retry, () => {
-      // What was lost is lost for good if nobody can send it again.
-      if (!this.#from.life.hasSystem) {
-        this.#retry = this.#underWay.length = 0;
-      } else if (wire.isCut(this.#from.life, this.#to.life)) this.#retryLater();
-      else {
-        this.#retry = 0;
+    this.#rto = Math.min(2 * this.#rto || MIN_RTO, MAX_RTO);
+    wire.after(this.#rto, () => {
+      // Without its kernel nobody can retransmit.
+      if (!this.#from.process.hasKernel) {
+        this.#rto = this.#inFlight.length = 0;
+      } else if (wire.isUnreachable(this.#from.process, this.#to.process)) {
+        this.#retransmitLater();
+      } else {
+        this.#rto = 0;
         this.#deliver();
       }
     });
   }
 
-  /** The other end has read so many bytes: there is room for more. */
+  /** The other end has read so many bytes: the window opens. */
   release(bytes: number): void {
     this.#used -= bytes;
-    if (!this.#from.isBlocked || this.#isOpening) return;
-    this.#isOpening = true;
+    if (!this.#from.isBlocked || this.#isUpdating) return;
+    this.#isUpdating = true;
     const wire = this.#wire;
-    const [from, to] = [this.#from.life, this.#to.life];
+    const [from, to] = [this.#from.process, this.#to.process];
     const nth = ++this.#sent;
     const open = (): void => {
-      // The news of it may get lost, and is sent again.
-      if (wire.isCut(to, from)) wire.after(FIRST_RETRY, open);
+      // The update may get lost, and is sent again.
+      if (wire.isUnreachable(to, from)) wire.after(MIN_RTO, open);
       else {
-        this.#isOpening = false;
+        this.#isUpdating = false;
         this.#from.resume();
       }
     };

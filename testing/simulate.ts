@@ -14,16 +14,12 @@ import { describeError } from "../core/log.ts";
 import type { FaultEvent } from "./faults.ts";
 import { hostContext } from "./host_context.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import {
-  contextOf,
-  SimNetwork,
-  type SimNetworkOptions,
-  traceOf,
-} from "./sim_network.ts";
+import { SimNetwork, type SimNetworkOptions } from "./sim_network.ts";
+import { SIMULATOR } from "./simulator.ts";
 import { SimulationError } from "./simulation_error.ts";
 
 /**
- * What is simulated: makes hosts, runs them and checks what came of it. It
+ * A test in a simulation: makes hosts, runs them and checks the outcome. It
  * fails by throwing.
  */
 export type Scenario = (sim: SimNetwork) => void | Promise<void>;
@@ -31,14 +27,14 @@ export type Scenario = (sim: SimNetwork) => void | Promise<void>;
 /** Options of {@linkcode simulate}. */
 export interface SimulateOptions extends Omit<SimNetworkOptions, "seed"> {
   /**
-   * Which seeds to try: so many, from 1 on, or these.
+   * The seeds to try: a number n for 1 to n, or a list.
    *
    * @default {100}
    */
   seeds?: number | readonly number[];
 }
 
-/** What {@linkcode simulate} has tried. */
+/** The sums over all runs of {@linkcode simulate}. */
 export interface SimulateResult {
   /** How many seeds. */
   seeds: number;
@@ -50,7 +46,7 @@ export interface SimulateResult {
   simulatedTime: number;
 }
 
-/** How much of a trace a message shows, in lines. */
+/** How many lines of the trace a message shows: a screen full. */
 const TRACE_END = 30;
 
 /**
@@ -60,7 +56,7 @@ const TRACE_END = 30;
  *
  * @param options Which seeds, and the network's.
  * @param scenario What to run.
- * @returns What was tried.
+ * @returns The sums over all runs.
  * @throws {SimulationError} If a run fails, for the first seed whose run does:
  * the message names the seed and shows the end of the trace, `cause` is what
  * the scenario threw. If two runs of a seed differ.
@@ -135,7 +131,7 @@ function seedsOf(seeds: number | readonly number[]): readonly number[] {
   );
 }
 
-/** What became of one run. */
+/** One run, and how it ended. */
 export interface Run {
   readonly seed: number;
   /** Why it failed; `null` if it did not. */
@@ -155,7 +151,7 @@ export async function runScenario(
   let error: SimulationError | null = null;
   const restore = isolateHosts();
   try {
-    await hostContext.run(contextOf(sim), () => scenario(sim));
+    await hostContext.run(sim[SIMULATOR].context, () => scenario(sim));
   } catch (thrown) {
     error = failureOf(sim, thrown);
   } finally {
@@ -179,7 +175,12 @@ function failureOf(sim: SimNetwork, error: unknown): SimulationError {
     `The last of ${sim.eventCount} events, in simulated ms:\n` +
     `${sim.trace(TRACE_END)}Run it again with seeds: [${seed}]; find the ` +
     `faults that matter with shrink({ seed: ${seed}, … }, scenario)`;
-  return new SimulationError(message, seed, traceOf(sim), error);
+  return new SimulationError(
+    message,
+    seed,
+    sim[SIMULATOR].trace.snapshot(),
+    error,
+  );
 }
 
 /** Runs a seed again, and finds the first event that is another one. */

@@ -1,5 +1,5 @@
 /**
- * What ends a simulation.
+ * How a simulation fails: {@linkcode SimulationError}.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 export class SimulationError extends Error {
   /** The name of this class of errors: `"SimulationError"`. */
   override name = "SimulationError";
-  /** Whence the chance of the run came. */
+  /** Where the random numbers of the run began. */
   readonly seed: number;
   readonly #trace: () => string;
 
@@ -16,7 +16,7 @@ export class SimulationError extends Error {
    * Makes the error of one run.
    *
    * @param message What went wrong.
-   * @param seed Whence the chance of the run came.
+   * @param seed Where the random numbers of the run began.
    * @param trace Tells all that happened until then.
    * @param cause The error behind it, if there is one.
    */

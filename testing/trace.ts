@@ -1,6 +1,6 @@
 /**
- * The record of a simulation: what happened, and when. There are many events,
- * and few are ever looked at: the text is made when it is asked for.
+ * The record of a simulation: what happened, and when. Most of its many events
+ * are never read, so the text is made when it is asked for.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export class Trace {
     this.#sizes.push(bytes);
   }
 
-  /** Tells later what has happened until now. */
+  /** The text of all events until now, made later. */
   snapshot(): () => string {
     const { length } = this;
     return () => this.#lines(0, length);
@@ -50,11 +50,11 @@ export function formatTime(time: number): string {
   return time.toFixed(3).padStart(10);
 }
 
-/** The calls of a traceback, as a log line has them, up to the one that threw. */
+/** The calls of a traceback in a log line, up to the one that threw. */
 const TRACEBACK =
   /(?:… )?(?:\[[^|\]]*\|[^|]*\|\d+\] )*\[(?:[^|\]]*[/\\])?([^|\]/\\]*)\|([^|]*)\|(\d+)\]/g;
 
-/** A log line without what differs from machine to machine: where files lie. */
+/** A log line without the paths of files, which differ from machine to machine. */
 export function portable(line: string): string {
   return line.includes("|") ? line.replace(TRACEBACK, "[$1|$2|$3]") : line;
 }

@@ -1,18 +1,22 @@
+/** The hooks of a conversation: async, failing, closing, and what they are given. */
+
 import {
   assert,
   assertEquals,
-  assertFalse,
   assertGreaterOrEqual,
   assertRejects,
+  assertThrows,
 } from "@std/assert";
 import { type Channel, ExitNow, loop } from "../mod.ts";
 import {
   arrive,
   block,
+  never,
   splitsOf,
   takenFrom,
   talk,
   Talker,
+  talkInLines,
   Valve,
 } from "./chats.ts";
 import {
@@ -29,126 +33,82 @@ import { bytes, loopUntil, text, turn } from "./support.ts";
 // Asynchronous hooks
 
 Deno.test("AsyncChat waits for a hook's promise before it calls the next hook", async () => {
-  class Slow extends Talker {
-    busy = 0;
-    async #work(note: string): Promise<void> {
-      assertEquals(this.busy++, 0, "one at a time");
+  for (const parts of splitsOf("GET\r\n12345PUT\r\n\r\n")) {
+    const { chat, channel, map } = talk();
+    let busy = 0;
+    const work = async () => {
+      assertEquals(busy++, 0, "one at a time");
       await turn();
-      this.taken += note;
-      this.busy--;
-    }
-    override collectIncomingData(data: Uint8Array): Promise<void> {
-      return this.#work(text(data));
-    }
-    override foundTerminator(): Promise<void> {
-      return this.#work("|");
-    }
-  }
-  for (const parts of splitsOf("ab\r\n\r\ncd\r\n")) {
-    const { chat, channel, map } = talk(Slow);
-    chat.setTerminator("\r\n");
-    channel.push(...parts, null);
-    await loopToEnd(map);
-    assertEquals(chat.taken, "ab||cd|");
-    assertEquals(chat.busy, 0);
-  }
-});
-
-Deno.test("AsyncChat changes its terminator in an async foundTerminator()", async () => {
-  class Slow extends Talker {
-    override async foundTerminator(): Promise<void> {
-      await turn();
-      super.foundTerminator();
-    }
-  }
-  for (const parts of splitsOf("GET\r\n12345PUT\r\n")) {
-    const { chat, channel, map } = talk(Slow);
+      busy--;
+    };
+    Object.assign(chat.act, { collect: work, found: work });
     chat.terminators = ["\r\n", 5];
     chat.setTerminator("\r\n");
     channel.push(...parts, null);
     await loopToEnd(map);
-    assertEquals(chat.taken, "GET|12345|PUT|");
+    assertEquals([chat.taken, busy], ["GET|12345|PUT|\r\n", 0]);
   }
 });
 
 Deno.test("AsyncChat reads nothing while a hook is pending", async () => {
   const gate = Promise.withResolvers<void>();
-  class Slow extends Talker {
-    override foundTerminator(): Promise<void> {
-      this.taken += "|";
-      return gate.promise;
-    }
-  }
-  const fake = talk(Slow);
-  fake.chat.setTerminator("\n");
+  const fake = talkInLines({ found: () => gate.promise });
   await arrive(fake, "a\nb\n", "c\n", "d\n", "e\n");
   assertEquals(fake.chat.taken, "a|");
   assertGreaterOrEqual(fake.channel.unread, 2, "at most one buffer is held");
   gate.resolve();
   await rest(fake.map);
   assertEquals(fake.chat.taken, "a|b|c|d|e|");
-  fake.chat.abort();
 });
 
 // Errors
 
-/** Throws at each of the given messages, at once or later. */
-class Failing extends Talker {
-  at = "";
-  where: "collect" | "found" = "found";
-  later = false;
-
-  #fail(): void | Promise<void> {
-    const error = new TypeError(`at ${this.at}`);
-    if (this.later) return turn().then(() => Promise.reject(error));
+/** A chat that fails in a hook, at once or later, wherever it has taken `at` in. */
+function talkUntil(at: string, later: boolean) {
+  const fail = (): void | Promise<void> => {
+    if (!fake.chat.taken.endsWith(at)) return;
+    const error = new TypeError(`at ${at}`);
+    if (later) return turn().then(() => Promise.reject(error));
     throw error;
-  }
-  override collectIncomingData(data: Uint8Array): void | Promise<void> {
-    super.collectIncomingData(data);
-    if (this.where === "collect" && text(data) === this.at) return this.#fail();
-  }
-  override foundTerminator(): void | Promise<void> {
-    super.foundTerminator();
-    const isHere = this.taken.endsWith(`${this.at}|`);
-    if (this.where === "found" && isHere) return this.#fail();
-  }
+  };
+  const fake = talkInLines({ collect: fail, found: fail });
+  return fake;
 }
 
-const FAILURES = ([false, true] as const).flatMap((later) =>
-  (["collect", "found"] as const).map((where) => ({ later, where }))
-);
+for (const later of [false, true]) {
+  const how = later ? "rejects" : "throws";
 
-Deno.test("AsyncChat hands a hook's error to handleError(), which closes", async () => {
-  for (const how of FAILURES) {
-    const { chat, channel, map } = talk(Failing);
-    Object.assign(chat, how, { at: "b" });
-    chat.setTerminator("\n");
-    channel.push("a\nb\nc\n");
-    await loopToEnd(map);
-    assertEquals(chat.taken, how.where === "collect" ? "a|b" : "a|b|");
-    assertEquals(chat.events, ["error", "close"]);
-    assertEquals(chat.errors.map(String), ["TypeError: at b"]);
-    assert(channel.closed);
-  }
-});
+  Deno.test(`AsyncChat whose hook ${how} hands that to handleError(), which closes`, async () => {
+    for (const at of ["b", "b|"]) {
+      const { chat, channel, map } = talkUntil(at, later);
+      channel.push("a\nb\nc\n");
+      await loopToEnd(map);
+      assertEquals(chat.taken, `a|${at}`);
+      assertEquals(chat.events, ["error", "close"]);
+      assertEquals(chat.errors.map(String), [`TypeError: at ${at}`]);
+      assert(channel.closed);
+    }
+  });
 
-Deno.test("AsyncChat goes on with what it received after an error that did not close", async () => {
-  for (const how of FAILURES) {
-    for (const terminator of ["\n", 2]) {
-      const { chat, channel, map } = talk(Failing);
+  Deno.test(`AsyncChat whose hook ${how} goes on with what it received if that does not close`, async () => {
+    for (
+      const [at, terminator, expected] of [
+        ["b", "\n", "a|b|c|b|d|"],
+        ["b|", "\n", "a|b|c|b|d|"],
+        ["b\n", 2, "a\n|b\n|c\n|b\n|d\n|"],
+        ["b\n|", 2, "a\n|b\n|c\n|b\n|d\n|"],
+      ] as const
+    ) {
+      const { chat, channel, map } = talkUntil(at, later);
+      chat.strict = false;
       chat.terminators = [terminator];
-      Object.assign(chat, how, { strict: false });
-      chat.at = terminator === 2 ? "b\n" : "b";
       chat.setTerminator(terminator);
       channel.push("a\nb\nc\nb\nd\n");
-      const expected = terminator === 2 ? "a\n|b\n|c\n|b\n|d\n|" : "a|b|c|b|d|";
       await loopUntil(map, () => chat.taken.length >= expected.length);
-      assertEquals(chat.taken, expected, Deno.inspect({ how, terminator }));
-      assertEquals(chat.errors.length, 2);
-      chat.abort();
+      assertEquals([chat.taken, chat.errors.length], [expected, 2]);
     }
-  }
-});
+  });
+}
 
 Deno.test("AsyncChat hands a failed read to handleError()", async () => {
   const { chat, channel, map } = talk();
@@ -161,97 +121,63 @@ Deno.test("AsyncChat hands a failed read to handleError()", async () => {
 
 Deno.test("AsyncChat waits for an async handleError() before it goes on", async () => {
   const gate = Promise.withResolvers<void>();
-  class Patient extends Failing {
-    override handleError(): Promise<void> {
-      this.events.push("error");
-      return gate.promise;
-    }
-  }
-  const { chat, channel, map } = talk(Patient);
-  chat.at = "a";
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkUntil("a|", false);
+  chat.handleError = () => gate.promise;
   channel.push("a\nb\n");
   await rest(map);
   assertEquals(chat.taken, "a|");
   gate.resolve();
   await rest(map);
   assertEquals(chat.taken, "a|b|");
-  assertEquals(chat.events, ["error"]);
-  chat.abort();
 });
 
 Deno.test("AsyncChat that fails at every line holds no more than one buffer", async () => {
-  class Broken extends Talker {
-    override foundTerminator(): void {
-      this.taken += "|";
-      throw new Error("always");
-    }
-  }
-  const { chat, channel, map } = talk(Broken);
+  const { chat, channel, map } = talkUntil("|", false);
   chat.strict = false;
-  chat.setTerminator("\n");
   for (let i = 0; i < 20; i++) channel.push("a\n".repeat(10));
   await passes(map, 20);
   assert(channel.unread > 10, `${channel.unread} unread`);
   await passes(map, 400);
   assertEquals(chat.taken, "a|".repeat(200));
-  chat.abort();
 });
 
 Deno.test("AsyncChat passes ExitNow to the loop's caller, and goes on in the next loop", async () => {
-  class Leaving extends Talker {
-    override foundTerminator(): void {
-      super.foundTerminator();
-      if (this.taken === "a|") throw new ExitNow("leaving");
-    }
-  }
-  const { chat, channel, map } = talk(Leaving);
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkInLines({
+    found: () => {
+      if (chat.taken === "a|") throw new ExitNow("leaving");
+    },
+  });
   channel.push("a\nb\n");
   await assertRejects(() => loop({ map }), ExitNow, "leaving");
   assertEquals(chat.taken, "a|");
   await passes(map, 4);
-  assertEquals(chat.taken, "a|b|");
-  assertEquals(chat.errors, []);
-  chat.abort();
+  assertEquals([chat.taken, chat.errors], ["a|b|", []]);
 });
 
 // Closing
 
-Deno.test("AsyncChat takes nothing more in once a hook has closed it", async () => {
-  for (const how of ["close", "abort", "handleClose"] as const) {
-    for (const where of ["collect", "found"]) {
-      class Closing extends Talker {
-        override collectIncomingData(data: Uint8Array): void {
-          super.collectIncomingData(data);
-          if (where === "collect" && text(data) === "b") this[how]();
-        }
-        override foundTerminator(): void {
-          super.foundTerminator();
-          if (where === "found" && this.taken.endsWith("b|")) this[how]();
-        }
-      }
-      const { chat, channel, map } = talk(Closing);
-      chat.setTerminator("\n");
+for (const how of ["close", "abort", "handleClose"] as const) {
+  Deno.test(`AsyncChat takes nothing more in once a hook has called ${how}()`, async () => {
+    for (const at of ["b", "b|"]) {
+      const end = () => {
+        if (chat.taken.endsWith(at)) return chat[how]();
+      };
+      const { chat, channel, map } = talkInLines({ collect: end, found: end });
       channel.push("a\nb\nc\n", "d\n");
       await loopToEnd(map);
-      assertEquals(chat.taken, where === "collect" ? "a|b" : "a|b|");
+      assertEquals(chat.taken, `a|${at}`);
     }
-  }
-});
+  });
+}
 
 Deno.test("AsyncChat.discardBuffers() in a hook ends what was received", async () => {
-  class Forgetting extends Talker {
-    override foundTerminator(): void {
-      super.foundTerminator();
-      if (this.taken === "a|") this.discardBuffers();
-    }
-  }
-  const fake = talk(Forgetting);
-  fake.chat.setTerminator("\n");
+  const fake = talkInLines({
+    found: () => {
+      if (fake.chat.taken === "a|") fake.chat.discardBuffers();
+    },
+  });
   await arrive(fake, "a\nb\nc", "d\n");
   assertEquals(fake.chat.taken, "a|d|");
-  fake.chat.abort();
 });
 
 Deno.test("AsyncChat.discardBuffers() forgets a terminator's beginning", async () => {
@@ -261,7 +187,6 @@ Deno.test("AsyncChat.discardBuffers() forgets a terminator's beginning", async (
   fake.chat.discardBuffers();
   await arrive(fake, "\nb\r\n");
   assertEquals(fake.chat.taken, "a\nb|");
-  fake.chat.abort();
 });
 
 // Too long
@@ -282,113 +207,90 @@ Deno.test("AsyncChat.handleOverflow() logs and closes, however the input is spli
   }
 });
 
-Deno.test("AsyncChat.handleOverflow() may go on, however the input is split", async () => {
-  const cases = [
-    ["\r\n", "abcdefghijk\r\nabc\r\nabcd\r\nabcde\r\n", 4],
-    ["aab", "aaaaaaaabaabcaaaab", 2],
-    ["aab", "aaaaaaaabaabcaaaab", 1],
-    ["aaaaab", "aaaaaaaaaaaabaaaaaaab", 3],
-  ] as const;
-  const expected = [
-    "abcd!efgh!ijk|abc|abcd|abcd!e|",
-    "aa!aa!aa||ca!a|",
-    "a!a!a!a!a!a||c!a!a|",
-    "aaa!aaa!a|aa|",
-  ];
-  for (const [i, [terminator, whole, maxLength]] of cases.entries()) {
+for (
+  const [terminator, whole, maxLength, expected] of [
+    [
+      "\r\n",
+      "abcdefghijk\r\nabc\r\nabcd\r\nabcde\r\n",
+      4,
+      "abcd!efgh!ijk|abc|abcd|abcd!e|",
+    ],
+    ["aab", "aaaaaaaabaabcaaaab", 2, "aa!aa!aa||ca!a|"],
+    ["aab", "aaaaaaaabaabcaaaab", 1, "a!a!a!a!a!a||c!a!a|"],
+    ["aaaaab", "aaaaaaaaaaaabaaaaaaab", 3, "aaa!aaa!a|aa|"],
+  ] as const
+) {
+  Deno.test(`AsyncChat.handleOverflow() may go on after ${maxLength} bytes without ${JSON.stringify(terminator)}, however the input is split`, async () => {
     for (const parts of splitsOf(whole)) {
       const taken = await takenFrom(parts, [terminator], (chat) => {
         chat.maxLength = maxLength;
         chat.strict = false;
       });
-      assertEquals(taken, expected[i], JSON.stringify(parts));
+      assertEquals(taken, expected, JSON.stringify(parts));
     }
-  }
-});
+  });
+}
 
-Deno.test("AsyncChat.handleOverflow() may skip the rest by another terminator", async () => {
-  class Skipping extends Talker {
-    override handleOverflow(): Promise<void> {
-      this.taken += "!";
-      this.setTerminator(null);
+Deno.test("AsyncChat.handleOverflow() may look for another terminator, or none, in the rest", async () => {
+  for (
+    const [next, expected] of [
+      [null, "abc!defgh\n"],
+      ["f", "abc!de|gh\n"],
+    ]
+  ) {
+    const fake = talkInLines();
+    const { chat } = fake;
+    chat.maxLength = 3;
+    chat.handleOverflow = () => {
+      chat.taken += "!";
+      chat.setTerminator(next!);
       return Promise.resolve();
-    }
+    };
+    await arrive(fake, "abcdefgh\n");
+    assertEquals(chat.taken, expected);
   }
-  const fake = talk(Skipping);
-  fake.chat.maxLength = 3;
-  fake.chat.setTerminator("\n");
-  await arrive(fake, "abcdefgh\nij\n", "kl");
-  await passes(fake.map, 4);
-  assertEquals(fake.chat.taken, "abc!defgh\nij\nkl");
-  fake.chat.abort();
-});
-
-Deno.test("AsyncChat.handleOverflow() may look for another terminator in the rest", async () => {
-  class Lenient extends Talker {
-    override handleOverflow(): void {
-      this.taken += "!";
-      this.setTerminator("f");
-    }
-  }
-  const fake = talk(Lenient);
-  fake.chat.maxLength = 3;
-  fake.chat.setTerminator("\n");
-  await arrive(fake, "abcdefgh\n");
-  assertEquals(fake.chat.taken, "abc!de|gh\n");
-  fake.chat.abort();
 });
 
 Deno.test("AsyncChat.maxLength counts anew after a counted block", async () => {
-  const fake = talk();
+  const fake = talkInLines();
   fake.chat.maxLength = 5;
-  fake.chat.setTerminator("\n");
   await arrive(fake, "spam");
   fake.chat.setTerminator(2);
   fake.chat.terminators = ["\n"];
   await arrive(fake, "xxeggs\n");
   assertEquals(fake.chat.taken, "spamxx|eggs|");
-  fake.chat.abort();
 });
 
 Deno.test("AsyncChat.maxLength bounds only what a terminator is looked for in", async () => {
-  for (const terminator of [null, 0, 20]) {
-    const taken = await takenFrom(["x".repeat(30)], [terminator], (chat) => {
+  const all = "x".repeat(30);
+  const counted = `${"x".repeat(20)}|${"x".repeat(10)}`;
+  for (const [terminator, expected] of [[null, all], [0, all], [20, counted]]) {
+    const taken = await takenFrom([all], [terminator as number], (chat) => {
       chat.maxLength = 3;
       chat.terminators = [];
     });
-    const [head, tail] = terminator === 20 ? [20, 10] : [30, 0];
-    const mark = terminator === 20 ? "|" : "";
-    assertEquals(taken, "x".repeat(head) + mark + "x".repeat(tail));
+    assertEquals(taken, expected);
   }
 });
 
 Deno.test("AsyncChat.maxLength is 64 KiB by default", async () => {
-  const limit = 65_536;
-  const inOrder = "x".repeat(limit);
+  const inOrder = "x".repeat(65_536);
   assertEquals(await takenFrom([`${inOrder}\n`], ["\n"]), `${inOrder}|`);
   assertEquals(await takenFrom([`${inOrder}x\n`], ["\n"]), `${inOrder}!`);
 });
 
-Deno.test("AsyncChat.maxLength and highWaterMark refuse what is no length", () => {
-  const { chat } = talk();
-  for (const name of ["maxLength", "highWaterMark"] as const) {
+for (const name of ["maxLength", "highWaterMark"] as const) {
+  Deno.test(`AsyncChat.${name} refuses what is no length`, () => {
+    const { chat } = talk();
     for (const value of [0, -1, 1.5, NaN, "5", null]) {
-      let error: unknown;
-      try {
-        chat[name] = value as number;
-      } catch (thrown) {
-        error = thrown;
-      }
-      assert(
-        error instanceof (typeof value === "number" ? RangeError : TypeError),
-      );
+      const kind = typeof value === "number" ? RangeError : TypeError;
+      assertThrows(() => void (chat[name] = value as number), kind);
     }
     assertEquals(chat[name], 65_536);
     chat[name] = Infinity;
     assertEquals(chat[name], Infinity);
-  }
-  chat.abort();
-});
+  });
+}
 
 // STARTTLS
 
@@ -400,36 +302,35 @@ class SecuringNetwork extends FakeNetwork {
   }
 }
 
-class Securing extends Talker {
-  override async foundTerminator(): Promise<void> {
-    super.foundTerminator();
-    if (this.taken === "220|") await this.startTls({ hostname: "localhost" });
-  }
+/** A chat that encrypts behind its first line. */
+function securing() {
+  const network = new SecuringNetwork();
+  const fake = talk(Talker, quietMap({ network }));
+  fake.chat.setTerminator("\r\n");
+  fake.chat.act.found = async () => {
+    if (fake.chat.taken !== "220|") return;
+    await fake.chat.startTls({ hostname: "localhost" });
+  };
+  return { ...fake, secured: network.secured };
 }
 
 Deno.test("AsyncChat.startTls() in foundTerminator() goes on encrypted", async () => {
-  const network = new SecuringNetwork();
-  const fake = talk(Securing, quietMap({ network }));
-  fake.chat.setTerminator("\r\n");
-  await arrive(fake, "220\r\n");
-  fake.chat.push("secret");
-  network.secured.push("250\r\n");
-  await rest(fake.map);
-  assertEquals(network.secured.sent, "secret");
-  assertEquals(fake.channel.sent, "");
-  assertEquals(fake.chat.taken, "220|250|");
-  fake.chat.abort();
+  const { chat, channel, map, secured } = securing();
+  await arrive({ chat, channel, map }, "220\r\n");
+  chat.push("secret");
+  secured.push("250\r\n");
+  await rest(map);
+  assertEquals([secured.sent, channel.sent], ["secret", ""]);
+  assertEquals(chat.taken, "220|250|");
 });
 
 Deno.test("AsyncChat.startTls() refuses what came before it, unencrypted", async () => {
   for (const rest of ["\r", "250 evil\r\n", "x"]) {
-    const network = new SecuringNetwork();
-    const { chat, channel, map } = talk(Securing, quietMap({ network }));
-    chat.setTerminator("\r\n");
+    const { chat, channel, map } = securing();
     channel.push(`220\r\n${rest}`);
     await loopToEnd(map);
     assertEquals(chat.errors.map(String), [
-      "Error: Cannot start TLS: <Securing connected>: " +
+      "Error: Cannot start TLS: <Talker connected>: " +
       "unencrypted bytes wait to be collected",
     ]);
     assertEquals(chat.taken, "220|");
@@ -437,8 +338,7 @@ Deno.test("AsyncChat.startTls() refuses what came before it, unencrypted", async
 });
 
 Deno.test("AsyncChat.startTls() ends the connection when a beginning of a terminator is held back", async () => {
-  const fake = talk(Talker, quietMap({ network: new SecuringNetwork() }));
-  fake.chat.setTerminator("\r\n");
+  const fake = securing();
   await arrive(fake, "a\r");
   const start = () => fake.chat.startTls();
   await assertRejects(start, Error, "wait to be collected");
@@ -450,101 +350,62 @@ Deno.test("AsyncChat.startTls() ends the connection when a beginning of a termin
 });
 
 Deno.test("AsyncChat.startTls() refuses an unfinished producer", async () => {
-  const fake = talk(Talker, quietMap({ network: new SecuringNetwork() }));
-  fake.chat.pushWithProducer({ more: () => new Promise<never>(() => {}) });
-  await assertRejects(() => fake.chat.startTls(), Error, "is unfinished");
-  fake.chat.abort();
+  const { chat } = securing();
+  chat.pushWithProducer(never());
+  await assertRejects(() => chat.startTls(), Error, "is unfinished");
 });
 
 // Whose the data is
 
 Deno.test("AsyncChat gives data away for good: changing it changes nothing else", async () => {
-  class Filling extends Talker {
-    readonly pieces: Uint8Array[] = [];
-    override collectIncomingData(data: Uint8Array): void {
-      super.collectIncomingData(data);
-      this.pieces.push(data);
-      data.fill(bytes("#")[0]!);
-    }
-  }
   const whole = "spam\r\n\reggs\r\nabab ababab\r\nham\r";
   for (const parts of splitsOf(whole)) {
     for (const terminator of ["\r\n", "ababc", 3, null, "\n"]) {
-      const { chat, channel, map } = talk(Filling);
-      chat.setTerminator(terminator);
-      chat.terminators = [terminator];
-      channel.push(...parts, null);
-      await loopToEnd(map);
-      const expected = await takenFrom(parts, [terminator]);
-      assertEquals(chat.taken, expected);
-      for (const piece of chat.pieces) {
+      const pieces: Uint8Array[] = [];
+      const taken = await takenFrom(parts, [terminator], (chat) => {
+        const { collectIncomingData } = chat;
+        chat.collectIncomingData = (data) => {
+          collectIncomingData.call(chat, data);
+          pieces.push(data.fill(bytes("#")[0]!));
+        };
+      });
+      assertEquals(taken, await takenFrom(parts, [terminator]));
+      for (const piece of pieces) {
         assertEquals(text(piece), "#".repeat(piece.length));
       }
     }
   }
 });
 
-Deno.test("AsyncChat never overwrites data that it gave away", async () => {
-  class Keeping extends Talker {
-    readonly pieces: Uint8Array[] = [];
-    override collectIncomingData(data: Uint8Array): void {
-      this.pieces.push(data);
-    }
-  }
-  const { chat, channel, map } = talk(Keeping);
-  chat.setTerminator("\n");
-  const lines = Array.from({ length: 2_000 }, (_, i) => `line ${i}`);
-  channel.push(...lines.map((line) => `${line}\n`), null);
-  await loopToEnd(map);
-  assertEquals(chat.pieces.map(text), lines);
-});
-
 Deno.test("AsyncChat.acInBufferSize bounds what is taken at a time", async () => {
-  class Measuring extends Talker {
-    longest = 0;
-    override collectIncomingData(data: Uint8Array): void {
-      super.collectIncomingData(data);
-      this.longest = Math.max(this.longest, data.length);
-    }
-  }
-  const { chat, channel, map } = talk(Measuring);
+  const { chat, channel, map } = talk();
+  const lengths: number[] = [];
+  chat.act.collect = ({ length }) => void lengths.push(length);
   chat.acInBufferSize = 7;
   channel.push(block(1_000), null);
   await loopToEnd(map);
-  assertEquals(chat.longest, 7);
+  assertEquals(Math.max(...lengths), 7);
   assertEquals(chat.taken, text(block(1_000)));
-  assertFalse(chat.connected);
 });
 
 // Events that end a parse
 
 Deno.test("AsyncChat hands out nothing while it is outside the map, and the rest afterwards", async () => {
-  const { chat, channel, map } = talk();
-  chat.setTerminator("\n");
-  const { collectIncomingData } = chat;
-  chat.collectIncomingData = (data) => {
-    collectIncomingData.call(chat, data);
-    chat.delChannel();
-  };
+  const { chat, channel, map } = talkInLines({
+    collect: () => chat.delChannel(),
+  });
   channel.push("spam\neggs\n");
   await passes(map, 4);
   assertEquals(chat.taken, "spam");
   chat.addChannel();
   await passes(map, 4);
   assertEquals(chat.taken, "spam|eggs");
-  chat.abort();
 });
 
 Deno.test("AsyncChat hands out nothing while its handleClose() is pending", async () => {
   const gate = Promise.withResolvers<void>();
-  class Leaving extends Talker {
-    override handleClose(): Promise<void> {
-      this.events.push("close");
-      return gate.promise;
-    }
-  }
-  const { chat, channel, map } = talk(Leaving);
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkInLines();
+  chat.handleClose = () => gate.promise;
   chat.maxLength = 4;
   channel.push("spamspam\neggs\n");
   await passes(map, 4);
@@ -552,22 +413,15 @@ Deno.test("AsyncChat hands out nothing while its handleClose() is pending", asyn
   gate.resolve();
   await loopToEnd(map);
   assertEquals(chat.taken, "spam!");
-  assertEquals(chat.events, ["close"]);
 });
 
 Deno.test("AsyncChat hands out nothing after its readable() has closed it", async () => {
-  const { chat, channel, map } = talk();
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkInLines();
   chat.highWaterMark = 1;
   channel.take = () => new Promise(() => {});
-  let isDue = false;
   chat.readable = () => {
-    if (isDue) chat.abort();
+    if (chat.taken.endsWith("|")) chat.abort();
     return true;
-  };
-  chat.foundTerminator = () => {
-    chat.taken += "|";
-    isDue = true;
   };
   chat.push("a");
   channel.push("spam\neggs\n");
@@ -590,6 +444,5 @@ Deno.test("AsyncChat whose producer closes it gets no handleDrain()", async () =
   });
   valve.open();
   await loopToEnd(map);
-  assertEquals(asked, 1);
-  assertEquals(chat.events, []);
+  assertEquals([asked, chat.events], [1, []]);
 });

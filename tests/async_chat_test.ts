@@ -1,8 +1,8 @@
-/** What asynchat's own tests check, over real sockets; and what else a conversation needs. */
+/** The checks of asynchat's own tests, over real sockets; and more about conversations. */
 
-import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { AsyncChat, type Channel, SimpleProducer } from "../mod.ts";
-import { talk, Talker, type TerminatorLike } from "./chats.ts";
+import { talk, Talker, talkInLines, type TerminatorLike } from "./chats.ts";
 import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
 import {
   bytes,
@@ -42,10 +42,11 @@ async function echoed(
   terminator: TerminatorLike,
   say: (client: Talker) => void,
   size = 1,
-): Promise<Talker> {
+): Promise<Talker & { heard: string }> {
   await using map = new ScopedMap({ logger: new LogLines() });
+  let echo: DelayedEcho | undefined;
   const server = new TestServer(map, (conn) => {
-    new DelayedEcho(conn, map, size);
+    echo = new DelayedEcho(conn, map, size);
     server.close();
   });
   const client = new Talker(map);
@@ -53,9 +54,10 @@ async function echoed(
   client.connect(server.addr as Deno.NetAddr);
   client.setTerminator(terminator);
   say(client);
+  client.push(QUIT);
   await loopToEnd(map);
   assertEquals(client.errors, []);
-  return client;
+  return Object.assign(client, { heard: echo!.received });
 }
 
 for (const terminator of ["\n", "\r\n", "qqq"]) {
@@ -63,78 +65,46 @@ for (const terminator of ["\n", "\r\n", "qqq"]) {
     Deno.test(`AsyncChat finds ${JSON.stringify(terminator)} in pieces of ${size}`, async () => {
       const { taken } = await echoed(terminator, (client) => {
         client.push("hello ");
-        client.push(`world${terminator}`);
+        client.push(`world${terminator}${terminator}`);
         client.push(`I'm not dead yet!${terminator}`);
-        client.push(QUIT);
       }, size);
-      assertEquals(taken, "hello world|I'm not dead yet!|");
+      assertEquals(taken, "hello world||I'm not dead yet!|");
     });
   }
 }
 
-const SENTENCE = "hello world, I'm not dead yet!\n";
-
-for (const count of [1, 6]) {
-  Deno.test(`AsyncChat takes in ${count} bytes by number, then the rest`, async () => {
-    const { taken } = await echoed(count, (client) => {
-      client.push(SENTENCE);
-      client.push(QUIT);
-    });
-    assertEquals(
-      taken,
-      `${SENTENCE.slice(0, count)}|${SENTENCE.slice(count)}`,
-    );
+for (
+  const [terminator, expected] of [
+    [1, "h|ello world, I'm not dead yet!\n"],
+    [6, "hello |world, I'm not dead yet!\n"],
+    [null, "hello world, I'm not dead yet!\n"],
+  ] as const
+) {
+  Deno.test(`AsyncChat with the terminator ${terminator} takes in that many bytes, then the rest`, async () => {
+    const say = (client: Talker) =>
+      client.push("hello world, I'm not dead yet!\n");
+    assertEquals((await echoed(terminator, say)).taken, expected);
   });
 }
-
-Deno.test("AsyncChat without a terminator never finds one", async () => {
-  const { taken } = await echoed(null, (client) => {
-    client.push(SENTENCE);
-    client.push(QUIT);
-  });
-  assertEquals(taken, SENTENCE);
-});
 
 const TWO_LINES = "hello world\nI'm not dead yet!\n";
 
 Deno.test("AsyncChat.pushWithProducer() takes a SimpleProducer, bytes and text", async () => {
-  const all = TWO_LINES + QUIT;
-  const producers = [new SimpleProducer(bytes(all), 8), bytes(all), all];
-  for (const producer of producers) {
-    const { messages } = await echoed(
-      "\n",
-      (client) => client.pushWithProducer(producer),
-    );
+  const data = bytes(TWO_LINES);
+  for (const producer of [new SimpleProducer(data, 8), data, TWO_LINES]) {
+    const say = (client: Talker) => client.pushWithProducer(producer);
+    const { messages } = await echoed("\n", say);
     assertEquals(messages, ["hello world", "I'm not dead yet!"]);
   }
 });
 
-Deno.test("AsyncChat finds an empty line", async () => {
-  const { messages } = await echoed("\n", (client) => {
-    client.push("hello world\n\nI'm not dead yet!\n");
-    client.push(QUIT);
-  });
-  assertEquals(messages, ["hello world", "", "I'm not dead yet!"]);
-});
-
 Deno.test("AsyncChat.closeWhenDone() closes before the answer, after the last byte", async () => {
-  await using map = new ScopedMap({ logger: new LogLines() });
-  let echo: DelayedEcho | undefined;
-  const server = new TestServer(map, (conn) => {
-    echo = new DelayedEcho(conn, map, 1);
-    server.close();
+  const { messages, events, heard } = await echoed("\n", (client) => {
+    client.push(TWO_LINES);
+    client.handleConnect = () => client.closeWhenDone();
   });
-  const client = new Talker(map);
-  client.createSocket();
-  client.connect(server.addr as Deno.NetAddr);
-  client.setTerminator("\n");
-  client.push(TWO_LINES + QUIT);
-  client.closeWhenDone();
-  await loopToEnd(map);
-  assertEquals(client.messages, []);
-  assertEquals(client.events, ["close"]);
-  assertGreater(echo!.received.length, 0);
-  assertEquals(echo!.received, TWO_LINES + QUIT);
+  assertEquals([messages, events], [[], ["close"]]);
+  assertEquals(heard, TWO_LINES + QUIT);
 });
 
 Deno.test("AsyncChat.push() takes bytes of every kind and text, and nothing else", async () => {
@@ -152,7 +122,6 @@ Deno.test("AsyncChat.push() takes bytes of every kind and text, and nothing else
         "data must be a Uint8Array or text, got",
       );
     }
-    client.push(QUIT);
   });
   assertEquals(messages, ["text", "bytes", "view"]);
 });
@@ -162,37 +131,37 @@ Deno.test("AsyncChat.handleRead() with nothing to read is no error", () => {
   chat.handleRead();
   assertEquals(chat.errors, []);
   assert(chat.connected);
-  chat.abort();
 });
 
-Deno.test("AsyncChat that overrides no hook says so", async () => {
-  for (const input of ["spam", "\n"]) {
+for (
+  const [hook, input] of [
+    ["collectIncomingData", "spam"],
+    ["foundTerminator", "\n"],
+  ]
+) {
+  Deno.test(`AsyncChat that does not override ${hook}() says so`, async () => {
     const map = quietMap();
     const channel = new FakeChannel();
     const errors: unknown[] = [];
-    class Bare extends AsyncChat {
-      override handleError(error: unknown): void {
-        errors.push(error);
-        this.close();
-      }
-    }
-    new Bare(channel, { map }).setTerminator("\n");
-    channel.push(input);
+    const chat = new AsyncChat(channel, { map });
+    chat.handleError = (error) => {
+      errors.push(error);
+      chat.close();
+    };
+    chat.setTerminator("\n");
+    channel.push(input!);
     await loopToEnd(map);
-    const hook = input === "spam" ? "collectIncomingData" : "foundTerminator";
     assertEquals(errors.map(String), [`Error: ${hook}() must be overridden`]);
-  }
-});
+  });
+}
 
 // The life of a connection
 
 Deno.test("AsyncChat closes when the peer does, and once", async () => {
-  const { chat, channel, map } = talk();
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkInLines();
   channel.push("spam\neggs", null);
   await loopToEnd(map);
-  assertEquals(chat.taken, "spam|eggs");
-  assertEquals(chat.events, ["close"]);
+  assertEquals([chat.taken, chat.events], ["spam|eggs", ["close"]]);
   assert(channel.closed);
 });
 
@@ -208,15 +177,18 @@ async function reborn(chat: Talker): Promise<FakeChannel> {
   return channel;
 }
 
-Deno.test("AsyncChat takes nothing received over to its next connection", async () => {
-  const cases: [TerminatorLike, string, string, string][] = [
+for (
+  const [terminator, before, after, expected] of [
     ["\r\n", "spam\r", "\neggs\r\n", "\neggs|"],
     ["aab", "xaa", "b aab", "b |"],
     [5, "abc", "defgh", "defgh|"],
     [3, "abcdef", "ghij", "ghi|j"],
-  ];
-  for (const [terminator, before, after, expected] of cases) {
+    ["\n", "12345", "eggs\n", "eggs|"],
+  ] as const
+) {
+  Deno.test(`AsyncChat takes nothing received over to its next connection: ${JSON.stringify(before)}`, async () => {
     const { chat, channel, map } = talk();
+    chat.maxLength = 6;
     chat.setTerminator(terminator);
     channel.push(before);
     await passes(map, 4);
@@ -224,54 +196,30 @@ Deno.test("AsyncChat takes nothing received over to its next connection", async 
     assertEquals(chat.getTerminator(), terminator);
     next.push(after);
     await passes(map, 4);
-    assertEquals(chat.taken, expected, `${terminator}`);
-    chat.abort();
-  }
-});
-
-Deno.test("AsyncChat counts maxLength anew in its next connection", async () => {
-  const { chat, channel, map } = talk();
-  chat.maxLength = 5;
-  chat.setTerminator("\n");
-  channel.push("spam");
-  await passes(map, 4);
-  const next = await reborn(chat);
-  next.push("eggs\n");
-  await passes(map, 4);
-  assertEquals(chat.taken, "eggs|");
-  chat.abort();
-});
+    assertEquals(chat.taken, expected);
+  });
+}
 
 Deno.test("AsyncChat that closes within a message leaves the rest of it behind", async () => {
-  class Closing extends Talker {
-    override foundTerminator(): void {
-      super.foundTerminator();
-      if (this.taken.endsWith("spam|")) this.close();
-    }
-  }
-  const { chat, channel, map } = talk(Closing);
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkInLines({
+    found: () => {
+      if (chat.taken.endsWith("spam|")) chat.close();
+    },
+  });
   channel.push("ham\nspam\neggs\nbacon");
   await loopToEnd(map);
   assertEquals(chat.taken, "ham|spam|");
-  const next = new FakeChannel();
-  chat.setSocket(next);
+  const next = await reborn(chat);
   next.push("beans\n");
   await passes(map, 4);
-  assertEquals(chat.taken, "ham|spam|beans|");
-  chat.abort();
+  assertEquals(chat.taken, "beans|");
 });
 
 Deno.test("AsyncChat may connect anew while a hook of the former life is pending", async () => {
   const gate = Promise.withResolvers<void>();
-  class Slow extends Talker {
-    override async foundTerminator(): Promise<void> {
-      super.foundTerminator();
-      if (this.taken === "spam|") await gate.promise;
-    }
-  }
-  const { chat, channel, map } = talk(Slow);
-  chat.setTerminator("\n");
+  const { chat, channel, map } = talkInLines({
+    found: () => chat.taken === "spam|" ? gate.promise : undefined,
+  });
   channel.push("spam\neggs\n");
   await passes(map, 4);
   const next = await reborn(chat);
@@ -280,17 +228,13 @@ Deno.test("AsyncChat may connect anew while a hook of the former life is pending
   next.push("ham\n");
   await passes(map, 4);
   assertEquals(chat.taken, "ham|");
-  chat.abort();
 });
 
 Deno.test("AsyncChat takes nothing to send over to its next connection", async () => {
   const { chat, channel, map } = talk();
   channel.take = () => new Promise(() => {});
   chat.push("spam");
-  chat.pushWithProducer(function* () {
-    yield "eggs";
-    for (;;) yield "x".repeat(100_000);
-  }());
+  chat.pushWithProducer({ more: () => "x".repeat(100_000) });
   chat.push("ham");
   chat.closeWhenDone();
   await passes(map, 4);
@@ -298,10 +242,8 @@ Deno.test("AsyncChat takes nothing to send over to its next connection", async (
   assertEquals(chat.bufferedAmount, 0);
   chat.push("beans");
   await passes(map, 4);
-  assertEquals(next.sent, "beans");
-  assertEquals(chat.events, []);
+  assertEquals([next.sent, chat.events], ["beans", []]);
   assert(chat.connected);
-  chat.abort();
 });
 
 Deno.test("AsyncChat connects again over real sockets", async () => {
@@ -316,46 +258,33 @@ Deno.test("AsyncChat connects again over real sockets", async () => {
     };
     handler.push("welcome\n");
   });
-  class Client extends Talker {
-    visits = 0;
-    visit(): void {
-      this.visits++;
-      this.createSocket();
-      this.connect(server.addr as Deno.NetAddr);
-      this.push(`visit ${this.visits}\n`);
-    }
-    override foundTerminator(): void {
-      super.foundTerminator();
-      this.closeWhenDone();
-    }
-    override handleClose(): void {
-      this.close();
-      if (this.visits < 3) this.visit();
-    }
-  }
-  const client = new Client(map);
+  const client = new Talker(map);
+  let visits = 0;
+  const visit = () => {
+    client.createSocket();
+    client.connect(server.addr as Deno.NetAddr);
+    client.push(`visit ${++visits}\n`);
+  };
+  client.act.found = () => client.closeWhenDone();
+  client.handleClose = () => {
+    client.close();
+    if (visits < 3) visit();
+  };
   client.setTerminator("\n");
-  client.visit();
+  visit();
   await loopUntil(map, () => served.length === 3);
   assertEquals(served, ["visit 1|", "visit 2|", "visit 3|"]);
   assertEquals(client.taken, "welcome|welcome|welcome|");
 });
 
-/** Takes each line's bytes over, as `postMessage()` with a transfer would. */
-class Mover extends Talker {
-  override collectIncomingData(data: Uint8Array): void {
-    super.collectIncomingData(structuredClone(data, {
-      transfer: [data.buffer as ArrayBuffer],
-    }));
-  }
-}
-
 Deno.test("collectIncomingData() that transfers what more bytes lie in is an error", async () => {
-  await using map = new ScopedMap({ logger: new LogLines() });
-  const channel = new FakeChannel();
-  const chat = new Mover(map, channel);
+  const { chat, channel, map } = talkInLines();
+  const { collectIncomingData } = chat;
+  chat.collectIncomingData = (data) => {
+    const transfer = [data.buffer as ArrayBuffer];
+    return collectIncomingData.call(chat, structuredClone(data, { transfer }));
+  };
   chat.strict = false;
-  chat.setTerminator("\n");
   channel.push("alone\n");
   await passes(map, 3);
   assertEquals([chat.taken, chat.errors], ["alone|", []]);
@@ -363,7 +292,7 @@ Deno.test("collectIncomingData() that transfers what more bytes lie in is an err
   await passes(map, 3);
   assertEquals(chat.taken, "alone|spam|");
   assertEquals(chat.errors.map(String), [
-    "TypeError: <Mover connected>: 9 bytes that had arrived went with the " +
+    "TypeError: <Talker connected>: 9 bytes that had arrived went with the " +
     "buffer of what collectIncomingData() was given: transfer data.slice() " +
     "instead",
   ]);

@@ -1,20 +1,24 @@
-/** Who asks and never takes the answers must not cost more than its share. */
+/** A client that asks and takes no answers costs bounded memory. */
 
-import { assertEquals, assertLess, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertFalse,
+  assertLess,
+  assertThrows,
+} from "@std/assert";
 import {
   AsyncChat,
+  type AsyncChatOptions,
   type Channel,
-  type Dispatcher,
   DispatcherWithSend,
-  type DispatcherWithSendOptions,
 } from "../mod.ts";
 import { Talker, Valve } from "./chats.ts";
-import { FakeChannel, LogLines, loopToEnd, quietMap, rest } from "./fakes.ts";
+import { loopToEnd, rest } from "./fakes.ts";
+import { over, scopedMap } from "./scenes.ts";
 import {
   DENO_CAN,
   loopUntil,
   rawConnect,
-  ScopedMap,
   type TestMap,
   TestServer,
 } from "./support.ts";
@@ -31,7 +35,7 @@ class Echo extends DispatcherWithSend {
   constructor(
     map: TestMap,
     channel: Channel,
-    options: DispatcherWithSendOptions = {},
+    options: AsyncChatOptions = {},
   ) {
     super(channel, { ...options, map });
   }
@@ -54,21 +58,12 @@ class Amplifier extends Talker {
   }
 }
 
-/** A dispatcher over a channel whose other end the test is. */
-function over<T extends Dispatcher>(
-  make: (map: TestMap, channel: Channel) => T,
-) {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  return { map, channel, handler: make(map, channel) };
-}
-
 Deno.test("DispatcherWithSend is not read while its client takes nothing, and goes on when it does", async () => {
-  const { map, channel, handler } = over((map, conn) => new Echo(map, conn));
+  const { map, channel, handler } = over(Echo);
   const valve = new Valve(channel);
   for (let i = 0; i < 200; i++) channel.push(new Uint8Array(64 * 1024));
-  await loopUntil(map, () => !handler.readable());
   await rest(map);
+  assertFalse(handler.readable());
   assertLess(handler.bufferedAmount, 2 * MARK);
   const { reads } = channel;
   await rest(map);
@@ -81,25 +76,17 @@ Deno.test("DispatcherWithSend is not read while its client takes nothing, and go
 });
 
 Deno.test("DispatcherWithSend obeys a highWaterMark of its options", async () => {
-  const { map, channel, handler } = over((map, conn) =>
-    new Echo(map, conn, { highWaterMark: 100 })
-  );
-  assertEquals(handler.highWaterMark, 100);
+  const { map, channel, handler } = over(Echo, { highWaterMark: 100 });
   new Valve(channel);
   for (let i = 0; i < 100; i++) channel.push("x".repeat(10));
-  await loopUntil(map, () => handler.bufferedAmount === 100);
   await rest(map);
   assertEquals(handler.bufferedAmount, 100);
   handler.abort();
 });
 
 Deno.test("DispatcherWithSend that says itself when to read is asked, and nobody else", async () => {
-  class Greedy extends Echo {
-    override readable(): boolean {
-      return true;
-    }
-  }
-  const { map, channel, handler } = over((map, conn) => new Greedy(map, conn));
+  const { map, channel, handler } = over(Echo);
+  handler.readable = () => true;
   new Valve(channel);
   for (let i = 0; i < 20; i++) channel.push(new Uint8Array(64 * 1024));
   await loopUntil(map, () => handler.bufferedAmount === 20 * 64 * 1024);
@@ -107,9 +94,7 @@ Deno.test("DispatcherWithSend that says itself when to read is asked, and nobody
 });
 
 Deno.test("a client's last bytes come although it was held back, and then its end", async () => {
-  const { map, channel, handler } = over((map, conn) =>
-    new Echo(map, conn, { highWaterMark: 1 })
-  );
+  const { map, channel, handler } = over(Echo, { highWaterMark: 1 });
   const valve = new Valve(channel);
   channel.push("one", "two", "three", null);
   await rest(map);
@@ -120,29 +105,25 @@ Deno.test("a client's last bytes come although it was held back, and then its en
 });
 
 Deno.test("a client that breaks while it is held back is told at once", async () => {
-  const { map, channel, handler } = over((map, conn) =>
-    new Echo(map, conn, { highWaterMark: 1 })
-  );
+  const { map, channel, handler } = over(Echo, { highWaterMark: 1 });
   let fail = (_: Error) => {};
   channel.take = () => new Promise((_, reject) => fail = reject);
   channel.push("one", "two");
-  await loopUntil(map, () => !handler.readable());
   await rest(map);
+  assertFalse(handler.readable());
   fail(new Deno.errors.BrokenPipe("gone"));
   channel.push(null);
   await loopToEnd(map);
 });
 
 Deno.test("AsyncChat hands out no more lines while its client takes no answers", async () => {
-  const { map, channel, handler } = over((map, conn) =>
-    new Amplifier(map, conn)
-  );
+  const { map, channel, handler } = over(Amplifier);
   const valve = new Valve(channel);
   handler.setTerminator("\n");
   // One packet of many lines would otherwise cost 10,000 bytes for each.
   channel.push("\n".repeat(5_000));
-  await loopUntil(map, () => !handler.readable());
   await rest(map);
+  assertFalse(handler.readable());
   assertLess(handler.most, MARK + 10_001);
   assertEquals(handler.taken.length, 7);
   valve.open();
@@ -158,19 +139,18 @@ Deno.test("AsyncChat goes on with its lines when an unfinished producer was in t
   class Mixed extends Amplifier {
     override foundTerminator(): void {
       if (this.taken === "") {
-        let pulls = 0;
-        this.pushWithProducer({
-          more: () => pulls++ === 0 ? piece.promise : "",
-        });
+        this.pushWithProducer((async function* () {
+          yield await piece.promise;
+        })());
       }
       super.foundTerminator();
     }
   }
-  const { map, channel, handler } = over((map, conn) => new Mixed(map, conn));
+  const { map, channel, handler } = over(Mixed);
   handler.setTerminator("\n");
   channel.push("\n".repeat(50));
-  await loopUntil(map, () => !handler.readable());
   await rest(map);
+  assertFalse(handler.readable());
   assertEquals(handler.taken.length, 7, "the rest waits for the producer");
   piece.resolve("first ");
   channel.push(null);
@@ -180,13 +160,10 @@ Deno.test("AsyncChat goes on with its lines when an unfinished producer was in t
 });
 
 Deno.test("AsyncChat.discardBuffers() makes room for what a client says", async () => {
-  const { map, channel, handler } = over((map, conn) =>
-    new Amplifier(map, conn, { highWaterMark: 15_000 })
-  );
+  const { map, channel, handler } = over(Amplifier, { highWaterMark: 15_000 });
   handler.setTerminator("\n");
   new Valve(channel);
   channel.push("\n", "\n", "\n");
-  await loopUntil(map, () => handler.taken === "||");
   await rest(map);
   assertEquals(handler.taken, "||", "one answer on its way, one behind it");
   handler.discardBuffers();
@@ -198,7 +175,7 @@ for (const Class of [Echo, Amplifier]) {
   const name =
     `${Class.name} on a real socket costs no memory beyond the mark for a client that never reads`;
   Deno.test({ name, ignore: !DENO_CAN.endWrites }, async () => {
-    await using map = new ScopedMap({ logger: new LogLines() });
+    await using map = scopedMap();
     let handler: Echo | Amplifier | undefined;
     const server = new TestServer(map, (conn) => {
       handler = new Class(map, conn);
@@ -226,9 +203,8 @@ for (const Class of [Echo, Amplifier]) {
 }
 
 Deno.test("AsyncChat takes its limits as options, and refuses wrong ones", () => {
-  const map = quietMap();
-  const chat = new AsyncChat(null, { map, maxLength: 5, highWaterMark: 7 });
-  assertEquals([chat.maxLength, chat.highWaterMark], [5, 7]);
+  const { map, handler } = over(Talker, { maxLength: 5, highWaterMark: 7 });
+  assertEquals([handler.maxLength, handler.highWaterMark], [5, 7]);
   for (const name of ["maxLength", "highWaterMark"]) {
     for (const wrong of [0, -1, 0.5, NaN]) {
       const make = () => new AsyncChat(null, { map, [name]: wrong });

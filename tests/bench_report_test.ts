@@ -36,7 +36,7 @@ Deno.test("Histogram tells quantiles to within a percent", () => {
   assert(histogram.quantile(1) > 1e7);
 });
 
-Deno.test("readOptions() completes the options, and names what is wrong", () => {
+Deno.test("readOptions() completes the options, and names a wrong one", () => {
   assertEquals(readOptions({ rounds: "7", plot: "a.svg" }, ["echo"]), {
     words: ["echo"],
     json: false,
@@ -100,7 +100,7 @@ Deno.test("judge() compares to the better one in each round", () => {
   assertEquals(judge(reportOf("something else", { [RAW]: [1] })), []);
 });
 
-Deno.test("showReport() shows medians, ratios, verdicts and who was skipped", () => {
+Deno.test("showReport() shows medians, ratios, verdicts and skipped servers", () => {
   const report = reportOf("64 of 64 active, 64 B", {
     [RAW]: [10, 10, 10],
     [OURS]: [12, 12.5, 13],
@@ -113,7 +113,7 @@ Deno.test("showReport() shows medians, ratios, verdicts and who was skipped", ()
   assert(showReport(report, true).includes("\x1b[1m"));
 });
 
-Deno.test("drawPlot() draws a point for each cost, and closes what it opens", () => {
+Deno.test("drawPlot() draws a point for each cost, and closes each tag", () => {
   const report = reportOf("64 of 64 active, 64 B", { [RAW]: [9], [OURS]: [8] });
   report.cases.push(
     ...reportOf("1 of 5,000 active, 64 B", { [RAW]: [9] }).cases,

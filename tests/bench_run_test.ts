@@ -40,18 +40,12 @@ Deno.test("Benchmark prints all that it measured as JSON", async () => {
       assertEquals(metrics[name]!.values.length, 1);
     }
   }
-  // Whoever is not here is named.
+  // The report names servers that are not here.
   for (const server of ["node:net, Node", "asyncore, CPython"]) {
     const isNamed = report.skipped.some((text) => text.startsWith(server));
     assert(servers.includes(server) !== isNamed, server);
   }
   assertMatch(showReport(report, false), /^ {2}asyncore, buffered +\d/m);
-});
-
-Deno.test("Benchmark tells what is wrong with its command line", async () => {
-  const { code, out, err } = await runBenchmark("spam");
-  assertEquals([code, out], [2, ""]);
-  assertMatch(err, /No load is called "spam": take one of echo-1, /);
 });
 
 Deno.test("Benchmark says at once that its plot cannot be written", async () => {

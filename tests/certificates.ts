@@ -54,16 +54,6 @@ interface Authority {
   keys: CryptoKeyPair;
 }
 
-/** Tells whether `command` can be run here. */
-export function hasCommand(command: string, ...args: string[]): boolean {
-  try {
-    return new Deno.Command(command, { args, stdout: "null", stderr: "null" })
-      .outputSync().success;
-  } catch {
-    return false;
-  }
-}
-
 function makeKeys(): Promise<CryptoKeyPair> {
   return crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
 }

@@ -2,57 +2,40 @@
  * The chat room, with `nc` and plain connections as its guests.
  */
 
-import {
-  assert,
-  assertEquals,
-  assertLess,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { ChatServer, Guest } from "../examples/chat_server.ts";
-import { type Channel, closeAll, loop, poll } from "../mod.ts";
-import { Caller, Child, hasCommand } from "./peers.ts";
+import { closeAll, loop, poll } from "../mod.ts";
+import { FakeChannel, LogLines } from "./fakes.ts";
+import { Caller, Child, testUnix, testWith } from "./peers.ts";
 import { bytes } from "./support.ts";
 
 const WELCOME = "* Welcome. What is your name?\r\n";
-const isWindows = Deno.build.os === "windows";
+
+function openRoom(): Promise<Child> {
+  return Child.serve(["--allow-net"], "chat_server");
+}
 
 /** A connection that has given its name. */
-async function enterBy(port: number, name: string): Promise<Caller> {
+async function enter({ port }: Child, name: string): Promise<Caller> {
   const guest = await Caller.connect(port);
   await guest.say(`${name}\n`);
   await guest.until(`* ${name} has come\r\n`);
   return guest;
 }
 
-/** A running server. */
-class Room implements AsyncDisposable {
-  readonly child: Child;
-  readonly port: number;
-
-  private constructor(child: Child, port: number) {
-    this.child = child;
-    this.port = port;
-  }
-
-  static async open(): Promise<Room> {
-    const child = await Child.start(["--allow-net"], "chat_server");
-    const line = await child.until("listening on 127.0.0.1:");
-    return new Room(child, Number(line.split(":").at(-1)));
-  }
-
-  /** A connection that has given its name. */
-  async guest(name: string): Promise<Caller> {
-    return await enterBy(this.port, name);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.child[Symbol.asyncDispose]();
-  }
+/** A room with two guests in it. */
+async function annAndBob() {
+  await using stack = new AsyncDisposableStack();
+  const room = stack.use(await openRoom());
+  const ann = stack.use(await enter(room, "ann"));
+  const bob = stack.use(await enter(room, "bob"));
+  await ann.until("* bob has come\r\n");
+  const all = stack.move();
+  return { room, ann, bob, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 /** Starts `nc`, and gives it a name. */
-async function netcat(port: number, name: string): Promise<Child> {
+async function netcat({ port }: Child, name: string): Promise<Child> {
   const child = new Child("nc", ["127.0.0.1", `${port}`]);
   await child.until("What is your name?");
   await child.write(`${name}\n`);
@@ -60,110 +43,38 @@ async function netcat(port: number, name: string): Promise<Child> {
   return child;
 }
 
-const hasNetcat = hasCommand("nc", "-h");
+testWith("nc", "chat_server lets nc sessions talk", async () => {
+  await using room = await openRoom();
+  await using ann = await netcat(room, "Ann");
+  await using bob = await netcat(room, "bob");
+  await using eve = await netcat(room, "eve");
+  await ann.until("* eve has come");
+  await ann.write("spam, spam\n");
+  assertEquals(await bob.until("spam"), "<Ann> spam, spam");
+  assertEquals(await eve.until("spam"), "<Ann> spam, spam");
 
-Deno.test({
-  name: "chat_server lets nc sessions talk (skipped where there is no nc)",
-  ignore: !hasNetcat,
-  async fn() {
-    await using room = await Room.open();
-    await using ann = await netcat(room.port, "Ann");
-    await using bob = await netcat(room.port, "bob");
-    await using eve = await netcat(room.port, "eve");
-    await ann.until("* eve has come");
-    await ann.write("spam, spam\n");
-    assertEquals(await bob.until("spam"), "<Ann> spam, spam");
-    assertEquals(await eve.until("spam"), "<Ann> spam, spam");
+  await bob.write("/msg ann just  eggs\n/who\n");
+  assertEquals(await ann.until("eggs"), "<bob, to you alone> just eggs");
+  assertEquals(await bob.until("*"), "* To Ann alone: just eggs");
+  assertEquals(await bob.until("*"), "* Ann, bob, eve");
 
-    await bob.write("/msg ann just  eggs\n/who\n");
-    assertEquals(await ann.until("eggs"), "<bob, to you alone> just eggs");
-    assertEquals(await bob.until("*"), "* To Ann alone: just eggs");
-    assertEquals(await bob.until("*"), "* Ann, bob, eve");
-
-    await bob.write("/quit\n");
-    await ann.until("* bob has left");
-    eve.kill("SIGKILL");
-    await ann.until("* eve has left");
-    const { out } = await bob.end();
-    assert(out.endsWith("* Ann, bob, eve"), out);
-    assert(!(await eve.end()).out.includes("eggs"), "a secret");
-  },
-});
-
-Deno.test({
-  name:
-    "chat_server has ten nc sessions at once (skipped where there is no nc)",
-  ignore: !hasNetcat,
-  async fn() {
-    await using room = await Room.open();
-    await using all = new AsyncDisposableStack();
-    const guests: Child[] = [];
-    for (let i = 0; i < 10; i++) {
-      guests.push(all.use(await netcat(room.port, `guest-${i}`)));
-    }
-    await Promise.all(guests.map((guest) => guest.write("/msg nobody\nhi\n")));
-    for (const [i, guest] of guests.entries()) {
-      const others = guests.map((_, j) => `<guest-${j}> hi`);
-      others.splice(i, 1);
-      const heard: string[] = [];
-      while (heard.length < others.length) {
-        heard.push(await guest.until("> hi"));
-      }
-      assertEquals(heard.sort(), others);
-    }
-  },
-});
-
-Deno.test("chat_server has a hundred guests at once and mixes up nothing", async () => {
-  const COUNT = 100;
-  const LINES = 5;
-  await using room = await Room.open();
-  using all = new DisposableStack();
-  const guests: Caller[] = [];
-  for (let i = 0; i < COUNT; i++) {
-    guests.push(all.use(await room.guest(`g${i}`)));
-  }
-  const last = `* g${COUNT - 1} has come\r\n`;
-  for (const guest of guests.slice(0, -1)) await guest.until(last);
-
-  await Promise.all(guests.map(async (guest, i) => {
-    for (let n = 0; n < LINES; n++) await guest.say(`line ${n} of ${i}\n`);
-  }));
-  const expected = (self: number) =>
-    guests.flatMap((_, i) =>
-      Array.from({ length: LINES }, (_, n) => `<g${i}> line ${n} of ${i}`)
-    ).filter((line) => !line.startsWith(`<g${self}> `)).sort();
-  await Promise.all(guests.map(async (guest, self) => {
-    const heard: string[] = [];
-    while (heard.length < (COUNT - 1) * LINES) {
-      heard.push((await guest.until("\r\n")).trimEnd());
-    }
-    for (const [i, line] of heard.filter((l) => l.includes("<g7>")).entries()) {
-      assertEquals(line, `<g7> line ${i} of 7`, "in order");
-    }
-    assertEquals(heard.sort(), expected(self));
-  }));
+  await bob.write("/quit\n");
+  await ann.until("* bob has left");
+  eve.kill("SIGKILL");
+  await ann.until("* eve has left");
+  const { out } = await bob.end();
+  assert(out.endsWith("* Ann, bob, eve"), out);
+  assert(!(await eve.end()).out.includes("eggs"), "a secret");
 });
 
 Deno.test("chat_server asks for a name until it gets a good one that is free", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("Zoë");
+  await using room = await openRoom();
+  using ann = await enter(room, "Zoë");
   using bob = await Caller.connect(room.port);
   assertEquals(await bob.until("\r\n"), WELCOME);
   const refusal = "* A name has 1 to 16 letters, digits, _ or -. Yours?\r\n";
-  const bad = [
-    "two words",
-    "a".repeat(17),
-    "<Zoë>",
-    "*",
-    "-bob",
-    "bob\x1b[2J",
-    "bob\u202e",
-    "bob\u200b",
-    "\u3164",
-    "\u0301bob",
-  ];
-  for (const name of bad) {
+  const odd = ["bob\x1b[2J", "bob\u202e", "bob\u200b", "\u3164", "\u0301bob"];
+  for (const name of ["two words", "a".repeat(17), "<Zoë>", "-bob", ...odd]) {
     await bob.say(`${name}\n`);
     assertEquals(await bob.until("\r\n"), refusal, JSON.stringify(name));
   }
@@ -183,21 +94,9 @@ Deno.test("chat_server asks for a name until it gets a good one that is free", a
   assertEquals(await ann.until("\r\n"), `* ${"b".repeat(16)} has come\r\n`);
 });
 
-Deno.test("chat_server gives a name away again when its owner is gone", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
-  const first = await room.guest("bob");
-  first[Symbol.dispose]();
-  await ann.until("* bob has left\r\n");
-  using _second = await room.guest("bob");
-  await ann.until("* bob has come\r\n");
-});
-
 Deno.test("chat_server refuses a line of more than 512 bytes, and its writer stays", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
-  using bob = await room.guest("bob");
-  await ann.until("* bob has come\r\n");
+  await using guests = await annAndBob();
+  const { ann, bob } = guests;
   const refusal = "* That line is too long: at most 512 bytes\r\n";
   const longest = "x".repeat(512);
   await bob.say(`${longest}\n${longest}x\n`);
@@ -211,10 +110,8 @@ Deno.test("chat_server refuses a line of more than 512 bytes, and its writer sta
 });
 
 Deno.test("chat_server lets no control characters through", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
-  using bob = await room.guest("bob");
-  await ann.until("* bob has come\r\n");
+  await using guests = await annAndBob();
+  const { ann, bob } = guests;
   await bob.say("a\x1b[2Jb\x07c\x00d\x7fe\u009bf\u202eg\u2028h\ti\rj\n");
   assertEquals(
     await ann.until("\r\n"),
@@ -232,10 +129,8 @@ Deno.test("chat_server lets no control characters through", async () => {
 });
 
 Deno.test("chat_server takes lines however they are cut", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
-  using bob = await room.guest("bob");
-  await ann.until("* bob has come\r\n");
+  await using guests = await annAndBob();
+  const { ann, bob } = guests;
   for (const byte of bytes("naïve 🦜\r\n")) await bob.say(Uint8Array.of(byte));
   assertEquals(await ann.until("\r\n"), "<bob> naïve 🦜\r\n");
   await bob.say("one\ntwo\r\n\nthree\nand what has no end is not said");
@@ -246,22 +141,9 @@ Deno.test("chat_server takes lines however they are cut", async () => {
   );
 });
 
-Deno.test("chat_server says nothing for a guest after its /quit", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
-  using bob = await room.guest("bob");
-  await bob.say("bye\n/quit\nI am a ghost\n");
-  assertEquals(await bob.rest(), "");
-  using _eve = await room.guest("eve");
-  assertEquals(
-    await ann.until("* eve has come\r\n"),
-    "* bob has come\r\n<bob> bye\r\n* bob has left\r\n* eve has come\r\n",
-  );
-});
-
-Deno.test("chat_server hangs up on a web browser, but lets guests say what they like", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
+Deno.test("chat_server hangs up on a web browser, but not on guests who speak of HTTP", async () => {
+  await using room = await openRoom();
+  using ann = await enter(room, "ann");
   for (const path of ["/", `/${"x".repeat(1_000)}`]) {
     using browser = await Caller.connect(room.port);
     await browser.say(
@@ -270,7 +152,7 @@ Deno.test("chat_server hangs up on a web browser, but lets guests say what they 
     const answer = await browser.rest();
     assert(answer.endsWith("\r\n* This is no web server\r\n"), answer);
   }
-  using trace = await room.guest("Trace");
+  using trace = await enter(room, "Trace");
   await trace.say("get well soon\nPOST / HTTP/1.1\n");
   assertEquals(
     await ann.until("HTTP/1.1\r\n"),
@@ -279,10 +161,10 @@ Deno.test("chat_server hangs up on a web browser, but lets guests say what they 
 });
 
 Deno.test("chat_server explains its commands, and answers wrong ones", async () => {
-  await using room = await Room.open();
-  using ann = await room.guest("ann");
+  await using room = await openRoom();
+  using ann = await enter(room, "ann");
   await ann.say("/help\n");
-  assertStringIncludes(await ann.until("leave\r\n"), "* /msg NAME TEXT");
+  assertMatch(await ann.until("leave\r\n"), /\* \/msg NAME TEXT/);
   await ann.say("/msg\n/msg bob\n/msg bob hi\n");
   assertEquals(
     await ann.until("here\r\n"),
@@ -290,31 +172,18 @@ Deno.test("chat_server explains its commands, and answers wrong ones", async () 
   );
 });
 
-/** A connection whose peer says `input`, then nothing, and reads nothing. */
-function stalledChannel(input: string): Channel {
-  const { promise, resolve } = Promise.withResolvers<null>();
-  let data = bytes(input);
-  return {
-    read: (target) => {
-      const length = data.length;
-      if (length === 0) return promise;
-      target.set(data);
-      data = data.subarray(length);
-      return Promise.resolve(length);
-    },
-    write: () => new Promise(() => {}),
-    close: () => resolve(null),
-  };
-}
-
-/** A room in this process, which logs nothing. */
-function openRoom(): { room: ChatServer; enter: (name: string) => Guest } {
+/** A room in this process. */
+function quietRoom() {
   const room = new ChatServer(0);
-  const hush = () => {};
-  const logger = { debug: hush, info: hush, warn: hush, error: hush };
-  Object.assign(room, { logger });
-  const enter = (name: string) => new Guest(stalledChannel(`${name}\n`), room);
-  return { room, enter };
+  Object.assign(room, { logger: new LogLines() });
+  /** Brings a guest that gives its name and reads nothing. */
+  const stall = (name: string) => {
+    const channel = new FakeChannel();
+    channel.take = () => new Promise(() => {});
+    channel.push(`${name}\n`);
+    return new Guest(channel, room);
+  };
+  return { room, stall };
 }
 
 /** Makes passes until `isDone()`, for at most 30 seconds. */
@@ -325,8 +194,8 @@ async function passes(isDone: () => boolean): Promise<void> {
 }
 
 Deno.test("ChatServer keeps at most 256 KiB for a guest that does not read", async () => {
-  const { room, enter } = openRoom();
-  const slow = enter("slow");
+  const { room, stall } = quietRoom();
+  const slow = stall("slow");
   await passes(() => slow.name !== "");
   const line = "x".repeat(500);
   let most = 0;
@@ -343,8 +212,8 @@ Deno.test("ChatServer keeps at most 256 KiB for a guest that does not read", asy
 });
 
 Deno.test("ChatServer puts any number of guests out at once", async () => {
-  const { room, enter } = openRoom();
-  const guests = Array.from({ length: 1_000 }, (_, i) => enter(`guest-${i}`));
+  const { room, stall } = quietRoom();
+  const guests = Array.from({ length: 1_000 }, (_, i) => stall(`guest-${i}`));
   await passes(() => room.names.length === guests.length);
   for (const guest of guests) guest.hear("x".repeat(256 * 1024));
   room.tell("the last straw");
@@ -354,86 +223,17 @@ Deno.test("ChatServer puts any number of guests out at once", async () => {
   await loop();
 });
 
-Deno.test("ChatServer puts a slow reader out, and the others miss nothing", async () => {
-  const { room, enter } = openRoom();
-  const looping = loop();
-  enter("slow"); // what it is sent stays here, and does not fill the kernel first
-  using crowd = new DisposableStack();
-  const { port } = room.addr as Deno.NetAddr;
-  const join = async (name: string) => crowd.use(await enterBy(port, name));
-  const fast = await join("fast");
-  // Little is said, and much to be heard: names of 64 bytes, lines of one.
-  const names = ["𐌀", "𐌁", "𐌂", "𐌃"].map((letter) => letter.repeat(16));
-  const speakers: Caller[] = [];
-  for (const name of names) speakers.push(await join(name));
-  const silences = speakers.map((speaker) => speaker.ignore());
-
-  const speech = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n".repeat(2_000);
-  const speeches = speakers.map((speaker) => speaker.say(speech));
-  const text = await fast.until("* slow fell behind and was put out\r\n");
-  for (const name of names) {
-    const said = text.split("\r\n").filter((l) => l.startsWith(`<${name}>`))
-      .map((line) => Number(line.at(-1)));
-    assert(said.every((n, i) => n === i % 10));
-  }
-  assert(text.includes("> 9\r\n"), "much was said");
-  await fast.say("/who\n");
-  await fast.until(`* ${["fast", ...names].join(", ")}\r\n`);
-  crowd.dispose();
-  await Promise.allSettled([...speeches, ...silences]);
-  closeAll();
-  await looping;
-});
-
-Deno.test({
-  name: "chat_server ends with Ctrl-C when it has told everybody",
-  ignore: isWindows, // SIGINT cannot be sent there
-  async fn() {
-    await using room = await Room.open();
-    using ann = await room.guest("ann");
-    using bob = await room.guest("bob");
-    using nameless = await Caller.connect(room.port);
-    await bob.say("last words\n");
-    await ann.until("last words\r\n");
-    room.child.kill("SIGINT");
-    await room.child.until("SIGINT: closing");
-    assertEquals(await bob.rest(), "* The room is closing\r\n");
-    assertEquals(await ann.rest(), "* The room is closing\r\n");
-    await nameless.ignore();
-    const { code, out, err } = await room.child.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
-    assertMatch(out, /^listening on 127\.0\.0\.1:\d+\nChatServer: ann came\n/);
-  },
-});
-
-Deno.test("chat_server refuses wrong arguments and a port that is taken", async () => {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  const run = async (...args: string[]) => {
-    await using child = await Child.start(
-      ["--allow-net"],
-      "chat_server",
-      ...args,
-    );
-    return await child.end();
-  };
-  const wrong: [string[], string][] = [
-    [["--spam"], 'Unknown option "--spam"'],
-    [["-p", "0"], 'Unknown option "-p"'],
-    [["--port"], "--port needs a value"],
-    [["--port", "0", "1"], 'Unexpected argument "1"'],
-    [["8080"], 'Unexpected argument "8080"'],
-    [["--", "--port"], 'Unexpected argument "--port"'],
-    ...["", "-1", "65536", "1e3"].map((port): [string[], string] => [
-      ["--port", port],
-      `PORT must be from 0 to 65535, got "${port}"`,
-    ]),
-  ];
-  for (const [args, complaint] of wrong) {
-    const err = `${complaint}. Usage: chat_server.ts [--port PORT] [--help]\n`;
-    assertEquals(await run(...args), { code: 2, out: "", err });
-  }
-  const { code, err } = await run("--port", `${port}`);
-  assertEquals(code, 1);
-  assertMatch(err, new RegExp(`^Cannot listen on 127.0.0.1:${port}: [^:]+\n$`));
+testUnix("chat_server tells all guests that it ends", async () => {
+  await using guests = await annAndBob();
+  const { room, ann, bob } = guests;
+  using nameless = await Caller.connect(room.port);
+  await bob.say("last words\n");
+  await ann.until("last words\r\n");
+  room.kill("SIGINT");
+  assertEquals(await bob.rest(), "* The room is closing\r\n");
+  assertEquals(await ann.rest(), "* The room is closing\r\n");
+  await nameless.ignore();
+  const out = await room.endWell();
+  assertMatch(out, /^listening on 127\.0\.0\.1:\d+\nChatServer: ann came\n/);
+  assertMatch(out, /SIGINT: closing/);
 });

@@ -5,9 +5,18 @@ import {
   type AsyncChatOptions,
   type Channel,
   loop,
+  type Producer,
+  type SocketMapOptions,
 } from "../mod.ts";
 import type { MockClock } from "../testing/mod.ts";
-import { FakeChannel, loopToEnd, passes, quietMap, watch } from "./fakes.ts";
+import {
+  FakeChannel,
+  FakeNetwork,
+  loopToEnd,
+  passes,
+  quietMap,
+  watch,
+} from "./fakes.ts";
 import { bytes, type TestMap, text } from "./support.ts";
 
 /** What {@linkcode AsyncChat.setTerminator} takes. */
@@ -27,6 +36,11 @@ export class Talker extends AsyncChat {
   terminators: TerminatorLike[] = [];
   /** Whether an error or an overflow closes, as by default. */
   strict = true;
+  /** What the test does in a hook, after that is written down. */
+  readonly act: {
+    collect?: (data: string) => void | Promise<void>;
+    found?: () => void | Promise<void>;
+  } = {};
   #turn = 0;
 
   constructor(
@@ -44,12 +58,15 @@ export class Talker extends AsyncChat {
 
   override collectIncomingData(data: Uint8Array): void | Promise<void> {
     this.taken += text(data);
+    return this.act.collect?.(text(data));
   }
   override foundTerminator(): void | Promise<void> {
     this.taken += "|";
-    if (this.terminators.length === 0) return;
-    this.#turn = (this.#turn + 1) % this.terminators.length;
-    this.setTerminator(this.terminators[this.#turn]!);
+    if (this.terminators.length > 0) {
+      this.#turn = (this.#turn + 1) % this.terminators.length;
+      this.setTerminator(this.terminators[this.#turn]!);
+    }
+    return this.act.found?.();
   }
   override handleOverflow(): void | Promise<void> {
     this.taken += "!";
@@ -83,6 +100,49 @@ export function talk<T extends Talker = Talker>(
 ): Fake<T> {
   const channel = new FakeChannel();
   return { chat: new Class(map, channel), channel, map };
+}
+
+/** A {@linkcode Talker} that takes lines apart. */
+export function talkInLines(
+  act: Talker["act"] = {},
+  map?: TestMap,
+): Fake<Talker> {
+  const fake = talk(Talker, map);
+  fake.chat.setTerminator("\n");
+  Object.assign(fake.chat.act, act);
+  return fake;
+}
+
+/** A {@linkcode Talker} that is connecting; `network.succeed(channel)` ends that. */
+export function connecting(options: SocketMapOptions = {}) {
+  const network = new FakeNetwork();
+  const map = quietMap({ network, ...options });
+  const chat = new Talker(map);
+  chat.createSocket();
+  chat.connect({ port: 7 });
+  return { network, map, channel: new FakeChannel(), chat };
+}
+
+/** A producer that never gives anything. */
+export function never(): Producer {
+  return { more: () => new Promise<never>(() => {}) };
+}
+
+/** A producer that fails at once. */
+export function failing(): Producer {
+  const more = () => {
+    throw new Error("failed");
+  };
+  return { more };
+}
+
+/** A producer whose only piece is what the test gives. */
+export function gated() {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const producer = (async function* () {
+    yield await promise;
+  })();
+  return { producer, give: resolve, fail: reject };
 }
 
 /** What a chat takes in when `parts` arrive one by one, and then the end. */

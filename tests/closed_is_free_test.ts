@@ -1,5 +1,5 @@
 /**
- * What was closed is closed for the system, too, when `loop()`, `poll()` or
+ * A closed socket is closed for the system, too, when `loop()`, `poll()` or
  * `shutdown()` has returned, and in a later timer. UDP needs `--unstable-net`,
  * so where the flag is missing a child process runs those tests.
  */
@@ -25,28 +25,21 @@ import {
   type SocketOptions,
 } from "../mod.ts";
 import { withStd } from "../tools/with_std.ts";
-import { certificates, testTls } from "./certificates.ts";
 import {
+  FakeAcceptor,
   FakeChannel,
-  FakeNetwork,
-  LogLines,
   loopToEnd,
-  quietMap,
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
 import {
-  families,
-  isMissing,
-  loopUntil,
-  rawConnect,
-  ScopedMap,
-  type TestMap,
-  text,
-  turns,
-  until,
-} from "./support.ts";
+  connecting,
+  fullListener,
+  listening,
+  scopedMap,
+  setUp,
+} from "./scenes.ts";
+import { rawConnect, type TestMap, text, turns, until } from "./support.ts";
 import { type Conn, TRANSPORTS } from "./transports.ts";
 
 /** Something that has an address, and calls the test when somebody comes. */
@@ -67,9 +60,7 @@ class Server extends Dispatcher implements Bound {
   onKnock = () => {};
   constructor(map: TestMap, options: SocketOptions, address: Address) {
     super(null, { map });
-    this.createSocket(options);
-    this.bind(address);
-    this.listen();
+    listening(this, options, address);
   }
   override handleAccepted(conn: Channel): void {
     conn.close();
@@ -109,29 +100,16 @@ const UDP: Kind = {
   },
 };
 
-const STREAMS: Kind[] = families.map((family) => ({
-  name: family.name,
-  ignore: isMissing(family),
-  bind: (map, address) =>
-    new Server(map, family.options, (address ?? family.address()) as Address),
-  knock: (address) => rawConnect(address),
-}));
-
-const TLS: Kind = {
-  name: "TLS",
-  ignore: false,
+const STREAMS: Kind[] = TRANSPORTS.map((transport) => ({
+  ...transport,
   bind: (map, address) =>
     new Server(
       map,
-      { transport: "tls", tls: certificates().good },
-      (address ?? LOOPBACK) as Address,
+      transport.options,
+      (address ?? transport.address()) as Address,
     ),
-  knock(address) {
-    const { port } = address as Deno.NetAddr;
-    const caCerts = [certificates().ca];
-    return Deno.connectTls({ hostname: "localhost", port, caCerts });
-  },
-};
+  knock: transport.call,
+}));
 
 /** Where the server closes, and where its address is taken again. */
 interface Scene {
@@ -142,70 +120,91 @@ interface Scene {
   takeAgain(): void;
 }
 
-/** Keeps a loop going. */
-function keepGoing(map: TestMap): Dispatcher {
+/** Keeps a loop going, until the address is taken again. */
+function keepUntilTaken({ map, takeAgain }: Scene): () => void {
   const keeper = new Dispatcher(null, { map });
   keeper.createSocket();
-  return keeper;
+  return () => {
+    keeper.close();
+    takeAgain();
+  };
 }
 
-/** Each ends when the address was taken again. */
-const WAYS = new Map<string, (scene: Scene) => Promise<void>>([
-  ["close(), once loop() has returned", async (scene) => {
-    scene.server.close();
-    await loop({ map: scene.map });
-    scene.takeAgain();
-  }],
-  ["close(), once a loop({ count }) has returned", async (scene) => {
-    const keeper = keepGoing(scene.map);
-    scene.server.close();
-    await loop({ map: scene.map, count: 1, timeout: 0 });
-    scene.takeAgain();
-    keeper.close();
-  }],
-  ["close(), once poll() has returned", async (scene) => {
-    scene.server.close();
-    await poll(0, scene.map);
-    scene.takeAgain();
-  }],
-  ["closeAll(), once loop() has returned", async (scene) => {
-    closeAll(scene.map);
-    await loop({ map: scene.map });
-    scene.takeAgain();
-  }],
-  ["abort(), once loop() has returned", async (scene) => {
-    scene.server.abort();
-    await loop({ map: scene.map });
-    scene.takeAgain();
-  }],
-  ["shutdown()", async (scene) => {
-    await shutdown({ map: scene.map });
-    scene.takeAgain();
-  }],
-  ["shutdown() at its deadline", async (scene) => {
+type Way = (scene: Scene) => Promise<unknown>;
+
+/** The address is taken again when all is done. */
+const WAYS: Record<string, Way> = {
+  "close(), once loop() has returned": ({ map, server }) => {
+    server.close();
+    return loop({ map });
+  },
+  "close(), once poll() has returned": ({ map, server }) => {
+    server.close();
+    return poll(0, map);
+  },
+  "closeAll(), once loop() has returned": ({ map }) => {
+    closeAll(map);
+    return loop({ map });
+  },
+  "abort(), once loop() has returned": ({ map, server }) => {
+    server.abort();
+    return loop({ map });
+  },
+  "delChannel() and close(), once loop() has returned": ({ map, server }) => {
+    server.delChannel();
+    server.close();
+    return loop({ map });
+  },
+  "shutdown()": ({ map }) => shutdown({ map }),
+  "shutdown() at its deadline": ({ map, server }) => {
     // A listener is closed without asking it, a datagram socket is not.
-    scene.server.handleShutdown = () => {};
-    await shutdown({ map: scene.map, deadline: 0 });
-    scene.takeAgain();
-  }],
-  ["close() and an ExitNow in a hook", async (scene) => {
-    const { kind, map, server } = scene;
+    server.handleShutdown = () => {};
+    return shutdown({ map, deadline: 0 });
+  },
+  "close() and an ExitNow in a hook": async ({ kind, map, server }) => {
     server.onKnock = () => {
       server.close();
       throw new ExitNow();
     };
     using _peer = await kind.knock(server.addr!);
     await assertRejects(() => loop({ map }), ExitNow);
-    scene.takeAgain();
-  }],
-  ["close() in a hook, once poll() has returned", async (scene) => {
+  },
+  "close() in a hook, once poll() has returned": async (scene) => {
     const { kind, map, server } = scene;
     server.onKnock = () => server.close();
     using _peer = await kind.knock(server.addr!);
     while (map.size > 0) await poll(10, map);
-    scene.takeAgain();
-  }],
-  ["close() in a timer, in the next timer of a busy map", async (scene) => {
+  },
+};
+
+/** The address is taken again in a timer. */
+const WAYS_WITH_TIMERS: Record<string, Way> = {
+  "close() in a hook, in a timer": async (scene) => {
+    const { kind, map, server } = scene;
+    const takeAgain = keepUntilTaken(scene);
+    server.onKnock = () => {
+      server.close();
+      map.callLater(0, takeAgain);
+    };
+    using _peer = await kind.knock(server.addr!);
+    await loopToEnd(map);
+  },
+  "close() in a timer, in another of the same pass": (scene) => {
+    const { map, server } = scene;
+    map.callLater(1, () => server.close());
+    map.callLater(1, keepUntilTaken(scene));
+    return loopToEnd(map);
+  },
+  "close() in a timer, in the next timer": (scene) => {
+    const { map, server } = scene;
+    const takeAgain = keepUntilTaken(scene);
+    map.callLater(0, () => {
+      server.close();
+      map.callLater(0, takeAgain);
+    });
+    return loopToEnd(map);
+  },
+  "close() in a timer, in the next timer of a busy map": (scene) => {
     const { map, server } = scene;
     const busy = new Dispatcher({
       read: (target) => Promise.resolve(target.length),
@@ -220,49 +219,18 @@ const WAYS = new Map<string, (scene: Scene) => Promise<void>>([
         scene.takeAgain();
       });
     });
-    await loopToEnd(map);
-  }],
-  ["close() in a timer, in the next timer", async (scene) => {
-    const { map, server } = scene;
-    const keeper = keepGoing(map);
-    map.callLater(0, () => {
-      server.close();
-      map.callLater(0, () => {
-        keeper.close();
-        scene.takeAgain();
-      });
-    });
-    await loopToEnd(map);
-  }],
-  ["close() in a hook, in a timer", async (scene) => {
-    const { kind, map, server } = scene;
-    const keeper = keepGoing(map);
-    server.onKnock = () => {
-      server.close();
-      map.callLater(0, () => {
-        keeper.close();
-        scene.takeAgain();
-      });
-    };
-    using _peer = await kind.knock(server.addr!);
-    await loopToEnd(map);
-  }],
-  ["delChannel() and close(), once loop() has returned", async (scene) => {
-    scene.server.delChannel();
-    scene.server.close();
-    await loop({ map: scene.map });
-    scene.takeAgain();
-  }],
-]);
+    return loopToEnd(map);
+  },
+};
 
 function testFree(kind: Kind, suffix: string): void {
-  for (const [way, close] of WAYS) {
+  for (const [way, close] of Object.entries({ ...WAYS, ...WAYS_WITH_TIMERS })) {
     Deno.test({
       name: `An address is free after ${way} ${suffix}`,
       ignore: kind.ignore,
       fn: async () => {
-        await using map = new ScopedMap();
-        await using other = new ScopedMap();
+        await using map = scopedMap();
+        await using other = scopedMap();
         const server = kind.bind(map);
         // An operation is in flight, which Deno does not give up at once.
         await poll(0, map);
@@ -273,24 +241,26 @@ function testFree(kind: Kind, suffix: string): void {
         };
         await close({ kind, map, server, takeAgain });
         map.check();
+        if (times === 0) takeAgain();
         assertEquals(times, 1);
       },
     });
   }
 }
 
-testTls("An address is free after close() amid a handshake", async () => {
-  await using map = new ScopedMap();
-  const server = TLS.bind(map);
+Deno.test("An address is free after close() amid a handshake", async () => {
+  await using map = scopedMap();
+  const kind = STREAMS.find(({ name }) => name === "TLS")!;
+  const server = kind.bind(map);
   const address = server.addr!;
   using _silent = await rawConnect(address);
   await poll(0, map); // The client is accepted; the rest it never says.
   server.close();
   await loop({ map });
-  TLS.bind(map, address).close();
+  kind.bind(map, address).close();
 });
 
-for (const kind of [...STREAMS, TLS]) testFree(kind, `over ${kind.name}`);
+for (const kind of STREAMS) testFree(kind, `over ${kind.name}`);
 if (hasDatagrams) testFree(UDP, OVER_UDP);
 
 // Connections
@@ -307,7 +277,7 @@ function sockets(): Set<string> {
   return new Set(paths.filter((path) => path.startsWith("socket:")));
 }
 
-/** How a connection is closed, and what it had to do before. */
+/** How a connection is closed. */
 const ENDS: Record<string, (handler: DispatcherWithSend) => void> = {
   "close()": (handler) => handler.close(),
   "abort()": (handler) => handler.abort(),
@@ -321,7 +291,7 @@ for (const { name, ignore, connect } of TRANSPORTS) {
       name: `loop() after ${way} leaves no descriptor open over ${name}`,
       ignore: ignore || Deno.build.os !== "linux",
       fn: async () => {
-        await using map = new ScopedMap({ logger: new LogLines() });
+        await using map = scopedMap();
         const before = sockets();
         const handlers: DispatcherWithSend[] = [];
         const peers: Conn[] = [];
@@ -344,34 +314,16 @@ for (const { name, ignore, connect } of TRANSPORTS) {
   }
 }
 
-/** Fills the queue of a listener: nobody else can connect until it accepts. */
-async function fullListener(): Promise<Disposable & { addr: Deno.Addr }> {
-  const listener = Deno.listen({
-    hostname: "127.0.0.1",
-    port: 0,
-    tcpBacklog: 1,
-  });
-  const { addr } = listener;
-  const conns = await Promise.all([1, 2].map(() => rawConnect(addr)));
-  return {
-    addr,
-    [Symbol.dispose]() {
-      for (const closable of [...conns, listener]) closable.close();
-    },
-  };
-}
-
 for (const [way, end] of Object.entries(ENDS)) {
   Deno.test({
     name: `loop() after ${way} while connecting leaves no descriptor open`,
     ignore: Deno.build.os !== "linux",
     fn: async () => {
-      await using map = new ScopedMap({ logger: new LogLines() });
+      await using map = scopedMap();
       using full = await fullListener();
       const before = sockets();
-      const client = new DispatcherWithSend(null, { map });
-      client.createSocket();
-      client.connect(full.addr as Deno.NetAddr);
+      const handler = new DispatcherWithSend(null, { map });
+      const client = connecting(handler, full.addr);
       await poll(10, map);
       assert(client.connecting);
       assertEquals(sockets().difference(before).size, 1);
@@ -384,49 +336,62 @@ for (const [way, end] of Object.entries(ENDS)) {
 
 // Operations that nobody ends
 
-/** A map on a clock of its own whose attempts to connect cannot be given up. */
-function stubborn(linger?: number) {
-  const clock = new MockClock();
-  const network = new FakeNetwork();
-  network.isStubborn = true;
-  const map = quietMap({ clock, network });
-  const client = new Recorder(
-    map,
-    null,
-    linger === undefined ? {} : { linger },
-  );
-  client.createSocket();
-  client.connect({ port: 7 });
-  return { clock, network, map, client };
+const ENDLESS: Record<
+  string,
+  (scene: ReturnType<typeof setUp>) => Dispatcher
+> = {
+  "a connect that cannot be given up": ({ map, network }) => {
+    network.isStubborn = true;
+    return connecting(new Recorder(map));
+  },
+  "an accept that goes on": ({ map }) => {
+    const acceptor = new FakeAcceptor();
+    acceptor.close = () => {};
+    return new Recorder(map, acceptor);
+  },
+  "a close() of a channel that never settles": ({ map }) => {
+    const channel = new FakeChannel();
+    channel.close = () => new Promise(() => {}) as unknown as void;
+    return new Recorder(map, channel);
+  },
+};
+
+for (const [what, start] of Object.entries(ENDLESS)) {
+  Deno.test(`loop() and shutdown() wait a linger time for ${what}, and poll() does not`, async () => {
+    for (const wait of [loop, shutdown]) {
+      const scene = setUp();
+      const { clock, map } = scene;
+      const dispatcher = start(scene);
+      await poll(0, map);
+      if (wait === loop) dispatcher.close();
+      await poll(0, map);
+      const waiting = watch(wait({ map }));
+      await turns();
+      await clock.advance(4_999);
+      assertFalse(waiting.settled);
+      assertEquals(map.lingering, 1);
+      assertFalse(dispatcher.closing, "nothing is left to be sent");
+      await clock.advance(1);
+      assert(waiting.settled);
+      start(scene).abort();
+      await loop({ map });
+      assertEquals([map.lingering, clock.armed], [0, 0]);
+    }
+  });
 }
 
-Deno.test("loop() waits a linger time for a connect that cannot be given up", async () => {
-  const { clock, map, client, network } = stubborn();
-  const looping = watch(loop({ map }));
-  await turns();
-  client.close();
-  await turns();
-  await clock.advance(4_999);
-  assertFalse(looping.settled);
-  assertEquals(map.lingering, 1);
-  assertFalse(client.closing, "nothing is left to be sent");
-  await clock.advance(1);
-  assert(looping.settled);
-  assertEquals(map.lingering, 0);
-
-  const channel = new FakeChannel();
-  network.succeed(channel);
-  await turns();
-  assert(channel.closed, "it came after all, and nobody wants it");
-  assertEquals(client.trace, []);
-});
+/** A client that connects, and whose attempt cannot be given up. */
+function stubborn() {
+  const scene = setUp();
+  scene.network.isStubborn = true;
+  return { ...scene, client: connecting(new Recorder(scene.map)) };
+}
 
 Deno.test("loop() ends as soon as such a connect has ended", async () => {
   const { clock, map, client, network } = stubborn();
   const looping = watch(loop({ map }));
   await turns();
   client.close();
-  await turns();
   await clock.advance(1_000);
   network.fail(new Deno.errors.ConnectionRefused("spam"));
   await turns();
@@ -434,63 +399,19 @@ Deno.test("loop() ends as soon as such a connect has ended", async () => {
   assertEquals([map.lingering, clock.armed], [0, 0]);
 });
 
-Deno.test("shutdown() waits a linger time for such a connect, and abort() for nothing", async () => {
-  const { clock, map } = stubborn();
-  const ended = watch(shutdown({ map }));
-  await turns();
-  await clock.advance(4_999);
-  assertFalse(ended.settled);
-  await clock.advance(1);
-  assert(ended.settled);
-
-  for (const { map, client, clock } of [stubborn(), stubborn(0)]) {
-    client.abort();
-    await loop({ map });
-    assertEquals([map.lingering, clock.armed], [0, 0]);
-  }
-});
-
-Deno.test("loop() after close() with a linger of 0 waits for no operation", async () => {
-  const { clock, map, client } = stubborn(0);
+Deno.test("A connection that comes after its linger time is closed", async () => {
+  const { clock, client, network } = stubborn();
   client.close();
-  await loop({ map });
-  assertEquals([map.lingering, clock.armed], [0, 0]);
-});
-
-Deno.test("poll() does not wait for a connect that cannot be given up", async () => {
-  const { clock, map, client } = stubborn();
-  client.close();
-  await poll(0, map);
-  assertEquals(map.lingering, 1);
   await clock.advance(5_000);
-  assertEquals(map.lingering, 0);
-});
-
-Deno.test("loop() waits a linger time for a channel whose close() never settles", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
   const channel = new FakeChannel();
-  const close = channel.close.bind(channel);
-  channel.close = () => {
-    close();
-    return new Promise(() => {}) as unknown as void;
-  };
-  const handler = new Recorder(map, channel);
-  const looping = watch(loop({ map }));
+  network.succeed(channel);
   await turns();
-  handler.close();
-  await turns();
-  await clock.advance(4_999);
-  assertFalse(looping.settled);
-  assertEquals(map.lingering, 1);
-  await clock.advance(1);
-  assert(looping.settled);
-  assertEquals([map.lingering, clock.armed], [0, 0]);
+  assert(channel.closed);
+  assertEquals(client.trace, []);
 });
 
 Deno.test("loop() does not sleep on when a write outlives the linger time", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
+  const { clock, map } = setUp();
   const channel = new FakeChannel();
   channel.write = () => new Promise(() => {}); // also after close()
   const sender = new DispatcherWithSend(channel, { map, linger: 300 });
@@ -502,20 +423,6 @@ Deno.test("loop() does not sleep on when a write outlives the linger time", asyn
   await turns();
   assert(looping.settled, "and not after its timeout");
   assertEquals([map.lingering, clock.armed], [0, 0]);
-});
-
-Deno.test("An address is free in a timer of the same pass as the close()", async () => {
-  await using map = new ScopedMap();
-  const local = { hostname: "127.0.0.1", port: 0 };
-  const server = new Server(map, {}, local);
-  const addr = server.addr as Deno.NetAddr;
-  await poll(10, map); // An accept is in flight.
-  let again: Server | undefined;
-  map.callLater(1, () => server.close());
-  map.callLater(1, () => void (again = new Server(map, {}, addr)));
-  await loopUntil(map, () => again !== undefined);
-  assertEquals(again!.addr, addr);
-  again!.close();
 });
 
 Deno.test({

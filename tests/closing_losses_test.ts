@@ -1,39 +1,39 @@
 /**
- * What is said of a closed connection whose peer did not get everything, or may
- * not have got it: in a warning, and by `shutdown()`.
+ * The reports, by a warning and by `shutdown()`, of a closed connection whose
+ * peer did not get everything, or perhaps did not.
  */
 
 import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import {
-  AsyncChat,
+  type Channel,
   channelFrom,
   Dispatcher,
+  type DispatcherOptions,
   DispatcherWithSend,
   FileDispatcher,
   shutdown,
   type ShutdownResult,
 } from "../mod.ts";
-import {
-  FakeChannel,
-  FakeNetwork,
-  LogLines,
-  loopToEnd,
-  passes,
-  quietMap,
-  watch,
-} from "./fakes.ts";
-import { memoryPair } from "../testing/memory_pair.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import { certificates, testTls } from "./certificates.ts";
+import { memoryPair } from "../testing/mod.ts";
+import { certificates } from "./certificates.ts";
+import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
+import { connecting, openChannel, setUp, stuckChannel } from "./scenes.ts";
 import { bytes, turns, until } from "./support.ts";
 import { readToEnd, TRANSPORTS } from "./transports.ts";
 
-/** A map on a clock of its own, and what is logged in it. */
-function setUp() {
-  const clock = new MockClock();
-  const logger = new LogLines();
-  const network = new FakeNetwork();
-  return { clock, logger, network, map: quietMap({ clock, logger, network }) };
+/** A connection that has sent a word. */
+function sending<C extends Channel>(
+  channel: C,
+  options: DispatcherOptions = {},
+  word: string | Uint8Array = "spam",
+) {
+  const scene = setUp();
+  const handler = new DispatcherWithSend(channel, {
+    ...options,
+    map: scene.map,
+  });
+  handler.send(typeof word === "string" ? bytes(word) : word);
+  return { ...scene, channel, handler };
 }
 
 /** A shutdown that has ended, without listeners. */
@@ -41,33 +41,31 @@ function result(closed: number, aborted: number): ShutdownResult {
   return { listeners: 0, closed, aborted };
 }
 
+const RESET = new Deno.errors.ConnectionReset("spam");
 const A_LOT = 20_000_000; // more than a kernel takes
 
 // Peers that reset
 
 for (const { name, ignore, hasResets, kernel, connect } of TRANSPORTS) {
-  // Over TLS, Deno tells of a reset as of an end in good order.
-  const isIgnored = ignore || name === "TLS" || !hasResets;
   Deno.test({
     name:
       `shutdown() counts a connection as aborted that its peer resets after all was sent, over ${name}`,
-    ignore: isIgnored,
+    // Over TLS, Deno tells of a reset as of an end in good order.
+    ignore: ignore || name === "TLS" || !hasResets,
     fn: async () => {
-      const { logger, map } = setUp();
       const [conn, peer] = await connect();
-      const chat = new AsyncChat(conn, { map });
-      chat.push(new Uint8Array(kernel));
-      await until(() => chat.bufferedAmount === 0, "the kernel");
+      const { handler, lines, map } = sending(conn, {}, new Uint8Array(kernel));
+      await until(() => handler.bufferedAmount === 0, "the kernel");
       const ended = shutdown({ map });
-      await until(() => chat.closing, "the close");
+      await until(() => handler.closing, "the close");
       peer.close(); // with unread bytes
       assertEquals(await ended, result(0, 1));
-      assertEquals(logger.lines.length, 1);
+      assertEquals(lines.length, 1);
       assertMatch(
-        logger.lines[0]!,
-        /^warn: <AsyncChat .*> was closed, and its peer reset the connection: /,
+        lines[0]!,
+        /^warn: <Dispatcher.*> was closed, and its peer reset the connection: /,
       );
-      assertEquals(chat.closeReason?.name, "ConnectionReset");
+      assertEquals(handler.closeReason?.name, "ConnectionReset");
     },
   });
 
@@ -76,17 +74,15 @@ for (const { name, ignore, hasResets, kernel, connect } of TRANSPORTS) {
       `shutdown() counts a connection as aborted that its peer resets amid the sending, over ${name}`,
     ignore,
     fn: async () => {
-      const { logger, map } = setUp();
       const [conn, peer] = await connect();
-      const chat = new DispatcherWithSend(conn, { map });
-      chat.send(new Uint8Array(A_LOT));
+      const { handler, lines, map } = sending(conn, {}, new Uint8Array(A_LOT));
       const ended = shutdown({ map });
       await peer.read(new Uint8Array(1));
-      assert(chat.closing);
+      assert(handler.closing);
       peer.close();
       assertEquals(await ended, result(0, 1));
       assertMatch(
-        logger.lines.join(),
+        lines.join(),
         /^warn: <.*> was closed and lost \d+ accepted bytes \((?!.*took nothing)/,
       );
     },
@@ -97,58 +93,45 @@ for (const { name, ignore, hasResets, kernel, connect } of TRANSPORTS) {
       `shutdown() says nothing of a peer that has read all and is gone, over ${name}`,
     ignore,
     fn: async () => {
-      const { logger, map } = setUp();
       const [conn, peer] = await connect();
-      const chat = new AsyncChat(conn, { map });
-      chat.push(new Uint8Array(kernel));
+      const { handler, lines, map } = sending(conn, {}, new Uint8Array(kernel));
       const ended = shutdown({ map });
       const { length } = await readToEnd(peer);
       peer.close();
       assertEquals(await ended, result(1, 0));
       assertEquals(length, kernel);
-      assertEquals(logger.lines, []);
-      assertEquals(chat.closeReason, null);
+      assertEquals(lines, []);
+      assertEquals(handler.closeReason, null);
     },
   });
 }
 
 Deno.test("Dispatcher.close() tells of a reset that a read brings while it lingers", async () => {
-  const { logger, map } = setUp();
-  const channel = new FakeChannel();
-  channel.staysOpen = true;
-  const handler = new DispatcherWithSend(channel, { map });
-  handler.send(bytes("spam"));
+  const { channel, lines, map } = sending(openChannel());
   const ended = shutdown({ map });
   await turns();
-  channel.push(new Deno.errors.ConnectionReset("spam"));
+  channel.push(RESET);
   assertEquals(await ended, result(0, 1));
-  assertMatch(logger.lines.join(), /its peer reset the connection/);
+  assertMatch(lines.join(), /its peer reset the connection/);
 });
 
 Deno.test("shutdown() counts a connection as aborted that is reset before it has closed", async () => {
-  const { logger, map } = setUp();
-  const channel = new FakeChannel();
-  const handler = new DispatcherWithSend(channel, { map });
+  const { channel, handler, lines, map } = sending(new FakeChannel());
   handler.handleShutdown = () => {}; // has more to say
   handler.handleRead = () => void handler.recv();
-  handler.send(bytes("spam"));
   const ended = shutdown({ map });
   await turns();
-  channel.push(new Deno.errors.ConnectionReset("spam"));
+  channel.push(RESET);
   assertEquals(await ended, result(0, 1));
-  assertEquals(logger.lines, [], "its hooks have heard of it");
+  assertEquals(lines, [], "its hooks have heard of it");
 });
 
-// Peers that talk without end
+// Peers that keep their side open
 
-Deno.test("Dispatcher.close() cuts a peer that talks for six linger times, and says so", async () => {
-  for (const linger of [5_000, 100]) {
-    const { clock, logger, map } = setUp();
-    const channel = new FakeChannel();
-    channel.staysOpen = true;
-    const handler = new DispatcherWithSend(channel, { map, linger });
-    handler.send(bytes("spam"));
-    const ended = watch(shutdown({ map, deadline: Infinity }));
+for (const linger of [5_000, 100]) {
+  Deno.test(`Dispatcher.close() cuts a peer that talks for six linger times of ${linger} ms, and says so`, async () => {
+    const { channel, clock, lines, map } = sending(openChannel(), { linger });
+    const ended = shutdown({ map, deadline: Infinity });
     await turns();
     for (let i = 0; i < 60; i++) {
       assertFalse(channel.closed);
@@ -156,108 +139,79 @@ Deno.test("Dispatcher.close() cuts a peer that talks for six linger times, and s
       await clock.advance(linger / 10);
     }
     assert(channel.closed);
-    assert(ended.settled);
-    assertEquals(logger.lines.length, 1);
-    assertMatch(logger.lines[0]!, /was closed, and its peer went on talking: /);
+    assertEquals(await ended, result(0, 1));
+    assertEquals(lines.length, 1);
+    assertMatch(lines[0]!, /was closed, and its peer went on talking: /);
     assertEquals(clock.armed, 0);
-  }
-});
-
-Deno.test("shutdown() counts a connection as aborted that was cut while its peer talked", async () => {
-  const { clock, map } = setUp();
-  const channel = new FakeChannel();
-  channel.staysOpen = true;
-  const handler = new DispatcherWithSend(channel, { map, linger: 100 });
-  handler.send(bytes("spam"));
-  const ended = shutdown({ map });
-  for (let i = 0; i < 7; i++) {
-    await turns();
-    channel.push("blah");
-    await clock.advance(90);
-  }
-  assertEquals(await ended, result(0, 1));
-});
+  });
+}
 
 Deno.test("Dispatcher.close() gives a quiet peer a linger time, and says nothing of it", async () => {
-  const { clock, logger, map } = setUp();
-  const channel = new FakeChannel();
-  channel.staysOpen = true;
-  const handler = new DispatcherWithSend(channel, { map, linger: 100 });
-  handler.send(bytes("spam"));
+  const { channel, clock, lines, map } = sending(openChannel());
   const ended = shutdown({ map });
   await turns();
-  await clock.advance(99);
-  assertFalse(channel.closed);
+  await clock.advance(4_999);
+  assertFalse(channel.closed, "the kernel may hold megabytes for it");
   await clock.advance(1);
   assert(channel.closed);
   assertEquals(await ended, result(1, 0));
-  assertEquals(logger.lines, []);
+  assertEquals(lines, []);
 });
 
 // No time to linger
 
 Deno.test("Dispatcher with a linger of 0 drops what was not sent, and says so", async () => {
-  const { clock, logger, map } = setUp();
-  const channel = new FakeChannel();
-  channel.take = () => new Promise(() => {});
-  const handler = new DispatcherWithSend(channel, { map, linger: 0 });
-  handler.send(bytes("spam"));
+  const { clock, handler, lines, map } = sending(stuckChannel(), { linger: 0 });
   assertEquals(await shutdown({ map }), result(0, 1));
-  assertMatch(logger.lines.join(), /lost 4 accepted bytes \(.*linger is 0\)/);
+  assertMatch(lines.join(), /lost 4 accepted bytes \(.*linger is 0\)/);
   assertMatch(String(handler.closeReason), /its linger is 0/);
   assertEquals(clock.armed, 0);
 });
 
-Deno.test("Dispatcher with a linger of 0 drops what waits for its connect, and says so", async () => {
-  for (const isStubborn of [false, true]) {
-    const { clock, logger, map, network } = setUp();
+for (const isStubborn of [false, true]) {
+  const how = isStubborn ? "cannot be given up" : "can be given up";
+  Deno.test(`Dispatcher with a linger of 0 drops what waits for its connect, which ${how}, and says so`, async () => {
+    const { clock, lines, map, network } = setUp();
     network.isStubborn = isStubborn;
-    const client = new DispatcherWithSend(null, { map, linger: 0 });
-    client.createSocket();
-    client.connect({ port: 7 });
+    const client = connecting(new DispatcherWithSend(null, { map, linger: 0 }));
     client.send(bytes("spam"));
     client.close();
     await loopToEnd(map);
-    assertMatch(logger.lines.join(), /lost 4 accepted bytes \(.*linger is 0\)/);
+    assertMatch(lines.join(), /lost 4 accepted bytes \(.*linger is 0\)/);
     assertEquals(clock.armed, 0);
-  }
-});
+  });
+}
 
 Deno.test("Dispatcher with a linger of 0 waits for no peer's end", async () => {
-  const { clock, logger, map } = setUp();
-  const channel = new FakeChannel();
-  channel.staysOpen = true;
-  const handler = new DispatcherWithSend(channel, { map, linger: 0 });
-  handler.send(bytes("spam"));
+  const options = { linger: 0 };
+  const { channel, clock, handler, lines, map } = sending(
+    openChannel(),
+    options,
+  );
   await passes(map, 2);
   handler.close();
   assert(channel.closed);
   await loopToEnd(map);
-  assertEquals(logger.lines, []);
-  assertEquals(clock.armed, 0);
+  assertEquals([lines, clock.armed], [[], 0]);
 });
 
 // The deadline of shutdown()
 
 Deno.test("shutdown() says at its deadline what was lost", async () => {
-  const { clock, logger, map } = setUp();
-  const [first, second] = [new FakeChannel(), new FakeChannel()];
-  first.take = second.take = () => new Promise(() => {});
-  const open = new DispatcherWithSend(first, { map });
+  const { clock, lines, map } = setUp();
+  const open = new DispatcherWithSend(stuckChannel(), { map });
   open.handleShutdown = () => {};
   open.send(bytes("spam"));
-  const closed = new DispatcherWithSend(second, { map });
+  const closed = new DispatcherWithSend(stuckChannel(), { map });
   closed.send(bytes("spam and eggs"));
   closed.close();
-  const client = new DispatcherWithSend(null, { map });
-  client.createSocket();
-  client.connect({ port: 7 });
+  const client = connecting(new DispatcherWithSend(null, { map }));
   client.send(bytes("spam, spam"));
   client.close();
   const ended = shutdown({ map, deadline: 1_000 });
   await clock.advance(1_000);
   assertEquals(await ended, result(0, 3));
-  const losses = logger.lines.map((line) =>
+  const losses = lines.map((line) =>
     /lost (\d+) accepted bytes \((.*)\)/.exec(line)?.slice(1)
   );
   const reason = "Error: the deadline of shutdown() was over";
@@ -266,32 +220,26 @@ Deno.test("shutdown() says at its deadline what was lost", async () => {
 });
 
 Deno.test("shutdown() counts a connection as closed whose peer is quiet at the deadline", async () => {
-  const { clock, logger, map } = setUp();
-  const channel = new FakeChannel();
-  channel.staysOpen = true;
-  new DispatcherWithSend(channel, { map }).send(bytes("spam"));
+  const { channel, clock, lines, map } = sending(openChannel());
   const ended = shutdown({ map, deadline: 1_000 });
   await clock.advance(1_000);
   assertEquals(await ended, result(1, 0));
   assert(channel.closed);
-  assertEquals(logger.lines, [], "nobody knows whether something was lost");
+  assertEquals(lines, [], "nobody knows whether something was lost");
 });
 
 Deno.test("shutdown() counts a connection as aborted whose peer talks at the deadline", async () => {
-  const { clock, logger, map } = setUp();
-  const channel = new FakeChannel();
-  channel.staysOpen = true;
-  new DispatcherWithSend(channel, { map }).send(bytes("spam"));
+  const { channel, clock, lines, map } = sending(openChannel());
   const ended = shutdown({ map, deadline: 1_000 });
   await turns();
   channel.push("blah");
   await clock.advance(1_000);
   assertEquals(await ended, result(0, 1));
   assert(channel.closed);
-  assertMatch(logger.lines.join(), /its peer went on talking/);
+  assertMatch(lines.join(), /its peer went on talking/);
 });
 
-// Who need not wait
+// Connections that need not wait
 
 for (const { name, ignore, connect } of TRANSPORTS) {
   Deno.test({
@@ -310,57 +258,52 @@ for (const { name, ignore, connect } of TRANSPORTS) {
   });
 }
 
+const unix = TRANSPORTS.find(({ name }) => name === "Unix")!;
+
 Deno.test({
   name: "loop() waits for no peer's end over a Unix socket",
-  ignore: TRANSPORTS.find(({ name }) => name === "Unix")!.ignore,
+  ignore: unix.ignore,
   fn: async () => {
-    const { clock, logger, map } = setUp();
-    const { connect } = TRANSPORTS.find(({ name }) => name === "Unix")!;
-    const [conn, peer] = await connect();
-    const handler = new DispatcherWithSend(conn, { map });
-    handler.send(bytes("spam"));
+    const [conn, peer] = await unix.connect();
+    const { clock, handler, lines, map } = sending(conn);
     handler.close();
     await loopToEnd(map);
     assertEquals(await readToEnd(peer), { length: 4, last: "end" });
-    assertEquals([logger.lines, clock.armed], [[], 0]);
+    assertEquals([lines, clock.armed], [[], 0]);
     peer.close();
   },
+});
+
+Deno.test("loop() waits for no peer's end over a memoryPair()", async () => {
+  const [ours, theirs] = memoryPair();
+  const { clock, handler, lines, map } = sending(ours);
+  await theirs.write(bytes("unread"));
+  handler.close();
+  await loopToEnd(map);
+  assertEquals(await readToEnd(theirs), { length: 4, last: "end" });
+  assertEquals([lines, clock.armed], [[], 0]);
 });
 
 Deno.test("loop() waits for nothing but the writing of a file", async () => {
   const { clock, map } = setUp();
   const path = await Deno.makeTempFile();
-  const file = new FileDispatcher(await Deno.open(path, { write: true }), {
-    map,
-  });
-  file.send(bytes("spam"));
-  file.close();
+  const file = await Deno.open(path, { write: true });
+  const handler = new FileDispatcher(file, { map });
+  handler.send(bytes("spam"));
+  handler.close();
   await loopToEnd(map);
   assertEquals(await Deno.readTextFile(path), "spam");
   assertEquals(clock.armed, 0);
   await Deno.remove(path);
 });
 
-Deno.test("loop() waits for no peer's end over a memoryPair()", async () => {
-  const { clock, logger, map } = setUp();
-  const [ours, theirs] = memoryPair();
-  const handler = new DispatcherWithSend(ours, { map });
-  handler.send(bytes("spam"));
-  await theirs.write(bytes("unread"));
-  handler.close();
-  await loopToEnd(map);
-  const buffer = new Uint8Array(9);
-  assertEquals(await theirs.read(buffer), 4);
-  assertEquals(await theirs.read(buffer), null);
-  assertEquals([logger.lines, clock.armed], [[], 0]);
-});
+// Peers that read late
 
 Deno.test("channelFrom() of a connection lets a peer that reads late have everything", async () => {
-  const { logger, map } = setUp();
   const { connect, kernel } = TRANSPORTS[0]!;
   const [conn, peer] = await connect();
-  const handler = new DispatcherWithSend(channelFrom(conn), { map });
-  handler.send(new Uint8Array(kernel));
+  const data = new Uint8Array(kernel);
+  const { handler, lines, map } = sending(channelFrom(conn), {}, data);
   const ended = loopToEnd(map);
   await until(() => handler.bufferedAmount === 0, "the kernel");
   handler.close();
@@ -370,44 +313,34 @@ Deno.test("channelFrom() of a connection lets a peer that reads late have everyt
   assertEquals(await readToEnd(peer), { length: kernel, last: "end" });
   peer.close();
   await ended;
-  assertEquals(logger.lines, []);
+  assertEquals(lines, []);
 });
 
-// TLS that begins late
-
-testTls(
-  "close() right after startTls() and send() lets a peer that reads late have everything",
-  async () => {
-    const { ca, good } = certificates();
-    const logger = new LogLines();
-    const map = quietMap({ logger });
-    using listener = Deno.listenTls({
-      hostname: "127.0.0.1",
-      port: 0,
-      ...good,
-    });
-    class Client extends DispatcherWithSend {
-      override handleConnect(): void {
-        this.startTls({ caCerts: [ca], hostname: "localhost" });
-        this.send(new Uint8Array(1_500_000));
-        this.close();
-      }
+Deno.test("close() right after startTls() and send() lets a peer that reads late have everything", async () => {
+  const { ca, good } = certificates();
+  const logger = new LogLines();
+  const map = quietMap({ logger });
+  const here = { hostname: "127.0.0.1", port: 0 };
+  using listener = Deno.listenTls({ ...here, ...good });
+  class Client extends DispatcherWithSend {
+    override handleConnect(): void {
+      this.startTls({ caCerts: [ca], hostname: "localhost" });
+      this.send(new Uint8Array(1_500_000));
+      this.close();
     }
-    const client = new Client(null, { map });
-    client.createSocket();
-    client.connect(listener.addr as Deno.NetAddr);
-    const received = listener.accept().then(async (conn) => {
-      await conn.handshake();
-      await until(() => client.bufferedAmount === 0, "the kernel");
-      await turns();
-      assert(client.closing, "we have not ended our side");
-      await conn.write(bytes("well"));
-      const read = await readToEnd(conn);
-      conn.close();
-      return read;
-    });
-    await loopToEnd(map);
-    assertEquals(await received, { length: 1_500_000, last: "end" });
-    assertEquals(logger.lines, []);
-  },
-);
+  }
+  const client = connecting(new Client(null, { map }), listener.addr);
+  const serve = async () => {
+    using conn = await listener.accept();
+    await conn.handshake();
+    await until(() => client.bufferedAmount === 0, "the kernel");
+    await turns();
+    assert(client.closing, "we have not ended our side");
+    await conn.write(bytes("well"));
+    return await readToEnd(conn);
+  };
+  const received = serve();
+  await loopToEnd(map);
+  assertEquals(await received, { length: 1_500_000, last: "end" });
+  assertEquals(logger.lines, []);
+});

@@ -6,8 +6,8 @@
 
 import { assertEquals } from "@std/assert";
 import { AsyncChat, closeAll, loop, shutdown } from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import { LogLines, quietMap, watch } from "./fakes.ts";
+import { watch } from "./fakes.ts";
+import { setUp } from "./scenes.ts";
 import { bytes, until } from "./support.ts";
 import { type Conn, readToEnd, TRANSPORTS } from "./transports.ts";
 
@@ -23,35 +23,28 @@ class Answering extends AsyncChat {
 }
 
 /** A connection of which only the peer is left. */
-class Scene {
-  readonly clock = new MockClock();
-  readonly logger = new LogLines();
-  readonly map = quietMap({ clock: this.clock, logger: this.logger });
-  readonly peer: Conn;
-  readonly chat: Answering;
-  #said = 0;
-  #heard = 0;
-
-  constructor([conn, peer]: [Conn, Conn], idleTimeout: number) {
-    this.peer = peer;
-    const read = conn.read.bind(conn);
-    conn.read = async (target) => {
-      const length = await read(target);
-      this.#heard += length ?? 0;
-      return length;
-    };
-    this.chat = new Answering(conn, { map: this.map, idleTimeout });
-    this.chat.setTerminator("\n");
-  }
-
+function open([conn, peer]: [Conn, Conn], idleTimeout: number) {
+  const scene = setUp();
+  let said = 0;
+  let heard = 0;
+  const read = conn.read.bind(conn);
+  conn.read = async (target) => {
+    const length = await read(target);
+    heard += length ?? 0;
+    return length;
+  };
+  const chat = new Answering(conn, { map: scene.map, idleTimeout });
+  chat.setTerminator("\n");
   /** Says something, and waits until that is heard, or nobody is left to hear. */
-  async talk(what: string): Promise<void> {
-    this.#said += await this.peer.write(bytes(what)).catch(() => 0);
-    const { chat } = this;
-    const isHeard = () => this.#heard === this.#said;
-    await until(() => isHeard() || !chat.connected && !chat.closing, what);
-  }
+  const talk = async (what: string) => {
+    said += await peer.write(bytes(what)).catch(() => 0);
+    const isOver = () => !chat.connected && !chat.closing;
+    await until(() => heard === said || isOver(), what);
+  };
+  return { ...scene, chat, peer, talk };
 }
+
+type Scene = ReturnType<typeof open>;
 
 /** How a connection is closed. */
 const WAYS: Record<string, (scene: Scene) => void> = {
@@ -67,23 +60,23 @@ const MOMENTS = ["all is in the kernel", "bytes are pending", "in a hook"];
 
 /** What the peer does before it reads. */
 const PEERS: Record<string, (scene: Scene) => Promise<void>> = {
-  "is quiet for a second, and talks": async (scene) => {
-    await scene.clock.advance(1_000);
-    await scene.talk("well");
+  "is quiet for a second, and talks": async ({ clock, talk }) => {
+    await clock.advance(1_000);
+    await talk("well");
   },
-  "talks whenever a linger time is almost over": async (scene) => {
+  "talks whenever a linger time is almost over": async ({ clock, talk }) => {
     for (const word of ["well", "er", "you see"]) {
-      await scene.clock.advance(4_900);
-      await scene.talk(word);
+      await clock.advance(4_900);
+      await talk(word);
     }
   },
   "is quiet for a second, and ends its side": async ({ clock, peer }) => {
     await clock.advance(1_000);
     await peer.closeWrite();
   },
-  "talks, and ends its side": async (scene) => {
-    await scene.talk("well");
-    await scene.peer.closeWrite();
+  "talks, and ends its side": async ({ peer, talk }) => {
+    await talk("well");
+    await peer.closeWrite();
   },
 };
 
@@ -97,8 +90,8 @@ for (const { name, ignore, kernel, hasResets, connect } of TRANSPORTS) {
       fn: async () => {
         for (const moment of moments) {
           for (const [behaviour, behave] of Object.entries(PEERS)) {
-            const scene = new Scene(await connect(), isIdle ? IDLE : Infinity);
-            const { chat, logger, map } = scene;
+            const scene = open(await connect(), isIdle ? IDLE : Infinity);
+            const { chat, lines, map } = scene;
             using peer = scene.peer;
             const looping = watch(loop({ map }));
             const isPending = moment !== "all is in the kernel";
@@ -121,7 +114,7 @@ for (const { name, ignore, kernel, hasResets, connect } of TRANSPORTS) {
             if (hasResets) assertEquals(last, "end", what);
             await peer.closeWrite().catch(() => {});
             await until(() => looping.settled, `the loop: ${what}`);
-            assertEquals(logger.lines, [], what);
+            assertEquals(lines, [], what);
             map.check();
           }
         }

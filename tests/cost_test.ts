@@ -1,15 +1,8 @@
-import process from "node:process";
-import {
-  assert,
-  assertEquals,
-  assertFalse,
-  assertGreater,
-  assertLess,
-} from "@std/assert";
-import { type Clock, Dispatcher, DispatcherHooks, loop, poll } from "../mod.ts";
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { type Clock, Dispatcher, loop, poll } from "../mod.ts";
 import { systemClock } from "../core/clock.ts";
-import { ownMethods } from "../core/interest.ts";
-import { ENTRY } from "../core/symbols.ts";
+import { DispatcherHooks } from "../core/dispatcher_hooks.ts";
+import { libraryMethods } from "../core/interest.ts";
 import {
   Echo,
   FakeChannel,
@@ -18,14 +11,12 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
+import { channels, over, setUp } from "./scenes.ts";
 import {
   bytes,
   connectedPair,
   cpuTime,
-  loopUntil,
   type TestMap,
-  TestServer,
   turn,
   turns,
   work,
@@ -61,159 +52,84 @@ Deno.test("loop() over 100 idle connections uses next to no processor time", asy
   await poll(10, map);
   const controller = new AbortController();
   const id = setTimeout(() => controller.abort(), 1_000);
-  const before = process.cpuUsage();
+  const before = cpuTime();
   await loop({ map, signal: controller.signal });
-  const { user, system } = process.cpuUsage(before);
+  const used = cpuTime() - before;
   clearTimeout(id);
   // A loop that spins takes the whole second; the runtime's own threads some.
-  assertLess((user + system) / 1_000, 400, "ms of processor time in a second");
+  assertLess(used, 400, "ms of processor time in a second");
   for (const member of [...map]) member.abort();
   for (const [, theirs] of pairs) theirs.close();
 });
 
-/** A loop over dispatchers that a test says, and how often it waited. */
-async function countWaits(map: TestMap, clock: MockClock): Promise<number> {
-  watch(loop({ map, timeout: 100 }));
-  await turns();
-  const { timeoutsSet } = clock;
-  await clock.advance(1_000);
-  return clock.timeoutsSet - timeoutsSet;
-}
-
 Deno.test("loop() waits although a dispatcher leaves every predicate at true", async () => {
-  class Passive extends Dispatcher {}
-  class Writer extends Dispatcher {
-    writes = 0;
-    override handleWrite(): void {
-      this.writes++;
-    }
-  }
-  for (const Class of [Passive, Writer, Echo]) {
-    const clock = new MockClock();
-    const map = quietMap({ clock });
+  for (const Class of [Dispatcher, Echo]) {
+    const { clock, map } = setUp();
     const channel = new FakeChannel();
     const handler = new Class(channel, { map });
     channel.push("nobody reads this");
-    assertEquals(await countWaits(map, clock), 10, Class.name);
-    if (handler instanceof Writer) assertLess(handler.writes, 20);
+    watch(loop({ map, timeout: 100 }));
+    await turns();
+    const { timeoutsSet } = clock;
+    await clock.advance(1_000);
+    assertEquals(clock.timeoutsSet - timeoutsSet, 10, Class.name);
     assert(handler.connected);
   }
 });
 
-Deno.test("loop() does not spin over bytes that nobody takes", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  const handler = new Dispatcher(channel, { map });
-  const taken = new Recorder(map, new FakeChannel());
-  channel.push("spam");
-  assertEquals(await countWaits(map, clock), 10);
-  assertFalse(channel.closed);
-  assert(handler.connected && taken.connected);
-});
-
 Deno.test("loop() asks a dispatcher for more when something happened elsewhere", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  class Relay extends Dispatcher {
-    readonly waiting: string[] = [];
-    override handleWrite(): void {
-      const next = this.waiting.shift();
-      if (next !== undefined) this.send(bytes(next));
-    }
-  }
+  const { map } = setUp();
+  const waiting: string[] = [];
   const target = new FakeChannel();
-  const relay = new Relay(target, { map });
-  class Source extends Recorder {
-    override handleRead(): void {
-      this.recv();
-      relay.waiting.push("one ", "two ", "three");
-    }
-  }
-  const source = new FakeChannel();
-  new Source(map, source);
+  const relay = new Dispatcher(target, { map });
+  relay.handleWrite = () => {
+    const next = waiting.shift();
+    if (next !== undefined) relay.send(bytes(next));
+  };
+  const channel = new FakeChannel();
+  const source = new Dispatcher(channel, { map });
+  source.handleRead = () => {
+    source.recv();
+    waiting.push("one ", "two ", "three");
+  };
   watch(loop({ map }));
   await turns();
   assertEquals(target.sent, "");
-  source.push("go");
+  channel.push("go");
   await turns();
   await turns();
   assertEquals(target.sent, "one two three");
 });
 
-/** Sends a byte, and another when that came back, `count` times. */
-async function makeRoundTrips(
-  map: TestMap,
-  client: Deno.Conn,
-  count: number,
-): Promise<void> {
-  let left = count;
-  const buffer = new Uint8Array(16);
-  const talking = (async () => {
-    for (; left > 0; left--) {
-      await client.write(bytes("x"));
-      await client.read(buffer);
-    }
-  })();
-  await loopUntil(map, () => left === 0);
-  await talking;
-}
-
-Deno.test("Dispatcher that is always writable hardly slows its neighbour", async () => {
-  const map = quietMap();
-  class Restless extends Dispatcher {
-    writes = 0;
-    override writable(): boolean {
-      return true;
-    }
-    override handleWrite(): void {
-      this.writes++;
-    }
-  }
+/** A client that talks to an echo so many times, and then closes. */
+async function talking(map: TestMap, times: number) {
   const [ours, theirs] = await connectedPair();
-  const server = new TestServer(map, (conn) => new Echo(conn, { map }));
-  const { port } = server.addr as Deno.NetAddr;
-  const client = await Deno.connect({ hostname: "127.0.0.1", port });
-  await makeRoundTrips(map, client, 5);
-  const restless = new Restless(ours, { map });
-  await makeRoundTrips(map, client, 50);
-  assertGreater(restless.writes, 50);
-  // Of 61 turns, one looks at the sockets, and a round trip needs two looks.
-  assertLess(restless.writes / 50, 1_000, "write events for a round trip");
-  for (const member of [...map]) member.close();
-  client.close();
-  theirs.close();
-  await loop({ map });
-});
+  new Echo(ours, { map });
+  const talk = async () => {
+    for (let i = 0; i < times; i++) {
+      await theirs.write(bytes("x"));
+      await theirs.read(new Uint8Array(16));
+    }
+    theirs.close();
+  };
+  return watch(talk());
+}
 
 Deno.test("loop() hears of its sockets within a few passes of a program that is always busy", async () => {
   const map = quietMap();
-  const [ours, theirs] = await connectedPair();
-  const echo = new Echo(ours, { map });
-  const buffer = new Uint8Array(16);
-  let left = 3;
-  const talking = (async () => {
-    for (; left > 0; left--) {
-      await theirs.write(bytes("x"));
-      await theirs.read(buffer);
-    }
-  })();
+  const talk = await talking(map, 3);
   let steps = 0;
-  while (left > 0 && steps < 150) {
+  for (; !talk.settled && steps < 150; steps++) {
     await loop({ map, timeout: 0, count: 1 });
     work(12);
-    steps++;
   }
   assertLess(steps, 50, "passes for three round trips");
-  await talking;
-  echo.close();
-  theirs.close();
+  await loop({ map });
 });
 
 Deno.test("loop() of a program that is always busy goes on under fake timers", async () => {
   const map = quietMap();
-  const [ours, theirs] = await connectedPair();
-  const echo = new Echo(ours, { map });
+  const echo = new Echo(new FakeChannel(), { map });
   const { setTimeout } = globalThis;
   globalThis.setTimeout = (() => 0) as unknown as typeof setTimeout;
   try {
@@ -225,38 +141,36 @@ Deno.test("loop() of a program that is always busy goes on under fake timers", a
     globalThis.setTimeout = setTimeout;
   }
   echo.close();
-  theirs.close();
 });
 
-Deno.test("loop() hears of its sockets while a dispatcher that is always writable works", async () => {
-  const map = quietMap();
-  const [ours, theirs] = await connectedPair();
-  const [side, other] = await connectedPair();
-  let writes = 0;
-  class Busy extends Dispatcher {
-    override writable(): boolean {
-      return true;
-    }
-    override handleWrite(): void {
-      writes++;
-      work(12);
-    }
+/** Always wants to write. */
+class Restless extends Dispatcher {
+  isOn = true;
+  writes = 0;
+  onWrite = (): void => {};
+  override writable(): boolean {
+    return this.isOn;
   }
-  const busy = new Busy(side, { map });
-  const echo = new Echo(ours, { map });
-  const talking = theirs.write(bytes("x"))
-    .then(() => theirs.read(new Uint8Array(16)))
-    .finally(() => {
-      busy.close();
-      echo.close();
-      theirs.close();
-      other.close();
-    });
-  busy.callLater(5_000, () => busy.close());
-  await loop({ map });
-  assertLess(writes, 50, "write events for a round trip");
-  await talking;
-});
+  override handleWrite(): void {
+    this.writes++;
+    this.onWrite();
+  }
+}
+
+// Of 61 turns, one looks at the sockets, and a round trip needs two looks.
+for (const [ms, most] of [[0, 1_000], [12, 50]] as const) {
+  Deno.test(`loop() hears of its sockets while a dispatcher that is always writable works for ${ms} ms at a time`, async () => {
+    const map = quietMap();
+    const restless = new Restless(new FakeChannel(), { map });
+    const talk = await talking(map, 5);
+    restless.onWrite = () => {
+      if (ms > 0) work(ms);
+      if (talk.settled || restless.writes > 100_000) restless.close();
+    };
+    await loop({ map });
+    assertLess(restless.writes / 5, most, "write events for a round trip");
+  });
+}
 
 Deno.test("Dispatcher that asks to write answers without another turn of the runtime", async () => {
   let turns = 0;
@@ -268,25 +182,18 @@ Deno.test("Dispatcher that asks to write answers without another turn of the run
     },
   };
   const map = quietMap({ clock });
-  class Classic extends Dispatcher {
-    #rest: Uint8Array | null = null;
-
-    override readable(): boolean {
-      return this.#rest === null;
-    }
-    override writable(): boolean {
-      return this.#rest !== null;
-    }
-    override handleRead(): void {
-      this.#rest = this.recv();
-    }
-    override handleWrite(): void {
-      this.send(this.#rest!);
-      this.#rest = null;
-    }
-  }
   const channel = new FakeChannel();
-  const dispatcher = new Classic(channel, { map });
+  const dispatcher = new Dispatcher(channel, { map });
+  let rest: Uint8Array | null = null;
+  Object.assign(dispatcher, {
+    readable: () => rest === null,
+    writable: () => rest !== null,
+    handleRead: () => void (rest = dispatcher.recv()),
+    handleWrite: () => {
+      dispatcher.send(rest!);
+      rest = null;
+    },
+  });
   const looping = loop({ map });
   for (let i = 0; i < 20; i++) {
     channel.push("x");
@@ -301,17 +208,11 @@ Deno.test("Dispatcher that asks to write answers without another turn of the run
 
 Deno.test("Dispatcher that becomes writable for good after a wait leaves the runtime its turns", async () => {
   const map = quietMap();
-  class Restless extends Dispatcher {
-    isOn = false;
-    writes = 0;
-    override writable(): boolean {
-      return this.isOn;
-    }
-    override handleWrite(): void {
-      if (++this.writes === 10_000) this.abort(); // Nobody else gets a turn.
-    }
-  }
   const restless = new Restless(new FakeChannel(), { map });
+  restless.isOn = false;
+  restless.onWrite = () => {
+    if (restless.writes === 10_000) restless.abort(); // Nobody else gets a turn.
+  };
   const looping = loop({ map });
   await turn();
   restless.isOn = true;
@@ -323,96 +224,28 @@ Deno.test("Dispatcher that becomes writable for good after a wait leaves the run
   await looping;
 });
 
-const IDLE = 2_000;
-
-/** Many idle dispatchers, one that is busy, and a count of looks at the idle. */
-async function setUpCrowd() {
-  const map = quietMap();
-  const idle = Array.from({ length: IDLE }, () => {
-    const channel = new FakeChannel();
-    return { channel, handler: new Recorder(map, channel) };
-  });
-  const busy = new FakeChannel();
-  const handler = new Recorder(map, busy);
-  await passes(map, 3);
-  let looks = 0;
-  for (const { handler } of idle) {
-    const endpoint = handler[ENTRY]! as unknown as Record<string, unknown>;
-    for (const name of ["joined", "asks", "place", "queued", "writeQueued"]) {
-      let value = endpoint[name];
-      Object.defineProperty(endpoint, name, {
-        get() {
-          looks++;
-          return value;
-        },
-        set(next) {
-          looks++;
-          value = next;
-        },
-      });
-    }
-  }
-  return { map, idle, busy, handler, looks: () => looks };
-}
-
-/** Counts the calls of the predicates that nobody overrides while `run` runs. */
-async function countCalls(
-  names: ("readable" | "writable")[],
-  run: () => Promise<void>,
-): Promise<number> {
-  const plain = DispatcherHooks.prototype;
-  const originals = names.map((name) => plain[name]);
-  let calls = 0;
-  for (const name of names) {
-    const counting = () => {
-      calls++;
-      return true;
-    };
-    ownMethods.set(counting, "plain");
-    plain[name] = counting;
-  }
-  try {
-    await run();
-  } finally {
-    names.forEach((name, i) => plain[name] = originals[i]!);
-  }
-  return calls;
-}
-
-Deno.test("poll() looks at no idle dispatcher", async () => {
-  const { map, idle, busy, handler, looks } = await setUpCrowd();
-  for (let i = 0; i < 20; i++) {
-    busy.push("x");
-    await passes(map, 2);
-  }
-  assertEquals(handler.received, "x".repeat(20));
-  assertEquals(looks(), 0);
-  for (const { channel } of idle) assertEquals(channel.reads, 1);
-  // The count counts: an event for one of them shows.
-  idle[7]!.channel.push("x");
-  await passes(map, 2);
-  assertGreater(looks(), 0);
-  assertLess(looks(), 50);
-});
-
 Deno.test("poll() asks no predicate that nobody overrides", async () => {
   const map = quietMap();
-  const asked = await countCalls(["readable", "writable"], async () => {
-    const handlers = Array.from(
-      { length: 50 },
-      () => new Recorder(map, new FakeChannel()),
-    );
+  const plain = DispatcherHooks.prototype;
+  const { readable, writable } = plain;
+  let asked = 0;
+  const counting = () => ++asked > 0;
+  libraryMethods.set(counting, "plain");
+  plain.readable = plain.writable = counting;
+  try {
+    const handlers = channels(50).map((channel) => new Recorder(map, channel));
     await passes(map, 10);
     handlers[0]!.close();
     await passes(map, 10);
-  });
+  } finally {
+    Object.assign(plain, { readable, writable });
+  }
   assertEquals(asked, 0);
 });
-
 Deno.test("poll() costs the same with many idle dispatchers as with few", async () => {
   const time = async (count: number) => {
     const map = quietMap();
-    for (let i = 0; i < count; i++) new Recorder(map, new FakeChannel());
+    for (const channel of channels(count)) new Recorder(map, channel);
     await passes(map, 100);
     const started = cpuTime();
     await passes(map, 2_000);
@@ -451,15 +284,9 @@ Deno.test("Dispatcher that is idle holds a small read buffer", async () => {
 });
 
 Deno.test("recv() of a few bytes keeps no large buffer alive", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
+  const { channel, handler, map } = over(Recorder);
   const kept: Uint8Array[] = [];
-  class Keeper extends Recorder {
-    override handleRead(): void {
-      kept.push(this.recv());
-    }
-  }
-  new Keeper(map, channel);
+  handler.handleRead = () => void kept.push(handler.recv());
   channel.push(new Uint8Array(512 * 1024));
   await passes(map, 20);
   channel.push("spam");

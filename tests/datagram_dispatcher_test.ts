@@ -1,6 +1,6 @@
 /**
- * UDP. What needs a real socket needs `--unstable-net` as well, so where the
- * flag is missing a child process runs those tests.
+ * UDP. A test with a real socket needs `--unstable-net`, so where the flag is
+ * missing a child process runs these tests.
  */
 
 import {
@@ -14,14 +14,12 @@ import {
 } from "@std/assert";
 import {
   type Address,
-  type Channel,
   type Datagram,
   DatagramDispatcher,
   DatagramError,
   type DatagramSocket,
   type Dispatcher,
   ExitNow,
-  type Logger,
   loop,
 } from "../mod.ts";
 import { withStd } from "../tools/with_std.ts";
@@ -36,6 +34,8 @@ import {
 } from "./fakes.ts";
 import {
   bytes,
+  families,
+  isMissing,
   loopUntil,
   PATIENCE,
   ScopedMap,
@@ -49,35 +49,20 @@ const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
 
 // Receiving
 
-Deno.test("DatagramDispatcher takes one datagram in each handleRead()", async () => {
+Deno.test("DatagramDispatcher takes one datagram in each handleRead(), also one without bytes", async () => {
   const { map, socket, dispatcher } = setUp();
-  await using _ = map;
-  for (let i = 1; i <= 20; i++) socket.push(`spam ${i}`, i);
-  await loopUntil(map, () => dispatcher.received.length === 20);
-  assertEquals(
-    dispatcher.received,
-    Array.from({ length: 20 }, (_, i) => `${i + 1}: spam ${i + 1}`),
-  );
-  assertEquals(dispatcher.reads, 20);
-});
-
-Deno.test("DatagramDispatcher receives a datagram without bytes", async () => {
-  const { map, socket, dispatcher } = setUp();
-  await using _ = map;
-  for (const item of ["", "spam", ""]) socket.push(item);
-  await loopUntil(map, () => dispatcher.reads === 3);
-  assertEquals(dispatcher.received, ["7: ", "7: spam", "7: "]);
+  for (let port = 1; port <= 20; port++) socket.push("spam", port);
+  socket.push("");
+  await loopUntil(map, () => dispatcher.received.length === 21);
+  const expected = Array.from({ length: 20 }, (_, i) => `${i + 1}: spam`);
+  assertEquals(dispatcher.received, [...expected, "7: "]);
+  assertEquals(dispatcher.reads, 21);
 });
 
 Deno.test("DatagramDispatcher.recvFrom() gives bytes that nothing overwrites", async () => {
+  const { map, socket, dispatcher } = setUp();
   const kept: Uint8Array[] = [];
-  class Keeper extends Recorder {
-    override keep({ data }: Datagram) {
-      kept.push(data);
-    }
-  }
-  const { map, socket } = setUp(Keeper);
-  await using _ = map;
+  dispatcher.handleRead = () => void kept.push(dispatcher.recvFrom().data);
   socket.push("spam");
   socket.push("eggs");
   await loopUntil(map, () => kept.length === 2);
@@ -85,44 +70,41 @@ Deno.test("DatagramDispatcher.recvFrom() gives bytes that nothing overwrites", a
 });
 
 Deno.test("DatagramDispatcher.recvFrom() would block when no datagram waits", async () => {
-  class Greedy extends Recorder {
-    override handleRead() {
-      super.handleRead();
-      assertThrows(
-        () => this.recvFrom(),
-        Deno.errors.WouldBlock,
-        "no datagram waits for <Greedy 127.0.0.1:53>: call recvFrom() once",
-      );
-    }
-  }
-  const { map, socket, dispatcher } = setUp(Greedy);
-  await using _ = map;
-  assertThrows(() => dispatcher.recvFrom(), Deno.errors.WouldBlock);
+  const { map, socket, dispatcher } = setUp();
+  const assertBlocked = (message = "") =>
+    assertThrows(
+      () => dispatcher.recvFrom(),
+      Deno.errors.WouldBlock,
+      message,
+    );
+  const { handleRead } = dispatcher;
+  dispatcher.handleRead = () => {
+    handleRead.call(dispatcher);
+    assertBlocked(
+      "no datagram waits for <Recorder 127.0.0.1:53>: call recvFrom() once",
+    );
+  };
+  assertBlocked();
   socket.push("spam");
   await loopUntil(map, () => dispatcher.reads === 1);
   assertEquals(dispatcher.errors, []);
   socket.push("eggs");
   await turn(); // It is held, and dropped with the rest.
   dispatcher.close();
-  assertThrows(() => dispatcher.recvFrom(), Deno.errors.WouldBlock);
+  assertBlocked();
 });
 
 Deno.test("DatagramDispatcher keeps a datagram while readable() is false", async () => {
-  class Patient extends Recorder {
-    patient = false;
-    override readable() {
-      return !this.patient;
-    }
-  }
-  const { map, socket, dispatcher } = setUp(Patient);
-  await using _ = map;
+  const { map, socket, dispatcher } = setUp();
+  let isPatient = false;
+  dispatcher.readable = () => !isPatient;
   await passes(map); // One receive() is under way.
-  dispatcher.patient = true;
+  isPatient = true;
   socket.push("spam");
   socket.push("eggs");
   await passes(map, 5);
   assertEquals([dispatcher.reads, socket.receives], [0, 1]);
-  dispatcher.patient = false;
+  isPatient = false;
   await loopUntil(map, () => dispatcher.reads === 2);
   assertEquals(dispatcher.received, ["7: spam", "7: eggs"]);
 });
@@ -139,36 +121,17 @@ Deno.test("DatagramDispatcher without a handleRead() of its own is told once", a
   assertEquals(log.lines, ["warn: unhandled read event"]);
 });
 
-Deno.test("DatagramDispatcher waits for an async handleRead()", async () => {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  class Slow extends Recorder {
-    override async handleRead() {
-      await super.handleRead();
-      await promise;
-    }
-  }
-  const { map, socket, dispatcher } = setUp(Slow);
-  await using _ = map;
-  socket.push("spam");
-  socket.push("eggs");
-  await passes(map, 5);
-  assertEquals(dispatcher.received, ["7: spam"]);
-  resolve();
-  await loopUntil(map, () => dispatcher.reads === 2);
-});
-
 Deno.test("DatagramDispatcher goes on when a peer has refused a datagram", async () => {
   const { map, socket, dispatcher, log } = setUp();
-  await using _ = map;
-  socket.push(new Deno.errors.ConnectionReset("(os error 10054)"));
+  const refusal = new Deno.errors.ConnectionReset("(os error 10054)");
+  socket.push(refusal);
   socket.push(new Deno.errors.ConnectionRefused("(os error 111)"));
   socket.push("spam");
   await loopUntil(map, () => dispatcher.reads + dispatcher.errors.length === 3);
   assertEquals(dispatcher.received, ["7: spam"]);
-  for (const error of dispatcher.errors) assertInstanceOf(error, DatagramError);
-  const [first] = dispatcher.errors as DatagramError[];
-  assertEquals(first!.addr, null);
-  assertInstanceOf(first!.cause, Deno.errors.ConnectionReset);
+  const [error] = dispatcher.errors as DatagramError[];
+  assertInstanceOf(error, DatagramError);
+  assertEquals([error.addr, error.cause], [null, refusal]);
   assertEquals(
     log.lines[0],
     "error: <Recorder 127.0.0.1:53> lost a datagram " +
@@ -184,7 +147,6 @@ for (
 ) {
   Deno.test(`DatagramDispatcher is closed after an error when ${what}`, async () => {
     const { map, socket, dispatcher, log } = setUp();
-    await using _ = map;
     await passes(map);
     socket.breakDown(error);
     await loopToEnd(map);
@@ -198,55 +160,33 @@ for (
 
 // Sending
 
-Deno.test("DatagramDispatcher.sendTo() copies, and sends in order", async () => {
+Deno.test("DatagramDispatcher.sendTo() copies, and sends in order, also datagrams without bytes", async () => {
   const { map, socket, dispatcher } = setUp();
-  await using _ = map;
   const open = gate(socket);
-  const data = bytes("spam");
-  const address = { hostname: "192.0.2.1", port: 1 };
-  for (let port = 1; port <= 5; port++) {
-    address.port = port;
-    data[3] = 48 + port;
-    assertEquals(dispatcher.sendTo(data, address), 4);
+  const address = { hostname: "192.0.2.1", port: 0 };
+  for (const word of ["spam", "", "", "eggs"]) {
+    address.port++;
+    const data = Buffer.from(word);
+    assertEquals(dispatcher.sendTo(data, address), data.length);
+    data.fill(0);
   }
-  data.fill(0);
   address.port = 9;
   open();
-  await loopUntil(map, () => socket.sent.length === 5);
-  assertEquals(
-    socket.sent,
-    ["1: spa1", "2: spa2", "3: spa3", "4: spa4", "5: spa5"],
-  );
-});
-
-Deno.test("DatagramDispatcher.sendTo() sends datagrams without bytes", async () => {
-  const { map, socket, dispatcher } = setUp();
-  await using _ = map;
-  for (const data of ["", "spam", "", "", "eggs"]) {
-    assertEquals(dispatcher.sendTo(bytes(data), peer(1)), data.length);
-  }
-  await loopUntil(map, () => socket.sent.length === 5);
-  assertEquals(socket.sent, ["1: ", "1: spam", "1: ", "1: ", "1: eggs"]);
+  await loopUntil(map, () => socket.sent.length === 4);
+  assertEquals(socket.sent, ["1: spam", "2: ", "3: ", "4: eggs"]);
 });
 
 Deno.test("DatagramDispatcher.sendTo() keeps 200 datagrams of any length apart", async () => {
-  const sizes = [...pattern(200)];
-  class Sender extends Recorder {
-    next = 0;
-    override writable() {
-      return this.next < sizes.length;
+  const sizes = Array.from(pattern(200), (size) => size ** 2); // 0 to 65,025
+  const { map, socket, dispatcher } = setUp();
+  let next = 0;
+  dispatcher.writable = () => next < sizes.length;
+  dispatcher.handleWrite = () => {
+    for (; next < sizes.length; next++) {
+      const data = new Uint8Array(sizes[next]!).fill(next % 251);
+      if (dispatcher.sendTo(data, peer(next)) < data.length) return;
     }
-    override handleWrite() {
-      while (this.next < sizes.length) {
-        const size = sizes[this.next]! ** 2; // 0 to 65,025
-        const data = new Uint8Array(size).fill(this.next % 251);
-        if (this.sendTo(data, peer(this.next)) < size) return;
-        this.next++;
-      }
-    }
-  }
-  const { map, socket } = setUp(Sender);
-  await using _ = map;
+  };
   const arrived: number[] = [];
   socket.onSend = (data, { port }) => {
     assertEquals(port, arrived.length);
@@ -254,67 +194,50 @@ Deno.test("DatagramDispatcher.sendTo() keeps 200 datagrams of any length apart",
     arrived.push(data.length);
   };
   await loopUntil(map, () => arrived.length === 200);
-  assertEquals(arrived, sizes.map((size) => size ** 2));
+  assertEquals(arrived, sizes);
 });
 
 Deno.test("DatagramDispatcher.sendTo() says not now while 64 KiB wait", async () => {
-  class Sender extends Recorder {
-    writes = 0;
-    wanted = true;
-    override writable() {
-      return this.wanted;
-    }
-    override handleWrite() {
-      this.writes++;
-      this.wanted = false;
-    }
-  }
-  const { map, socket, dispatcher } = setUp(Sender);
-  await using _ = map;
+  const { map, socket, dispatcher } = setUp();
+  let writes = 0;
+  dispatcher.writable = () => writes === 0;
+  dispatcher.handleWrite = () => void writes++;
   const open = gate(socket);
   const data = new Uint8Array(1024);
   let accepted = 0;
   while (dispatcher.sendTo(data, PEER) > 0) accepted++;
   assertEquals(accepted, 64);
   await passes(map, 5);
-  assertEquals(dispatcher.writes, 0);
+  assertEquals(writes, 0);
   assertEquals(dispatcher.sendTo(data, PEER), 0);
   open();
-  await loopUntil(map, () => dispatcher.writes === 1);
+  await loopUntil(map, () => writes === 1);
   assertEquals(dispatcher.sendTo(data, PEER), 1024);
   await loopUntil(map, () => socket.sent.length === 65);
 });
 
 Deno.test("DatagramDispatcher tells of each datagram that fails, and sends the others", async () => {
   const { map, socket, dispatcher, log } = setUp();
-  await using _ = map;
-  const tooLong = Object.assign(new Error("Message too long (os error 90)"), {
-    code: "EMSGSIZE",
-  });
+  const tooLong = new Error("Message too long (os error 90)");
   socket.onSend = (data) => {
     if (text(data) === "long") throw tooLong;
-    // deno-lint-ignore no-throw-literal
-    if (text(data) === "odd") throw "odd";
   };
-  for (const data of ["spam", "long", "eggs", "odd", "ham"]) {
+  for (const data of ["spam", "long", "eggs"]) {
     dispatcher.sendTo(bytes(data), peer(1));
   }
-  await loopUntil(map, () => dispatcher.errors.length === 2);
-  await loopUntil(map, () => socket.sent.length === 3);
-  assertEquals(socket.sent, ["1: spam", "1: eggs", "1: ham"]);
+  await loopUntil(map, () => dispatcher.errors.length === 1);
+  await loopUntil(map, () => socket.sent.length === 2);
+  assertEquals(socket.sent, ["1: spam", "1: eggs"]);
   const [error] = dispatcher.errors as DatagramError[];
   assertInstanceOf(error, DatagramError);
-  assertEquals(error.name, "DatagramError");
-  assertEquals(
-    error.message,
-    "Cannot send 4 bytes to 192.0.2.1:1: Message too long (os error 90)",
-  );
+  const message =
+    "Cannot send 4 bytes to 192.0.2.1:1: Message too long (os error 90)";
+  assertEquals([error.name, error.message], ["DatagramError", message]);
   assertEquals([error.addr, error.cause], [peer(1), tooLong]);
-  assertEquals(
-    log.lines[0],
-    "error: <Recorder 127.0.0.1:53> lost a datagram (DatagramError: " +
-      "Cannot send 4 bytes to 192.0.2.1:1: Message too long (os error 90))",
-  );
+  assertEquals(log.lines, [
+    "error: <Recorder 127.0.0.1:53> lost a datagram " +
+    `(DatagramError: ${message})`,
+  ]);
   assertEquals([dispatcher.closes, dispatcher.closing], [0, false]);
   // It still receives.
   socket.push("spam");
@@ -323,7 +246,6 @@ Deno.test("DatagramDispatcher tells of each datagram that fails, and sends the o
 
 Deno.test("DatagramDispatcher's handleError() gets a failed send only inside the loop", async () => {
   const { map, socket, dispatcher } = setUp();
-  await using _ = map;
   socket.onSend = () => Promise.reject(new Error("no route"));
   dispatcher.sendTo(bytes("spam"), PEER);
   for (let i = 0; i < 5; i++) await turn();
@@ -334,58 +256,45 @@ Deno.test("DatagramDispatcher's handleError() gets a failed send only inside the
 
 Deno.test("DatagramDispatcher's handleError() waits for a hook's promise", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
-  class Slow extends Recorder {
-    override async handleRead() {
-      this.sendTo(bytes("spam"), this.recvFrom().addr);
-      await promise;
-      assertEquals(this.errors, []);
-      this.reads++;
-    }
-  }
-  const { map, socket, dispatcher } = setUp(Slow);
-  await using _ = map;
+  const { map, socket, dispatcher } = setUp();
+  dispatcher.handleRead = () => {
+    dispatcher.sendTo(bytes("spam"), dispatcher.recvFrom().addr);
+    return promise;
+  };
   socket.onSend = () => Promise.reject(new Error("no route"));
   socket.push("spam");
   await passes(map, 5);
   assertEquals(dispatcher.errors, []);
   resolve();
   await loopUntil(map, () => dispatcher.errors.length === 1);
-  assertEquals(dispatcher.reads, 1);
 });
 
 Deno.test("DatagramDispatcher's handleError() may close, or leave the loop", async () => {
-  class Strict extends Recorder {
-    override handleError(error: unknown) {
-      this.errors.push(error);
-      if (this.errors.length === 1) throw new ExitNow("enough");
-      this.close();
-    }
-  }
-  const { map, socket, dispatcher } = setUp(Strict);
-  await using _ = map;
+  const { map, socket, dispatcher } = setUp();
+  let errors = 0;
+  dispatcher.handleError = () => {
+    if (++errors === 1) throw new ExitNow("enough");
+    dispatcher.close();
+  };
   socket.onSend = () => Promise.reject(new Error("no route"));
   dispatcher.sendTo(bytes("spam"), PEER);
   dispatcher.sendTo(bytes("spam"), PEER);
   await assertRejects(() => loop({ map }), ExitNow, "enough");
   await loopToEnd(map);
-  assertEquals(dispatcher.errors.length, 2);
-  assert(socket.closed);
+  assertEquals([errors, socket.closed], [2, true]);
 });
 
 Deno.test("DatagramDispatcher is closed by an error of its own hooks", async () => {
-  class Faulty extends Recorder {
-    override handleRead() {
-      throw new Error("spam");
-    }
-  }
-  const { map, socket, dispatcher, log } = setUp(Faulty);
-  await using _ = map;
+  const { map, socket, dispatcher, log } = setUp();
+  dispatcher.handleRead = () => {
+    throw new Error("spam");
+  };
   socket.push("spam");
   await loopToEnd(map);
   assertEquals(dispatcher.closes, 1);
   assertMatch(
     log.lines[0]!,
-    /^error: uncaught exception, closing channel <Faulty 127.0.0.1:53> \(Error: spam/,
+    /^error: uncaught exception, closing channel <Recorder 127.0.0.1:53> \(Error: spam/,
   );
 });
 
@@ -393,7 +302,6 @@ Deno.test("DatagramDispatcher is closed by an error of its own hooks", async () 
 
 Deno.test("DatagramDispatcher.close() still sends what was accepted", async () => {
   const { map, socket, dispatcher } = setUp();
-  await using _ = map;
   const open = gate(socket);
   for (let i = 0; i < 10; i++) dispatcher.sendTo(bytes(`${i}`), peer(i));
   dispatcher.close();
@@ -409,39 +317,18 @@ Deno.test("DatagramDispatcher.close() still sends what was accepted", async () =
   assert(socket.closed);
 });
 
-Deno.test("DatagramDispatcher.close() lets a failed datagram only be logged", async () => {
-  const { map, socket, dispatcher, log } = setUp();
-  await using _ = map;
-  socket.onSend = (data) => {
-    if (text(data) === "long") throw new Error("Message too long");
-  };
-  for (const data of ["spam", "long", "eggs"]) {
-    dispatcher.sendTo(bytes(data), peer(1));
-  }
-  dispatcher.close();
-  await loopToEnd(map);
-  assertEquals(socket.sent, ["1: spam", "1: eggs"]);
-  assertEquals(dispatcher.errors, []);
-  assertEquals(log.lines.length, 1);
-  assertMatch(log.lines[0]!, /^error: <Recorder.*lost.*Message too long/);
-});
-
 Deno.test("DatagramDispatcher out of every map has a failed datagram only logged", async () => {
   const { map, socket, dispatcher, log } = setUp();
-  await using _ = map;
-  const other = new Recorder(map, new FakeSocket()); // Keeps the loop going.
+  new Recorder(map, new FakeSocket()); // Keeps the loop going.
   dispatcher.delChannel();
   socket.onSend = () => Promise.reject(new Error("no route"));
   dispatcher.sendTo(bytes("spam"), PEER);
   await loopUntil(map, () => log.lines.length === 1);
   assertEquals(dispatcher.errors, []);
-  dispatcher.close();
-  other.close();
 });
 
 Deno.test("DatagramDispatcher.abort() drops what was not sent, without a word", async () => {
   const { map, socket, dispatcher, log } = setUp();
-  await using _ = map;
   gate(socket);
   for (let i = 0; i < 10; i++) dispatcher.sendTo(bytes("spam"), PEER);
   dispatcher.abort();
@@ -453,7 +340,6 @@ Deno.test("DatagramDispatcher.abort() drops what was not sent, without a word", 
 
 Deno.test("DatagramDispatcher can have another socket after close()", async () => {
   const { map, socket, dispatcher } = setUp();
-  await using _ = map;
   const open = gate(socket);
   dispatcher.sendTo(bytes("spam"), PEER);
   dispatcher.close();
@@ -470,7 +356,6 @@ Deno.test("DatagramDispatcher can have another socket after close()", async () =
 
 Deno.test("DatagramDispatcher moves to another map with what it has", async () => {
   const { map, socket, dispatcher } = setUp();
-  await using _ = map;
   await using other = new ScopedMap();
   await passes(map);
   socket.push("spam");
@@ -479,25 +364,11 @@ Deno.test("DatagramDispatcher moves to another map with what it has", async () =
   await loopUntil(other, () => dispatcher.reads === 1);
 });
 
-Deno.test("DatagramDispatcher ends its timers with close()", async () => {
-  const { map, dispatcher } = setUp();
-  await using _ = map;
-  let beats = 0;
-  dispatcher.callEvery(1, () => {
-    if (++beats === 3) dispatcher.close();
-  });
-  await loopToEnd(map);
-  await passes(map, 3);
-  assertEquals(beats, 3);
-});
-
 Deno.test("DatagramDispatcher has the state of a socket without connections", () => {
   const { dispatcher, socket } = setUp();
   const { connected, connecting, accepting, closing } = dispatcher;
-  assertEquals(
-    { connected, connecting, accepting, closing },
-    { connected: false, connecting: false, accepting: false, closing: false },
-  );
+  const states = [connected, connecting, accepting, closing];
+  assertEquals(states, [false, false, false, false]);
   assertEquals(dispatcher.addr, socket.addr);
   assertEquals(`${dispatcher}`, "<Recorder 127.0.0.1:53>");
   dispatcher.close();
@@ -507,8 +378,7 @@ Deno.test("DatagramDispatcher has the state of a socket without connections", ()
 // Misuse
 
 Deno.test("DatagramDispatcher says what to call instead of a connection's methods", async () => {
-  const { map, dispatcher } = setUp();
-  await using _ = map;
+  const { dispatcher } = setUp();
   const plain: Dispatcher = dispatcher;
   const cases: [() => unknown, string][] = [
     [() => plain.connect(PEER), "Cannot connect: <Recorder 127.0.0.1:53> is a"],
@@ -528,79 +398,74 @@ Deno.test("DatagramDispatcher says what to call instead of a connection's method
   await assertRejects(() => plain.startTls(), Error, "it needs a connection");
 });
 
-Deno.test("DatagramDispatcher refuses wrong arguments", () => {
+const FORM = "the address of a datagram socket is { hostname, port }, got";
+for (
+  const [address, kind, message] of [
+    [null, TypeError, FORM],
+    [undefined, TypeError, FORM],
+    [7, TypeError, FORM],
+    ["spam", TypeError, FORM],
+    [{}, TypeError, FORM],
+    [{ path: "/spam" }, TypeError, FORM],
+    [{ cid: 1, port: 2 }, TypeError, FORM],
+    [{ hostname: "", port: 2 }, TypeError, "hostname must be"],
+    [{ hostname: 7, port: 2 }, TypeError, "hostname must be"],
+    [{ port: "2" }, TypeError, "port must be"],
+    [{ port: 65_536 }, RangeError, "from 0 to 65535"],
+    [{ port: -1 }, RangeError, "from 0 to 65535"],
+  ] as const
+) {
+  Deno.test(`DatagramDispatcher.sendTo() refuses the address ${Deno.inspect(address)}`, () => {
+    const send = () =>
+      setUp().dispatcher.sendTo(bytes("spam"), address as never);
+    const { message: said } = assertThrows(send, kind, message);
+    assertStringIncludes(said, "Cannot send: ");
+  });
+}
+
+Deno.test("DatagramDispatcher.sendTo() takes bytes, and an address without a hostname", () => {
   const { dispatcher } = setUp();
-  const data = bytes("spam");
-  const send = (address: unknown) => () =>
-    dispatcher.sendTo(data, address as Address);
-  assertThrows(
-    () => dispatcher.sendTo("spam" as unknown as Uint8Array, PEER),
-    TypeError,
-    "data must be a Uint8Array",
-  );
-  const form = "the address of a datagram socket is { hostname, port }, got";
-  for (const address of [null, undefined, 7, "spam", {}, { path: "/spam" }]) {
-    assertThrows(send(address), TypeError, `Cannot send: ${form}`);
-  }
-  assertThrows(send({ cid: 1, port: 2 }), TypeError, form);
-  assertThrows(send({ hostname: "", port: 2 }), TypeError, "hostname must be");
-  assertThrows(send({ hostname: 7, port: 2 }), TypeError, "hostname must be");
-  assertThrows(send({ port: "2" }), TypeError, "Cannot send: port must be");
-  assertThrows(send({ port: 65_536 }), RangeError, "from 0 to 65535");
-  assertThrows(send({ port: -1 }), RangeError, "from 0 to 65535");
-  assertEquals(dispatcher.sendTo(data, { port: 2 }), 4);
-  dispatcher.abort();
+  const sendText = () => dispatcher.sendTo("spam" as never, PEER);
+  assertThrows(sendText, TypeError, "data must be a Uint8Array");
+  assertEquals(dispatcher.sendTo(bytes("spam"), { port: 2 }), 4);
 });
 
-Deno.test("DatagramDispatcher refuses what is no datagram socket", () => {
+Deno.test("DatagramDispatcher refuses what is no datagram socket, and options for one", () => {
   const map = new TestMap();
-  const refused = (value: unknown, message: string) =>
-    assertThrows(
-      () => new DatagramDispatcher(value as DatagramSocket, { map }),
-      TypeError,
-      message,
-    );
-  refused("spam", 'socket must be an object, got "spam"');
-  refused(new FakeChannel() as Channel, "socket has no receive() method");
+  for (
+    const [value, message] of [
+      ["spam", 'socket must be an object, got "spam"'],
+      [new FakeChannel(), "socket has no receive() method"],
+    ] as const
+  ) {
+    const make = () => new DatagramDispatcher(value as never, { map });
+    assertThrows(make, TypeError, message);
+  }
   assertEquals(map.size, 0);
-});
-
-Deno.test("DatagramDispatcher takes options of createSocket() for misuse", () => {
-  const dispatcher = new DatagramDispatcher(null, { map: new TestMap() });
-  assertThrows(
-    () => dispatcher.createSocket({ transport: "tcp" }),
-    TypeError,
-    '"transport" is no option of a datagram socket',
-  );
+  const dispatcher = new DatagramDispatcher(null, { map });
+  const refused = '"transport" is no option of a datagram socket';
+  const createTcp = () => dispatcher.createSocket({ transport: "tcp" });
+  assertThrows(createTcp, TypeError, refused);
   assertThrows(() => dispatcher.createSocket(null!), TypeError);
 });
 
 Deno.test("DatagramDispatcher needs createSocket() and bind() first", () => {
   const dispatcher = new DatagramDispatcher(null, { map: new TestMap() });
-  const unbound = () => {
+  const assertUnbound = () => {
+    const send = () => dispatcher.sendTo(bytes("spam"), PEER);
+    const receive = () => dispatcher.recvFrom();
     const message = "<DatagramDispatcher> is not bound: call bind() first";
-    assertThrows(
-      () => dispatcher.sendTo(bytes("spam"), PEER),
-      Error,
-      `Cannot send: ${message}`,
-    );
-    assertThrows(
-      () => dispatcher.recvFrom(),
-      Error,
-      `Cannot receive: ${message}`,
-    );
+    assertThrows(send, Error, `Cannot send: ${message}`);
+    assertThrows(receive, Error, `Cannot receive: ${message}`);
   };
-  unbound();
-  const homeless = "Cannot bind: <DatagramDispatcher> has no socket: call";
+  assertUnbound();
+  const homeless = "Cannot bind: DatagramDispatcher has no socket: call";
   assertThrows(() => dispatcher.bind(LOOPBACK), Error, homeless);
   dispatcher.createSocket();
-  unbound();
+  assertUnbound();
   for (const address of [{ path: "/spam" }, null]) {
-    assertThrows(
-      () => dispatcher.bind(address as Address),
-      TypeError,
-      "Cannot bind: the address of a datagram socket is { hostname, port }",
-    );
+    const bind = () => dispatcher.bind(address as Address);
+    assertThrows(bind, TypeError, `Cannot bind: ${FORM.slice(0, -5)}`);
   }
   dispatcher.close();
   assertThrows(() => dispatcher.bind(LOOPBACK), Error, homeless);
@@ -639,13 +504,12 @@ Deno.test({
   name: `DatagramDispatcher ${REAL}, in a process with --unstable-net`,
   ignore: hasDatagrams,
   async fn() {
+    const args = ["test", "-A", "--unstable-net", "--no-check"];
+    const filter = [`--filter=${REAL}`, import.meta.filename!];
     const { success, stdout, stderr } = await new Deno.Command(
       Deno.execPath(),
       {
-        args: await withStd([
-          ...["test", "-A", "--unstable-net", "--no-check"],
-          ...[`--filter=${REAL}`, import.meta.filename!],
-        ]),
+        args: await withStd([...args, ...filter]),
         env: { NO_COLOR: "1" },
         signal: AbortSignal.timeout(4 * PATIENCE),
       },
@@ -657,11 +521,9 @@ Deno.test({
 });
 
 /** Sends back what it receives. */
-class Echo extends DatagramDispatcher {
-  readonly errors: unknown[] = [];
-
+class Echo extends Recorder {
   constructor(map: TestMap, address: Address = LOOPBACK) {
-    super(null, { map });
+    super(map);
     this.createSocket();
     this.bind(address);
   }
@@ -672,31 +534,14 @@ class Echo extends DatagramDispatcher {
     const { data, addr } = this.recvFrom();
     this.sendTo(data, addr);
   }
-  override handleError(error: unknown): void | Promise<void> {
-    this.errors.push(error);
-    return super.handleError(error);
-  }
 }
 
 /** Keeps what it receives. */
 class Client extends Echo {
-  readonly received: Uint8Array[] = [];
-  readonly senders: Deno.NetAddr[] = [];
+  readonly datagrams: Datagram[] = [];
 
   override handleRead(): void {
-    const { data, addr } = this.recvFrom();
-    this.received.push(data);
-    this.senders.push(addr);
-  }
-}
-
-/** Whether this machine has no IPv6. */
-function lacksIpv6(): boolean {
-  try {
-    Deno.listen({ hostname: "::1", port: 0 }).close();
-    return false;
-  } catch {
-    return true;
+    this.datagrams.push(this.recvFrom());
   }
 }
 
@@ -712,13 +557,13 @@ for (const hostname of ["127.0.0.1", "::1"]) {
     for (const [i, data] of sent.entries()) {
       // One after the other, as UDP promises no order.
       assertEquals(client.sendTo(data, server.addr!), data.length);
-      await loopUntil(map, () => client.received.length > i);
+      await loopUntil(map, () => client.datagrams.length > i);
     }
-    assertEquals(client.received, sent);
-    for (const { hostname: host, port } of client.senders) {
-      assertEquals([host, port], [hostname, server.port]);
+    assertEquals(client.datagrams.map(({ data }) => data), sent);
+    for (const { addr } of client.datagrams) {
+      assertEquals([addr.hostname, addr.port], [hostname, server.port]);
     }
-  }, hostname === "::1" && lacksIpv6());
+  }, hostname === "::1" && isMissing(families[1]!));
 }
 
 testReal("DatagramDispatcher.bind() says which address is taken", async () => {
@@ -748,60 +593,49 @@ testReal("DatagramDispatcher.setReuseAddr() shares an address", async () => {
   assertEquals(share(port), port);
 });
 
-testReal(
-  "DatagramDispatcher reports a datagram too long, and goes on",
-  async () => {
-    await using map = new ScopedMap({ logger: new LogLines() });
-    const server = new Echo(map);
-    const client = new Client(map);
-    client.sendTo(new Uint8Array(70_000), server.addr!);
-    await loopUntil(map, () => client.errors.length === 1);
-    const [error] = client.errors as DatagramError[];
-    assertInstanceOf(error, DatagramError);
-    assertMatch(error.message, /^Cannot send 70000 bytes to 127.0.0.1:\d+: /);
-    client.sendTo(bytes("spam"), server.addr!);
-    await loopUntil(map, () => client.received.length === 1);
-  },
-);
+testReal("DatagramDispatcher goes on behind a datagram too long", async () => {
+  await using map = new ScopedMap({ logger: new LogLines() });
+  const server = new Echo(map);
+  const client = new Client(map);
+  client.sendTo(new Uint8Array(70_000), server.addr!);
+  await loopUntil(map, () => client.errors.length === 1);
+  const [error] = client.errors as DatagramError[];
+  assertInstanceOf(error, DatagramError);
+  assertMatch(error.message, /^Cannot send 70000 bytes to 127.0.0.1:\d+: /);
+  client.sendTo(bytes("spam"), server.addr!);
+  await loopUntil(map, () => client.datagrams.length === 1);
+});
 
-testReal(
-  "DatagramDispatcher survives a sender that cannot be answered",
-  async () => {
-    await using map = new ScopedMap({ logger: new LogLines() });
-    const client = new Client(map);
-    const nobody = { hostname: "127.0.0.1", port: 0 };
-    client.sendTo(bytes("spam"), nobody);
-    client.sendTo(bytes("eggs"), client.addr!);
-    await loopUntil(map, () => client.received.length === 1);
-    await loopUntil(map, () => client.errors.length > 0);
-    for (const error of client.errors) assertInstanceOf(error, DatagramError);
-  },
-);
+testReal("DatagramDispatcher survives a peer without a port", async () => {
+  await using map = new ScopedMap({ logger: new LogLines() });
+  const client = new Client(map);
+  client.sendTo(bytes("spam"), { hostname: "127.0.0.1", port: 0 });
+  client.sendTo(bytes("eggs"), client.addr!);
+  await loopUntil(map, () => client.datagrams.length === 1);
+  await loopUntil(map, () => client.errors.length > 0);
+  for (const error of client.errors) assertInstanceOf(error, DatagramError);
+});
+
+/** Closes a socket that waits for too long: its receive() fails then. */
+function closeLate(socket: Deno.DatagramConn): Disposable {
+  const id = setTimeout(() => socket.close(), PATIENCE);
+  return { [Symbol.dispose]: () => clearTimeout(id) };
+}
 
 testReal("DatagramDispatcher.close() sends all that was accepted", async () => {
   await using map = new ScopedMap();
   const peer = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
-  const id = setTimeout(() => peer.close(), PATIENCE); // Then receive() fails.
-  try {
-    const client = new Client(map);
-    for (let i = 0; i < 50; i++) {
-      assertEquals(
-        client.sendTo(bytes(`spam ${i}`), peer.addr as Address),
-        i < 10 ? 6 : 7,
-      );
-    }
-    client.close();
-    await loopToEnd(map);
-    const received: string[] = [];
-    while (received.length < 50) {
-      const [data] = await peer.receive();
-      received.push(text(data));
-    }
-    assertEquals(received, received.map((_, i) => `spam ${i}`));
-    peer.close();
-  } finally {
-    clearTimeout(id);
+  using _deadline = closeLate(peer);
+  const words = Array.from({ length: 50 }, (_, i) => `spam ${i}`);
+  const client = new Client(map);
+  for (const word of words) {
+    const taken = client.sendTo(bytes(word), peer.addr as Address);
+    assertEquals(taken, word.length);
   }
+  client.close();
+  await loopToEnd(map);
+  for (const word of words) assertEquals(text((await peer.receive())[0]), word);
+  peer.close();
 });
 
 testReal(
@@ -819,34 +653,20 @@ testReal(
     const dispatcher = new Recorder(map, socket);
     await passes(map, 2); // A receive is in flight.
     dispatcher.close();
-    await loopUntil(map, () => settled === 1, 20_000);
-    const { port } = opened.addr as Deno.NetAddr;
-    const next = new Recorder(map);
-    next.createSocket();
-    next.bind({ hostname: "127.0.0.1", port });
-    next.close();
+    await loopUntil(map, () => settled === 1);
+    new Echo(map, opened.addr as Deno.NetAddr).close();
   },
 );
 
-testReal("DatagramDispatcher takes over a socket that is open", async () => {
-  await using map = new ScopedMap();
-  const opened = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
-  const dispatcher = new Recorder(map, opened);
-  assertEquals(dispatcher.addr, opened.addr);
-  dispatcher.sendTo(bytes("spam"), dispatcher.addr as Address);
-  await loopUntil(map, () => dispatcher.reads === 1);
-  dispatcher.close();
-  await assertRejects(() => opened.receive());
-});
-
 testReal(
-  "DatagramDispatcher ends when its socket is closed elsewhere",
+  "DatagramDispatcher takes over an open socket, and ends with it",
   async () => {
-    const log: Logger = new LogLines();
-    await using map = new ScopedMap({ logger: log });
+    await using map = new ScopedMap({ logger: new LogLines() });
     const opened = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
     const dispatcher = new Recorder(map, opened);
-    await passes(map);
+    assertEquals(dispatcher.addr, opened.addr);
+    dispatcher.sendTo(bytes("spam"), dispatcher.addr as Address);
+    await loopUntil(map, () => dispatcher.reads === 1);
     opened.close();
     await loopToEnd(map);
     assertEquals([dispatcher.errors.length, dispatcher.closes], [1, 1]);
@@ -863,35 +683,14 @@ for data in [b"spam", b"", bytes(range(256)) * 32]:
     assert answer == data and addr[1] == int(sys.argv[1])
 print("done")
 `;
-
-/** The first Python here. */
-async function findPython(): Promise<string | null> {
-  for (const name of ["python3", "python"]) {
-    try {
-      const args = ["-c", ""];
-      if ((await new Deno.Command(name, { args }).output()).success) {
-        return name;
-      }
-    } catch {
-      // There is no program of this name.
-    }
-  }
-  return null;
-}
-
-const python = hasDatagrams ? await findPython() : null;
+import { Buffer } from "node:buffer";
+import { hasCommand, runCommand } from "./peers.ts";
 
 testReal("DatagramDispatcher answers a Python socket", async () => {
   await using map = new ScopedMap();
   const server = new Echo(map);
-  const client = new Deno.Command(python!, {
-    args: ["-c", PYTHON_CLIENT, `${server.port}`],
-    signal: AbortSignal.timeout(2 * PATIENCE),
-  }).output();
-  const ended = client.then(() => server.close());
+  const client = runCommand("python3", ["-c", PYTHON_CLIENT, `${server.port}`])
+    .finally(() => server.close());
   await loopToEnd(map, 2 * PATIENCE);
-  await ended;
-  const { success, stdout, stderr } = await client;
-  assert(success, text(stderr));
-  assertEquals(text(stdout).trim(), "done");
-}, python === null);
+  assertEquals(await client, { code: 0, out: "done\n", err: "" });
+}, !hasCommand("python3", "--version"));

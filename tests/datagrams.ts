@@ -1,5 +1,5 @@
 /**
- * What the tests of datagrams share: a socket whose peers are the test, and a
+ * Helpers of the tests of datagrams: a socket whose peers are the test, and a
  * dispatcher that writes down what comes.
  */
 

@@ -1,10 +1,25 @@
 /** `AsyncChat.discardBuffers()` at every point of a life. */
 
-import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
-import { type Channel, loop } from "../mod.ts";
-import { block, talk, Talker, Valve } from "./chats.ts";
 import {
-  FakeChannel,
+  assert,
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertThrows,
+} from "@std/assert";
+import {
+  block,
+  connecting,
+  failing,
+  gated,
+  never,
+  talk,
+  Talker,
+  talkInLines,
+  Valve,
+} from "./chats.ts";
+import {
+  type FakeChannel,
   FakeNetwork,
   LogLines,
   loopToEnd,
@@ -14,21 +29,7 @@ import {
   randomFrom,
   rest,
 } from "./fakes.ts";
-import { loopUntil, PATIENCE, ScopedMap, type TestMap } from "./support.ts";
-
-/** A producer that never gives anything. */
-const never = () => ({ more: () => new Promise<never>(() => {}) });
-
-/** A chat that is connecting. */
-function connecting() {
-  const network = new FakeNetwork();
-  const map = quietMap({ network });
-  const channel = new FakeChannel();
-  const chat = new Talker(map);
-  chat.createSocket();
-  chat.connect({ port: 7 });
-  return { network, map, channel, chat };
-}
+import { loopUntil, ScopedMap } from "./support.ts";
 
 /** What may wait to be sent. */
 const WAITING: Record<string, (chat: Talker) => void> = {
@@ -73,7 +74,6 @@ for (const [what, wait] of Object.entries(WAITING)) {
     await loopUntil(map, () => chat.taken === "line|");
     await loopUntil(map, () => channel.sent === "begun new");
     assertEquals(chat.events, []);
-    chat.abort();
   });
 
   Deno.test(`AsyncChat.discardBuffers() while connecting drops ${what}, and the connection stands`, async () => {
@@ -84,7 +84,6 @@ for (const [what, wait] of Object.entries(WAITING)) {
     await loopUntil(map, () => chat.connected);
     chat.push("new");
     await loopUntil(map, () => channel.sent === "new");
-    chat.abort();
   });
 
   Deno.test(`AsyncChat.discardBuffers() while connecting keeps the end of writing, with ${what}`, async () => {
@@ -95,7 +94,6 @@ for (const [what, wait] of Object.entries(WAITING)) {
     network.succeed(channel);
     await loopUntil(map, () => channel.writeEnded);
     assertEquals(channel.sent, "");
-    chat.abort();
   });
 
   Deno.test(`AsyncChat.discardBuffers() behind close() gives a connection up that is being made, with ${what}`, async () => {
@@ -141,20 +139,12 @@ Deno.test("AsyncChat.discardBuffers() behind close() gives up a real connection 
   assertEquals(map.lingering, 0);
 });
 
-Deno.test("AsyncChat.discardBuffers() of a socket that is not used yet changes nothing", async () => {
-  const network = new FakeNetwork();
-  const map = quietMap({ network });
-  const channel = new FakeChannel();
-  const chat = new Talker(map);
+Deno.test("AsyncChat.discardBuffers() of a socket that is not used yet changes nothing", () => {
+  const chat = new Talker(quietMap());
   chat.discardBuffers();
   chat.createSocket();
   chat.discardBuffers();
-  chat.connect({ port: 7 });
-  network.succeed(channel);
-  await loopUntil(map, () => chat.connected);
-  chat.push("spam");
-  await loopUntil(map, () => channel.sent === "spam");
-  chat.abort();
+  assertEquals(chat.bufferedAmount, 0);
 });
 
 Deno.test("AsyncChat.discardBuffers() waits for the write in flight before it ends writing", async () => {
@@ -171,77 +161,30 @@ Deno.test("AsyncChat.discardBuffers() waits for the write in flight before it en
   valve.open();
   await loopUntil(map, () => channel.writeEnded);
   assertEquals(channel.sent, "begun");
-  chat.abort();
 });
 
 // In each hook
 
-/** Discards in one of its hooks. */
-class Discarding extends Talker {
-  where = "";
+/** What brings each hook. */
+const HOOKS = {
+  collectIncomingData: (_, channel) => channel.push("lost\n"),
+  foundTerminator: (_, channel) => channel.push("lost\n"),
+  handleOverflow: (_, channel) => channel.push("x".repeat(20)),
+  handleDrain: (chat) => chat.push(block(70_000)),
+  handleError: (chat) => chat.pushWithProducer(failing()),
+} satisfies Record<string, (chat: Talker, channel: FakeChannel) => void>;
 
-  at(hook: string): void {
-    if (hook !== this.where) return;
-    this.where = "";
-    this.events.push(hook);
-    this.discardBuffers();
-  }
-  override collectIncomingData(data: Uint8Array): void {
-    super.collectIncomingData(data);
-    this.at("collectIncomingData");
-  }
-  override foundTerminator(): void {
-    super.foundTerminator();
-    this.at("foundTerminator");
-  }
-  override handleOverflow(): void {
-    this.at("handleOverflow");
-  }
-  override handleDrain(): void {
-    this.at("handleDrain");
-  }
-  override handleError(): void {
-    this.at("handleError");
-  }
-  override handleClose(): void {
-    this.at("handleClose");
-    this.close();
-  }
-}
-
-/** What brings each of them. */
-const HOOKS: Record<string, (chat: Discarding, channel: FakeChannel) => void> =
-  {
-    collectIncomingData: (_, channel) => channel.push("lost\n"),
-    foundTerminator: (_, channel) => channel.push("lost\n"),
-    handleOverflow: (_, channel) => channel.push("x".repeat(20)),
-    handleDrain: (chat) => chat.push(block(70_000)),
-    handleError: (chat) => {
-      const more = () => {
-        throw new Error("no more");
-      };
-      chat.pushWithProducer({ more });
-    },
-    more: (chat) => {
-      const more = () => {
-        chat.at("more");
-        return "";
-      };
-      chat.pushWithProducer({ more });
-    },
-  };
-
-for (const [hook, bring] of Object.entries(HOOKS)) {
+for (const hook of Object.keys(HOOKS) as (keyof typeof HOOKS)[]) {
   Deno.test(`AsyncChat.discardBuffers() in ${hook}() drops what waits, and goes on`, async () => {
-    const map = quietMap();
-    const channel = new FakeChannel();
-    const chat = new Discarding(map, channel, { maxLength: 10 });
-    chat.setTerminator("\n");
-    chat.where = hook;
-    bring(chat, channel);
-    await loopUntil(map, () => chat.events.length > 0);
-    assertEquals(chat.events, [hook]);
-    chat.taken = "";
+    const { chat, channel, map } = talkInLines();
+    chat.maxLength = 10;
+    let runs = 0;
+    const usual = chat[hook] as (data: Uint8Array) => void;
+    const discard = (data: Uint8Array) =>
+      runs++ === 0 ? chat.discardBuffers() : usual.call(chat, data);
+    Object.assign(chat, { [hook]: discard });
+    HOOKS[hook](chat, channel);
+    await loopUntil(map, () => runs > 0);
     chat.push("new");
     channel.push("\nline\n");
     await loopUntil(map, () => chat.taken.endsWith("|line|"));
@@ -252,50 +195,41 @@ for (const [hook, bring] of Object.entries(HOOKS)) {
 }
 
 Deno.test("AsyncChat.discardBuffers() in handleClose() leaves nothing to send", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const chat = new Discarding(map, channel);
-  chat.where = "handleClose";
+  const { chat, channel, map } = talk();
+  chat.handleClose = () => {
+    chat.discardBuffers();
+    chat.close();
+  };
   chat.pushWithProducer(never());
   chat.push("old");
   channel.push(null);
   await loopToEnd(map);
-  assertEquals([channel.sent, chat.events], ["", ["handleClose"]]);
+  assertEquals(channel.sent, "");
 });
 
-// Whatever happens
-
-/** Whose errors reach the test. */
-class Random extends Talker {
-  override handleError(error: unknown): void {
+/** A chat that is made or stands, and what the test has in its hands. */
+function newLife(isMade: boolean) {
+  const { network, map, channel, chat } = isMade
+    ? connecting()
+    : { network: new FakeNetwork(), ...talk() };
+  chat.setTerminator("\n");
+  chat.handleError = (error) => {
     throw error;
-  }
+  };
+  const gates: ReturnType<typeof gated>[] = [];
+  return { network, map, channel, chat, gates, valve: new Valve(channel) };
 }
 
-/** Something that may happen to a chat. */
-type Step = (life: Life) => void;
-
-/** A chat, and what the test has in its hands. */
-interface Life {
-  map: TestMap;
-  network: FakeNetwork;
-  channel: FakeChannel;
-  valve: Valve;
-  chat: Random;
-  gates: PromiseWithResolvers<string>[];
-}
-
-function pushGated({ chat, gates }: Life): void {
-  const gate = Promise.withResolvers<string>();
-  gates.push(gate);
-  chat.pushWithProducer({ more: () => gate.promise });
-}
-
-const STEPS: Step[] = [
+/** What may happen to it. */
+const STEPS: ((life: ReturnType<typeof newLife>) => void)[] = [
   ({ chat }) => chat.push(block(1_000)),
   ({ chat }) => chat.pushWithProducer([block(1_000), block(100_000)]),
-  pushGated,
-  ({ gates }) => gates.shift()?.resolve(""),
+  ({ chat, gates }) => {
+    const gate = gated();
+    gates.push(gate);
+    chat.pushWithProducer(gate.producer);
+  },
+  ({ gates }) => gates.shift()?.give(""),
   ({ chat }) => chat.closeWhenDone(),
   ({ chat }) => chat.shutdownWrite(),
   ({ chat }) => chat.discardBuffers(),
@@ -308,50 +242,29 @@ const STEPS: Step[] = [
   ({ valve }) => valve.open(),
 ];
 
-/** Brings whatever is under way to its end. */
-function letGo({ network, channel, valve, chat, gates }: Life): void {
-  network.succeed(channel);
-  valve.open();
-  for (const gate of gates) gate.resolve("");
-  channel.push(null);
-  // Nothing else ends a connection whose writing goes on.
-  if (chat.connected || chat.connecting) chat.closeWhenDone();
-}
-
 Deno.test("AsyncChat ends whatever is discarded, and when, in 400 random lives", async () => {
   const random = randomFrom(newSeed());
   const pick = (below: number) => Math.floor(random() * below);
   for (let round = 0; round < 400; round++) {
-    const network = new FakeNetwork();
-    const map = quietMap({ network });
-    const channel: FakeChannel = new FakeChannel();
-    const chat = new Random(map, pick(2) === 0 ? null : channel as Channel);
-    chat.setTerminator("\n");
-    if (chat.socket === null) {
-      chat.createSocket();
-      chat.connect({ port: 7 });
-    }
-    const valve = new Valve(channel);
-    const life = { map, network, channel, valve, chat, gates: [] };
+    const life = newLife(pick(2) === 0);
+    const { network, map, channel, chat, gates, valve } = life;
     for (let left = 2 + pick(8); left > 0; left--) {
       try {
         STEPS[pick(STEPS.length)]!(life);
       } catch (error) {
         // After the end of writing.
-        assert(
-          /^Cannot (push|send)/.test((error as Error).message),
-          `${error}`,
-        );
+        assertMatch((error as Error).message, /^Cannot (push|send)/);
       }
       if (pick(2) === 0) await passes(map, pick(3));
     }
-    letGo(life);
-    const controller = new AbortController();
-    const late = setTimeout(() => controller.abort(), PATIENCE);
-    await loop({ map, signal: controller.signal });
-    clearTimeout(late);
-    assertFalse(controller.signal.aborted, `round ${round} does not end`);
-    map.check();
+    // What is under way comes to its end.
+    network.succeed(channel);
+    valve.open();
+    for (const { give } of gates) give("");
+    channel.push(null);
+    // Nothing else ends a connection whose writing goes on.
+    if (chat.connected || chat.connecting) chat.closeWhenDone();
+    await loopToEnd(map);
     assert(chat.events.filter((event) => event === "close").length <= 1);
   }
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { assertSpyCalls, spy } from "@std/testing/mock";
 import { Dispatcher, poll, SocketMap } from "../mod.ts";
-import { FakeChannel, LogLines } from "./fakes.ts";
+import { FakeChannel, LogLines, passes, quietMap, Recorder } from "./fakes.ts";
+import { type Any, connected } from "./setups.ts";
 import {
   captureConsole,
   type Family,
@@ -37,14 +37,12 @@ Deno.test("Dispatcher.prototype.ignoreLogTypes can be set for all, as in Python"
 
 // The text form
 
-class EchoClient extends StrictDispatcher {
-  override handleConnect(): void {}
-}
+class EchoClient extends Dispatcher {}
 
 Deno.test("Dispatcher.toString() of a bare dispatcher is its class", async () => {
   await using map = new ScopedMap();
   assertEquals(`${new Dispatcher()}`, "<Dispatcher>");
-  const client = new EchoClient(map);
+  const client = new EchoClient(null, { map });
   assertEquals(`${client}`, "<EchoClient>");
   client.createSocket();
   assertEquals(`${client}`, "<EchoClient>");
@@ -65,7 +63,7 @@ testFamilies(
     const address = written(family, server.addr);
     assertEquals(`${server}`, `<TestServer listening ${address}>`);
 
-    const client = new EchoClient(map);
+    const client = new EchoClient(null, { map });
     client.createSocket(family.options);
     client.connect(server.addr!);
     assertEquals(`${client}`, `<EchoClient connecting ${address}>`);
@@ -78,12 +76,7 @@ testFamilies(
       ? ""
       : ` ${written(family, handler.addr)}`;
     assertEquals(`${handler}`, `<StrictDispatcher connected${peer}>`);
-    if (family.name !== "Unix") {
-      assertEquals(
-        handler.addr,
-        (client.socket as unknown as Deno.Conn).localAddr,
-      );
-    }
+    if (peer) assertEquals(handler.addr, (client.socket as Any).localAddr);
     handler.abort();
     client.close();
     server.close();
@@ -106,33 +99,24 @@ Deno.test("Dispatcher.toString() makes the peer's text harmless", async () => {
 
 // log() and logInfo()
 
-Deno.test("Dispatcher.log() writes to standard error", () => {
+Deno.test("Dispatcher.log() writes to standard error, logInfo() to standard output", () => {
   using console = captureConsole();
   const dispatcher = new Dispatcher();
   dispatcher.log("Lovely spam!");
-  dispatcher.log("More of it");
-  assertEquals(console.err, ["log: Lovely spam!", "log: More of it"]);
-  assertEquals(console.out, []);
-});
-
-Deno.test("Dispatcher.logInfo() writes its type and message to the console", () => {
-  using console = captureConsole();
-  const dispatcher = new Dispatcher();
   dispatcher.logInfo("without spam?", "EGGS");
   dispatcher.logInfo("egg and spam");
   dispatcher.logInfo("nothing but spam", "error");
+  assertEquals(console.err, ["log: Lovely spam!"]);
   assertEquals(console.out, [
     "EGGS: without spam?",
     "info: egg and spam",
     "error: nothing but spam",
   ]);
-  assertEquals(console.err, []);
 });
 
 Deno.test("Dispatcher.logInfo() leaves out the types in ignoreLogTypes", () => {
   using console = captureConsole();
-  const dispatcher = new Dispatcher();
-  const other = new Dispatcher();
+  const [dispatcher, other] = [new Dispatcher(), new Dispatcher()];
   dispatcher.logInfo("ignored from the start", "warning");
   dispatcher.ignoreLogTypes.add("EGGS");
   dispatcher.logInfo("ignored now", "EGGS");
@@ -145,22 +129,22 @@ Deno.test("Dispatcher.logInfo() leaves out the types in ignoreLogTypes", () => {
   ]);
 });
 
+const ADDR: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 7 };
+
 /** Calls every hook that a program may leave out. */
 function callAllHooks(dispatcher: Dispatcher): void {
   dispatcher.handleExpt();
   dispatcher.handleRead();
   dispatcher.handleWrite();
   dispatcher.handleConnect();
-  dispatcher.handleAccepted(new FakeChannel(), {
-    transport: "tcp",
-    hostname: "127.0.0.1",
-    port: 7,
-  });
+  dispatcher.handleAccepted(new FakeChannel(), ADDR);
   dispatcher.handleClose();
 }
 
-Deno.test("Dispatcher warns of the events that nobody handles", () => {
+Deno.test("Dispatcher warns of the events that nobody handles, unless warnings are ignored", () => {
   using console = captureConsole();
+  callAllHooks(new Dispatcher());
+  assertEquals(console.out, []);
   const dispatcher = new Dispatcher();
   dispatcher.ignoreLogTypes = new Set();
   callAllHooks(dispatcher);
@@ -175,24 +159,12 @@ Deno.test("Dispatcher warns of the events that nobody handles", () => {
   assertEquals(console.err, []);
 });
 
-Deno.test("Dispatcher is silent about unhandled events by default", () => {
-  using console = captureConsole();
-  callAllHooks(new Dispatcher());
-  assertEquals([...console.out, ...console.err], []);
-});
-
-Deno.test("Dispatcher.handleAccepted() closes the connection by default", () => {
+Deno.test("Dispatcher.handleAccepted() and handleClose() close by default", () => {
   const channel = new FakeChannel();
-  using close = spy(channel, "close");
-  const addr: Deno.Addr = { transport: "tcp", hostname: "::1", port: 7 };
-  new Dispatcher().handleAccepted(channel, addr);
-  assertSpyCalls(close, 1);
-});
-
-Deno.test("Dispatcher.handleClose() closes the dispatcher by default", async () => {
-  await using map = new ScopedMap();
-  const dispatcher = new Dispatcher(new FakeChannel(), { map });
-  dispatcher.handleClose();
+  new Dispatcher().handleAccepted(channel, ADDR);
+  assert(channel.closed);
+  const map = quietMap();
+  new Dispatcher(new FakeChannel(), { map }).handleClose();
   assertEquals(map.size, 0);
 });
 
@@ -219,28 +191,19 @@ const ALL_LOGGED = [
   "info: EGGS: own type",
 ];
 
-Deno.test("Dispatcher.logger gets the dispatcher's log by level", () => {
+Deno.test("SocketMap.logger gets the log by level, Dispatcher.logger that of its dispatcher", () => {
   using console = captureConsole();
-  const dispatcher = new Dispatcher();
-  const logger = new LogLines();
-  dispatcher.logger = logger;
-  logAll(dispatcher);
-  assertEquals(logger.lines, ALL_LOGGED);
-  assertEquals([...console.out, ...console.err], []);
-});
-
-Deno.test("SocketMap.logger gets the log of each dispatcher that has none", async () => {
-  const shared = new LogLines();
-  await using map = new ScopedMap({ logger: shared });
+  const [shared, own] = [new LogLines(), new LogLines()];
+  const map = quietMap({ logger: shared });
   logAll(new Dispatcher(null, { map }));
   assertEquals(shared.lines, ALL_LOGGED);
 
-  const own = new LogLines();
   const dispatcher = new Dispatcher(null, { map });
   dispatcher.logger = own;
   logAll(dispatcher);
   assertEquals(own.lines, ALL_LOGGED);
   assertEquals(shared.lines, ALL_LOGGED, "and no more than before");
+  assertEquals([...console.out, ...console.err], []);
 });
 
 Deno.test("Dispatcher.logger may be a console", () => {
@@ -288,45 +251,30 @@ function throwSpam(): never {
   throw new TypeError("I don't like spam!");
 }
 
-testFamilies(
-  "Dispatcher.handleError() logs the channel, the error and its stack, then closes",
-  async (family) => {
-    const logger = new LogLines();
-    await using map = new ScopedMap({ logger });
-    let closes = 0;
-    class Failing extends Dispatcher {
-      override handleConnect() {}
-      override handleWrite() {
-        throwSpam();
-      }
-      override handleClose() {
-        closes++;
-        this.close();
-      }
+Deno.test("Dispatcher.handleError() logs the channel, the error and its stack, then closes", async () => {
+  class Failing extends Recorder {
+    override handleRead() {
+      throwSpam();
     }
-    const server = new TestServer(
-      map,
-      (conn) => new Dispatcher(conn, { map }),
-      family,
-    );
-    const client = new Failing(null, { map });
-    client.createSocket(family.options);
-    client.connect(server.addr!);
-    await loopUntil(map, () => closes > 0);
-
-    assertEquals(logger.lines.length, 1);
-    const start = `uncaught exception, closing channel <Failing connected ${
-      written(family, server.addr)
-    }> (TypeError: I don't like spam!`;
-    const message = logger.lines[0]!;
-    assert(message.startsWith(`error: ${start} [`), message);
-    assertMatch(
-      message,
-      /(\[[^|\]]+\|[^|\]]+\|\d+\] ?)+ \[[^|\]]*dispatcher_log_test\.ts\|Failing\.handleWrite\|\d+\] \[[^|\]]*dispatcher_log_test\.ts\|throwSpam\|\d+\]\)$/,
-    );
-    assertEquals(client.connected, false);
-  },
-);
+  }
+  const log = new LogLines();
+  const map = quietMap({ logger: log });
+  const channel = Object.assign(new FakeChannel(), { remoteAddr: ADDR });
+  const failing = new Failing(map, channel);
+  channel.push("x");
+  await passes(map, 3);
+  assertEquals(failing.count("handleClose"), 1);
+  assertEquals([failing.connected, channel.closed], [false, true]);
+  assertEquals(log.lines.length, 1);
+  const [line] = log.lines as [string];
+  const start = "error: uncaught exception, closing channel " +
+    "<Failing connected 127.0.0.1:7> (TypeError: I don't like spam! [";
+  assert(line.startsWith(start), line);
+  assertMatch(
+    line,
+    /(\[[^|\]]+\|[^|\]]+\|\d+\] ?)+ \[[^|\]]*dispatcher_log_test\.ts\|Failing\.handleRead\|\d+\] \[[^|\]]*dispatcher_log_test\.ts\|throwSpam\|\d+\]\)$/,
+  );
+});
 
 Deno.test("Dispatcher.handleError() writes to the console without a logger", () => {
   using console = captureConsole();
@@ -340,35 +288,32 @@ Deno.test("Dispatcher.handleError() writes to the console without a logger", () 
 
 Deno.test("Dispatcher.handleError() calls handleClose() also without a socket", () => {
   let closes = 0;
-  class Bare extends Dispatcher {
-    override handleClose() {
-      closes++;
-    }
-  }
-  const bare = new Bare();
+  const bare = new Dispatcher();
+  bare.handleClose = () => void closes++;
   bare.logger = new LogLines();
   bare.handleError(new Error("spam"));
   assertEquals(closes, 1);
 });
 
-Deno.test("Dispatcher.handleError() keeps an error's text in one harmless line", () => {
-  const logger = new LogLines();
-  const dispatcher = new Dispatcher();
-  dispatcher.logger = logger;
-  dispatcher.handleError(
-    new Error("\u001b]0;title\u0007 got\r\nerror: forged\u2028\u009b\\n"),
-  );
-  dispatcher.handleError(new Error("x".repeat(100_000)));
-  dispatcher.handleError("not an Error:\n" + "y".repeat(100_000));
+/** What a dispatcher logs of what was thrown. */
+function logged(...thrown: unknown[]): string[] {
+  const log = new LogLines();
+  const dispatcher = new Dispatcher(null, { map: quietMap({ logger: log }) });
+  for (const error of thrown) dispatcher.handleError(error);
+  const start = "error: uncaught exception, closing channel <Dispatcher> ";
+  return log.lines.map((line) => line.replace(start, ""));
+}
 
-  const [first, second, third] = logger.lines as [string, string, string];
-  assert(
-    first.includes(
-      "(Error: \\x1b]0;title\\x07 got\\r\\nerror: forged\\u2028\\x9b\\\\n [",
-    ),
-    first,
-  );
-  for (const line of logger.lines) {
+Deno.test("Dispatcher.handleError() keeps an error's text in one harmless line", () => {
+  const [first, second, third] = logged(
+    new Error("\u001b]0;title\u0007 got\r\nerror: forged\u2028\u009b\\n"),
+    new Error("x".repeat(100_000)),
+    "not an Error:\n" + "y".repeat(100_000),
+  ) as [string, string, string];
+  const harmless =
+    "(Error: \\x1b]0;title\\x07 got\\r\\nerror: forged\\u2028\\x9b\\\\n [";
+  assert(first.startsWith(harmless), first);
+  for (const line of [first, second, third]) {
     // deno-lint-ignore no-control-regex
     assertEquals(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/.exec(line), null);
   }
@@ -377,15 +322,8 @@ Deno.test("Dispatcher.handleError() keeps an error's text in one harmless line",
 });
 
 Deno.test("Dispatcher.handleError() takes whatever was thrown", () => {
-  const logger = new LogLines();
-  const dispatcher = new Dispatcher();
-  dispatcher.logger = logger;
   const broken = { toString: throwSpam };
-  for (const thrown of [undefined, null, 7, "spam", Symbol("s"), broken]) {
-    dispatcher.handleError(thrown);
-  }
-  const start = "error: uncaught exception, closing channel <Dispatcher> ";
-  assertEquals(logger.lines.map((line) => line.replace(start, "")), [
+  assertEquals(logged(undefined, null, 7, "spam", Symbol("s"), broken), [
     "(undefined: undefined)",
     "(object: null)",
     "(number: 7)",
@@ -395,80 +333,50 @@ Deno.test("Dispatcher.handleError() takes whatever was thrown", () => {
   ]);
 });
 
-/** An `Error` whose property `name` throws when it is looked at. */
-function withTrap(name: string): Error {
+/** An `Error` of which one property is another. */
+function odd(name: string, value: unknown): Error {
+  return Object.defineProperty(new Error("spam"), name, { value });
+}
+
+/** An `Error` of which one property throws when it is looked at. */
+function trapped(name: string): Error {
   return Object.defineProperty(new Error("spam"), name, { get: throwSpam });
 }
 
 /** Errors as no library would make them, and what the log shows of them. */
-const ODD_ERRORS: [string, unknown, RegExp][] = [
-  [
-    "a message that is a number",
-    Object.assign(new Error(), { message: 42 }),
-    /\(Error: 42\)$/,
-  ],
-  [
-    "a message that is a symbol",
-    Object.assign(new Error(), { message: Symbol("spam") }),
-    /\(object\)$/,
-  ],
-  [
-    "no message",
-    Object.assign(new Error("spam"), { message: undefined }),
-    /\(Error( \[.*\])?\)$/,
-  ],
-  [
-    "a stack that is a list",
-    Object.assign(new Error("spam"), { stack: ["at home"] }),
-    /\(Error: spam\)$/,
-  ],
-  [
-    "a name that is a symbol",
-    Object.assign(new Error("spam"), { name: Symbol("n") }),
-    /\(Symbol\(n\): spam( \[.*\])?\)$/,
-  ],
-  ["a message that throws", withTrap("message"), /\(object\)$/],
-  ["a name that throws", withTrap("name"), /\(object( \[.*\])?\)$/],
-  ["a stack that throws", withTrap("stack"), /\(Error: spam\)$/],
-  ["no prototype", Object.create(null), /\(object\)$/],
+const ODD_ERRORS: [string, unknown, string][] = [
+  ["a message that is a number", odd("message", 42), "(Error: 42)"],
+  ["a message that is a symbol", odd("message", Symbol("spam")), "(object)"],
+  ["no message", odd("message", undefined), "(Error)"],
+  ["a stack that is a list", odd("stack", ["at home"]), "(Error: spam)"],
+  ["a name that is a symbol", odd("name", Symbol("n")), "(Symbol(n): spam)"],
+  ["a message that throws", trapped("message"), "(object)"],
+  ["a name that throws", trapped("name"), "(object)"],
+  ["a stack that throws", trapped("stack"), "(Error: spam)"],
+  ["no prototype", Object.create(null), "(object)"],
 ];
 
 for (const [what, error, line] of ODD_ERRORS) {
-  Deno.test(`Dispatcher.handleError() logs an error with ${what}, and closes`, async () => {
-    const logger = new LogLines();
-    await using map = new ScopedMap({ logger });
-    let closes = 0;
-    class Failing extends Dispatcher {
-      override handleRead(): void {
+  Deno.test(`SocketMap and Dispatcher.handleError() log an error with ${what}`, async () => {
+    const { map, log, channel, handler } = connected({
+      handleRead() {
         throw error;
-      }
-      override handleClose(): void {
-        closes++;
-        this.close();
-      }
-    }
-    const channel = new FakeChannel();
-    new Failing(channel, { map });
+      },
+    });
     channel.push("x");
-    await loopUntil(map, () => map.size === 0);
-    assertEquals(closes, 1);
+    await passes(map, 3);
+    assertEquals(handler.count("handleClose"), 1);
     assert(channel.closed);
-    assertEquals(logger.lines.length, 1);
-    assertMatch(
-      logger.lines[0]!,
-      /^error: uncaught exception, closing channel/,
-    );
-    assertMatch(logger.lines[0]!, line);
-  });
-
-  Deno.test(`SocketMap logs an error of a timer with ${what}`, async () => {
-    const logger = new LogLines();
-    const map = new SocketMap({ logger });
-    map.callLater(0, () => {
+    const plain = new SocketMap({ logger: log });
+    plain.callLater(0, () => {
       throw error;
     });
-    await poll(0, map);
-    assertEquals(logger.lines.length, 1);
-    assertMatch(logger.lines[0]!, line);
+    await poll(0, plain);
+    assertEquals(log.lines.length, 2);
+    assertMatch(log.lines[0]!, /^error: uncaught exception, closing channel/);
+    for (const logged of log.lines) {
+      const withoutStack = logged.replace(/ \[.*\]\)$/, ")");
+      assert(withoutStack.endsWith(` ${line}`), logged);
+    }
   });
 }

@@ -19,23 +19,50 @@ import { FakeSocket } from "./datagrams.ts";
 import {
   FakeAcceptor,
   FakeChannel,
-  FakeNetwork,
+  type FakeNetwork,
   quietMap,
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
+import { type Acts, recorder, setUp } from "./setups.ts";
 import { bytes, type TestMap, turn, turns } from "./support.ts";
 
-/** A map whose time the test moves. */
-function setUp() {
-  const clock = new MockClock();
-  const network = new FakeNetwork();
-  return { clock, network, map: quietMap({ clock, network }) };
+/** A connection that has `incoming` to read. */
+function open(map: TestMap, acts: Acts = {}, ...incoming: string[]): Recorder {
+  const channel = new FakeChannel();
+  channel.push(...incoming);
+  return recorder(map, channel, acts);
+}
+
+/** A connection that is closed, and lingers until the test takes its bytes. */
+function linger(map: TestMap): () => void {
+  const channel = new FakeChannel();
+  const { promise, resolve } = Promise.withResolvers<number>();
+  channel.take = () => promise;
+  const last = new DispatcherWithSend(channel, { map });
+  last.send(bytes("spam"));
+  last.close();
+  return () => resolve(4);
+}
+
+/** Expects that a pass takes `ms`, and then ends. */
+async function assertWaits(
+  pass: Promise<void>,
+  { clock }: ReturnType<typeof setUp>,
+  ms: number,
+): Promise<void> {
+  const polling = watch(pass);
+  await turns();
+  await clock.advance(ms - 1);
+  assertFalse(polling.settled);
+  await clock.advance(1);
+  assert(polling.settled);
 }
 
 /** How the last dispatcher of a map leaves it. */
-const LEAVES: Record<string, (last: Dispatcher) => void> = {
+type Leave = (last: Dispatcher) => void;
+
+const LEAVES: Record<string, Leave> = {
   closes: (last) => last.close(),
   aborts: (last) => last.abort(),
   "calls closeAll()": (last) => closeAll(last.map),
@@ -43,106 +70,70 @@ const LEAVES: Record<string, (last: Dispatcher) => void> = {
   "moves to another map": (last) => last.addChannel(new SocketMap()),
 };
 
-/** Makes the one dispatcher of a map, which leaves somewhere. */
-type Place = (
-  map: TestMap,
-  leave: (last: Dispatcher) => void,
-) => Dispatcher;
+/** Makes the one dispatcher of a map, which leaves in a certain place. */
+type Place = (map: TestMap, leave: Leave) => Dispatcher;
 
-/** Where it does so. */
-const PLACES = new Map<string, Place>([
-  ["in readable()", (map, leave) =>
-    new class extends Dispatcher {
-      override readable(): boolean {
-        leave(this);
-        return false;
-      }
-    }(new FakeChannel(), { map })],
-  ["in writable()", (map, leave) =>
-    new class extends Dispatcher {
-      override writable(): boolean {
-        leave(this);
-        return true;
-      }
-    }(new FakeChannel(), { map })],
-  [
-    "in handleError() after a readable() that throws",
-    (map, leave) =>
-      new class extends Dispatcher {
-        override readable(): boolean {
-          throw new Error("spam");
-        }
-        override handleError(): void {
-          leave(this);
-        }
-      }(new FakeChannel(), { map }),
-  ],
-  ["in handleRead()", (map, leave) => {
-    const channel = new FakeChannel();
-    channel.push("spam");
-    return new class extends Dispatcher {
-      override handleRead(): void {
-        this.recv();
-        leave(this);
-      }
-    }(channel, { map });
-  }],
-  ["in an async handleRead()", (map, leave) => {
-    const channel = new FakeChannel();
-    channel.push("spam");
-    return new class extends Dispatcher {
-      override async handleRead(): Promise<void> {
-        this.recv();
+function leavesIn(hook: string, acts: Acts = {}): Place {
+  return (map, leave) => {
+    const act = function (this: Recorder) {
+      leave(this);
+      return hook === "writable"; // It is asked for nothing else.
+    };
+    return open(map, { ...acts, [hook]: act }, "spam");
+  };
+}
+
+const PLACES: Record<string, Place> = {
+  "in readable()": leavesIn("readable"),
+  "in writable()": leavesIn("writable"),
+  "in handleRead()": leavesIn("handleRead"),
+  "in handleWrite()": leavesIn("handleWrite"),
+  "in handleError() after a readable() that throws": leavesIn("handleError", {
+    readable() {
+      throw new Error("spam");
+    },
+  }),
+  "in an async handleRead()": (map, leave) =>
+    open(map, {
+      async handleRead() {
         await turn();
         leave(this);
-      }
-    }(channel, { map });
-  }],
-  ["in handleWrite()", (map, leave) =>
-    new class extends Dispatcher {
-      override handleWrite(): void {
-        leave(this);
-      }
-    }(new FakeChannel(), { map })],
-  ["in handleDrain()", (map, leave) => {
-    const last = new class extends DispatcherWithSend {
-      override handleDrain(): void {
-        leave(this);
-      }
-    }(new FakeChannel(), { map, highWaterMark: 4 });
+      },
+    }, "spam"),
+  "in handleDrain()": (map, leave) => {
+    const options = { map, highWaterMark: 4 };
+    const last = new DispatcherWithSend(new FakeChannel(), options);
+    last.handleDrain = () => leave(last);
     last.send(bytes("spam"));
     return last;
-  }],
-  ["in handleAccepted()", (map, leave) => {
+  },
+  "in handleAccepted()": (map, leave) => {
     const acceptor = new FakeAcceptor();
     acceptor.push(new FakeChannel());
-    return new class extends Dispatcher {
-      override handleAccepted(): void {
+    return recorder(map, acceptor, {
+      handleAccepted() {
         leave(this);
-      }
-    }(acceptor, { map });
-  }],
-  ["in a timer", (map, leave) => {
-    const last = new Dispatcher(new FakeChannel(), { map });
+      },
+    });
+  },
+  "in a timer": (map, leave) => {
+    const last = open(map);
     last.callLater(0, () => leave(last));
     return last;
-  }],
-  ["in the async callback of a timer", (map, leave) => {
-    const last = new Dispatcher(new FakeChannel(), { map });
-    last.callLater(0, async () => {
-      await turn();
-      leave(last);
-    });
+  },
+  "in the async callback of a timer": (map, leave) => {
+    const last = open(map);
+    last.callLater(0, () => turn().then(() => leave(last)));
     return last;
-  }],
-  ["during the wait", (map, leave) => {
-    const last = new Dispatcher(new FakeChannel(), { map });
+  },
+  "during the wait": (map, leave) => {
+    const last = open(map);
     setImmediate(() => leave(last));
     return last;
-  }],
-]);
+  },
+};
 
-for (const [place, prepare] of PLACES) {
+for (const [place, prepare] of Object.entries(PLACES)) {
   Deno.test(`loop() ends at once when its last dispatcher leaves ${place}`, async () => {
     for (const [how, leave] of Object.entries(LEAVES)) {
       const { clock, map } = setUp();
@@ -158,20 +149,17 @@ for (const [place, prepare] of PLACES) {
 }
 
 Deno.test("poll() sleeps though its last dispatcher closes while it is asked", async () => {
-  const { clock, map } = setUp();
-  PLACES.get("in readable()")!(map, (last) => last.close());
-  const polling = watch(poll(1_000, map));
-  await clock.advance(999);
+  const scene = setUp();
+  const { map } = scene;
+  PLACES["in readable()"]!(map, (last) => last.close());
+  await assertWaits(poll(1_000, map), scene, 1_000);
   assertEquals(map.size, 0);
-  assertFalse(polling.settled);
-  await clock.advance(1);
-  assert(polling.settled);
 });
 
 Deno.test("loop() ends at once when the last of two closes the other in readable()", async () => {
   const { map } = setUp();
   const first = new Dispatcher(new FakeChannel(), { map });
-  PLACES.get("in readable()")!(map, (last) => {
+  PLACES["in readable()"]!(map, (last) => {
     first.close();
     last.close();
   });
@@ -182,16 +170,11 @@ Deno.test("loop() ends at once when the last of two closes the other in readable
 
 Deno.test("loop() ends when the last lingering connection has sent all", async () => {
   const { clock, map } = setUp();
-  const channel = new FakeChannel();
-  const { promise, resolve } = Promise.withResolvers<number>();
-  channel.take = () => promise;
-  const last = new DispatcherWithSend(channel, { map });
-  last.send(bytes("spam"));
-  last.close();
+  const take = linger(map);
   const looping = watch(loop({ map, timeout: Infinity }));
   await turns();
   assertFalse(looping.settled);
-  resolve(4);
+  take();
   await turns();
   assert(looping.settled);
   assertEquals(clock.armed, 0);
@@ -200,14 +183,13 @@ Deno.test("loop() ends when the last lingering connection has sent all", async (
 Deno.test("shutdown() ends at once though each end brings another socket", async () => {
   const { clock, map } = setUp();
   let lives = 0;
-  class Reborn extends Dispatcher {
-    override handleClose(): void {
+  const reborn: Acts = {
+    handleClose() {
       this.close();
-      if (++lives === 5) return;
-      new Reborn(null, { map }).createSocket();
-    }
-  }
-  new Reborn(new FakeChannel(), { map });
+      if (++lives < 5) recorder(map, null, reborn).createSocket();
+    },
+  };
+  open(map, reborn);
   const ended = watch(shutdown({ map, deadline: Infinity }));
   await turns();
   assert(ended.settled);
@@ -216,26 +198,27 @@ Deno.test("shutdown() ends at once though each end brings another socket", async
 
 // A pass with nothing ready
 
-type Prepare = (map: TestMap, network: FakeNetwork) => void | Promise<void>;
-
 /** What was done before; nothing is ready then. */
-const STATES = new Map<string, Prepare>([
-  ["listen()", (map) => {
+type Prepare = (map: TestMap, network: FakeNetwork) => unknown;
+
+/** To a socket that is new. */
+const BEGINNINGS: Record<string, Prepare> = {
+  "listen()": (map) => {
     const server = new Dispatcher(null, { map });
     server.createSocket();
     server.bind({ port: 0 });
     server.listen();
-  }],
-  ["setSocket() of a listener", (map) => {
+  },
+  "setSocket() of a listener": (map) => {
     new Dispatcher(new FakeAcceptor(), { map });
-  }],
-  ["createSocket()", (map) => new Dispatcher(null, { map }).createSocket()],
-  ["connect()", (map) => {
+  },
+  "createSocket()": (map) => new Dispatcher(null, { map }).createSocket(),
+  "connect()": (map) => {
     const client = new DispatcherWithSend(null, { map });
     client.createSocket();
     client.connect({ port: 7 });
-  }],
-  ["a connect that succeeded", async (map, network) => {
+  },
+  "a connect that succeeded": async (map, network) => {
     const client = new Recorder(map);
     client.createSocket();
     client.connect({ port: 7 });
@@ -243,87 +226,69 @@ const STATES = new Map<string, Prepare>([
     await turns();
     await poll(0, map);
     assert(client.connected);
-  }],
-  ["a new connection", (map) => {
-    new Recorder(map, new FakeChannel());
-  }],
-  ["a new connection of a class with predicates", (map) => {
-    new class extends Recorder {
-      override readable(): boolean {
-        return true;
-      }
-      override writable(): boolean {
-        return false;
-      }
-    }(map, new FakeChannel());
-  }],
-  ["a new AsyncChat", (map) => void new AsyncChat(new FakeChannel(), { map })],
-  ["a new datagram socket", (map) => {
-    new DatagramDispatcher(new FakeSocket(), { map });
-  }],
-  ["send() of what was taken at once", async (map) => {
+  },
+  "a new connection": (map) => open(map),
+  "a new connection of a class with predicates": (map) =>
+    open(map, { readable: () => true, writable: () => false }),
+  "a new AsyncChat": (map) => new AsyncChat(new FakeChannel(), { map }),
+  "a new datagram socket": (map) =>
+    new DatagramDispatcher(new FakeSocket(), { map }),
+};
+
+/** To a connection. */
+const EVENTS: Record<string, Prepare> = {
+  "send() of what was taken at once": async (map) => {
     new DispatcherWithSend(new FakeChannel(), { map }).send(bytes("spam"));
     await turns();
-  }],
-  ["a handleRead()", async (map) => {
-    const channel = new FakeChannel();
-    const handler = new Recorder(map, channel);
-    channel.push("spam");
+  },
+  "a handleRead()": async (map) => {
+    const handler = open(map, {}, "spam");
     while (handler.received === "") await poll(0, map);
-  }],
-  ["close() of another", (map) => {
-    new Recorder(map, new FakeChannel());
-    new Recorder(map, new FakeChannel()).close();
-  }],
-  ["close() of another in a hook", async (map) => {
-    const channel = new FakeChannel();
-    new Recorder(map, new FakeChannel());
-    const other = new Recorder(map, channel);
-    other.handleRead = () => other.close();
-    channel.push("spam");
+  },
+  "close() of another": (map) => {
+    open(map);
+    open(map).close();
+  },
+  "close() of another in a hook": async (map) => {
+    open(map);
+    PLACES["in handleRead()"]!(map, (other) => other.close());
     while (map.size > 1) await poll(0, map);
-  }],
-  ["the end of a lingering connection", async (map) => {
-    new Recorder(map, new FakeChannel());
-    const other = new DispatcherWithSend(new FakeChannel(), { map });
-    other.send(bytes("spam"));
-    other.close();
+  },
+  "the end of a lingering connection": async (map) => {
+    open(map);
+    linger(map)();
     await turns();
     assertEquals(map.lingering, 0);
-  }],
-  ["delChannel() and addChannel()", async (map) => {
-    const handler = new Recorder(map, new FakeChannel());
+  },
+  "delChannel() and addChannel()": async (map) => {
+    const handler = open(map);
     await poll(0, map);
     handler.delChannel();
     await poll(0, map);
     handler.addChannel();
-  }],
-  ["a move from another map", async (map) => {
+  },
+  "a move from another map": async (map) => {
     const other = quietMap({ clock: map.clock });
-    const handler = new Recorder(other, new FakeChannel());
+    const handler = open(other);
     await poll(0, other);
     handler.addChannel(map);
-  }],
-  ["a pass that waited in vain", async (map) => {
-    new Recorder(map, new FakeChannel());
+  },
+  "a pass that waited in vain": async (map) => {
+    open(map);
     const polling = poll(1, map);
     await turns();
     map.wake();
     await polling;
-  }],
-]);
+  },
+};
 
-for (const [state, prepare] of STATES) {
+for (const [state, prepare] of Object.entries({ ...BEGINNINGS, ...EVENTS })) {
   Deno.test(`poll() waits for its whole timeout after ${state}`, async () => {
-    const { clock, map, network } = setUp();
+    const scene = setUp();
+    const { map, network } = scene;
     await prepare(map, network);
     for (let pass = 0; pass < 3; pass++) {
-      const polling = watch(poll(1_000, map));
-      await turns();
-      await clock.advance(999);
-      assertFalse(polling.settled, `pass ${pass}`);
-      await clock.advance(1);
-      assert(polling.settled, `pass ${pass}`);
+      await assertWaits(poll(1_000, map), scene, 1_000);
     }
     closeAll(map);
     await turns();
@@ -332,20 +297,13 @@ for (const [state, prepare] of STATES) {
 }
 
 Deno.test("poll() waits on though a lingering connection ends meanwhile", async () => {
-  const { clock, map } = setUp();
-  const channel = new FakeChannel();
-  const { promise, resolve } = Promise.withResolvers<number>();
-  channel.take = () => promise;
-  const other = new DispatcherWithSend(channel, { map });
-  other.send(bytes("spam"));
-  other.close();
-  const polling = watch(poll(1_000, map));
+  const scene = setUp();
+  const { clock, map } = scene;
+  const take = linger(map);
+  const polling = poll(1_000, map);
   await clock.advance(500);
-  resolve(4);
+  take();
   await turns();
   assertEquals(map.lingering, 0);
-  await clock.advance(499);
-  assertFalse(polling.settled);
-  await clock.advance(1);
-  assert(polling.settled);
+  await assertWaits(polling, scene, 500);
 });

@@ -16,21 +16,39 @@ import {
 import { HttpClient } from "../examples/http_client.ts";
 import { createLogger } from "../examples/logging.ts";
 import { loop } from "../mod.ts";
-import { Child, type Result } from "./peers.ts";
-import { bytes, families, isMissing, text } from "./support.ts";
+import {
+  Caller,
+  Child,
+  Folder,
+  type Result,
+  testUnix,
+  testWith,
+} from "./peers.ts";
+import { bytes, families, isMissing } from "./support.ts";
 
 const root = `${import.meta.dirname}/..`;
-const isWindows = Deno.build.os === "windows";
-
-/** Starts an example; the file reader may read, the others use the net. */
-function start(name: string, ...args: string[]): Promise<Child> {
-  const permission = name === "file_reader" ? "--allow-read" : "--allow-net";
-  return Child.start([permission], name, ...args);
-}
 
 /** Runs an example to its end. */
 async function run(name: string, ...args: string[]): Promise<Result> {
-  await using child = await start(name, ...args);
+  await using child = await Child.start(
+    ["--allow-net", "--allow-read"],
+    name,
+    ...args,
+  );
+  return await child.end();
+}
+
+/** Runs an example that has nothing to complain of; returns what it prints. */
+async function outputOf(name: string, ...args: string[]): Promise<string> {
+  const { code, out, err } = await run(name, ...args);
+  assertEquals({ code, err }, { code: 0, err: "" });
+  return out;
+}
+
+/** Runs `deno task example` with these arguments. */
+async function runTask(...args: string[]): Promise<Result> {
+  const task = ["task", "--quiet", "example", ...args];
+  await using child = new Child(Deno.execPath(), task);
   return await child.end();
 }
 
@@ -45,7 +63,7 @@ function withoutPorts(output: string): string {
   return output.replace(/127\.0\.0\.1:\d+/g, "HOST");
 }
 
-/** What the logger `name` said: its hooks, with all reads in one. */
+/** The lines of the logger `name`: its hooks, with all reads in one. */
 function story(output: string, name: string): string[] {
   const prefix = `${name}: `;
   const lines: string[] = [];
@@ -64,17 +82,6 @@ function story(output: string, name: string): string[] {
   );
 }
 
-/** What a client that gets `size` bytes says. */
-function downloadStory(path: string, size: number): string[] {
-  return [
-    "connecting to HOST",
-    "handleConnect()",
-    `handleWrite() -> "GET ${path} HTTP/1.0\\r\\nHost: HOST\\r\\n\\r\\n"`,
-    `handleRead() -> ${size} bytes`,
-    "handleClose()",
-  ];
-}
-
 /** The two pages of 19,324 and 29,283 bytes, headers included. */
 const PAGES = [
   { path: "/short", size: 19_324 },
@@ -87,7 +94,13 @@ const PAGES_REPORT = PAGES.map(({ path, size }) =>
 function assertDownloadsTwoPages(out: string): void {
   for (const { path, size } of PAGES) {
     const name = `http://HOST${path}`;
-    assertEquals(story(out, name), downloadStory(path, size));
+    assertEquals(story(out, name), [
+      "connecting to HOST",
+      "handleConnect()",
+      `handleWrite() -> "GET ${path} HTTP/1.0\\r\\nHost: HOST\\r\\n\\r\\n"`,
+      `handleRead() -> ${size} bytes`,
+      "handleClose()",
+    ]);
     for (const predicate of ["readable() -> true", "writable() -> true"]) {
       assertStringIncludes(withoutPorts(out), `${name}: ${predicate}\n`);
     }
@@ -95,55 +108,39 @@ function assertDownloadsTwoPages(out: string): void {
 }
 
 Deno.test("http_client downloads two pages at once from a server of its own", async () => {
-  const { code, out, err } = await run("http_client");
-  assertEquals({ code, err }, { code: 0, err: "" });
-  assertDownloadsTwoPages(out);
-  assertEquals(story(out, "main"), ["LOOP STARTING", "LOOP DONE"]);
-  assertEquals(withoutPorts(out).split("\n").slice(-3), [
-    "main: LOOP DONE",
-    ...PAGES_REPORT,
-  ]);
-});
-
-Deno.test("deno task demo tells the story of http_client without arguments", async () => {
   await using demo = new Child(Deno.execPath(), ["task", "--quiet", "demo"]);
   const { code, out } = await demo.end();
   assertEquals(code, 0);
   assertDownloadsTwoPages(out);
-  assertEquals(withoutPorts(out).split("\n").slice(-2), PAGES_REPORT);
+  assertEquals(story(out, "main"), ["LOOP STARTING", "LOOP DONE"]);
+  const last = withoutPorts(out).split("\n").slice(-3);
+  assertEquals(last, ["main: LOOP DONE", ...PAGES_REPORT]);
 });
 
 /** Listens, and lets `handle` have the first connection. */
 function listenOnce(
-  handle: (conn: Deno.Conn) => Promise<void>,
+  handle: (caller: Caller) => Promise<void>,
   hostname = "127.0.0.1",
 ) {
   const listener = Deno.listen({ hostname, port: 0 });
-  const { port } = listener.addr;
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   const served = listener.accept().then(async (conn) => {
-    await handle(conn);
-    conn.close();
+    using caller = new Caller(conn);
+    await handle(caller);
   });
   const dispose = async () => {
     listener.close();
     await served.catch(() => {}); // when nobody came
   };
-  return { url: `http://${host}:${port}`, [Symbol.asyncDispose]: dispose };
+  const url = `http://${host}:${listener.addr.port}`;
+  return { url, [Symbol.asyncDispose]: dispose };
 }
 
 /** Reads a request, remembers its first line, and answers. */
 function answering(answer: string, requests: string[] = []) {
-  return async (conn: Deno.Conn) => {
-    const buffer = new Uint8Array(4_096);
-    let request = "";
-    while (!request.includes("\r\n\r\n")) {
-      const length = await conn.read(buffer);
-      if (length === null) return;
-      request += text(buffer.subarray(0, length));
-    }
-    requests.push(request.split("\r\n")[0]!);
-    await conn.write(bytes(answer));
+  return async (caller: Caller) => {
+    requests.push((await caller.until("\r\n\r\n")).split("\r\n")[0]!);
+    await caller.say(answer);
   };
 }
 
@@ -158,12 +155,10 @@ for (const family of families.filter(({ name }) => name !== "Unix")) {
       const answer = "HTTP/1.0 200 OK\r\n\r\nspam";
       await using server = listenOnce(answering(answer, requests), hostname);
       const url = `${server.url}/menu?main=spam&side=eggs%20and%20spam`;
-      const { code, out, err } = await run("http_client", url);
-      assertEquals({ code, err }, { code: 0, err: "" });
-      assertEquals(requests, [
-        `GET ${new URL(url).pathname}${new URL(url).search} HTTP/1.0`,
-      ]);
-      assertStringIncludes(out, `${url}: connecting to ${new URL(url).host}\n`);
+      const out = await outputOf("http_client", url);
+      const { host, pathname, search } = new URL(url);
+      assertEquals(requests, [`GET ${pathname}${search} HTTP/1.0`]);
+      assertStringIncludes(out, `${url}: connecting to ${host}\n`);
       assertEquals(out.split("\n").at(-1), `${url} got ${answer.length} bytes`);
     },
   });
@@ -176,23 +171,17 @@ Deno.test("http_client refuses a bad URL before it opens anything", async () => 
   const complaints = {
     "spam": '"spam" is not a URL',
     "": '"" is not a URL',
-    "http://[::1": '"http://[::1" is not a URL',
     "http://h:65536/": '"http://h:65536/" is not a URL',
     "\x1b[2J\n\u202e": '"\\u001b[2J\\n\\u{202e}" is not a URL',
     "https://h/": "https://h/: only http:// URLs are supported",
-    "file:///h": "file:///h: only http:// URLs are supported",
     "http://h:0/": "http://h:0/: there is no port 0",
     "http://me:secret@h/": "http://h: a user name is not supported",
   };
-  await Promise.all(
-    Object.entries(complaints).map(async ([bad, complaint]) =>
-      assertRefusal(
-        await run("http_client", server.url, bad),
-        complaint,
-        "http_client",
-      )
-    ),
-  );
+  const checks = Object.entries(complaints).map(async ([bad, complaint]) => {
+    const result = await run("http_client", server.url, bad);
+    assertRefusal(result, complaint, "http_client");
+  });
+  await Promise.all(checks);
   assertEquals(connections, 0);
 });
 
@@ -216,16 +205,13 @@ Deno.test("http_client names the downloads that failed and finishes the others",
   const urls = [reset, whole, truncated, headless].map(({ url }) => url);
   const result = await run("http_client", ...urls, refused, unknown);
   assertEquals(result.code, 1);
-  assertEquals(
-    result.out.split("\n").at(-1),
-    `${whole.url}/ got ${headers.length + 9} bytes`,
-  );
+  const size = headers.length + 9;
+  const [last] = result.out.split("\n").slice(-1);
+  assertEquals(last, `${whole.url}/ got ${size} bytes`);
   const complaints = result.err.trimEnd().split("\n");
   assertEquals(complaints.slice(0, 3), [
     `${reset.url}/: connection closed without an answer`,
-    `${truncated.url}/: connection closed after ${headers.length + 4} of ${
-      headers.length + 9
-    } bytes`,
+    `${truncated.url}/: connection closed after ${size - 5} of ${size} bytes`,
     `${headless.url}/: connection closed before the end of the headers`,
   ]);
   const [refusal = "", ignorance = "", ...rest] = complaints.slice(3);
@@ -262,29 +248,22 @@ Deno.test("HttpClient takes an answer for whole only when its headers are clear"
 });
 
 Deno.test("HttpClient gives up on a server that says nothing", async () => {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const url = new URL(`http://127.0.0.1:${listener.addr.port}`);
-  const logger = createLogger(url.href, "INFO");
-  const client = new HttpClient(url, { logger, patience: 50 });
-  const silent = listener.accept().then((conn) =>
-    new Response(conn.readable).text()
-  );
+  await using server = listenOnce(async (caller) => void await caller.rest());
+  const logger = createLogger("client", "INFO");
+  const options = { logger, patience: 50 };
+  const client = new HttpClient(new URL(server.url), options);
   await loop();
-  await silent;
   assertEquals(client.failure, "no answer for 0.05 s");
 });
 
 Deno.test("loop_integration makes single steps, then 60 a second, while pages arrive", async () => {
-  const { code, out, err } = await run("loop_integration");
-  assertEquals({ code, err }, { code: 0, err: "" });
+  const out = await outputOf("loop_integration");
   assertDownloadsTwoPages(out);
 
   const counters = story(out, "main");
   assertGreater(counters.length, 3);
-  assertEquals(
-    counters,
-    counters.map((_, index) => `loop_counter=${index + 1}`),
-  );
+  const expected = counters.map((_, index) => `loop_counter=${index + 1}`);
+  assertEquals(counters, expected);
 
   const [summary, ...reports] = withoutPorts(out).split("\n").slice(-5);
   const shape = /^(.+) steps a second for (.+) s, while 2 downloads finished$/;
@@ -297,19 +276,65 @@ Deno.test("loop_integration makes single steps, then 60 a second, while pages ar
   assert(!out.includes("\r") && !out.includes("\x1b"), "no animation here");
 });
 
+Deno.test("http_get prints the answer of a server", async () => {
+  const requests: string[] = [];
+  const answer = `HTTP/1.0 200 OK\r\n\r\n${"spam\n".repeat(100_000)}`;
+  await using server = listenOnce(answering(answer, requests));
+  const out = await outputOf("http_get", `${server.url}/menu?main=spam`);
+  assertEquals(`${out}\n`, answer.replaceAll("\r", ""));
+  assertEquals(requests, ["GET /menu?main=spam HTTP/1.0"]);
+});
+
+Deno.test("http_get exits with 1 when it gets no page", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  listener.close();
+  for (
+    const [url, complaint] of [
+      [`http://127.0.0.1:${port}/`, "ConnectionRefused"],
+      [`https://127.0.0.1:${port}/`, 'Not http: "https:"'],
+    ]
+  ) {
+    const { code, out, err } = await run("http_get", url!);
+    assertEquals(code, 1);
+    assertStringIncludes(out + err, complaint!);
+  }
+});
+
+testUnix("echo echoes to its clients until Ctrl-C", async () => {
+  await using server = await Child.serve(["--allow-net"], "echo", "0");
+  using first = await Caller.connect(server.port);
+  using second = await Caller.connect(server.port);
+  for (const word of ["spam", "eggs"]) {
+    await first.say(`1 ${word}`);
+    await second.say(`2 ${word}`);
+    assertEquals(await second.until(word), `2 ${word}`);
+    assertEquals(await first.until(word), `1 ${word}`);
+  }
+  server.kill("SIGINT");
+  assertEquals([await first.rest(), await second.rest()], ["", ""]);
+  assertEquals(
+    (await server.endWell()).replace(/\d{4,}/g, "PORT").split("\n"),
+    [
+      "Listening on 127.0.0.1:PORT",
+      "A client comes from port PORT",
+      "A client comes from port PORT",
+      "All clients are gone",
+    ],
+  );
+});
+
 Deno.test("echo_server tells the story of a server, its handler and a client", async () => {
-  const { code, out, err } = await run("echo_server");
-  assertEquals({ code, err }, { code: 0, err: "" });
+  const out = await outputOf("echo_server");
   assertEquals(story(out, "EchoServer"), [
     "listening on HOST",
     "handleAccepted() -> HOST",
     "handleClose()",
   ]);
+  const isSend = (line: string) => line.startsWith("handleWrite()");
   const sends = (lines: string[]) =>
-    lines.filter((line) => line.startsWith("handleWrite()"))
-      .map((line) => Number(/\d+/.exec(line)![0]));
-  const others = (lines: string[]) =>
-    lines.filter((line) => !line.startsWith("handleWrite()"));
+    lines.filter(isSend).map((line) => Number(/\d+/.exec(line)![0]));
+  const others = (lines: string[]) => lines.filter((line) => !isSend(line));
 
   const client = story(out, "EchoClient");
   assertEquals(sends(client), [512, 737 - 512]);
@@ -323,213 +348,114 @@ Deno.test("echo_server tells the story of a server, its handler and a client", a
   const handler = story(out, "EchoHandler");
   assertEquals(sends(handler).reduce((sum, sent) => sum + sent), 737);
   assert(sends(handler).every((sent) => sent <= 256));
-  assertEquals(others(handler), [
-    "handleRead() -> 737 bytes",
-    "handleClose()",
-  ]);
+  assertEquals(others(handler), ["handleRead() -> 737 bytes", "handleClose()"]);
   for (const answer of [true, false]) {
     assertStringIncludes(out, `EchoHandler: writable() -> ${answer}\n`);
   }
   assert(out.endsWith("\nEchoClient: RECEIVED COPY OF MESSAGE"));
 });
 
-/** Starts the server and connects to it. */
-async function startServing(): Promise<{ server: Child; port: number }> {
-  const server = await start("echo_server", "--serve");
-  const line = await server.until("listening on 127.0.0.1:");
-  return { server, port: Number(line.split(":").at(-1)) };
+function serveEcho(): Promise<Child> {
+  return Child.serve(["--allow-net"], "echo_server", "--serve");
 }
 
-/** Reads until as many bytes have come, or the end. */
-async function readText(conn: Deno.Conn, size = Infinity): Promise<string> {
-  const buffer = new Uint8Array(4_096);
-  const decoder = new TextDecoder();
-  let received = "";
-  while (received.length < size) {
-    const length = await conn.read(buffer);
-    if (length === null) break;
-    received += decoder.decode(buffer.subarray(0, length), { stream: true });
-  }
-  return received;
-}
-
-Deno.test({
-  name: "echo_server --serve has two clients at once and ends gracefully",
-  ignore: isWindows, // SIGINT cannot be sent there
-  async fn() {
-    const { server, port } = await startServing();
-    await using _ = server;
-    using first = await Deno.connect({ hostname: "127.0.0.1", port });
-    using second = await Deno.connect({ hostname: "127.0.0.1", port });
-    for (const word of ["spam", "eggs", "\x1b[2J"]) {
-      await first.write(bytes(`1 ${word}`));
-      await second.write(bytes(`2 ${word}`));
-      assertEquals(await readText(second, 2 + word.length), `2 ${word}`);
-      assertEquals(await readText(first, 2 + word.length), `1 ${word}`);
-    }
-
+testUnix(
+  "echo_server --serve ends when each client has had its echo",
+  async () => {
+    await using server = await serveEcho();
+    using first = await Caller.connect(server.port);
+    using second = await Caller.connect(server.port);
+    await first.say("\x1b[2J");
+    await first.until("\x1b[2J");
     const long = "It's only resting. ".repeat(500);
-    await first.write(bytes(long));
-    await second.write(bytes(long));
+    await first.say(long);
+    await second.say(long);
     server.kill("SIGINT");
     await server.until("main: SIGINT: closing");
-    assertEquals(await readText(first), long);
-    assertEquals(await readText(second), long);
-    await Promise.all([first.closeWrite(), second.closeWrite()]);
-
-    const { code, out, err } = await server.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
+    assertEquals([await first.rest(), await second.rest()], [long, long]);
+    const out = await server.endWell();
     assertEquals(out.match(/SIGINT|listening/g), ["listening", "SIGINT"]);
-    assertStringIncludes(out, '"1 \\u001b[2J"');
+    assertStringIncludes(out, '"\\u001b[2J"');
     assert(!out.includes("\x1b"), "what a client says is escaped");
   },
-});
+);
 
 Deno.test("echo_server --serve shows a letter that comes in two halves", async () => {
-  const { server, port } = await startServing();
-  await using _ = server;
-  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await using server = await serveEcho();
+  using client = await Caller.connect(server.port);
   const [first = 0, second = 0] = bytes("é");
-  await conn.write(Uint8Array.of(first));
+  await client.say(Uint8Array.of(first));
   await server.until('handleWrite() -> 1 bytes ""');
-  await conn.write(Uint8Array.of(second));
+  await client.say(Uint8Array.of(second));
   await server.until('handleRead() -> 1 bytes "é"');
   await server.until('handleWrite() -> 1 bytes "é"');
 });
 
 Deno.test("echo_server --serve sends all back to a client that stops sending", async () => {
-  const { server, port } = await startServing();
-  await using _ = server;
-  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await using server = await serveEcho();
+  using client = await Caller.connect(server.port);
   const long = "Pining for the fjords. ".repeat(2_000);
-  const sending = conn.write(bytes(long)).then(() => conn.closeWrite());
-  assertEquals(await readText(conn), long);
+  const sending = client.say(long).then(() => client.closeWrite());
+  assertEquals(await client.rest(), long);
   await sending;
 });
 
-/** Whether this machine has `nc`, in any of its variants. */
-function hasNetcat(): boolean {
-  try {
-    const { stderr, stdout } = new Deno.Command("nc", { args: ["-h"] })
-      .outputSync();
-    return stderr.length + stdout.length > 0;
-  } catch {
-    return false;
-  }
-}
-
-Deno.test({
-  name: "echo_server --serve is good for nc (skipped where there is none)",
-  ignore: !hasNetcat(),
-  async fn() {
-    const { server, port } = await startServing();
-    await using _ = server;
-    await using client = new Child("nc", ["127.0.0.1", `${port}`]);
-    await client.write("spam\n");
-    assertEquals(await client.until("spam"), "spam");
-  },
+testWith("nc", "echo_server --serve is good for nc", async () => {
+  await using server = await serveEcho();
+  await using client = new Child("nc", ["127.0.0.1", `${server.port}`]);
+  await client.write("spam\n");
+  assertEquals(await client.until("spam"), "spam");
 });
-
-Deno.test("echo_server refuses wrong arguments", async () => {
-  const cases: [string[], string][] = [
-    [["--spam"], 'Unknown option "--spam"'],
-    [["8080"], 'PORT needs --serve, got "8080" alone'],
-    [["--serve", "8080", "spam"], 'Unexpected argument "spam"'],
-    [["--serve=8080"], '--serve takes no value, got "8080"'],
-    [["--serve", "-1"], 'Unknown option "-1"'],
-    ...["spam", "", "1.5", "65536", "1e3"].map((port): [string[], string] => [
-      [port, "--serve"],
-      `PORT must be from 0 to 65535, got "${port}"`,
-    ]),
-  ];
-  await Promise.all(
-    cases.map(async ([args, complaint]) =>
-      assertRefusal(
-        await run("echo_server", ...args),
-        complaint,
-        "echo_server",
-      )
-    ),
-  );
-});
-
-Deno.test("echo_server says that its port is taken", async () => {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  const { code, out, err } = await run("echo_server", "--serve", `${port}`);
-  assertEquals({ code, out }, { code: 1, out: "" });
-  assertMatch(err, new RegExp(`^Cannot listen on 127.0.0.1:${port}: [^:]+\n$`));
-});
-
-/** The lengths of the chunks that were logged. */
-function chunkLengths(output: string): number[] {
-  return Array.from(
-    output.matchAll(/^FileReader: handleRead\(\) -> (\d+) bytes/gm),
-    ([, length]) => Number(length),
-  );
-}
 
 Deno.test("file_reader reads itself in chunks of 256 bytes", async () => {
-  const { code, out, err } = await run("file_reader");
-  assertEquals({ code, err }, { code: 0, err: "" });
+  const out = await outputOf("file_reader");
   const { size } = await Deno.stat(`${root}/examples/file_reader.ts`);
-  const lengths = Array<number>(Math.floor(size / 256)).fill(256);
-  if (size % 256 > 0) lengths.push(size % 256);
-  assertEquals(chunkLengths(out), lengths);
+  const expected = Array<number>(Math.floor(size / 256)).fill(256);
+  if (size % 256 > 0) expected.push(size % 256);
+  const reads = out.matchAll(/^FileReader: handleRead\(\) -> (\d+) bytes/gm);
+  assertEquals(Array.from(reads, ([, length]) => Number(length)), expected);
   assertEquals(out.split("\n").slice(-2), [
     "FileReader: handleClose()",
-    `${size} bytes in ${lengths.length} chunks`,
+    `${size} bytes in ${expected.length} chunks`,
   ]);
 });
 
-Deno.test("file_reader reads any file and escapes what it shows", async () => {
-  const path = await Deno.makeTempFile();
-  try {
-    const empty = await run("file_reader", path);
-    assertEquals(empty, {
-      code: 0,
-      out: "FileReader: handleClose()\n0 bytes in 0 chunks",
-      err: "",
-    });
-    await Deno.writeTextFile(path, "\x1b[2J\x9b\u2028\u202ecafé");
-    const { out } = await run("file_reader", path);
-    assertStringIncludes(
-      out,
-      'handleRead() -> 17 bytes "\\u001b[2J\\u{9b}\\u{2028}\\u{202e}café"\n',
-    );
-  } finally {
-    await Deno.remove(path);
-  }
+Deno.test("file_reader reads any file and escapes its text", async () => {
+  using folder = new Folder();
+  assertEquals(
+    await outputOf("file_reader", folder.write("empty")),
+    "FileReader: handleClose()\n0 bytes in 0 chunks",
+  );
+  const path = folder.write("odd", "\x1b[2J\x9b\u2028\u202ecafé");
+  assertStringIncludes(
+    await outputOf("file_reader", path),
+    'handleRead() -> 17 bytes "\\u001b[2J\\u{9b}\\u{2028}\\u{202e}café"\n',
+  );
 });
 
-Deno.test("file_reader shows what a pipe brings as soon as it comes", async () => {
-  await using reader = await start("file_reader", "-");
+Deno.test("file_reader shows the bytes of a pipe as soon as they come", async () => {
+  await using reader = await Child.start(["--allow-read"], "file_reader", "-");
   await reader.write("a\n");
   await reader.until('handleRead() -> 2 bytes "a\\n"');
   await reader.write("b\n");
   await reader.until('handleRead() -> 2 bytes "b\\n"');
-  const { code, out, err } = await reader.end();
-  assertEquals({ code, err }, { code: 0, err: "" });
+  const out = await reader.endWell();
   assertEquals(out.split("\n").at(-1), "4 bytes in 2 chunks");
 });
 
-Deno.test("file_reader names what it cannot read", async () => {
-  for (const [path, shown] of [["no/such\nfile", "no/such\\nfile"], ["", ""]]) {
-    const { code, out, err } = await run("file_reader", path!);
+Deno.test("file_reader names a file that it cannot read, once", async () => {
+  const paths = { "no/such\nfile": "no/such\\nfile", "": "" };
+  for (const [path, shown] of Object.entries(paths)) {
+    const { code, out, err } = await run("file_reader", path);
     assertEquals({ code, out }, { code: 1, out: "" });
     const [name, reason, ...rest] = err.split(": ");
     assertEquals(name, `Cannot read "${shown}"`);
     assertMatch(reason!, /^.+\n$/);
-    assertEquals(rest, [], "the path is named once");
+    assertEquals(rest, []);
   }
-  const folder = await run("file_reader", root);
-  assertEquals(folder.code, 1);
-  assertMatch(folder.err, /^.+\n$/);
-  assertStringIncludes(folder.err, root);
-  const second = await run("file_reader", "a", "b\n");
-  assertRefusal(second, 'Unexpected argument "b\\n"', "file_reader");
-  const option = await run("file_reader", "--spam");
-  assertRefusal(option, 'Unknown option "--spam"', "file_reader");
+  const { code, err } = await run("file_reader", root); // a folder
+  assertEquals(code, 1);
+  assertEquals(err.split(root).length, 2);
 });
 
 /** Sources of the examples by their names. */
@@ -547,24 +473,28 @@ Deno.test("examples decode the pieces of a text with one decoder", () => {
   assertEquals(names, ["replicated_disk.ts"], "that one decodes a whole file");
 });
 
+Deno.test("echo and http_get are read in a minute", () => {
+  for (const name of ["echo.ts", "http_get.ts"]) {
+    const lines = SOURCES.get(name)!.split("\n");
+    assertLess(lines.length - 1, 31);
+    assertMatch(
+      lines[1]!,
+      new RegExp(`deno run --allow-net examples/${name} `),
+    );
+  }
+});
+
 const EXAMPLES = [...SOURCES]
   .filter(([, source]) => source.includes("import.meta.main"))
   .map(([name]) => name.slice(0, -".ts".length));
 
-/** How each example is called, as its usage says. */
-async function usageOf(name: string): Promise<string> {
-  const { code, out, err } = await run(name, "--help");
-  assertEquals({ code, err }, { code: 0, err: "" });
-  const [usage = "", blank, ...rest] = out.split("\n");
-  assertEquals(blank, "");
-  assertGreater(rest.length, 0, "it says what it does");
-  return usage;
-}
-
 Deno.test("each example prints its usage when it is asked for help", async () => {
   assertGreater(EXAMPLES.length, 9);
   for (const name of EXAMPLES) {
-    const usage = await usageOf(name);
+    const [usage = "", blank, ...rest] = (await outputOf(name, "--help"))
+      .split("\n");
+    assertEquals(blank, "");
+    assertGreater(rest.length, 0, "it says what it does");
     assert(usage.startsWith(`Usage: ${name}.ts `), usage);
     assert(usage.endsWith(" [--help]"), usage);
     // Wherever it stands, and whatever else is asked for.
@@ -573,34 +503,94 @@ Deno.test("each example prints its usage when it is asked for help", async () =>
   }
 });
 
-Deno.test("each example refuses an option that it does not know", async () => {
-  for (const name of EXAMPLES) {
-    const result = await run(name, "--spam=1");
-    assertRefusal(result, 'Unknown option "--spam"', name);
-  }
-});
+/** Calls that an example refuses, and what it says of them. */
+const WRONG_CALLS: Record<string, string> = {
+  "chat_server --port": "--port needs a value",
+  "chat_server --port=": 'PORT must be from 0 to 65535, got ""',
+  "chat_server --port -1": 'PORT must be from 0 to 65535, got "-1"',
+  "chat_server --port 65536": 'PORT must be from 0 to 65535, got "65536"',
+  "chat_server --port 1e3": 'PORT must be from 0 to 65535, got "1e3"',
+  "chat_server -p 0": 'Unknown option "-p"',
+  "chat_server -- --port": 'Unexpected argument "--port"',
+  "echo_server 8080": 'PORT needs --serve, got "8080" alone',
+  "echo_server 1.5 --serve": 'PORT must be from 0 to 65535, got "1.5"',
+  "echo_server --serve 1 spam": 'Unexpected argument "spam"',
+  "echo_server --serve=8080": '--serve takes no value, got "8080"',
+  "file_reader a b": 'Unexpected argument "b"',
+  "http_server --quiet --port 0": "ROOT is missing",
+  "http_server . --port 0 --port=0": "--port is given twice",
+  "http_server --quiet . --quiet": "--quiet is given twice",
+  "http_server --port=65536 .": 'PORT must be from 0 to 65535, got "65536"',
+  "smtp_server --port 0": "FOLDER is missing",
+  "smtp_server a b": 'Unexpected argument "b"',
+  "smtp_server a --port 65536": 'PORT must be from 0 to 65535, got "65536"',
+  "tcp_proxy": "LISTEN is missing",
+  "tcp_proxy --ca=a tls://h:0": "TARGET is missing",
+  "tcp_proxy h:0 a:1 b:1": 'Unexpected argument "b:1"',
+  "tcp_proxy 127.0.0.1 a:1": 'HOST:PORT, got "127.0.0.1"',
+  "tcp_proxy 127.0.0.1:0 a:65536": 'HOST:PORT, got "a:65536"',
+  "tcp_proxy 127.0.0.1:0 a:0": 'Nobody can be reached at port 0: "a:0"',
+  "tcp_proxy tls://h:0 a:1": '"tls://h:0" needs --cert and --key',
+  "tcp_proxy tls://h:0 a:1 --cert=a": "and --key is missing",
+  "tcp_proxy tls://h:0 a:1 --key=a": "and --cert is missing",
+  "tcp_proxy h:0 a:1 --cert=a --key=a":
+    '--cert needs a tls:// LISTEN, got "h:0"',
+  "tcp_proxy h:0 a:1 --key=a": '--key needs a tls:// LISTEN, got "h:0"',
+  "tcp_proxy h:0 a:1 --ca=a": '--ca needs a tls:// TARGET, got "a:1"',
+};
+
+for (const [call, complaint] of Object.entries(WRONG_CALLS)) {
+  Deno.test(`a wrong call is refused: ${call}`, async () => {
+    const [name = "", ...args] = call.split(" ");
+    assertRefusal(await run(name, ...args), complaint, name);
+  });
+}
+
+/** Calls that fail; PORT is one that is taken, FILE no directory. */
+const FAILURES: Record<string, RegExp> = {
+  "chat_server --port PORT": /^Cannot listen on 127\.0\.0\.1:\d+: [^:]+\n$/,
+  "echo_server --serve PORT": /^Cannot listen on 127\.0\.0\.1:\d+: [^:]+\n$/,
+  "http_server . --port PORT": /^Cannot serve ".": .+\n$/,
+  "http_server no/such/folder": /^Cannot serve "no\/such\/folder": .+\n$/,
+  "http_server FILE": /^Cannot serve "FILE": It is not a directory\n$/,
+  "smtp_server FOLDER --port PORT":
+    /^Cannot listen on 127\.0\.0\.1:\d+: [^:]+\n$/,
+  "smtp_server FILE": /^Cannot keep mail in "FILE": .+\n$/,
+};
+
+for (const [call, complaint] of Object.entries(FAILURES)) {
+  Deno.test(`a call that fails says why in a line: ${call}`, async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    using folder = new Folder();
+    const file = folder.write("file");
+    const [name = "", ...args] = call.replace("PORT", `${listener.addr.port}`)
+      .replace("FILE", file).replace("FOLDER", folder.path).split(" ");
+    await using child = await Child.start(
+      [...folder.permissions, "--allow-read"],
+      name,
+      ...args,
+    );
+    const { code, out, err } = await child.end();
+    assertEquals({ code, out }, { code: 1, out: "" });
+    assertMatch(err.replace(file, "FILE"), complaint);
+  });
+}
 
 Deno.test("deno task example passes --help on, and has its own", async () => {
-  for (
-    const [args, usage] of [
-      [["--help"], /^Usage: deno task example NAME /],
-      [["chat_server", "--help"], /^Usage: chat_server\.ts /],
-    ] as const
-  ) {
-    const task = ["task", "--quiet", "example", ...args];
-    await using child = new Child(Deno.execPath(), task);
-    const { code, out } = await child.end();
-    assertEquals(code, 0);
-    assertMatch(out, usage);
-  }
+  const { out, code } = await runTask("--help");
+  assertEquals(code, 0);
+  assertMatch(out, /^Usage: deno task example NAME .* echo_server, /);
+  const { out: passed } = await runTask("chat_server", "--help");
+  assertMatch(passed, /^Usage: chat_server\.ts /);
 });
 
 Deno.test("deno task example gives an example the permissions that it opens with", async () => {
-  const args = ["task", "--quiet", "example", "http_server", "no/such/folder"];
-  await using task = new Child(Deno.execPath(), args);
-  const { code, err } = await task.end();
+  const { code, err } = await runTask("http_server", "no/such/folder");
   assertEquals(code, 1);
   assertMatch(err, /no such file|cannot find/i);
+  await using server = listenOnce(answering("spam"));
+  const { out } = await runTask("http_get", server.url);
+  assertEquals(out, "spam");
 });
 
 /** Servers with their arguments; a folder of the test's own is FOLDER. */
@@ -614,28 +604,19 @@ const SERVERS: Record<string, string[]> = {
 };
 
 for (const [name, args] of Object.entries(SERVERS)) {
-  Deno.test({
-    name: `${name} says its address once, and ends with SIGTERM`,
-    ignore: isWindows, // there is no SIGTERM
-    async fn() {
-      const folder = await Deno.makeTempDir();
-      try {
-        await using server = await Child.start(
-          ["--allow-net", `--allow-read=${folder}`, `--allow-write=${folder}`],
-          name,
-          ...args.map((arg) => arg.replace("FOLDER", folder)),
-        );
-        const line = await server.until("127.0.0.1:");
-        const port = /127\.0\.0\.1:(\d+)/.exec(line)![1]!;
-        server.kill("SIGTERM");
-        const { code, out, err } = await server.end();
-        assertEquals({ code, err }, { code: 0, err: "" });
-        assertEquals(out.split(port).length, 2, out);
-        assertMatch(out, /: SIGTERM: closing$/);
-        await assertRejects(() => Deno.connect({ port: Number(port) }));
-      } finally {
-        await Deno.remove(folder, { recursive: true });
-      }
-    },
+  testUnix(`${name} tells its address and obeys SIGTERM`, async () => {
+    using folder = new Folder();
+    const given = args.map((arg) => arg.replace("FOLDER", folder.path));
+    await using server = await Child.serve(
+      folder.permissions,
+      name,
+      ...given,
+    );
+    const { port } = server;
+    server.kill("SIGTERM");
+    const out = await server.endWell();
+    assertEquals(out.split(`${port}`).length, 2, out);
+    assertMatch(out, /: SIGTERM: closing$/);
+    await assertRejects(() => Deno.connect({ port }));
   });
 }

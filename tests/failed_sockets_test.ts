@@ -2,10 +2,9 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
-  type Acceptor,
+  type Address,
   AsyncChat,
   type AsyncChatOptions,
-  type Channel,
   DatagramDispatcher,
   type DatagramSocket,
   Dispatcher,
@@ -13,12 +12,13 @@ import {
   FileDispatcher,
   loop,
 } from "../mod.ts";
-import { FakeAcceptor, FakeChannel, FakeNetwork, quietMap } from "./fakes.ts";
+import { FakeAcceptor, FakeChannel, quietMap } from "./fakes.ts";
+import { connecting, setUp } from "./scenes.ts";
 import type { TestMap } from "./support.ts";
 
 const LOCAL = "127.0.0.1";
 
-/** A server that opens its socket in its constructor, as most do. */
+/** Opens its socket in its constructor, as most servers do. */
 class Server extends Dispatcher {
   constructor(map: TestMap, port: number, backlog?: number) {
     super(null, { map });
@@ -28,16 +28,13 @@ class Server extends Dispatcher {
   }
 }
 
-/** A client that does. */
 class Client extends Dispatcher {
-  constructor(map: TestMap, port: number) {
+  constructor(map: TestMap, address: Address) {
     super(null, { map });
-    this.createSocket();
-    this.connect({ hostname: LOCAL, port });
+    connecting(this, address);
   }
 }
 
-/** A UDP socket that does. */
 class Receiver extends DatagramDispatcher {
   constructor(map: TestMap, port: number) {
     super(null, { map });
@@ -46,11 +43,19 @@ class Receiver extends DatagramDispatcher {
   }
 }
 
+/** A dispatcher of a fake network that has a socket, and is not bound. */
+function unbound() {
+  const { map } = setUp();
+  const server = new Dispatcher(null, { map });
+  server.createSocket();
+  return { map, server };
+}
+
 const FAILURES: [string, (map: TestMap, taken: number) => unknown][] = [
   ["bind() of a port in use", (map, taken) => new Server(map, taken)],
   ["bind() of a wrong port", (map) => new Server(map, -1)],
   ["listen() with a wrong backlog", (map) => new Server(map, 0, -1)],
-  ["connect() to a wrong port", (map) => new Client(map, 0)],
+  ["connect() to a wrong port", (map) => new Client(map, { port: 0 })],
   ["bind() of a wrong UDP port", (map) => new Receiver(map, -1)],
 ];
 
@@ -77,9 +82,7 @@ Deno.test("listen() that throws gives the address back", () => {
 });
 
 Deno.test("bind() that succeeds after a failed one is back in the map", () => {
-  const map = quietMap({ network: new FakeNetwork() });
-  const server = new Dispatcher(null, { map });
-  server.createSocket();
+  const { map, server } = unbound();
   assertThrows(() => server.bind({ port: -1 }));
   assertEquals([...map], []);
   server.bind({ port: 7 });
@@ -90,9 +93,7 @@ Deno.test("bind() that succeeds after a failed one is back in the map", () => {
 });
 
 Deno.test("bind() leaves a dispatcher out of the map that left it by itself", () => {
-  const map = quietMap({ network: new FakeNetwork() });
-  const server = new Dispatcher(null, { map });
-  server.createSocket();
+  const { map, server } = unbound();
   server.delChannel();
   assertThrows(() => server.bind({ port: -1 }));
   server.bind({ port: 7 });
@@ -121,9 +122,7 @@ Deno.test("addChannel() keeps a loop going while a timer tries to bind again", a
 });
 
 Deno.test("bind() and connect() that are refused leave what is open as it was", () => {
-  const map = quietMap({ network: new FakeNetwork() });
-  const server = new Dispatcher(null, { map });
-  server.createSocket();
+  const { map, server } = unbound();
   server.bind({ port: 7 });
   assertThrows(() => server.bind({ port: 8 }), Error, "is bound already");
   assertThrows(() => server.connect({ port: 8 }), Error, "is bound already");
@@ -136,20 +135,20 @@ Deno.test("bind() and connect() that are refused leave what is open as it was", 
 
 // Constructors
 
-type Options = AsyncChatOptions & Record<string, unknown>;
 type Constructor = new (
-  channel: Channel | Acceptor,
+  channel: never,
   options: AsyncChatOptions,
 ) => Dispatcher;
 
-const COMMON: Options[] = [
+const COMMON: AsyncChatOptions[] = [
   { linger: -1 },
   { allowHalfOpen: "yes" as unknown as boolean },
   { idleTimeout: 0 },
   { lifetime: NaN },
 ];
-const CLASSES: [Constructor, Options[]][] = [
+const CLASSES: [Constructor, AsyncChatOptions[]][] = [
   [Dispatcher, COMMON],
+  [FileDispatcher, COMMON],
   [DispatcherWithSend, [...COMMON, { highWaterMark: 0.5 }]],
   [AsyncChat, [...COMMON, { highWaterMark: 0 }, { maxLength: 0 }]],
 ];
@@ -162,7 +161,7 @@ for (const [Class, wrong] of CLASSES) {
       const channel = new FakeChannel();
       const acceptor = new FakeAcceptor();
       for (const given of [channel, acceptor]) {
-        assertThrows(() => new Class(given, { ...options, map }));
+        assertThrows(() => new Class(given as never, { ...options, map }));
         assertEquals(map.size, 0);
       }
       await loop({ map });
@@ -171,15 +170,6 @@ for (const [Class, wrong] of CLASSES) {
     });
   }
 }
-
-Deno.test("new FileDispatcher() leaves nothing in the map after a wrong option", () => {
-  const map = quietMap();
-  for (const options of COMMON) {
-    const file = new FakeChannel();
-    assertThrows(() => new FileDispatcher(file, { ...options, map }));
-    assertEquals(map.size, 0);
-  }
-});
 
 Deno.test("new DatagramDispatcher() leaves nothing in the map when it throws", () => {
   const map = quietMap();

@@ -13,6 +13,7 @@ import {
   type Network,
   type SocketMapOptions,
 } from "../mod.ts";
+import { KeyedRng } from "../testing/rng.ts";
 import { bytes, PATIENCE, TestMap, text, turns } from "./support.ts";
 
 /** What a fake channel will read: bytes, the end, or a failure. */
@@ -352,13 +353,7 @@ export async function rest(map: TestMap): Promise<void> {
 
 /** A source of numbers from 0 to 1 that a seed repeats. */
 export function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => { // mulberry32
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  return new KeyedRng(seed).stream("test");
 }
 
 /** A seed for {@linkcode randomFrom}: the one of `TEST_SEED`, or a new one. */

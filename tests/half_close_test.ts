@@ -1,23 +1,16 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  type Channel,
   Dispatcher,
   type DispatcherOptions,
   DispatcherWithSend,
-  poll,
 } from "../mod.ts";
-import {
-  FakeChannel,
-  LogLines,
-  loopToEnd,
-  passes,
-  pattern,
-  quietMap,
-} from "./fakes.ts";
+import { FakeChannel, loopToEnd, passes, pattern } from "./fakes.ts";
+import { connecting, listening, readAll, scopedMap, setUp } from "./scenes.ts";
 import {
   bytes,
   connectedPair,
   loopUntil,
-  ScopedMap,
   type TestMap,
   text,
   turn,
@@ -30,7 +23,7 @@ class Half extends DispatcherWithSend {
 
   constructor(
     map: TestMap,
-    conn: ConstructorParameters<typeof DispatcherWithSend>[0],
+    conn: Channel | null,
     options: DispatcherOptions = {},
   ) {
     super(conn, { map, ...options });
@@ -51,7 +44,7 @@ class Half extends DispatcherWithSend {
 
 /** A half-open one, which does nothing at the end of the stream. */
 class Patient extends Half {
-  constructor(map: TestMap, conn: Deno.Conn | FakeChannel | null) {
+  constructor(map: TestMap, conn: Channel | null) {
     super(map, conn, { allowHalfOpen: true });
   }
   override handleEnd(): void {
@@ -59,53 +52,52 @@ class Patient extends Half {
   }
 }
 
-const quiet = () => new ScopedMap({ logger: new LogLines() });
-
-/** Reads to the end of the stream. */
-async function readAll(conn: Deno.Conn): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  const buffer = new Uint8Array(65_536);
-  for (;;) {
-    const length = await conn.read(buffer);
-    if (length === null) break;
-    parts.push(buffer.slice(0, length));
-  }
-  return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
+/** A connection, and its peer without a dispatcher. */
+async function open(Class: typeof Half = Half, options = {}) {
+  const map = scopedMap();
+  const [conn, peer] = await connectedPair();
+  return {
+    map,
+    peer,
+    half: new Class(map, conn, options),
+    async [Symbol.asyncDispose]() {
+      peer.close();
+      await map[Symbol.asyncDispose]();
+    },
+  };
 }
 
-Deno.test("shutdownWrite() ends the peer's reading, and ours goes on", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Half(map, conn);
-  half.send(bytes("question"));
-  half.shutdownWrite();
-  assertEquals(text(await readAll(peer)), "question");
-  await peer.write(bytes("answer"));
-  await loopUntil(map, () => half.received === "answer");
-  assert(half.connected);
-  peer.close();
-  await loopToEnd(map);
-  assertEquals(half.trace, ["handleClose"]);
-});
+/** The same, and the peer has ended its side already. */
+async function openHalf(question = "") {
+  const scene = await open(Patient);
+  await scene.peer.write(bytes(question));
+  await scene.peer.closeWrite();
+  await loopUntil(scene.map, () => scene.half.trace.length > 0);
+  return scene;
+}
 
-Deno.test("shutdownWrite() lets out all that was accepted first", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Half(map, conn);
-  const data = pattern(8 * 1024 * 1024);
+const LARGE = 8 * 1024 * 1024; // more than the kernel takes
+
+Deno.test("shutdownWrite() lets out what was accepted and ends the peer's reading; ours goes on", async () => {
+  await using scene = await open();
+  const { map, half, peer } = scene;
+  const data = pattern(LARGE);
   half.send(data);
   assert(half.bufferedAmount > 0);
   half.shutdownWrite();
   const received = await readAll(peer);
   assertEquals(received.length, data.length);
   assert(received.every((byte, index) => byte === data[index]));
+  await peer.write(bytes("answer"));
+  await loopUntil(map, () => half.received === "answer");
   assert(half.connected);
-  peer.close();
+  await peer.closeWrite();
   await loopToEnd(map);
+  assertEquals(half.trace, ["handleClose"]);
 });
 
-Deno.test("send() after shutdownWrite() throws and sends nothing", async () => {
-  await using map = quiet();
+Deno.test("shutdownWrite() makes a later send() throw", () => {
+  const { map } = setUp();
   const channel = new FakeChannel();
   const half = new Half(map, channel);
   half.shutdownWrite();
@@ -119,23 +111,21 @@ Deno.test("send() after shutdownWrite() throws and sends nothing", async () => {
 });
 
 Deno.test("shutdownWrite() before connect() is refused", () => {
-  const map = new ScopedMap();
+  const { map } = setUp();
   const half = new Half(map, null);
   assertThrows(() => half.shutdownWrite(), Error, "call connect() first");
   half.createSocket();
   assertThrows(() => half.shutdownWrite(), Error, "call connect() first");
-  half.bind({ hostname: "127.0.0.1", port: 0 });
-  half.listen();
+  half.close();
+  listening(half);
   assertThrows(() => half.shutdownWrite(), Error, "it is listening");
   half.close();
 });
 
 Deno.test("shutdownWrite() while connecting ends writing once it stands", async () => {
-  await using map = quiet();
+  await using map = scopedMap();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const half = new Half(map, null);
-  half.createSocket();
-  half.connect(listener.addr);
+  const half = connecting(new Half(map, null), listener.addr);
   half.send(bytes("early"));
   half.shutdownWrite();
   const accepted = listener.accept();
@@ -146,156 +136,105 @@ Deno.test("shutdownWrite() while connecting ends writing once it stands", async 
   await loopUntil(map, () => half.received === "answer");
 });
 
-Deno.test("shutdownWrite() after close() and after abort() does nothing", async () => {
-  await using map = quiet();
-  for (const method of ["close", "abort"] as const) {
+for (const method of ["close", "abort"] as const) {
+  Deno.test(`shutdownWrite() after ${method}() does nothing`, () => {
+    const { map } = setUp();
     const half = new Half(map, new FakeChannel());
     half[method]();
     half.shutdownWrite();
     assertEquals(half.connected, false);
-  }
-});
+  });
+}
 
-Deno.test("by default the peer's end of stream closes", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Half(map, conn);
-  let ends = 0;
-  half.handleEnd = () => void ends++;
+Deno.test("handleClose() comes at the peer's end by default, and no handleEnd()", async () => {
+  await using scene = await open();
+  const { map, half, peer } = scene;
+  half.handleEnd = () => void half.trace.push("handleEnd");
   await peer.closeWrite();
   await loopToEnd(map);
   assertEquals(half.trace, ["handleClose"]);
-  assertEquals(ends, 0);
-  peer.close();
 });
 
-Deno.test("allowHalfOpen tells of the end once, and writing goes on", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
-  await peer.write(bytes("question"));
-  await peer.closeWrite();
-  await loopUntil(map, () => half.trace.length > 0);
-  await loopUntil(map, () => true);
+Deno.test("allowHalfOpen tells of the end once, and handleClose() waits for what is sent then", async () => {
+  await using scene = await openHalf("question");
+  const { map, half, peer } = scene;
   assertEquals(half.received, "question");
-  assertEquals(half.trace, ["handleEnd"]);
-  const data = pattern(1024 * 1024);
-  half.send(data);
-  const reading = readAll(peer);
-  await loopUntil(map, () => half.bufferedAmount === 0);
-  assertEquals(half.trace, ["handleEnd"]);
+  await passes(map, 2);
+  half.send(new Uint8Array(LARGE));
+  half.shutdownWrite();
+  await passes(map, 2);
   assert(half.connected);
-  half.shutdownWrite();
-  await loopToEnd(map);
-  assertEquals(half.trace, ["handleEnd", "handleClose"]);
-  assertEquals((await reading).length, data.length);
-  peer.close();
-});
-
-Deno.test("handleClose() waits for what was accepted when both sides end", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
-  await peer.closeWrite();
-  await loopUntil(map, () => half.trace.length > 0);
-  half.send(new Uint8Array(8 * 1024 * 1024));
-  half.shutdownWrite();
-  await loopUntil(map, () => true);
   assertEquals(half.trace, ["handleEnd"]);
   const reading = readAll(peer);
   await loopToEnd(map);
   assertEquals(half.trace, ["handleEnd", "handleClose"]);
-  assertEquals((await reading).length, 8 * 1024 * 1024);
-  peer.close();
+  assertEquals((await reading).length, LARGE);
 });
 
 Deno.test("allowHalfOpen ends its own side by default", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Half(map, conn, { allowHalfOpen: true });
+  await using scene = await open(Half, { allowHalfOpen: true });
+  const { map, half, peer } = scene;
   half.send(bytes("answer"));
   await peer.closeWrite();
   const reading = readAll(peer);
   await loopToEnd(map);
   assertEquals(text(await reading), "answer");
   assertEquals(half.trace, ["handleClose"]);
-  peer.close();
 });
 
-Deno.test("an end after shutdownWrite() closes without handleEnd()", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
-  half.shutdownWrite();
-  assertEquals((await readAll(peer)).length, 0);
-  await peer.closeWrite();
-  await loopToEnd(map);
-  assertEquals(half.trace, ["handleClose"]);
-  peer.close();
-});
-
-Deno.test("an end while the last bytes go out loses none of them", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
-  half.send(new Uint8Array(8 * 1024 * 1024));
-  half.shutdownWrite();
-  await peer.closeWrite();
-  const reading = readAll(peer);
-  await loopToEnd(map);
-  assertEquals((await reading).length, 8 * 1024 * 1024);
-  assertEquals(half.trace, ["handleClose"]);
-  peer.close();
-});
+for (const size of [0, LARGE]) {
+  Deno.test(`handleEnd() does not run behind a shutdownWrite() of ${size} bytes, none of which is lost`, async () => {
+    await using scene = await open(Patient);
+    const { map, half, peer } = scene;
+    half.send(new Uint8Array(size));
+    half.shutdownWrite();
+    if (size === 0) assertEquals((await readAll(peer)).length, 0);
+    await peer.closeWrite();
+    const reading = readAll(peer);
+    await loopToEnd(map);
+    assertEquals((await reading).length, size);
+    assertEquals(half.trace, ["handleClose"]);
+  });
+}
 
 Deno.test("close() after shutdownWrite() sends what was accepted", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Half(map, conn);
-  half.send(new Uint8Array(4 * 1024 * 1024));
+  await using scene = await open();
+  const { map, half, peer } = scene;
+  half.send(new Uint8Array(LARGE));
   half.shutdownWrite();
   half.close();
-  const reading = readAll(peer).finally(() => peer.close());
+  const reading = readAll(peer);
+  reading.then(() => peer.closeWrite());
   await loopToEnd(map);
-  assertEquals((await reading).length, 4 * 1024 * 1024);
+  assertEquals((await reading).length, LARGE);
   assertEquals(half.trace, []);
 });
 
 Deno.test("close() while half open releases the connection", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
-  await peer.closeWrite();
-  await loopUntil(map, () => half.trace.length > 0);
+  await using scene = await openHalf();
+  const { map, half, peer } = scene;
   half.close();
   await loopToEnd(map);
   assertEquals(half.trace, ["handleEnd"]);
   assertEquals((await readAll(peer)).length, 0);
-  peer.close();
 });
 
-Deno.test("a peer that goes while half open ends in handleClose() once", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
-  await peer.closeWrite();
+Deno.test("handleClose() runs once when a peer goes while half open", async () => {
+  const { map } = setUp();
+  const channel = new FakeChannel();
+  const half = new Patient(map, channel);
+  channel.push(null);
   await loopUntil(map, () => half.trace.length > 0);
-  // Closed with bytes unread: the kernel answers with a reset.
+  channel.take = () => Promise.reject(new Deno.errors.ConnectionReset("gone"));
   half.send(bytes("unread"));
-  await loopUntil(map, () => half.bufferedAmount === 0);
-  peer.close();
-  await loopUntil(map, () => {
-    if (half.connected) half.send(new Uint8Array(1024));
-    return !half.connected;
-  });
+  await loopToEnd(map);
   assertEquals(half.trace, ["handleEnd", "handleClose"]);
-  assert(half.closeReason instanceof Error);
+  assert(half.closeReason instanceof Deno.errors.ConnectionReset);
 });
 
-Deno.test("an async handleEnd() may answer before it ends its side", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
-  const half = new Patient(map, conn);
+Deno.test("handleEnd() that is async may answer before it ends its side", async () => {
+  await using scene = await open(Patient);
+  const { map, half, peer } = scene;
   const gate = Promise.withResolvers<void>();
   half.handleEnd = async () => {
     half.trace.push("handleEnd");
@@ -310,11 +249,10 @@ Deno.test("an async handleEnd() may answer before it ends its side", async () =>
   await loopToEnd(map);
   assertEquals(text(await reading), "answer");
   assertEquals(half.trace, ["handleEnd", "handleClose"]);
-  peer.close();
 });
 
-Deno.test("what handleEnd() throws goes to handleError()", async () => {
-  await using map = quiet();
+Deno.test("handleEnd() that throws is an error like any other", async () => {
+  const { map } = setUp();
   const channel = new FakeChannel();
   const half = new Patient(map, channel);
   half.handleEnd = () => {
@@ -326,73 +264,46 @@ Deno.test("what handleEnd() throws goes to handleError()", async () => {
   assert(channel.closed);
 });
 
-Deno.test("a class without handleRead() is told of the end, too", async () => {
-  await using map = quiet();
-  const trace: string[] = [];
-  class Deaf extends DispatcherWithSend {
-    override handleEnd(): void {
-      trace.push("handleEnd");
-      this.shutdownWrite();
-    }
-    override handleClose(): void {
-      trace.push("handleClose");
-      this.close();
-    }
-  }
+Deno.test("handleEnd() runs in a class without handleRead(), too", async () => {
+  const { map } = setUp();
   const channel = new FakeChannel();
-  new Deaf(channel, { map, allowHalfOpen: true });
+  const deaf = new DispatcherWithSend(channel, { map, allowHalfOpen: true });
+  let ends = 0;
+  deaf.handleEnd = () => {
+    ends++;
+    deaf.shutdownWrite();
+  };
   channel.push(null);
   await loopToEnd(map);
-  assertEquals(trace, ["handleEnd", "handleClose"]);
+  assertEquals(ends, 1);
   assert(channel.closed);
 });
 
-for (const allowHalfOpen of ["yes", 1, null]) {
-  Deno.test(`allowHalfOpen: ${Deno.inspect(allowHalfOpen)} is refused`, () => {
-    const options = { allowHalfOpen } as unknown as DispatcherOptions;
-    assertThrows(
-      () => new DispatcherWithSend(null, options),
-      TypeError,
-      "allowHalfOpen",
-    );
-  });
-}
-
-Deno.test("an end that was told is not told again when an async hook settles", async () => {
-  await using map = quiet();
-  const [conn, peer] = await connectedPair();
+Deno.test("handleEnd() is not told again when an async hook settles", async () => {
+  await using scene = await open(Patient);
+  const { map, half, peer } = scene;
   let reads = 0;
-  class Async extends DispatcherWithSend {
-    override async handleRead() {
-      reads++;
-      this.recv();
-      await Promise.resolve();
-    }
-    override handleEnd() {}
-  }
-  const half = new Async(conn, { map, allowHalfOpen: true });
+  half.handleRead = async () => {
+    reads++;
+    half.recv();
+    await Promise.resolve();
+  };
   await peer.closeWrite();
   await loopUntil(map, () => reads > 0);
-  for (let pass = 0; pass < 5; pass++) await poll(0, map);
-  assertEquals(reads, 1);
-  half.abort();
-  peer.close();
+  await passes(map, 5);
+  assertEquals([reads, half.trace], [1, ["handleEnd"]]);
 });
 
-Deno.test("an end that recv() finds in handleClose() is told by no handleEnd()", async () => {
-  const map = quietMap();
+Deno.test("handleEnd() does not tell of an end that recv() finds in handleClose()", async () => {
+  const { map } = setUp();
   const channel = new FakeChannel();
   const trace: string[] = [];
-  class Closing extends Dispatcher {
-    override handleEnd(): void {
-      trace.push("handleEnd");
-    }
-    override handleClose(): void {
-      trace.push("handleClose");
-      this.recv();
-    }
-  }
-  const closing = new Closing(channel, { map, allowHalfOpen: true });
+  const closing = new Dispatcher(channel, { map, allowHalfOpen: true });
+  closing.handleEnd = () => void trace.push("handleEnd");
+  closing.handleClose = () => {
+    trace.push("handleClose");
+    closing.recv();
+  };
   closing.readable = () => channel.reads === 0;
   channel.take = () => Promise.reject(new Deno.errors.BrokenPipe("spam"));
   await passes(map, 2);
@@ -401,4 +312,14 @@ Deno.test("an end that recv() finds in handleClose() is told by no handleEnd()",
   closing.send(bytes("eggs"));
   await loopToEnd(map);
   assertEquals(trace, ["handleClose"]);
+});
+
+Deno.test("allowHalfOpen must be a boolean", () => {
+  for (const allowHalfOpen of ["yes", 1, null] as never[]) {
+    assertThrows(
+      () => new DispatcherWithSend(null, { allowHalfOpen }),
+      TypeError,
+      "allowHalfOpen",
+    );
+  }
 });

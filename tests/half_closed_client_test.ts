@@ -1,32 +1,17 @@
 /** Clients that end their side behind the request, and want the whole answer. */
 
-import { assert, assertEquals, assertFalse } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { type Channel, type ProducerLike, shutdown } from "../mod.ts";
 import { memoryPair } from "../testing/mod.ts";
-import { certificates, testTls } from "./certificates.ts";
 import { talk, Talker, Valve } from "./chats.ts";
-import {
-  FakeChannel,
-  LogLines,
-  loopToEnd,
-  passes,
-  quietMap,
-  rest,
-} from "./fakes.ts";
-import {
-  bytes,
-  families,
-  type Family,
-  loopUntil,
-  rawConnect,
-  ScopedMap,
-  testFamilies,
-  type TestMap,
-  TestServer,
-} from "./support.ts";
+import { loopToEnd, passes, quietMap, rest, watch } from "./fakes.ts";
+import { readAll } from "./scenes.ts";
+import { bytes, loopUntil, type TestMap } from "./support.ts";
+import { TRANSPORTS } from "./transports.ts";
 
 const PIECE = 64 * 1024;
 const PIECES = 64;
+const filled = () => new Uint8Array(PIECE).fill(120);
 
 /** `PIECES` pieces, in each way in which producers give them. */
 const SOURCES: Record<string, () => ProducerLike> = {
@@ -50,121 +35,59 @@ const SOURCES: Record<string, () => ProducerLike> = {
   },
 };
 
-const filled = () => new Uint8Array(PIECE).fill(120);
-
 /** How an answer is finished. */
-type Finish = (chat: Talker) => void;
-
-const FINISHES: Record<string, Finish> = {
+const FINISHES: Record<string, (chat: Talker) => void> = {
   "closeWhenDone()": (chat) => chat.closeWhenDone(),
   "shutdownWrite()": (chat) => chat.shutdownWrite(),
   "shutdown()": (chat) => void shutdown({ map: chat.map }),
 };
 
-/** Answers a line with a long answer. */
-class Answering extends Talker {
-  produce: () => ProducerLike = SOURCES["an iterable"]!;
-  finish: Finish = FINISHES["closeWhenDone()"]!;
-
-  constructor(map: TestMap, channel: Channel | null) {
-    super(map, channel);
-    this.setTerminator("\n");
-  }
-  override handleDrain(): void {}
-  override foundTerminator(): void {
-    this.push("first ");
-    this.pushWithProducer(this.produce());
-    this.push(" then ");
-    this.pushWithProducer(["last"]);
-    this.finish(this);
-  }
-}
-
-const LENGTH = "first  then last".length + PIECES * PIECE;
-
-/** What a client reads to the end. */
-async function countAll(channel: Channel): Promise<number> {
-  const buffer = new Uint8Array(PIECE);
-  let count = 0;
-  for (;;) {
-    const length = await channel.read(buffer);
-    if (length === null) return count;
-    count += length;
-  }
-}
-
-/** A client asks, ends its side, and reads what it gets. */
+/** A client asks, ends its side, and reads what it gets: all of the answer. */
 async function ask(
-  map: TestMap,
-  server: Answering | (() => Answering | undefined),
-  client: Channel,
+  [ours, client]: [Channel, Channel],
+  source: string,
+  finish: string,
 ): Promise<void> {
-  await client.write(bytes("GET\n"));
-  await client.closeWrite!();
-  let count = -1;
-  countAll(client).then((length) => count = length);
-  await loopUntil(map, () => count >= 0, 30_000);
-  assertEquals(count, LENGTH);
-  const chat = typeof server === "function" ? server()! : server;
-  await loopUntil(map, () => chat.events.length > 0);
-  assertEquals(chat.events, ["close"]);
+  const map = quietMap();
+  const chat = new Talker(map, ours);
+  chat.setTerminator("\n");
+  chat.foundTerminator = () => {
+    chat.push("first ");
+    chat.pushWithProducer(SOURCES[source]!());
+    chat.push(" then ");
+    chat.pushWithProducer(["last"]);
+    FINISHES[finish]!(chat);
+  };
+  const read = async () => {
+    await client.write(bytes("GET\n"));
+    await client.closeWrite!();
+    const { length } = await readAll(client);
+    assertEquals(length, "first  then last".length + PIECES * PIECE);
+    client.close();
+  };
+  const reading = watch(read());
+  await loopToEnd(map);
+  await loopUntil(map, () => reading.settled);
+  assertEquals(reading.error, undefined);
+  assertEquals(chat.events.filter((event) => event !== "drain"), ["close"]);
   assertEquals(chat.closeReason, null);
 }
 
-for (const [kind, produce] of Object.entries(SOURCES)) {
-  for (const [name, finish] of Object.entries(FINISHES)) {
-    Deno.test(`AsyncChat that ends by ${name} gives a half-closed client all of ${kind}`, async () => {
-      const map = quietMap();
-      const [ours, theirs] = memoryPair();
-      const chat = new Answering(map, ours);
-      chat.produce = produce;
-      chat.finish = finish;
-      await ask(map, chat, theirs);
-      theirs.close();
-      await loopToEnd(map);
-      assertEquals(chat.events, ["close"]);
-    });
+for (const source of Object.keys(SOURCES)) {
+  for (const finish of Object.keys(FINISHES)) {
+    Deno.test(`AsyncChat that ends by ${finish} gives a half-closed client all of ${source}`, () =>
+      ask(memoryPair(), source, finish));
   }
 }
 
-/** The same over a real socket. */
-async function askOver(
-  family: Family,
-  connect: (addr: Deno.Addr) => Promise<Channel>,
-): Promise<void> {
-  await using map = new ScopedMap({ logger: new LogLines() });
-  let chat: Answering | undefined;
-  const server = new TestServer(map, (conn) => {
-    chat = new Answering(map, conn);
-    chat.produce = SOURCES["an async iterable"]!;
-  }, family);
-  // The handshake of TLS needs passes, too.
-  let client: Channel | undefined;
-  connect(server.addr!).then((conn) => client = conn);
-  await loopUntil(map, () => client !== undefined);
-  await ask(map, () => chat, client!);
-  client!.close();
-  server.close();
+for (const { name, ignore, connect } of TRANSPORTS) {
+  Deno.test({
+    name: `AsyncChat gives a half-closed client all of its answer over ${name}`,
+    ignore,
+    fn: async () =>
+      await ask(await connect(), "an async iterable", "closeWhenDone()"),
+  });
 }
-
-testFamilies(
-  "AsyncChat gives a half-closed client all of its answer",
-  (family) => askOver(family, rawConnect),
-);
-
-testTls(
-  "AsyncChat gives a half-closed client all of its answer (TLS)",
-  async () => {
-    const { ca, good } = await certificates();
-    await askOver({
-      ...families[0]!,
-      options: { transport: "tls", tls: good },
-    }, (addr) => {
-      const { hostname, port } = addr as Deno.NetAddr;
-      return Deno.connectTls({ hostname, port, caCerts: [ca] });
-    });
-  },
-);
 
 /** A chat that is asked, and whose producer waits for the gate. */
 function gated() {
@@ -183,19 +106,17 @@ function gated() {
 }
 
 Deno.test("AsyncChat.closeWhenDone() outlasts an end that came before the producer was pushed", async () => {
-  class Slow extends Talker {
-    readonly gate = Promise.withResolvers<void>();
-    override async foundTerminator(): Promise<void> {
-      await this.gate.promise;
-      this.pushWithProducer(["one ", "two"]);
-      this.closeWhenDone();
-    }
-  }
-  const { chat, channel, map } = talk(Slow);
+  const { chat, channel, map } = talk();
+  const gate = Promise.withResolvers<void>();
+  chat.foundTerminator = async () => {
+    await gate.promise;
+    chat.pushWithProducer(["one ", "two"]);
+    chat.closeWhenDone();
+  };
   chat.setTerminator("\n");
   channel.push("GET\n", null);
   await rest(map);
-  chat.gate.resolve();
+  gate.resolve();
   await loopToEnd(map);
   assertEquals(channel.sent, "one two");
   assertEquals(chat.events, ["close"]);
@@ -269,27 +190,6 @@ Deno.test("AsyncChat.closeWhenDone() does not outlast a reset in place of the en
   await loopUntil(map, isReleased);
 });
 
-Deno.test("AsyncChat.closeWhenDone() does not outlast a client that is gone (TCP)", async () => {
-  await using map = new ScopedMap({ logger: new LogLines() });
-  let chat: Talker | undefined;
-  let pulls = 0;
-  const server = new TestServer(map, (conn) => {
-    chat = new Talker(map, conn);
-    chat.pushWithProducer((function* () {
-      for (;; pulls++) yield filled();
-    })());
-    chat.closeWhenDone();
-  });
-  const client = await rawConnect(server.addr);
-  await client.closeWrite();
-  await loopUntil(map, () => pulls > 0);
-  client.close();
-  await loopUntil(map, () => chat!.events.length > 0, 20_000);
-  assertEquals(chat!.events, ["close"]);
-  assertFalse(chat!.connected);
-  server.close();
-});
-
 Deno.test("AsyncChat.discardBuffers() that takes closeWhenDone() back tells the end after all", async () => {
   const { chat, channel, map, producer } = gated();
   chat.pushWithProducer(producer);
@@ -311,9 +211,7 @@ Deno.test("AsyncChat with allowHalfOpen hears of the end behind closeWhenDone(),
       this.events.push("end");
     }
   }
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const chat = new Open(map, channel);
+  const { chat, channel, map } = talk(Open);
   const gate = Promise.withResolvers<string>();
   chat.pushWithProducer({ more: () => gate.promise });
   chat.closeWhenDone();

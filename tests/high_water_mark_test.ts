@@ -2,13 +2,12 @@
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import {
-  AsyncChat,
   type Channel,
   DispatcherWithSend,
   type DispatcherWithSendOptions,
   loop,
 } from "../mod.ts";
-import { block, Valve } from "./chats.ts";
+import { block, never, Talker, Valve } from "./chats.ts";
 import { FakeChannel, passes, quietMap, rest } from "./fakes.ts";
 import { loopUntil, type TestMap, text, turns, until } from "./support.ts";
 
@@ -17,13 +16,6 @@ class Sender extends DispatcherWithSend {
   taken = "";
   drains = 0;
 
-  constructor(
-    map: TestMap,
-    channel: Channel,
-    options: DispatcherWithSendOptions,
-  ) {
-    super(channel, { ...options, map });
-  }
   give(data: Uint8Array): void {
     this.send(data);
   }
@@ -35,6 +27,19 @@ class Sender extends DispatcherWithSend {
   }
 }
 
+/** The same as a conversation. */
+class Chat extends Talker {
+  constructor(channel: Channel, { map, ...options }: Options) {
+    super(map, channel, options);
+  }
+  get drains(): number {
+    return this.events.length;
+  }
+  give(data: Uint8Array): void {
+    this.push(data);
+  }
+}
+
 /** The same, with a predicate of its own. */
 class Asked extends Sender {
   override readable(): boolean {
@@ -42,45 +47,19 @@ class Asked extends Sender {
   }
 }
 
-/** The same in lines. */
-class Chat extends AsyncChat {
-  taken = "";
-  drains = 0;
-
-  constructor(
-    map: TestMap,
-    channel: Channel,
-    options: DispatcherWithSendOptions,
-  ) {
-    super(channel, { ...options, map });
-    this.setTerminator(null);
-  }
-  give(data: Uint8Array): void {
-    this.push(data);
-  }
-  override collectIncomingData(data: Uint8Array): void {
-    this.taken += text(data);
-  }
-  override handleDrain(): void {
-    this.drains++;
-  }
-}
-
 /** The same, with bytes that wait for a producer. */
 class Behind extends Chat {
   override give(data: Uint8Array): void {
-    if (this.bufferedAmount === 0) {
-      this.pushWithProducer({ more: () => new Promise(() => {}) });
-    }
+    if (this.bufferedAmount === 0) this.pushWithProducer(never());
     super.give(data);
   }
 }
 
+type Options = DispatcherWithSendOptions & { map: TestMap };
 /** One of the classes above. */
 type Made<T extends Sender | Chat> = new (
-  map: TestMap,
   channel: Channel,
-  options: DispatcherWithSendOptions,
+  options: Options,
 ) => T;
 
 /** A dispatcher whose peer takes nothing until the valve lets it. */
@@ -88,7 +67,7 @@ function over<T extends Sender | Chat>(Class: Made<T>, mark: number) {
   const map = quietMap();
   const channel = new FakeChannel();
   const valve = new Valve(channel);
-  const handler = new Class(map, channel, { highWaterMark: mark });
+  const handler = new Class(channel, { map, highWaterMark: mark });
   return { map, channel, valve, handler };
 }
 
@@ -123,7 +102,6 @@ for (const Class of [...CLASSES, Asked, Behind]) {
     assertFalse(handler.readable());
     handler.highWaterMark = 5_001;
     await loopUntil(map, () => handler.taken === "spameggsham");
-    handler.abort();
   });
 }
 
@@ -140,7 +118,6 @@ for (const Class of CLASSES) {
     await loopUntil(map, () => handler.drains === 1);
     await rest(map);
     assertEquals(handler.drains, 1);
-    handler.abort();
   });
 
   Deno.test(`${Class.name}.handleDrain() runs at half of a highWaterMark that was lowered`, async () => {
@@ -161,7 +138,6 @@ for (const Class of CLASSES) {
     await loopUntil(map, () => handler.bufferedAmount === 0);
     await rest(map);
     assertEquals(handler.drains, 1);
-    handler.abort();
   });
 
   Deno.test(`${Class.name}.highWaterMark that changes where little waits brings no handleDrain()`, async () => {
@@ -171,19 +147,16 @@ for (const Class of CLASSES) {
     handler.highWaterMark = 5_000;
     await rest(map);
     assertEquals(handler.drains, 0);
-    handler.abort();
   });
 }
 
 Deno.test("AsyncChat.highWaterMark that is raised has lines handed out that waited in the middle of what was read", async () => {
-  class Lines extends Chat {
-    override foundTerminator(): void {
-      this.taken += "|";
-      this.push(block(600));
-    }
-  }
-  const { map, channel, handler } = over(Lines, 1_000);
+  const { map, channel, handler } = over(Chat, 1_000);
   handler.setTerminator("\n");
+  handler.foundTerminator = () => {
+    handler.taken += "|";
+    handler.push(block(600));
+  };
   channel.push("\n".repeat(10));
   await loopUntil(map, () => handler.taken === "||");
   await rest(map);
@@ -192,7 +165,6 @@ Deno.test("AsyncChat.highWaterMark that is raised has lines handed out that wait
   await loopUntil(map, () => handler.taken === "|||||");
   handler.highWaterMark = 1_000_000;
   await loopUntil(map, () => handler.taken === "|".repeat(10));
-  handler.abort();
 });
 
 Deno.test("AsyncChat.highWaterMark may change before there is a socket, and after its end", async () => {

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { poll, shutdown } from "../mod.ts";
+import { shutdown } from "../mod.ts";
 import { FakeChannel, passes, quietMap, watch } from "./fakes.ts";
 import {
   HOOKS,
@@ -19,16 +19,18 @@ import { bytes, turn, turns } from "./support.ts";
 
 // While the promise of a hook is pending
 
+const RESET = new Deno.errors.ConnectionReset("spam");
+
+type Happen = (scene: Scene) => void | Promise<void>;
+
 /** What may happen to a connection in the end. */
-const ENDS: Record<string, (scene: Scene) => void | Promise<void>> = {
+const ENDS: Record<string, Happen> = {
   "its peer ends its side": ({ channel }) => channel.push(null),
   "both sides end": ({ channel, subject }) => {
     channel.push(null);
     subject.shutdownWrite();
   },
-  "its peer resets": ({ channel }) => {
-    channel.push(new Deno.errors.ConnectionReset("spam"));
-  },
+  "its peer resets": ({ channel }) => channel.push(RESET),
   "reading fails": ({ channel }) => channel.push(new Error("spam")),
   "writing fails": ({ channel, subject }) => {
     channel.take = () => Promise.reject(new Error("spam"));
@@ -145,7 +147,7 @@ Deno.test("Dispatcher gets no event of a socket that handleClose() makes while h
   subject.abort();
 });
 
-Deno.test("Dispatcher gets no event of a socket that is made elsewhere while a hook is pending", async () => {
+Deno.test("Dispatcher gets no event of a socket that is made elsewhere while a hook is pending, and goes on when that rejects", async () => {
   const gate = Promise.withResolvers<void>();
   const { subject, map } = await provoke("handleRead", () => gate.promise);
   for (let i = 0; i < 3; i++) {
@@ -156,9 +158,11 @@ Deno.test("Dispatcher gets no event of a socket that is made elsewhere while a h
     await turns();
     assertEquals(subject.trace, ["handleRead"]);
   }
-  gate.resolve();
+  const failure = new Error("spam");
+  gate.reject(failure);
   await turns();
   assertEquals(subject.trace, ["handleRead", "handleRead"]);
+  assertEquals(map.errors, [failure]);
   assertEquals(map.size, 1);
   subject.abort();
 });
@@ -183,60 +187,31 @@ Deno.test("handleShutdown() of a new socket waits for the hook that made it", as
   assert(scene.looping.settled);
 });
 
-Deno.test("Dispatcher whose former hook rejects tells the map, and goes on with its new socket", async () => {
-  const gate = Promise.withResolvers<void>();
-  const next = new FakeChannel();
-  const { subject, map } = await provoke("handleRead", async ({ subject }) => {
-    subject.close();
-    subject.setSocket(next);
-    await gate.promise;
-  });
-  const failure = new Error("spam");
-  next.push("bytes");
-  gate.reject(failure);
-  await turns();
-  assertEquals(map.errors, [failure]);
-  assertEquals(subject.trace, ["handleRead", "handleRead"]);
-  subject.abort();
-});
-
 // In no map
 
+/** What happens, and the hooks that follow when it is back in a map. */
 interface Happening {
-  /** Brings the dispatcher to where it can happen. */
-  prepare?: (scene: Scene) => void | Promise<void>;
-  happen: (scene: Scene) => void | Promise<void>;
-  /** The hooks that follow when it is back in a map. */
   hooks: string[];
+  /** One of the {@linkcode ENDS} by default. */
+  happen?: Happen;
+  /** Brings the dispatcher to where it can happen. */
+  prepare?: Happen;
 }
 
+/** To a connection. */
 const HAPPENINGS: Record<string, Happening> = {
   "bytes come": {
     happen: ({ channel }) => channel.push("bytes"),
     hooks: ["handleRead"],
   },
-  "its peer ends its side": {
-    happen: ({ channel }) => channel.push(null),
-    hooks: ["handleRead", "handleEnd"],
-  },
+  "its peer ends its side": { hooks: ["handleRead", "handleEnd"] },
   "both sides end": {
     prepare: ({ channel }) => channel.push(null),
     happen: ({ subject }) => subject.shutdownWrite(),
     hooks: ["handleClose"],
   },
-  "its peer resets": {
-    happen: ({ channel }) => {
-      channel.push(new Deno.errors.ConnectionReset("spam"));
-    },
-    hooks: ["handleRead", "handleClose"],
-  },
-  "writing fails": {
-    happen: ({ channel, subject }) => {
-      channel.take = () => Promise.reject(new Error("spam"));
-      subject.send(bytes("x"));
-    },
-    hooks: ["handleError"],
-  },
+  "its peer resets": { hooks: ["handleRead", "handleClose"] },
+  "writing fails": { hooks: ["handleError"] },
   "what it has sent is taken": {
     prepare: ({ channel, subject }) => {
       const room = Promise.withResolvers<number>();
@@ -247,37 +222,87 @@ const HAPPENINGS: Record<string, Happening> = {
     happen: ({ subject }) => void subject.act.handleEnd!(),
     hooks: ["handleDrain"],
   },
-  "it is idle": {
-    happen: ({ clock }) => clock.advance(3 * IDLE),
-    hooks: [],
+  "it is idle": { happen: ({ clock }) => clock.advance(3 * IDLE), hooks: [] },
+  "its lifetime is over": { hooks: ["handleTimeout", "handleClose"] },
+};
+
+/** To a client that connects. */
+const CONNECTS: Record<string, Happening> = {
+  "its connect has succeeded": {
+    happen: ({ network, channel }) => network.succeed(channel),
+    hooks: ["handleConnect"],
   },
-  "its lifetime is over": {
-    happen: ({ clock }) => clock.advance(LIFETIME),
-    hooks: ["handleTimeout", "handleClose"],
+  "its connect has failed": {
+    happen: ({ network }) => network.fail(RESET),
+    hooks: ["handleError", "handleClose"],
   },
 };
 
-for (const [what, { prepare, happen, hooks }] of Object.entries(HAPPENINGS)) {
-  Deno.test(`Dispatcher that has left its map hears when it is back that ${what}`, async () => {
-    const scene = new Scene();
-    const subject = scene.connected();
-    using _ = keepGoing(scene.map);
-    await scene.loop();
-    await prepare?.(scene);
-    await turns();
-    const before = [...subject.trace];
-    subject.delChannel();
-    await happen(scene);
-    await turns();
-    assertEquals(subject.trace, before);
-    subject.addChannel();
-    await turns();
-    assertEquals(subject.trace.slice(before.length), hooks);
-    subject.abort();
-    await turns();
-    assertEquals(scene.map.errors, []);
-  });
+/** To a listener. */
+const ACCEPTS: Record<string, Happening> = {
+  "a client has come": {
+    happen: ({ acceptor }) => acceptor.push(new FakeChannel()),
+    hooks: ["handleAccepted"],
+  },
+  "it can listen no more": {
+    happen: ({ acceptor }) => acceptor.push(new Error("spam")),
+    hooks: ["handleError", "handleClose"],
+  },
+};
 
+const ALL: [Record<string, Happening>, start: (scene: Scene) => Subject][] = [
+  [HAPPENINGS, (scene) => scene.connected()],
+  [CONNECTS, connecting],
+  [ACCEPTS, ({ map, acceptor }) => new Subject(map, acceptor)],
+];
+
+function connecting({ map }: Scene): Subject {
+  const client = new Subject(map);
+  client.createSocket();
+  client.connect({ port: 7 });
+  return client;
+}
+
+/** Expects that what happens outside of the map is heard of after `comeBack()`. */
+async function assertHeard(
+  scene: Scene,
+  [what, { hooks, happen = ENDS[what]! }]: [string, Happening],
+  comeBack: () => unknown,
+): Promise<void> {
+  const { map, subject } = scene;
+  await turns();
+  const before = [...subject.trace];
+  await happen(scene);
+  await turns();
+  assertEquals(subject.trace, before);
+  await comeBack();
+  assertEquals(subject.trace.slice(before.length), hooks);
+  subject.abort();
+  await turns();
+  assertEquals(map.errors, []);
+}
+
+for (const [happenings, start] of ALL) {
+  for (const happening of Object.entries(happenings)) {
+    const [what, { prepare }] = happening;
+    Deno.test(`Dispatcher that has left its map hears when it is back that ${what}`, async () => {
+      const scene = new Scene();
+      const subject = scene.subject = start(scene);
+      using _ = keepGoing(scene.map);
+      await scene.loop();
+      await prepare?.(scene);
+      await turns();
+      subject.delChannel();
+      await assertHeard(scene, happening, () => {
+        subject.addChannel();
+        return turns();
+      });
+    });
+  }
+}
+
+for (const happening of Object.entries(HAPPENINGS)) {
+  const [what, { prepare }] = happening;
   Deno.test(`Dispatcher that leaves its map in a hook hears elsewhere that ${what}`, async () => {
     const scene = new Scene();
     const subject = scene.connected();
@@ -291,18 +316,11 @@ for (const [what, { prepare, happen, hooks }] of Object.entries(HAPPENINGS)) {
     };
     if (!subject.trace.includes("handleEnd")) scene.channel.push("leave");
     else subject.delChannel();
-    await turns();
-    const before = [...subject.trace];
-    await happen(scene);
-    await turns();
-    assertEquals(subject.trace, before);
-    const other = quietMap({ clock: scene.clock });
-    subject.addChannel(other);
-    await poll(0, other);
-    await poll(0, other);
-    assertEquals(subject.trace.slice(before.length), hooks);
-    subject.abort();
-    await turns();
+    await assertHeard(scene, happening, () => {
+      const other = quietMap({ clock: scene.clock });
+      subject.addChannel(other);
+      return passes(other, 2);
+    });
   });
 }
 
@@ -320,47 +338,6 @@ Deno.test("Dispatcher that has left its map has its idle time anew when it is ba
   assertEquals(subject.trace, ["handleTimeout"]);
   subject.abort();
 });
-
-/** The same for a client and a listener. */
-const BEGINNINGS: Record<string, [(scene: Scene) => void, string[]]> = {
-  "its connect has succeeded": [
-    ({ network, channel }) => network.succeed(channel),
-    ["handleConnect"],
-  ],
-  "its connect has failed": [
-    ({ network }) => network.fail(new Deno.errors.ConnectionRefused("spam")),
-    ["handleError", "handleClose"],
-  ],
-  "a client has come": [
-    ({ acceptor }) => acceptor.push(new FakeChannel()),
-    ["handleAccepted"],
-  ],
-  "it can listen no more": [
-    ({ acceptor }) => acceptor.push(new Error("spam")),
-    ["handleError", "handleClose"],
-  ],
-};
-
-for (const [what, [happen, hooks]] of Object.entries(BEGINNINGS)) {
-  Deno.test(`Dispatcher that has left its map hears when it is back that ${what}`, async () => {
-    const scene = new Scene();
-    const subject = new Subject(scene.map);
-    using _ = keepGoing(scene.map);
-    if (what.includes("connect")) {
-      subject.createSocket();
-      subject.connect({ port: 7 });
-    } else subject.setSocket(scene.acceptor);
-    await scene.loop();
-    subject.delChannel();
-    happen(scene);
-    await turns();
-    assertEquals(subject.trace, []);
-    subject.addChannel();
-    await turns();
-    assertEquals(subject.trace, hooks);
-    subject.abort();
-  });
-}
 
 Deno.test("Dispatcher that has left its map is told of shutdown() when it is back", async () => {
   const scene = new Scene();
@@ -383,10 +360,8 @@ Deno.test("Dispatcher that has left its map is told of shutdown() when it is bac
 Deno.test("Dispatcher that leaves its map in handleError() gets handleClose() when it is back", async () => {
   const scene = new Scene();
   using _ = keepGoing(scene.map);
-  const client = new Subject(scene.map);
+  const client = connecting(scene);
   client.act.handleError = () => client.delChannel();
-  client.createSocket();
-  client.connect({ port: 7 });
   scene.network.fail(new Deno.errors.ConnectionRefused("spam"));
   await scene.loop();
   assertEquals(client.trace, ["handleError"]);

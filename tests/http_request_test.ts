@@ -14,7 +14,6 @@ import {
 } from "../examples/http_request.ts";
 import { pathOf, typeOf } from "../examples/static_files.ts";
 import { cpuTime } from "./support.ts";
-import { newSeed } from "./fakes.ts";
 
 /** The requests in `input`, and the status that ends them if one does. */
 function parse(input: string): { requests: HttpRequest[]; status?: number } {
@@ -76,117 +75,94 @@ Deno.test("RequestParser knows whether the connection stays open", () => {
   const keepAlive = (version: string, header: string) =>
     parse(`GET / HTTP/${version}\r\n${HOST}${header}\r\n\r\n`)
       .requests[0]!.keepAlive;
-  assertEquals(keepAlive("1.1", "X: y"), true);
-  assertEquals(keepAlive("1.1", "Connection: spam, CLOSE"), false);
+  for (const version of ["1.1", "1.9"]) {
+    assertEquals(keepAlive(version, "X: y"), true);
+    assertEquals(keepAlive(version, "Connection: spam, CLOSE"), false);
+  }
   assertEquals(keepAlive("1.0", "X: y"), false);
   assertEquals(keepAlive("1.0", "Connection: Keep-Alive"), true);
   assertEquals(keepAlive("1.0", "Connection: keep-alive, close"), false);
-  assertEquals(keepAlive("1.9", "X: y"), true);
 });
 
-type BadInputs = Record<string, [status: number, input: string]>;
+const GET = "GET / HTTP/1.1\r\n";
 
-const BAD_HEADS: BadInputs = {
-  "a bare line feed": [400, "GET / HTTP/1.1\nHost: h\n\n"],
-  "a bare carriage return": [400, `GET / HTTP/1.1\r\nX: a\rb\r\n${HOST}\r\n`],
-  "no version": [400, "GET /\r\n"],
-  "two blanks": [400, "GET  / HTTP/1.1\r\n"],
-  "a blank at the end": [400, "GET / HTTP/1.1 \r\n"],
-  "a blank in the target": [400, "GET /a b HTTP/1.1\r\n"],
-  "a letter beyond ASCII in the target": [400, "GET /\xe9 HTTP/1.1\r\n"],
-  "a method that is none": [400, "G(T / HTTP/1.1\r\n"],
-  "a version in small letters": [400, "GET / http/1.1\r\n"],
-  "HTTP/2": [505, "PRI * HTTP/2.0\r\n"],
-  "HTTP/0.9": [505, "GET / HTTP/0.9\r\n"],
-  "no host": [400, "GET / HTTP/1.1\r\n\r\n"],
-  "two hosts": [400, `GET / HTTP/1.1\r\n${HOST}${HOST}\r\n`],
-  "a host with a blank": [400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"],
-  "a host with a path": [400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"],
-  "a blank before the colon": [400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"],
-  "a header without a name": [400, "GET / HTTP/1.1\r\n: h\r\n\r\n"],
-  "a header without a colon": [400, "GET / HTTP/1.1\r\nspam\r\n\r\n"],
-  "a folded header": [400, `GET / HTTP/1.1\r\nX: a\r\n b\r\n${HOST}\r\n`],
-  "a blank before the first header": [400, `GET / HTTP/1.1\r\n ${HOST}\r\n`],
-  "a zero byte": [400, `GET / HTTP/1.1\r\nX: \0\r\n${HOST}\r\n`],
-  "a long target": [414, `GET /${"a".repeat(LONGEST_LINE)}`],
-  "a long header": [431, `GET / HTTP/1.1\r\nX: ${"a".repeat(LONGEST_LINE)}`],
-  "many headers": [431, `GET / HTTP/1.1\r\n${"X: y\r\n".repeat(10_000)}`],
-  "many empty lines": [431, "\r\n".repeat(100_000)],
-};
-
-const BAD_BODIES: BadInputs = {
-  "two lengths": [
-    400,
-    withHeaders("Content-Length: 5\r\nContent-Length: 6\r\n"),
-  ],
-  "a length twice": [
-    400,
-    withHeaders("Content-Length: 5\r\nContent-Length: 5\r\n"),
-  ],
-  "a list of lengths": [400, withHeaders("Content-Length: 5, 5\r\n")],
-  "a length with a sign": [400, withHeaders("Content-Length: +5\r\n")],
-  "a negative length": [400, withHeaders("Content-Length: -5\r\n")],
-  "a hexadecimal length": [400, withHeaders("Content-Length: 0x5\r\n")],
-  "an empty length": [400, withHeaders("Content-Length:\r\n")],
-  "a length behind a hard blank": [
-    400,
-    withHeaders("Content-Length: \xa05\r\n"),
-  ],
-  "a large body": [413, withHeaders("Content-Length: 65537\r\n")],
-  "an enormous body": [
-    413,
-    withHeaders(`Content-Length: ${"9".repeat(400)}\r\n`),
-  ],
-  "a length and a coding": [
-    400,
-    withHeaders(
+/** Requests that are refused, by the status and the name of a test. */
+const BAD_REQUESTS: Record<number, Record<string, string>> = {
+  400: {
+    "a bare line feed": "GET / HTTP/1.1\nHost: h\n\n",
+    "a bare carriage return": `${GET}X: a\rb\r\n${HOST}\r\n`,
+    "no version": "GET /\r\n",
+    "two blanks": "GET  / HTTP/1.1\r\n",
+    "a blank at the end": "GET / HTTP/1.1 \r\n",
+    "a blank in the target": "GET /a b HTTP/1.1\r\n",
+    "a letter beyond ASCII in the target": "GET /\xe9 HTTP/1.1\r\n",
+    "a method that is none": "G(T / HTTP/1.1\r\n",
+    "a version in small letters": "GET / http/1.1\r\n",
+    "no host": `${GET}\r\n`,
+    "two hosts": `${GET}${HOST}${HOST}\r\n`,
+    "a host with a blank": `${GET}Host: a b\r\n\r\n`,
+    "a host with a path": `${GET}Host: a/b\r\n\r\n`,
+    "a blank before the colon": `${GET}Host : h\r\n\r\n`,
+    "a header without a name": `${GET}: h\r\n\r\n`,
+    "a header without a colon": `${GET}spam\r\n\r\n`,
+    "a folded header": `${GET}X: a\r\n b\r\n${HOST}\r\n`,
+    "a blank before the first header": `${GET} ${HOST}\r\n`,
+    "a zero byte": `${GET}X: \0\r\n${HOST}\r\n`,
+    "two lengths": withHeaders("Content-Length: 5\r\nContent-Length: 6\r\n"),
+    "a length twice": withHeaders("Content-Length: 5\r\nContent-Length: 5\r\n"),
+    "a list of lengths": withHeaders("Content-Length: 5, 5\r\n"),
+    "a length with a sign": withHeaders("Content-Length: +5\r\n"),
+    "a negative length": withHeaders("Content-Length: -5\r\n"),
+    "a hexadecimal length": withHeaders("Content-Length: 0x5\r\n"),
+    "an empty length": withHeaders("Content-Length:\r\n"),
+    "a length behind a hard blank": withHeaders("Content-Length: \xa05\r\n"),
+    "a length and a coding": withHeaders(
       "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
       "0\r\n\r\n",
     ),
-  ],
-  "a coding of HTTP/1.0": [
-    400,
-    "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-  ],
-  "an unknown expectation": [417, withHeaders("Expect: spam\r\n")],
+    "a coding of HTTP/1.0":
+      "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+  },
+  413: {
+    "a large body": withHeaders("Content-Length: 65537\r\n"),
+    "an enormous body": withHeaders(`Content-Length: ${"9".repeat(400)}\r\n`),
+  },
+  414: { "a long target": `GET /${"a".repeat(LONGEST_LINE)}` },
+  417: { "an unknown expectation": withHeaders("Expect: spam\r\n") },
+  431: {
+    "a long header": `${GET}X: ${"a".repeat(LONGEST_LINE)}`,
+    "many headers": `${GET}${"X: y\r\n".repeat(10_000)}`,
+    "many empty lines": "\r\n".repeat(100_000),
+  },
+  505: {
+    "HTTP/2": "PRI * HTTP/2.0\r\n",
+    "HTTP/0.9": "GET / HTTP/0.9\r\n",
+  },
 };
 
-for (
-  const [name, [status, input]] of Object.entries({
-    ...BAD_HEADS,
-    ...BAD_BODIES,
-  })
-) {
-  Deno.test(`RequestParser refuses ${name}: ${status}`, () => {
-    assertEquals(parse(input), { requests: [], status });
-  });
+for (const [status, inputs] of Object.entries(BAD_REQUESTS)) {
+  for (const [name, input] of Object.entries(inputs)) {
+    Deno.test(`RequestParser refuses ${name}: ${status}`, () => {
+      assertEquals(parse(input), { requests: [], status: Number(status) });
+    });
+  }
 }
 
 Deno.test("RequestParser refuses codings that it does not know, or that end nowhere", () => {
-  const codings: Record<string, number> = {
-    "gzip, chunked": 501,
-    "gzip;level=1 ,\tdeflate,CHUNKED": 501,
-    "gzip\r\nTransfer-Encoding: chunked": 501,
-    "gzip": 400,
-    "identity": 400,
-    "": 400,
-    "xchunked": 400,
-    "chunked, gzip": 400,
-    "chunked\r\nTransfer-Encoding: gzip": 400,
-    "chunked, chunked": 400,
-    "gzip, chunked, chunked": 400,
-    "chunked\r\nTransfer-Encoding: chunked": 400,
-    "chunked;a=b": 400,
-    '"chunked"': 400,
-    "chunked,": 400,
-    "\xa0chunked": 400,
-    "chunked\x0b": 400,
-  };
-  for (const [coding, status] of Object.entries(codings)) {
+  const unknown = ["gzip, chunked", "gzip;level=1 ,\tdeflate,CHUNKED"];
+  unknown.push("gzip\r\nTransfer-Encoding: chunked");
+  const endless = ["gzip", "identity", "", "xchunked", "chunked, gzip"];
+  endless.push("chunked, chunked", "gzip, chunked, chunked", "chunked;a=b");
+  endless.push("chunked\r\nTransfer-Encoding: gzip", '"chunked"', "chunked,");
+  endless.push("chunked\r\nTransfer-Encoding: chunked", "\xa0chunked");
+  for (const coding of [...unknown, ...endless, "chunked\x0b"]) {
     const input = withHeaders(`Transfer-Encoding: ${coding}\r\n`, "0\r\n\r\n");
+    const status = unknown.includes(coding) ? 501 : 400;
     assertEquals(parse(input), { requests: [], status }, coding);
   }
 });
+
+const CHUNKED = "Transfer-Encoding: Chunked\r\n";
 
 /** The targets of the requests that come after a body. */
 function targetsAfter(headers: string, body: string) {
@@ -202,7 +178,6 @@ Deno.test("RequestParser skips a body of known length", () => {
 });
 
 Deno.test("RequestParser skips a body in chunks", () => {
-  const coding = "Transfer-Encoding: Chunked\r\n";
   for (
     const body of [
       "0\r\n\r\n",
@@ -212,55 +187,32 @@ Deno.test("RequestParser skips a body in chunks", () => {
       "1 ; a = b\r\na\r\n1\t;\ta \t;b\r\na\r\n0\r\n\r\n",
       "1\r\na\r\n0\r\nX: trailer\r\nY: z\r\n\r\n",
     ]
-  ) assertEquals(targetsAfter(coding, body), ["/", "/next"]);
+  ) assertEquals(targetsAfter(CHUNKED, body), ["/", "/next"]);
 });
 
 Deno.test("RequestParser refuses chunks that are not clear", () => {
-  const coding = "Transfer-Encoding: chunked\r\n";
-  const bad: [number, string][] = [
-    [400, "\r\n"],
-    [400, "-1\r\n"],
-    [400, "0x1\r\n"],
-    [400, " 1\r\na\r\n"],
-    [400, "1 \r\na\r\n"],
-    [400, "g\r\n"],
-    [400, "1\na\r\n"],
-    [400, "1\r\nab\r\n0\r\n\r\n"],
-    [400, "1\r\na\n"],
-    [400, `1;${"x".repeat(1_000)}\r\n`],
-    [400, "1".repeat(LONGEST_LINE + 1)],
-    [400, "0\r\nX : y\r\n"],
-    [413, "10001\r\n"],
-    [413, `${"f".repeat(200)}\r\n`],
-    [413, "1\r\na\r\n".repeat(70_000)],
-    [413, `0\r\n${"X: y\r\n".repeat(10_000)}`],
-  ];
-  for (const [status, body] of bad) {
-    assertEquals(targetsAfter(coding, body), status, body.slice(0, 40));
+  const unclear = ["\r\n", "-1\r\n", "0x1\r\n", " 1\r\na\r\n", "1 \r\na\r\n"];
+  unclear.push("g\r\n", "1\na\r\n", "1\r\nab\r\n0\r\n\r\n", "1\r\na\n");
+  unclear.push(`1;${"x".repeat(1_000)}\r\n`, "1".repeat(LONGEST_LINE + 1));
+  for (const body of [...unclear, "0\r\nX : y\r\n"]) {
+    assertEquals(targetsAfter(CHUNKED, body), 400, body.slice(0, 40));
+  }
+  const large = ["10001\r\n", `${"f".repeat(200)}\r\n`];
+  large.push("1\r\na\r\n".repeat(70_000), `0\r\n${"X: y\r\n".repeat(10_000)}`);
+  for (const body of large) {
+    assertEquals(targetsAfter(CHUNKED, body), 413, body.slice(0, 40));
   }
 });
 
 Deno.test("RequestParser refuses extensions of chunks that are not clear", () => {
-  const bad = [
-    ";",
-    "; ",
-    ";[x",
-    ";;a",
-    ";a;",
-    ";a b",
-    ";=b",
-    ';"a"',
-    ",a",
-    " a",
-  ];
-  bad.push(";a=", ";a=;b", ";a=[", ";a=b=c", ';a="', ';a="b', ';a="b\\"');
-  bad.push(';a="b"c', ";a ", ";a=b ", ";\xe9", ";a=\xe9");
-  for (const extension of bad) {
+  const bad = '; ;[x ;;a ;a; ;=b ;"a" ,a ;a= ;a=;b ;a=[ ;a=b=c ;a=" ;a="b'
+    .split(" ");
+  bad.push("; ", ";a b", " a", ';a="b\\"', ';a="b"c', ";a ", ";a=b ");
+  for (const extension of [...bad, ";\xe9", ";a=\xe9"]) {
     const body = `5${extension}\r\nhello\r\n0\r\n\r\n`;
-    const coding = "Transfer-Encoding: chunked\r\n";
-    assertEquals(targetsAfter(coding, body), 400, body);
+    assertEquals(targetsAfter(CHUNKED, body), 400, body);
     const last = `5\r\nhello\r\n0${extension}\r\n\r\n`;
-    assertEquals(targetsAfter(coding, last), 400, last);
+    assertEquals(targetsAfter(CHUNKED, last), 400, last);
   }
 });
 
@@ -271,55 +223,7 @@ Deno.test("RequestParser does not wait for a body that the client holds back", (
   assertEquals(requests[0]!.keepAlive, false);
 });
 
-/** Random numbers that can be had again. */
-function randomFrom(seed: number) {
-  return (below: number) => {
-    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor(seed / 2 ** 32 * below);
-  };
-}
-
-Deno.test("RequestParser answers noise with a status, and never loses count", () => {
-  const seed = newSeed();
-  const random = randomFrom(seed);
-  const pieces = [
-    ...["GET", "POST", " ", "/", "*", "HTTP/1.1", "HTTP/1.0", "\r\n", "\r\n"],
-    ...[
-      "\r\n\r\n",
-      "\n",
-      "\r",
-      ":",
-      "Host: h\r\n",
-      "Content-Length: ",
-      "5",
-      "0",
-    ],
-    ...[
-      "Transfer-Encoding: chunked\r\n",
-      "Expect: 100-continue\r\n",
-      "ff",
-      "\0",
-    ],
-    ...["GET / HTTP/1.1\r\nHost: h\r\n\r\n", ";", "%2e", "\xff", "\t", "a b"],
-  ];
-  for (let round = 0; round < 20_000; round++) {
-    let input = "";
-    for (let count = random(20); count >= 0; count--) {
-      input += pieces[random(pieces.length)]!;
-    }
-    const show = `seed ${seed}, ${JSON.stringify(input)}`;
-    const { requests, status } = parse(input);
-    assert(status === undefined || (status >= 400 && status <= 505), show);
-    for (const { isOld, headers } of requests) {
-      assert(isOld || headers.has("host"), show);
-      const both = headers.has("content-length") &&
-        headers.has("transfer-encoding");
-      assert(!both, show);
-    }
-  }
-});
-
-Deno.test("RequestParser takes time in proportion to what it is fed", () => {
+Deno.test("RequestParser takes time in proportion to its input", () => {
   const costOf = (length: number): number => {
     const line = `X: a${" ".repeat(length)}b${"\t".repeat(length / 80)}\r\n`;
     const rounds = 2_400_000 / length;
@@ -375,15 +279,17 @@ const FACTS = {
 const DATE = "Thu, 29 Feb 2024 12:00:00 GMT";
 const EARLIER = "Thu, 29 Feb 2024 11:59:59 GMT";
 
-/** The status for a request with these headers, and how many bytes come. */
-function answer(headers: Record<string, string>, method = "GET") {
-  const request = { method, target: "/", isOld: false, keepAlive: true };
+/** The answer to a request with these headers. */
+function answer(headers: Record<string, string>, method = "GET", now?: number) {
   const map = new Map(Object.entries(headers));
+  const request = { method, target: "/", headers: map };
+  return answerTo({ ...request, isOld: false, keepAlive: true }, FACTS, now);
+}
+
+/** The status of the answer, and how many bytes come. */
+function outcome(...args: Parameters<typeof answer>): number[] {
   try {
-    const { status, start, end } = answerTo(
-      { ...request, headers: map },
-      FACTS,
-    );
+    const { status, start, end } = answer(...args);
     return [status, end - start];
   } catch (error) {
     assert(error instanceof HttpError);
@@ -392,16 +298,7 @@ function answer(headers: Record<string, string>, method = "GET") {
 }
 
 Deno.test("answerTo() weighs conditions in the order of RFC 9110", () => {
-  const tag = answerTo(
-    {
-      method: "GET",
-      target: "/",
-      isOld: false,
-      keepAlive: true,
-      headers: new Map(),
-    },
-    FACTS,
-  ).headers["ETag"] as string;
+  const tag = answer({}).headers["ETag"] as string;
   const other = '"other"';
   const cases: [Record<string, string>, number[]][] = [
     [{}, [200, 10]],
@@ -442,24 +339,14 @@ Deno.test("answerTo() weighs conditions in the order of RFC 9110", () => {
     [{ "range": "bytes=10-" }, [416]],
   ];
   for (const [headers, expected] of cases) {
-    assertEquals(answer(headers), expected, JSON.stringify(headers));
+    assertEquals(outcome(headers), expected, JSON.stringify(headers));
   }
-  assertEquals(answer({ "range": "bytes=1-2" }, "HEAD"), [200, 10]);
+  assertEquals(outcome({ "range": "bytes=1-2" }, "HEAD"), [200, 10]);
 });
 
 Deno.test("answerTo() names no time later than its own", () => {
   const lastModified = (now: number) =>
-    answerTo(
-      {
-        method: "GET",
-        target: "/",
-        isOld: false,
-        keepAlive: true,
-        headers: new Map(),
-      },
-      FACTS,
-      now,
-    ).headers["Last-Modified"];
+    answer({}, "GET", now).headers["Last-Modified"];
   assertEquals(lastModified(FACTS.changed + 1_000), DATE);
   assertEquals(lastModified(FACTS.changed), DATE);
   assertEquals(lastModified(FACTS.changed - 1_000), EARLIER);
@@ -483,30 +370,31 @@ Deno.test("parseDate() reads the three forms of HTTP, and nothing else", () => {
     "Monday, 15-Jun-76 12:00:00 GMT": at(2076, 5, 15, 12),
     "Tuesday, 15-Jun-76 12:00:01 GMT": at(1976, 5, 15, 12, 0, 1),
     "Saturday, 01-Jan-77 00:00:00 GMT": at(1977, 0, 1),
-    "Invalid Date": NaN,
-    "": NaN,
-    "0": NaN,
-    "1994": NaN,
-    "1994-11-06T08:49:37Z": NaN,
-    "Mon, 06 Nov 1994 08:49:37 GMT": NaN,
-    "Fri, 30 Feb 2024 00:00:00 GMT": NaN,
-    "Sun, 06 Nov 1994 24:00:00 GMT": NaN,
-    "Sun, 06 Nov 1994 08:60:37 GMT": NaN,
-    "Sun, 06 Nov 1994 08:49:61 GMT": NaN,
-    "Sun, 6 Nov 1994 08:49:37 GMT": NaN,
-    "sun, 06 nov 1994 08:49:37 gmt": NaN,
-    "Sun, 06 Nov 1994 08:49:37 UTC": NaN,
-    "Sun, 06 Nov 1994 08:49:37 +0000": NaN,
-    "Sun, 06 Nov 0094 08:49:37 GMT": NaN,
-    "Sun, 06-Nov-94 08:49:37 GMT": NaN,
-    "Sunday, 6-Nov-94 08:49:37 GMT": NaN,
-    "Sunday, 06-Nov-1994 08:49:37 GMT": NaN,
-    "Sunday, 06-Nov-94 08:49:37": NaN,
-    "Sun Nov 6 08:49:37 1994": NaN,
     "Sun Nov 06 08:49:37 1994": at(1994, 10, 6, 8, 49, 37),
-    "Sun Nov  6 08:49:37 94": NaN,
-    "Sun Nov  6 08:49:37 1994 GMT": NaN,
   };
+  const none = `
+    Invalid Date
+    0
+    1994
+    1994-11-06T08:49:37Z
+    Mon, 06 Nov 1994 08:49:37 GMT
+    Fri, 30 Feb 2024 00:00:00 GMT
+    Sun, 06 Nov 1994 24:00:00 GMT
+    Sun, 06 Nov 1994 08:60:37 GMT
+    Sun, 06 Nov 1994 08:49:61 GMT
+    Sun, 6 Nov 1994 08:49:37 GMT
+    sun, 06 nov 1994 08:49:37 gmt
+    Sun, 06 Nov 1994 08:49:37 UTC
+    Sun, 06 Nov 1994 08:49:37 +0000
+    Sun, 06 Nov 0094 08:49:37 GMT
+    Sun, 06-Nov-94 08:49:37 GMT
+    Sunday, 6-Nov-94 08:49:37 GMT
+    Sunday, 06-Nov-1994 08:49:37 GMT
+    Sunday, 06-Nov-94 08:49:37
+    Sun Nov 6 08:49:37 1994
+    Sun Nov  6 08:49:37 94
+    Sun Nov  6 08:49:37 1994 GMT`;
+  for (const text of none.split(/\n */)) dates[text] = NaN; // also of ""
   for (const [text, time] of Object.entries(dates)) {
     assertEquals(parseDate(text, now), time, text);
   }
@@ -524,32 +412,14 @@ Deno.test("pathOf() finds the path that a target names", () => {
     "http://h:80/a": "a",
     "HTTPS://h": "",
     "http://h?x": "",
-    "*": 400,
-    "a": 400,
-    "h:443": 400,
-    "http:///a": 400,
-    "/%": 400,
-    "/%zz": 400,
-    "/%ff": 400,
-    "/%c0%ae%c0%ae/": 400,
-    "/a#b": 400,
-    "//h/a": 404,
-    "/a//b": 404,
-    "/..": 404,
-    "/a/../b": 404,
-    "/%2e%2E/a": 404,
-    "/.%2e": 404,
-    "/./a": 404,
-    "/.git/config": 404,
-    "/a%2fb": 404,
-    "/..%2fa": 404,
-    "/..%5ca": 404,
-    "/a%5Cb": 404,
-    "/a\\..\\b": 404,
-    "/a%00": 404,
     "/%252e%252e/a": "%2e%2e/a",
-    "http://h/../a": 404,
   };
+  const bad = String.raw`* a h:443 http:///a /% /%zz /%ff /%c0%ae%c0%ae/ /a#b`;
+  for (const target of bad.split(" ")) cases[target] = 400;
+  const missing = String.raw`
+    //h/a /a//b /.. /a/../b http://h/../a /%2e%2E/a /.%2e /./a /.git/config
+    /a%2fb /..%2fa /..%5ca /a%5Cb /a\..\b /a%00`.trim();
+  for (const target of missing.split(/\s+/)) cases[target] = 404;
   for (const [target, expected] of Object.entries(cases)) {
     let found: string | number;
     try {
@@ -559,28 +429,6 @@ Deno.test("pathOf() finds the path that a target names", () => {
       found = error.status;
     }
     assertEquals(found, expected, target);
-  }
-});
-
-Deno.test("pathOf() never names what is not below the root", () => {
-  const seed = newSeed();
-  const random = randomFrom(seed);
-  const pieces = "/ . .. %2e %2E %2f %5c \\ %00 a % %25 ? # : http://h ~ %c0%af"
-    .split(" ");
-  for (let round = 0; round < 50_000; round++) {
-    let target = "/";
-    for (let count = random(10); count > 0; count--) {
-      target += pieces[random(pieces.length)]!;
-    }
-    try {
-      const names = pathOf(target).split("/");
-      const isBelow = names.every((name, at) =>
-        !/^\.|[\0\\/]/.test(name) && (name !== "" || at === names.length - 1)
-      );
-      assert(isBelow, `seed ${seed}, ${target}`);
-    } catch (error) {
-      assert(error instanceof HttpError, `seed ${seed}, ${target}: ${error}`);
-    }
   }
 });
 

@@ -1,24 +1,28 @@
-/** Who has nothing to write, or nobody to take it, must not keep a loop busy. */
+/** A dispatcher with nothing to write, or no peer that takes it, does not keep a loop busy. */
 
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
-import { Echo, FakeChannel, quietMap, watch } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
+import { Echo, FakeChannel, watch } from "./fakes.ts";
+import { setUp, stuckChannel } from "./scenes.ts";
 import { bytes, text, turns } from "./support.ts";
 
-/** A map that is being looped, on a clock of its own. */
-function setUp() {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
+/** A map that is to be looped, and a channel each write of which is granted. */
+function granting() {
+  const { clock, map } = setUp();
+  const grants: ((length: number) => void)[] = [];
   const channel = new FakeChannel();
-  const start = () => watch(loop({ map, timeout: 100 }));
-  /** How often the loop waits in ten times its timeout. */
-  const countWaits = async () => {
+  channel.take = () => new Promise((resolve) => grants.push(resolve));
+  const start = async () => {
+    watch(loop({ map, timeout: 100 }));
+    await turns();
+  };
+  /** The loop waits, and waits again whenever its timeout is over. */
+  const assertRests = async () => {
     const { timeoutsSet } = clock;
     await clock.advance(1_000);
-    return clock.timeoutsSet - timeoutsSet;
+    assertEquals(clock.timeoutsSet - timeoutsSet, 10);
   };
-  return { map, channel, start, countWaits };
+  return { map, channel, grants, start, assertRests };
 }
 
 /** Buffers what it sends, and takes part in it. */
@@ -53,96 +57,74 @@ class AlwaysWritable extends OwnHandleWrite {
 
 for (const Class of [OwnHandleWrite, OwnWritable, OwnBoth, AlwaysWritable]) {
   Deno.test(`DispatcherWithSend rests while its peer takes nothing, and then goes on: ${Class.name}`, async () => {
-    const { map, channel, start, countWaits } = setUp();
-    const grants: ((length: number) => void)[] = [];
-    channel.take = () => new Promise((resolve) => grants.push(resolve));
+    const { map, channel, grants, start, assertRests } = granting();
     const handler = new Class(channel, { map });
     handler.send(new Uint8Array(1_000));
-    start();
-    await turns();
-    assertEquals(await countWaits(), 10);
+    await start();
+    await assertRests();
     assertLess(handler.events, 4);
 
     const before = handler.events;
     grants.shift()!(400);
     await turns();
     assertGreater(handler.events, before, "there is room again");
-    assertEquals(await countWaits(), 10);
+    await assertRests();
     assertLess(handler.events - before, 4);
 
     if (Class === AlwaysWritable) return; // rightly called in each pass
     grants.shift()!(600);
     await turns();
     assertEquals(channel.writes.map(({ length }) => length), [400, 600]);
-    assertEquals(await countWaits(), 10);
+    await assertRests();
   });
 }
 
-/** Adds something in each write event. */
-class Pump extends DispatcherWithSend {
-  left = 5;
-  override writable(): boolean {
-    return this.left > 0;
-  }
-  override handleWrite(): void | Promise<void> {
-    if (this.left-- > 0) this.send(new Uint8Array(100));
-    return super.handleWrite();
-  }
-}
-
 Deno.test("DispatcherWithSend that has more to add gets its write events although one is in flight", async () => {
-  const { map, channel, start } = setUp();
-  channel.take = () => new Promise(() => {});
-  const pump = new Pump(channel, { map });
-  start();
+  const { map, start } = granting();
+  const pump = new DispatcherWithSend(stuckChannel(), { map });
+  const { handleWrite } = pump;
+  let left = 5;
+  pump.writable = () => left > 0;
+  pump.handleWrite = () => {
+    if (left-- > 0) pump.send(new Uint8Array(100));
+    return handleWrite.call(pump);
+  };
+  await start();
   await turns();
-  await turns();
-  assertEquals(pump.left, 0);
+  assertEquals(left, 0);
   assertEquals(pump.bufferedAmount, 500);
 });
 
 for (const kind of ["sync", "async"]) {
   Deno.test(`handleWrite() that is ${kind} and has no writable() runs once, and again when something happened`, async () => {
-    const { map, channel, start, countWaits } = setUp();
+    const { map, channel, start, assertRests } = granting();
     let writes = 0;
-    class Writer extends Dispatcher {
-      override handleWrite(): void | Promise<void> {
-        writes++;
-        if (kind === "async") return Promise.resolve();
-      }
-    }
-    new Writer(channel, { map });
+    new Dispatcher(channel, { map }).handleWrite = () => {
+      writes++;
+      return kind === "async" ? Promise.resolve() : undefined;
+    };
     const neighbour = new FakeChannel();
     new Echo(neighbour, { map });
-    start();
-    await turns();
-    assertEquals(await countWaits(), 10);
+    await start();
+    await assertRests();
     assertEquals(writes, 1);
     neighbour.push("spam");
     await turns();
     assertEquals(writes, 2);
-    assertEquals(await countWaits(), 10);
+    await assertRests();
     map.wake();
     await turns();
     assertEquals(writes, 3);
-    assertEquals(await countWaits(), 10);
+    await assertRests();
   });
 }
 
 Deno.test("readable() that looks at bufferedAmount is asked again when that falls", async () => {
-  const { map, channel, start } = setUp();
-  class Turnwise extends DispatcherWithSend {
-    override readable(): boolean {
-      return this.bufferedAmount === 0;
-    }
-    override handleRead(): void {
-      this.send(this.recv());
-    }
-  }
-  const grants: ((length: number) => void)[] = [];
-  channel.take = () => new Promise((resolve) => grants.push(resolve));
-  const handler = new Turnwise(channel, { map });
-  start();
+  const { map, channel, grants, start } = granting();
+  const handler = new DispatcherWithSend(channel, { map });
+  handler.readable = () => handler.bufferedAmount === 0;
+  handler.handleRead = () => void handler.send(handler.recv());
+  await start();
   for (const word of ["spam", "eggs", "rice"]) {
     channel.push(word);
     await turns();
@@ -160,25 +142,19 @@ Deno.test("readable() that looks at bufferedAmount is asked again when that fall
 });
 
 Deno.test("writable() that looks at bufferedAmount is asked again when that falls", async () => {
-  const { map, channel, start } = setUp();
+  const { map, channel, start } = granting();
   const words = ["spam", "eggs", "rice"];
-  class Turnwise extends DispatcherWithSend {
-    override readable(): boolean {
-      return false;
-    }
-    override writable(): boolean {
-      return this.bufferedAmount === 0 && words.length > 0;
-    }
-    override handleWrite(): void {
-      this.send(bytes(words.shift()!));
-    }
-  }
   channel.take = async (data) => {
     await turns();
     return data.length;
   };
-  const handler = new Turnwise(channel, { map });
-  start();
+  const handler = new DispatcherWithSend(channel, { map });
+  Object.assign(handler, {
+    readable: () => false,
+    writable: () => handler.bufferedAmount === 0 && words.length > 0,
+    handleWrite: () => void handler.send(bytes(words.shift()!)),
+  });
+  await start();
   for (let i = 0; i < 6; i++) await turns();
   assertEquals(channel.sent, "spameggsrice");
   assert(handler.connected);

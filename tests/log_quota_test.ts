@@ -1,4 +1,4 @@
-/** What a peer can repeat costs a bounded number of log lines. */
+/** An event that a peer can repeat costs a bounded number of log lines. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
@@ -8,43 +8,48 @@ import {
   poll,
   SocketMap,
 } from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import { FakeChannel, LogLines, passes, quietMap } from "./fakes.ts";
-import { pass, SITES } from "./log_sites.ts";
-import { captureConsole } from "./support.ts";
+import { FakeChannel, passes } from "./fakes.ts";
+import { pass, provoke, SITES } from "./log_sites.ts";
+import { setUp } from "./setups.ts";
+import { captureConsole, TestMap } from "./support.ts";
 
-/** A map whose time the test has in its hands. */
-function setUp() {
-  const clock = new MockClock();
-  const log = new LogLines();
-  return { clock, log, map: quietMap({ clock, logger: log }) };
+/** Starts a loop, which goes on until the answer is called. */
+function start(map: SocketMap): () => Promise<void> {
+  const keeper = new Dispatcher(new FakeChannel(), { map });
+  const looping = loop({ map });
+  return () => {
+    keeper.close();
+    return looping;
+  };
 }
 
-/** Something that keeps a loop going. */
-function keeper(map: SocketMap): Dispatcher {
-  return new Dispatcher(new FakeChannel(), { map });
+/** Has the default handleError() log that often. */
+function fail(map: SocketMap, times: number): void {
+  for (let i = 0; i < times; i++) {
+    new Dispatcher(null, { map }).handleError(new Error("spam"));
+  }
 }
 
 for (const site of SITES) {
   Deno.test(`SocketMap logs ${site.name} 20 times in 10 s, and then how often else`, async () => {
     const { clock, log, map } = setUp();
-    const keeping = keeper(map);
-    const looping = loop({ map });
+    const end = start(map);
     const lines = () => log.lines.filter((line) => line.includes(site.line));
-    const unmute = (dispatcher: Dispatcher) =>
-      void dispatcher.ignoreLogTypes.clear();
-    for (let i = 0; i < 50; i++) site.provoke(map, unmute);
-    await pass(clock, site);
+    const provokeAll = async () => {
+      for (let i = 0; i < 50; i++) {
+        provoke(site, map, (it) => it.ignoreLogTypes.clear());
+      }
+      await pass(clock, site);
+    };
+    await provokeAll();
     assertEquals(lines().length, 20);
     await clock.advance(10_000);
     assertEquals(lines().length, 21);
     assertMatch(lines()[20]!, /^\w+: left out 30 more like this/);
     // And so it goes on.
-    for (let i = 0; i < 50; i++) site.provoke(map, unmute);
-    await pass(clock, site);
+    await provokeAll();
     assertEquals(lines().length, 41);
-    keeping.close();
-    await looping;
+    await end();
     assertEquals(lines().length, 42);
     assertEquals(map.errors, []);
   });
@@ -99,8 +104,7 @@ Deno.test("Dispatcher.logInfo() of a class of its own gets a bounded number of l
       lines.push(`${type}: ${message}`);
     }
   }
-  const keeping = keeper(map);
-  const looping = loop({ map });
+  const end = start(map);
   const dispatcher = new Noting(null, { map });
   for (let i = 0; i < 22; i++) dispatcher.handleRead();
   assertEquals(lines.length, 20);
@@ -109,14 +113,12 @@ Deno.test("Dispatcher.logInfo() of a class of its own gets a bounded number of l
     lines[20],
     "warning: left out 2 more like this: unhandled read event",
   );
-  keeping.close();
-  await looping;
+  await end();
 });
 
 Deno.test("SocketMap tells how many bytes were lost with the lines that it left out", async () => {
   const { clock, log, map } = setUp();
-  const keeping = keeper(map);
-  const looping = loop({ map });
+  const end = start(map);
   for (let i = 1; i <= 30; i++) {
     const channel = new FakeChannel();
     channel.take = () => Promise.reject(new Error("spam"));
@@ -131,47 +133,31 @@ Deno.test("SocketMap tells how many bytes were lost with the lines that it left 
     log.lines[20]!,
     /left out 10 more like this, with 255 bytes in all: <DispatcherWithSend> was closed and lost 21 accepted bytes \(Error: spam\)$/,
   );
-  keeping.close();
-  await looping;
+  await end();
 });
 
 Deno.test("loop() tells what was left out when it ends, once in 10 s", async () => {
   const { clock, log, map } = setUp();
-  const fail = (times: number) => {
-    for (let i = 0; i < times; i++) {
-      new Dispatcher(null, { map }).handleError(new Error("spam"));
-    }
-  };
-  fail(25);
+  fail(map, 25);
   await loop({ map });
   assertEquals(log.lines.length, 21);
   assertMatch(log.lines[20]!, /^error: left out 5 more like this: /);
-  fail(5);
+  assertEquals(clock.armed, 0, "nothing keeps the loop going");
+  fail(map, 5);
   await loop({ map });
   assertEquals(log.lines.length, 21);
   // The others are told with the next line, as no loop has run since.
   await clock.advance(10_000);
-  fail(1);
+  fail(map, 1);
   assertEquals(log.lines.length, 23);
   assertMatch(log.lines[21]!, /^error: left out 5 more like this: /);
   assertMatch(log.lines[22]!, /^error: uncaught exception/);
 });
 
-Deno.test("SocketMap keeps no loop going for what it left out", async () => {
-  const { clock, map } = setUp();
-  for (let i = 0; i < 25; i++) {
-    new Dispatcher(null, { map }).handleError(new Error("spam"));
-  }
-  await loop({ map });
-  assertEquals(clock.armed, 0);
-});
-
 Deno.test("SocketMap without an onError() of its own logs 20 errors of timers, and how many else", async () => {
-  const clock = new MockClock();
-  const log = new LogLines();
+  const { clock, log } = setUp();
   const map = new SocketMap({ clock, logger: log });
-  const keeping = keeper(map);
-  const looping = loop({ map });
+  const end = start(map);
   const timer = map.callEvery(10, () => {
     throw new Error("spam");
   });
@@ -183,34 +169,30 @@ Deno.test("SocketMap without an onError() of its own logs 20 errors of timers, a
     log.lines[20]!,
     /^error: left out 80 more like this: uncaught exception in the loop \(Error: spam/,
   );
-  keeping.close();
-  await looping;
+  await end();
 });
 
 Deno.test("SocketMap.onError() gets each error, and costs few lines if it throws each time", async () => {
   using output = captureConsole();
-  const clock = new MockClock();
   let calls = 0;
-  const map = new SocketMap({
-    clock,
-    onError: () => {
-      throw new Error(`eggs ${++calls}`);
-    },
-  });
+  const map = new TestMap();
+  map.onError = () => {
+    throw new Error(`eggs ${++calls}`);
+  };
   for (let i = 0; i < 100; i++) {
     map.callLater(0, () => {
       throw new Error("spam");
     });
   }
-  const keeping = keeper(map);
-  await passes(map as never, 1);
+  const keeper = new Dispatcher(new FakeChannel(), { map });
+  await passes(map, 1);
   assertEquals(calls, 100);
   assertEquals(output.err.length, 20);
   assertMatch(
     output.err[0]!,
     /^uncaught exception in the loop \(Error: spam .*\), and telling it failed \(Error: eggs 1 /,
   );
-  keeping.close();
+  keeper.close();
   await loop({ map });
   assertEquals(output.err.length, 21);
   assert(output.err[20]!.startsWith("left out 80 more like this: uncaught"));

@@ -8,7 +8,6 @@ import {
   DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
-  type Logger,
 } from "../mod.ts";
 import type { MockClock } from "../testing/mock_clock.ts";
 import { FakeSocket, PEER } from "./datagrams.ts";
@@ -22,132 +21,123 @@ export interface Site {
   line: string;
   /** What has to be waited for, in ms. */
   wait?: number;
-  /** The warning comes only where warnings are not ignored. */
-  isQuiet?: boolean;
-  /** Makes the dispatcher, and has it come to the line. */
-  provoke(map: TestMap, prepare: (dispatcher: Dispatcher) => void): void;
+  /** Makes what writes the line; a plain dispatcher by default. */
+  make?: (map: TestMap) => Dispatcher;
+  /** Has it come to the line. */
+  // deno-lint-ignore no-explicit-any
+  provoke: (made: any) => void;
 }
 
-/** A dispatcher of one class, with a channel that has `items` to read. */
-function open<T extends Dispatcher>(
-  dispatcher: T,
+/** Has a dispatcher come to the line, after `prepare()` has seen it. */
+export function provoke(
+  site: Site,
+  map: TestMap,
   prepare: (dispatcher: Dispatcher) => void,
-  ...items: (string | null | Error)[]
-): T {
-  prepare(dispatcher);
+): void {
+  const made = site.make?.(map) ?? new Dispatcher(null, { map });
+  prepare(made);
+  site.provoke(made);
+}
+
+/** Gives a dispatcher a channel that has `items` to read. */
+function open(dispatcher: Dispatcher, ...items: (string | null | Error)[]) {
   const channel = new FakeChannel();
   dispatcher.setSocket(channel);
   channel.push(...items);
-  return dispatcher;
+  return channel;
 }
 
-/** A channel that takes nothing. */
-function stuck(): FakeChannel {
-  return Object.assign(new FakeChannel(), {
-    take: () => new Promise<number>(() => {}),
-  });
+/** Sends a datagram that gets lost. */
+function lose(sender: DatagramDispatcher): void {
+  const socket = new FakeSocket();
+  socket.onSend = () => Promise.reject(new Error("no route"));
+  sender.setSocket(socket);
+  sender.sendTo(bytes("spam"), PEER);
 }
+
+const makeDatagrams = (map: TestMap) => new DatagramDispatcher(null, { map });
 
 export const SITES: Site[] = [
   {
     name: "an error that handleError() gets",
     line: "uncaught exception, closing channel",
-    provoke: (map, prepare) =>
-      void open(new Dispatcher(null, { map }), prepare, new Error("spam")),
+    provoke: (it) => open(it, new Error("spam")),
   },
   {
     name: "an event that nobody handles",
     line: "unhandled close event",
-    isQuiet: true,
-    provoke: (map, prepare) =>
-      void open(new Dispatcher(null, { map }), prepare, null),
+    provoke: (it) => open(it, null),
   },
   {
     name: "a connection that was silent for too long",
     line: "nothing read or written for 100 ms",
-    isQuiet: true,
     wait: 100,
-    provoke: (map, prepare) =>
-      void open(new Dispatcher(null, { map, idleTimeout: 100 }), prepare),
+    make: (map) => new Dispatcher(null, { map, idleTimeout: 100 }),
+    provoke: (it) => open(it),
   },
   {
     name: "a message that is too long",
     line: "more than 4 bytes without a terminator",
-    provoke: (map, prepare) => {
-      const chat = new AsyncChat(null, { map, maxLength: 4 });
-      chat.setTerminator("\n");
-      chat.collectIncomingData = () => {};
-      open(chat, prepare, "12345678");
+    make: (map) => new AsyncChat(null, { map, maxLength: 4 }),
+    provoke: (it: AsyncChat) => {
+      it.setTerminator("\n");
+      it.collectIncomingData = () => {};
+      open(it, "12345678");
     },
   },
   {
     name: "bytes that a closed connection could not send",
     line: "was closed and lost 4 accepted bytes",
     wait: 200,
-    provoke: (map, prepare) => {
-      const sender = new DispatcherWithSend(null, { map, linger: 100 });
-      prepare(sender);
-      sender.setSocket(stuck());
-      sender.send(bytes("spam"));
-      sender.close();
+    make: (map) => new DispatcherWithSend(null, { map, linger: 100 }),
+    provoke: (it: DispatcherWithSend) => {
+      open(it).take = () => new Promise(() => {});
+      it.send(bytes("spam"));
+      it.close();
     },
   },
   {
     name: "bytes that waited for a producer",
     line: "was closed and lost 4 bytes that waited for a producer",
-    provoke: (map, prepare) => {
-      const chat = new AsyncChat(null, { map });
-      prepare(chat);
-      chat.setSocket(new FakeChannel());
-      chat.pushWithProducer({ more: () => new Promise<string>(() => {}) });
-      chat.push("spam");
-      chat.abort();
+    make: (map) => new AsyncChat(null, { map }),
+    provoke: (it: AsyncChat) => {
+      open(it);
+      it.pushWithProducer({ more: () => new Promise<string>(() => {}) });
+      it.push("spam");
+      it.abort();
     },
   },
   {
     name: "a listener that has run out of descriptors",
     line: "accepting paused",
-    provoke: (map, prepare) => {
-      const listener = new Dispatcher(null, { map });
-      prepare(listener);
-      const acceptor = new FakeAcceptor();
-      listener.setSocket(acceptor);
-      acceptor.push(codedError("EMFILE"));
-      map.callLater(10, () => listener.close());
-    },
     wait: 10,
+    provoke: (it: Dispatcher) => {
+      const acceptor = new FakeAcceptor();
+      it.setSocket(acceptor);
+      acceptor.push(codedError("EMFILE"));
+      it.map.callLater(10, () => it.close());
+    },
   },
   {
     name: "a datagram that cannot be sent",
     line: "lost a datagram",
-    provoke: (map, prepare) => {
-      const sender = new DatagramDispatcher(null, { map });
-      prepare(sender);
-      const socket = new FakeSocket();
-      socket.onSend = () => Promise.reject(new Error("no route"));
-      sender.setSocket(socket);
-      sender.sendTo(bytes("spam"), PEER);
-      map.callLater(10, () => sender.close());
-    },
     wait: 10,
+    make: makeDatagrams,
+    provoke: (it: DatagramDispatcher) => {
+      lose(it);
+      it.map.callLater(10, () => it.close());
+    },
   },
   {
     name: "a datagram that cannot be sent after close()",
     line: "lost a datagram",
-    provoke: (map, prepare) => {
-      const sender = new DatagramDispatcher(null, { map });
-      prepare(sender);
-      const socket = new FakeSocket();
-      socket.onSend = () => Promise.reject(new Error("no route"));
-      sender.setSocket(socket);
-      sender.sendTo(bytes("spam"), PEER);
-      sender.close();
+    make: makeDatagrams,
+    provoke: (it: DatagramDispatcher) => {
+      lose(it);
+      it.close();
     },
   },
 ];
-
-/** The levels of a {@linkcode Logger}. */
-export const LEVELS: (keyof Logger)[] = ["debug", "info", "warn", "error"];
 
 /** Lets a loop that runs meanwhile come to the line. */
 export async function pass(clock: MockClock, { wait = 0 }: Site) {

@@ -4,12 +4,13 @@ import {
   assertFalse,
   assertGreater,
   assertInstanceOf,
-  assertMatch,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { systemClock } from "../core/clock.ts";
+import { TimerHeap } from "../core/timers.ts";
+import { Wait } from "../core/waiting.ts";
 import {
   type Channel,
   type Clock,
@@ -19,25 +20,16 @@ import {
   poll,
 } from "../mod.ts";
 import {
-  Echo,
   FakeAcceptor,
   FakeChannel,
-  FakeNetwork,
   loopToEnd,
   passes,
   quietMap,
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import {
-  bytes,
-  loopUntil,
-  type TestMap,
-  TestServer,
-  text,
-  turns,
-} from "./support.ts";
+import { connected, neighbourIn, setUp } from "./setups.ts";
+import { bytes, text, turns } from "./support.ts";
 
 /** A recorder whose predicates are written down too, and can do things. */
 class Asked extends Recorder {
@@ -68,86 +60,80 @@ class Asked extends Recorder {
   }
 }
 
+/** One dispatcher that is asked in each pass, and at first not to write. */
+function makeOne() {
+  const scene = setUp();
+  const channel = new FakeChannel();
+  const handler = new Asked(scene.map, channel);
+  handler.wantsWrite = false;
+  return { ...scene, channel, handler };
+}
+
 /** Three dispatchers in the order a, b, c, with one trace. */
-function makeThree(map: TestMap) {
+function makeThree() {
+  const { map } = setUp();
   const trace: string[] = [];
   const make = (label: string) => {
     const channel = new FakeChannel();
     return { channel, handler: new Asked(map, channel, { label, trace }) };
   };
-  return { trace, a: make("a"), b: make("b"), c: make("c") };
+  return { map, trace, a: make("a"), b: make("b"), c: make("c") };
 }
 
+/** Those entries of a trace that are events. */
+function events(trace: string[]): string[] {
+  return trace.filter((entry) => entry.includes("handle"));
+}
+
+// How long a pass waits
+
 Deno.test("poll() sleeps for its timeout when the map is empty", async () => {
-  const clock = new MockClock();
-  const pass = watch(poll(50, quietMap({ clock })));
+  const { clock, map } = setUp();
+  const pass = watch(poll(50, map));
   await clock.advance(49.9);
   assertFalse(pass.settled);
   await clock.advance(0.1);
   assert(pass.settled);
 });
 
-Deno.test("poll() waits no longer than its timeout", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  new Recorder(map, new FakeChannel());
-  const pass = watch(poll(50, map));
-  await clock.advance(49);
-  assertFalse(pass.settled);
-  await clock.advance(1);
-  assert(pass.settled);
-});
-
-Deno.test("poll() does not wait by default", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  new Recorder(map, new FakeChannel());
-  const pass = watch(poll(undefined, map));
-  await turns();
-  assert(pass.settled);
-  assertEquals(clock.timeoutsSet, 0);
-});
-
-Deno.test("loop() ends at once when its map is empty", async () => {
-  const clock = new MockClock();
-  const done = watch(loop({ map: quietMap({ clock }) }));
-  await turns();
-  assert(done.settled);
-  assertEquals(clock.timeoutsSet, 0);
-});
-
-Deno.test("loop() ends when its last dispatcher has closed", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const first = new Recorder(map, new FakeChannel());
-  const channel = new FakeChannel();
-  new Recorder(map, channel);
-  const done = watch(loop({ map }));
-  first.close();
-  await turns();
+Deno.test("loop() waits for up to 30 s a pass by default", async () => {
+  const { clock, map } = connected();
+  const done = watch(loop({ map, count: 1 }));
+  await clock.advance(29_999);
   assertFalse(done.settled);
-  channel.push(null);
-  await turns();
+  await clock.advance(1);
   assert(done.settled);
-  assertEquals(map.size, 0);
+});
+
+Deno.test("poll() by default, and loop() of an empty map, do not wait", async () => {
+  const { clock, map } = setUp();
+  for (const pass of [() => poll(undefined, map), () => loop({ map })]) {
+    const done = watch(pass());
+    await turns();
+    assert(done.settled);
+  }
+  assertEquals(clock.timeoutsSet, 0);
+});
+
+Deno.test("loop() waits though handleWrite() finds nothing to send", async () => {
+  const { clock, map, handler } = connected({ handleWrite() {} });
+  watch(loop({ map }));
+  await turns();
+  assertEquals(handler.trace, ["handleWrite"]);
+  assertEquals(clock.armed, 1);
 });
 
 Deno.test("loop({ count }) makes so many passes", async () => {
-  const map = quietMap();
-  const handler = new Asked(map, new FakeChannel());
+  const { map, handler } = makeOne();
   for (const count of [0, 1, 3]) {
     handler.trace.length = 0;
     await loop({ map, count, timeout: 0 });
     assertEquals(handler.count("readable"), count);
   }
-  handler.close();
 });
 
 Deno.test("loop({ timeout }) bounds the wait of each pass, not the loop", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const handler = new Asked(map, new FakeChannel());
-  handler.wantsWrite = false;
+  const { clock, map, handler } = makeOne();
   const done = watch(loop({ map, timeout: 100, count: 5 }));
   await clock.advance(350);
   assertEquals(handler.count("readable"), 4);
@@ -157,62 +143,30 @@ Deno.test("loop({ timeout }) bounds the wait of each pass, not the loop", async 
   assert(done.settled);
 });
 
-Deno.test("loop() waits for up to 30 s a pass by default", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  new Recorder(map, new FakeChannel());
-  const done = watch(loop({ map, count: 1 }));
-  await clock.advance(29_999);
-  assertFalse(done.settled);
-  await clock.advance(1);
-  assert(done.settled);
-});
-
-Deno.test("loop() leaves no timeout behind", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  new Recorder(map, channel);
-  const done = watch(loop({ map, count: 1 }));
-  await turns();
-  assertEquals(clock.armed, 1);
-  channel.push("spam");
-  await turns();
-  assert(done.settled);
-  assertEquals(clock.armed, 0);
-});
-
-Deno.test("loop() sets one timeout for many waits", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
+Deno.test("loop() sets one timeout for many waits, and leaves none behind", async () => {
+  const { clock, map, channel, handler } = connected();
   const done = watch(loop({ map, count: 100 }));
   for (let i = 0; i < 100; i++) {
     await turns();
+    assertEquals(clock.armed, 1);
     clock.skip(1);
     channel.push("x");
   }
   await turns();
   assert(done.settled);
   assertEquals(handler.received.length, 100);
-  assertEquals(clock.timeoutsSet, 1);
+  assertEquals([clock.timeoutsSet, clock.armed], [1, 0]);
 });
 
 Deno.test("loop({ signal }) makes no pass when the signal has aborted", async () => {
-  const map = quietMap();
-  const handler = new Asked(map, new FakeChannel());
+  const { map, handler } = makeOne();
   await loop({ map, signal: AbortSignal.abort() });
   assertEquals(handler.trace, []);
   assertEquals(map.size, 1);
-  handler.close();
 });
 
 Deno.test("loop({ signal }) returns from a wait and closes nothing", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
+  const { map, channel, handler } = connected();
   const controller = new AbortController();
   const done = watch(loop({ map, signal: controller.signal }));
   await turns();
@@ -230,8 +184,7 @@ Deno.test("loop({ signal }) returns from a wait and closes nothing", async () =>
 });
 
 Deno.test("loop({ signal }) leaves no listener on the signal", async () => {
-  const map = quietMap();
-  const handler = new Recorder(map, new FakeChannel());
+  const { map, handler } = connected();
   const { signal } = new AbortController();
   const listeners = new Set<unknown>();
   const add = signal.addEventListener.bind(signal);
@@ -247,29 +200,10 @@ Deno.test("loop({ signal }) leaves no listener on the signal", async () => {
   });
   await assertRejects(() => loop({ map, signal }), ExitNow);
   assertEquals(listeners.size, 0);
-  handler.close();
-});
-
-Deno.test("SocketMap.wake() ends a wait", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const handler = new Asked(map, new FakeChannel());
-  handler.wantsWrite = false;
-  const done = watch(loop({ map, count: 2 }));
-  await turns();
-  assertEquals(handler.count("writable"), 1);
-  map.wake();
-  await turns();
-  assertEquals(handler.count("writable"), 2);
-  assertFalse(done.settled);
 });
 
 Deno.test("SocketMap.wake() makes the loop ask again", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  const handler = new Asked(map, channel);
-  handler.wantsWrite = false;
+  const { map, channel, handler } = makeOne();
   handler.onWrite = () => {
     handler.send(bytes("spam"));
     handler.wantsWrite = false;
@@ -285,9 +219,7 @@ Deno.test("SocketMap.wake() makes the loop ask again", async () => {
 });
 
 Deno.test("SocketMap.wake() before a wait is not lost, and counts once", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  new Recorder(map, new FakeChannel());
+  const { map } = connected();
   map.wake();
   map.wake();
   const first = watch(poll(1_000, map));
@@ -299,11 +231,7 @@ Deno.test("SocketMap.wake() before a wait is not lost, and counts once", async (
 });
 
 Deno.test("SocketMap.wake() from a hook keeps the next pass from waiting", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  const handler = new Asked(map, channel);
-  handler.wantsWrite = false;
+  const { map, channel, handler } = makeOne();
   handler.onRead = () => map.wake();
   channel.push("spam");
   watch(loop({ map }));
@@ -314,9 +242,10 @@ Deno.test("SocketMap.wake() from a hook keeps the next pass from waiting", async
   assertEquals(trace.filter((entry) => entry === "readable").length, 2);
 });
 
+// What a pass asks and dispatches, and in which order
+
 Deno.test("SocketMap keeps the order in which dispatchers were added", () => {
-  const map = quietMap();
-  const { a, b, c } = makeThree(map);
+  const { map, a, b, c } = makeThree();
   assertEquals([...map], [a.handler, b.handler, c.handler]);
   assertEquals(map.size, 3);
   a.handler.delChannel();
@@ -326,42 +255,30 @@ Deno.test("SocketMap keeps the order in which dispatchers were added", () => {
 });
 
 Deno.test("poll() asks each predicate once, readable first, in the order added", async () => {
-  const map = quietMap();
-  const { trace, a, b, c } = makeThree(map);
-  for (const { handler } of [a, b, c]) handler.wantsWrite = false;
-  await poll(0, map);
-  const once = ["a", "b", "c"].flatMap((label) => [
-    `${label}.readable`,
-    `${label}.writable`,
-  ]);
-  assertEquals(trace, once);
-  await poll(0, map);
-  assertEquals(trace, [...once, ...once]);
-});
-
-Deno.test("poll() asks in the new order after a dispatcher left and came back", async () => {
-  const map = quietMap();
-  const { trace, a } = makeThree(map);
-  await poll(0, map);
+  const { map, trace, a } = makeThree();
+  const predicates = (labels: string[]) =>
+    labels.flatMap((label) => [`${label}.readable`, `${label}.writable`]);
+  const asked = () => trace.splice(0).filter((entry) => /able$/.test(entry));
+  for (let pass = 0; pass < 2; pass++) {
+    await poll(0, map);
+    assertEquals(asked(), predicates(["a", "b", "c"]));
+  }
   a.handler.delChannel();
   a.handler.addChannel();
-  trace.length = 0;
   await poll(0, map);
-  const asked = trace.filter((entry) => entry.endsWith("readable"));
-  assertEquals(asked, ["b.readable", "c.readable", "a.readable"]);
+  assertEquals(asked(), predicates(["b", "c", "a"]));
 });
 
 Deno.test("poll() asks once who left and came back", async () => {
-  const map = quietMap();
-  const handler = new Asked(map, new FakeChannel());
-  handler.delChannel();
-  handler.addChannel();
-  await poll(0, map);
-  assertEquals(handler.count("readable"), 1);
-  handler.whenAskedToRead = () => {
+  const { map, handler } = makeOne();
+  const leaveAndComeBack = () => {
     handler.delChannel();
     handler.addChannel();
   };
+  leaveAndComeBack();
+  await poll(0, map);
+  assertEquals(handler.count("readable"), 1);
+  handler.whenAskedToRead = leaveAndComeBack;
   await poll(0, map);
   handler.whenAskedToRead = () => {};
   handler.trace.length = 0;
@@ -370,15 +287,13 @@ Deno.test("poll() asks once who left and came back", async () => {
 });
 
 Deno.test("poll() dispatches reads before writes", async () => {
-  const map = quietMap();
-  const { trace, a, b } = makeThree(map);
+  const { map, trace, a, b } = makeThree();
   await passes(map, 1); // The reads are on their way.
   trace.length = 0;
   a.channel.push("spam");
   b.channel.push("eggs");
   await passes(map, 1);
-  const events = trace.filter((entry) => entry.includes("handle"));
-  assertEquals(events, [
+  assertEquals(events(trace), [
     "a.handleRead",
     "b.handleRead",
     "a.handleWrite",
@@ -388,8 +303,7 @@ Deno.test("poll() dispatches reads before writes", async () => {
 });
 
 Deno.test("poll() dispatches connects before writes", async () => {
-  const network = new FakeNetwork();
-  const map = quietMap({ network });
+  const { map, network } = setUp();
   const trace: string[] = [];
   const client = new Asked(map, null, { label: "client", trace });
   new Asked(map, new FakeChannel(), { label: "other", trace });
@@ -400,8 +314,7 @@ Deno.test("poll() dispatches connects before writes", async () => {
   trace.length = 0;
   network.succeed(new FakeChannel());
   await passes(map, 1);
-  const events = trace.filter((entry) => entry.includes("handle"));
-  assertEquals(events, [
+  assertEquals(events(trace), [
     "client.handleConnect",
     "other.handleWrite",
     "client.handleWrite",
@@ -409,9 +322,8 @@ Deno.test("poll() dispatches connects before writes", async () => {
 });
 
 Deno.test("poll() gives at most one read and one write to a dispatcher", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const handler = new Asked(map, channel);
+  const { map, channel, handler } = makeOne();
+  handler.wantsWrite = true;
   handler.onWrite = () => handler.send(bytes("x"));
   channel.push(..."spam".split(""));
   for (let pass = 0; pass < 8; pass++) {
@@ -421,49 +333,6 @@ Deno.test("poll() gives at most one read and one write to a dispatcher", async (
     assert(handler.count("handleRead") <= 1);
   }
   assertEquals(handler.received, "spam");
-});
-
-Deno.test("poll() gives one read for what a partial recv() left", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  class Sipper extends Recorder {
-    override handleRead(): void {
-      this.note("handleRead");
-      this.recv(1);
-    }
-  }
-  const handler = new Sipper(map, channel);
-  channel.push("spam");
-  for (let pass = 1; pass <= 4; pass++) {
-    await passes(map, 1);
-    assertEquals(handler.count("handleRead"), pass);
-  }
-});
-
-Deno.test("Dispatcher gets handleConnect() and the first handleWrite() in one pass", async () => {
-  const map = quietMap();
-  const server = new TestServer(map, (conn) => new Echo(conn, { map }));
-  let pass = 0;
-  const seen: string[] = [];
-  class Client extends Dispatcher {
-    override handleConnect(): void {
-      seen.push(`connect ${pass} ${this.connected}`);
-    }
-    override handleWrite(): void {
-      seen.push(`write ${pass} ${this.connected}`);
-      this.close();
-    }
-  }
-  const client = new Client(null, { map });
-  client.createSocket();
-  client.connect(server.addr as Deno.NetAddr);
-  await loopUntil(map, () => {
-    pass++;
-    return map.size === 1;
-  });
-  assertEquals(seen.length, 2);
-  assertMatch(seen.join(), /^connect (\d+) false,write \1 true$/);
-  server.close();
 });
 
 Deno.test("Dispatcher that listens never gets write events", async () => {
@@ -493,37 +362,34 @@ Deno.test("Dispatcher accepts one connection in a pass", async () => {
   assertEquals(before, 5);
 });
 
-Deno.test("Dispatcher closed by another's hook gets nothing in that pass", async () => {
-  const map = quietMap();
-  const { trace, a, b, c } = makeThree(map);
-  await passes(map, 1);
-  a.handler.onRead = () => b.handler.close();
-  c.handler.onWrite = () => a.handler.close();
-  for (const { channel } of [a, b, c]) channel.push("spam");
-  trace.length = 0;
-  await passes(map, 2);
-  assertEquals(a.handler.received, "spam");
-  assertEquals(c.handler.received, "spam");
-  const ofB = trace.filter((entry) => entry.startsWith("b.handle"));
-  assertEquals(ofB, []);
-  assertEquals(trace.at(-1), "c.handleWrite");
-});
+// Dispatchers that leave and join in the middle of a pass
 
-Deno.test("Dispatcher that closes itself in handleRead() gets no handleWrite()", async () => {
-  const map = quietMap();
-  const { a } = makeThree(map);
-  a.handler.onRead = () => a.handler.close();
-  await passes(map, 1);
-  a.channel.push("spam");
-  a.handler.trace.length = 0;
-  await passes(map, 2);
-  assertEquals(a.handler.count("handleRead"), 1);
-  assertEquals(a.handler.count("handleWrite"), 0);
-});
+/** How a dispatcher leaves its map. */
+const LEAVES: Record<string, (it: Dispatcher) => void> = {
+  "closes": (it) => it.close(),
+  "takes out of the map": (it) => it.delChannel(),
+  "moves to another map": (it) => it.addChannel(quietMap()),
+};
+
+for (const [how, leave] of Object.entries(LEAVES)) {
+  Deno.test(`Dispatcher that another's hook ${how} gets nothing in that pass`, async () => {
+    const { map, trace, a, b, c } = makeThree();
+    await passes(map, 1);
+    a.handler.onRead = () => leave(b.handler);
+    c.handler.onWrite = () => leave(a.handler);
+    for (const { channel } of [a, b, c]) channel.push("spam");
+    await turns();
+    trace.length = 0;
+    await passes(map, 2);
+    const expected = ["a.handleRead", "c.handleRead", "a.handleWrite"];
+    assertEquals(events(trace).slice(0, 4), [...expected, "c.handleWrite"]);
+    assertEquals(b.handler.received, "");
+    assertEquals([...map], [c.handler]);
+  });
+}
 
 Deno.test("Dispatcher closed by another's predicate gets nothing in that pass", async () => {
-  const map = quietMap();
-  const { trace, a, b, c } = makeThree(map);
+  const { map, trace, a, b, c } = makeThree();
   await passes(map, 1);
   for (const { channel } of [a, b, c]) channel.push("spam");
   await turns();
@@ -540,25 +406,29 @@ Deno.test("Dispatcher closed by another's predicate gets nothing in that pass", 
   assertEquals(b.handler.received, "spam");
 });
 
-Deno.test("Dispatcher that closes itself in readable() is not asked writable()", async () => {
-  const map = quietMap();
-  const handler = new Asked(map, new FakeChannel());
-  handler.whenAskedToRead = () => handler.close();
-  await passes(map, 2);
-  assertEquals(handler.trace, ["readable"]);
-});
-
-Deno.test("Dispatcher that closes itself in writable() gets no event", async () => {
-  const map = quietMap();
-  const handler = new Asked(map, new FakeChannel());
-  handler.whenAskedToWrite = () => handler.close();
-  await passes(map, 2);
-  assertEquals(handler.trace, ["readable", "writable"]);
-});
+for (
+  const [where, action, trace] of [
+    ["handleRead()", "onRead", ["handleRead"]],
+    ["readable()", "whenAskedToRead", ["readable"]],
+    ["writable()", "whenAskedToWrite", ["readable", "writable"]],
+  ] as const
+) {
+  Deno.test(`Dispatcher that closes itself in ${where} is asked and told nothing after it`, async () => {
+    const { map, channel, handler } = makeOne();
+    await passes(map, 1);
+    handler.wantsWrite = true;
+    handler[action] = () => handler.close();
+    channel.push("spam");
+    await turns();
+    handler.trace.length = 0;
+    await passes(map, 2);
+    const shown = action === "onRead" ? events(handler.trace) : handler.trace;
+    assertEquals(shown, [...trace]);
+  });
+}
 
 Deno.test("Dispatcher added by a hook is served from the next pass on", async () => {
-  const map = quietMap();
-  const { trace, a } = makeThree(map);
+  const { map, trace, a } = makeThree();
   const channel = new FakeChannel();
   channel.push("eggs");
   let added: Asked | null = null;
@@ -576,8 +446,7 @@ Deno.test("Dispatcher added by a hook is served from the next pass on", async ()
 });
 
 Deno.test("Dispatcher added by a predicate is served too", async () => {
-  const map = quietMap();
-  const { trace, b } = makeThree(map);
+  const { map, trace, b } = makeThree();
   const channel = new FakeChannel();
   channel.push("eggs");
   let added: Asked | null = null;
@@ -590,9 +459,7 @@ Deno.test("Dispatcher added by a predicate is served too", async () => {
 });
 
 Deno.test("Dispatcher added during a wait is served at once", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  new Recorder(map, new FakeChannel());
+  const { map } = connected();
   const done = watch(loop({ map }));
   await turns();
   const channel = new FakeChannel();
@@ -603,33 +470,14 @@ Deno.test("Dispatcher added during a wait is served at once", async () => {
   assertFalse(done.settled);
 });
 
-Deno.test("Dispatcher.delChannel() keeps events back, addChannel() brings them", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
-  await passes(map, 1);
-  handler.delChannel();
-  assertEquals(map.size, 0);
-  channel.push("spam");
-  await poll(0, map);
-  await poll(0, map);
-  assertEquals(handler.trace.filter((entry) => entry === "handleRead"), []);
-  handler.addChannel();
-  await passes(map, 2);
-  assertEquals(handler.received, "spam");
-});
-
 Deno.test("Dispatcher.delChannel() of another map does nothing", () => {
-  const map = quietMap();
-  const handler = new Recorder(map, new FakeChannel());
+  const { map, handler } = connected();
   handler.delChannel(quietMap());
   assertEquals(map.size, 1);
 });
 
 Deno.test("Dispatcher outside its map still sends what it accepted", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
+  const { channel, handler } = connected();
   handler.delChannel();
   assertEquals(handler.send(bytes("spam")), 4);
   await turns();
@@ -637,10 +485,8 @@ Deno.test("Dispatcher outside its map still sends what it accepted", async () =>
 });
 
 Deno.test("Dispatcher.addChannel() moves a dispatcher to another map", async () => {
-  const map = quietMap();
+  const { map, channel, handler } = connected();
   const other = quietMap();
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
   await passes(map, 1);
   handler.addChannel(other);
   assertEquals([map.size, other.size], [0, 1]);
@@ -655,82 +501,18 @@ Deno.test("Dispatcher.addChannel() moves a dispatcher to another map", async () 
   assertEquals(other.size, 0);
 });
 
-Deno.test("Dispatcher that moves to another map in a hook gets no more here", async () => {
-  const map = quietMap();
-  const other = quietMap();
-  const { a } = makeThree(map);
-  a.handler.onRead = () => a.handler.addChannel(other);
-  await passes(map, 1);
-  a.channel.push("spam");
-  a.handler.trace.length = 0;
-  await passes(map, 3);
-  assertEquals(a.handler.count("handleRead"), 1);
-  assertEquals(a.handler.count("handleWrite"), 0);
-  await passes(other, 1);
-  assertEquals(a.handler.count("handleWrite"), 1);
-});
-
-Deno.test("Dispatcher that another's hook takes out of the map gets nothing in that pass", async () => {
-  const map = quietMap();
-  const { a, b } = makeThree(map);
-  await passes(map, 1);
-  a.handler.onRead = () => b.handler.delChannel();
-  a.channel.push("spam");
-  b.channel.push("eggs");
-  await turns();
-  b.handler.trace.length = 0;
-  await passes(map, 2);
-  assertEquals(a.handler.received, "spam");
-  assertEquals(b.handler.count("handleRead"), 0);
-  assertEquals(b.handler.count("handleWrite"), 0);
-  b.handler.addChannel();
-  await passes(map, 2);
-  assertEquals(b.handler.received, "eggs");
-});
-
-/** Sends a number to and fro until it is `goal`. */
-class PingPong extends Dispatcher {
-  count = 0;
-  goal = 50;
-  override handleConnect(): void {
-    this.send(new Uint8Array([0]));
-  }
-  override handleRead(): void {
-    const [value] = this.recv();
-    if (value === undefined) return;
-    this.count = value;
-    if (value === this.goal) this.close();
-    else this.send(new Uint8Array([value + 1]));
-  }
-  override handleClose(): void {
-    this.close();
-  }
-}
-
-function startPingPong(map: TestMap): PingPong {
-  const server = new TestServer(map, (conn) => {
-    server.close();
-    return new PingPong(conn, { map });
-  });
-  const client = new PingPong(null, { map });
-  client.createSocket();
-  client.connect(server.addr as Deno.NetAddr);
-  return client;
-}
+// Loops beside and within loops
 
 Deno.test("loop() drives two maps side by side", async () => {
-  const maps = [quietMap(), quietMap()];
-  const clients = maps.map(startPingPong);
-  await Promise.all(maps.map((map) => loopToEnd(map)));
-  for (const client of clients) assertGreater(client.count, 48);
+  const scenes = [connected(), connected()];
+  for (const { channel } of scenes) channel.push("spam", null);
+  await Promise.all(scenes.map(({ map }) => loopToEnd(map)));
+  for (const { handler } of scenes) assertEquals(handler.received, "spam");
 });
 
 Deno.test("loop() of one map is not woken or ended by another", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
+  const { clock, map, handler } = makeOne();
   const other = quietMap({ clock });
-  const handler = new Asked(map, new FakeChannel());
-  handler.wantsWrite = false;
   const channel = new FakeChannel();
   new Recorder(other, channel);
   const done = watch(loop({ map }));
@@ -749,10 +531,7 @@ Deno.test("loop() of one map is not woken or ended by another", async () => {
 });
 
 Deno.test("loop() refuses a map that is being looped", async () => {
-  const clock = new MockClock();
-  const map = quietMap({ clock });
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
+  const { map, channel, handler } = connected();
   const done = watch(loop({ map }));
   await turns();
   for (let i = 0; i < 2; i++) {
@@ -769,112 +548,48 @@ Deno.test("loop() refuses a map that is being looped", async () => {
   await loop({ map });
 });
 
-Deno.test("loop() from a hook is refused and leaves the outer loop unharmed", async () => {
-  const map = quietMap();
+Deno.test("loop() and poll() from a hook reject, and leave the outer loop unharmed", async () => {
   const refusals: unknown[] = [];
-  class Nester extends Recorder {
-    override async handleRead(): Promise<void> {
-      this.note("handleRead");
+  const { map, channel, handler } = connected({
+    async handleRead() {
       this.received += text(this.recv());
       if (!this.connected) return;
-      await loop({ map }).catch((error) => refusals.push(error));
-      await poll(0, map).catch((error) => refusals.push(error));
-    }
-  }
-  const channel = new FakeChannel();
-  const handler = new Nester(map, channel);
-  const neighbour = new FakeChannel();
-  new Echo(neighbour, { map });
+      // What would throw, instead of rejecting, would reach handleError().
+      await loop({ map: this.map }).catch((error) => refusals.push(error));
+      await poll(0, this.map).catch((error) => refusals.push(error));
+    },
+  });
+  const neighbour = neighbourIn(map);
   channel.push("spam", "eggs", null);
   neighbour.push("hello", null);
   await loopToEnd(map);
   assertEquals(refusals.length, 4);
   for (const error of refusals) {
     assertInstanceOf(error, Error);
+    assertStringIncludes(error.message, "being looped already");
     assertStringIncludes(error.message, "hook");
   }
+  assertEquals(handler.errors, []);
   assertEquals(handler.received, "spameggs");
   assertEquals(neighbour.sent, "hello");
 });
 
-Deno.test("loop() from a hook rejects rather than throws", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const handler = new Asked(map, channel);
-  let inner: Promise<void> | null = null;
-  handler.onRead = () => {
-    inner = loop({ map });
-    inner.catch(() => {});
-  };
-  channel.push("spam");
-  await passes(map, 2);
-  assertEquals(handler.errors, []);
-  await assertRejects(() => inner!, Error, "being looped already");
-});
-
 Deno.test("loop() can run inside a hook when it has a map of its own", async () => {
-  const map = quietMap();
-  const inner = quietMap();
-  const client = startPingPong(inner);
-  const channel = new FakeChannel();
-  class Nester extends Recorder {
-    override async handleRead(): Promise<void> {
+  const inner = connected();
+  const { map, channel } = connected({
+    async handleRead() {
       this.recv();
-      await loop({ map: inner });
+      await loop({ map: inner.map });
       this.close();
-    }
-  }
-  new Nester(map, channel);
+    },
+  });
+  inner.channel.push("spam", null);
   channel.push("spam");
   await loopToEnd(map);
-  assertGreater(client.count, 48);
+  assertEquals(inner.handler.received, "spam");
 });
 
-Deno.test("loop() passes an ExitNow of a hook on and can be entered again", async () => {
-  const map = quietMap();
-  const { a, b, c } = makeThree(map);
-  const exit = new ExitNow("enough");
-  a.handler.onRead = () => {
-    throw exit;
-  };
-  await passes(map, 1);
-  for (const { channel } of [a, b, c]) channel.push("spam");
-  await turns();
-  const error = await assertRejects(() => loop({ map }), ExitNow);
-  assertStrictEquals(error, exit);
-  assertEquals(error.name, "ExitNow");
-  assertEquals(map.size, 3);
-  assertEquals(a.handler.errors, []);
-  await passes(map, 2);
-  assertEquals(b.handler.received, "spam");
-  assertEquals(c.handler.received, "spam");
-});
-
-Deno.test("loop() passes an ExitNow of a predicate on", async () => {
-  for (const which of ["whenAskedToRead", "whenAskedToWrite"] as const) {
-    const map = quietMap();
-    const { a, b } = makeThree(map);
-    b.handler[which] = () => {
-      throw new ExitNow(which);
-    };
-    await assertRejects(() => loop({ map, count: 1 }), ExitNow, which);
-    assertEquals(map.size, 3);
-    b.handler[which] = () => {};
-    a.channel.push("spam");
-    await passes(map, 2);
-    assertEquals(a.handler.received, "spam");
-  }
-});
-
-Deno.test("poll() passes an ExitNow on", async () => {
-  const map = quietMap();
-  const { a } = makeThree(map);
-  a.handler.onWrite = () => {
-    throw new ExitNow("enough");
-  };
-  await assertRejects(() => poll(0, map), ExitNow, "enough");
-  await assertRejects(() => poll(0, map), ExitNow, "enough");
-});
+// A loop that never waits
 
 /** Never lets the loop wait. */
 class Restless extends Dispatcher {
@@ -965,16 +680,16 @@ Deno.test("loop() leaves no timeout behind where one that is cleared still runs"
       if (++cleared === 1) setImmediate(callback);
     },
   };
-  const map = quietMap({ clock });
-  const dispatcher = new Recorder(map, new FakeChannel());
-  for (const timeout of [1_000, 30_000]) {
-    const looping = loop({ map, timeout, count: 1 });
-    await turns();
-    map.wake();
-    await looping;
-  }
-  dispatcher.abort();
+  // A map uses no clock but the system's without checking it.
+  const wait = new Wait(clock, new TimerHeap(clock.now, () => {}));
+  void wait.start(1_000);
+  wait.end();
+  wait.disarm();
+  const waiting = wait.start(30_000);
   await turns();
+  wait.end();
+  wait.disarm();
+  await waiting;
   assertEquals(pending.size, 0);
   assertGreater(cleared, 1);
 });

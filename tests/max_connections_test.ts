@@ -2,39 +2,29 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
-  type Acceptor,
   AsyncChat,
   type Channel,
   Dispatcher,
   DispatcherWithSend,
   loop,
 } from "../mod.ts";
-import { certificates, testTls } from "./certificates.ts";
-import {
-  FakeAcceptor,
-  FakeChannel,
-  LogLines,
-  passes,
-  quietMap,
-} from "./fakes.ts";
+import { onClose } from "../core/channel_end.ts";
+import { FakeChannel, FakeNetwork, passes, quietMap } from "./fakes.ts";
+import { channels, joined, Keeper, listening, scopedMap } from "./scenes.ts";
 import {
   bytes,
+  families,
   type Family,
   loopUntil,
   rawConnect,
-  ScopedMap,
-  testFamilies,
   type TestMap,
   turns,
 } from "./support.ts";
-import { onClose } from "../core/watch_close.ts";
+import { type Conn, TRANSPORTS } from "./transports.ts";
 
-/** A map that keeps its log to itself. */
-function openMap(): ScopedMap {
-  return new ScopedMap({ logger: new LogLines() });
-}
+const TCP = families[0]!;
 
-type Use = (conn: Deno.Conn, map: TestMap) => unknown;
+type Use = (conn: Conn, map: TestMap) => unknown;
 
 /** Ways to use and to end a connection whose client has sent a byte. */
 const USES: [name: string, use: Use][] = [
@@ -72,178 +62,113 @@ class Narrow extends Dispatcher {
   constructor(map: TestMap, family: Family, use: Use) {
     super(null, { map });
     this.#use = use;
-    this.createSocket({ ...family.options, maxConnections: 1 });
-    this.bind(family.address());
-    this.listen();
+    const options = { ...family.options, maxConnections: 1 };
+    listening(this, options, family.address());
   }
   override async handleAccepted(conn: Channel): Promise<void> {
     this.served++;
     try {
-      await this.#use(conn as Deno.Conn, this.map as TestMap);
+      await this.#use(conn as Conn, this.map as TestMap);
     } catch {
       // Some uses are cut off on purpose.
     }
   }
 }
 
-/** Has three clients served, one after the other, each gone before the next. */
-async function serveThree(
-  family: Family,
-  use: Use,
-  connect: (addr: Deno.Addr | null) => Promise<Deno.Conn>,
-): Promise<void> {
-  await using map = openMap();
-  const server = new Narrow(map, family, use);
-  for (let i = 1; i <= 3; i++) {
-    let ended = false;
-    const client = (async () => {
-      using conn = await connect(server.addr);
-      await conn.write(bytes("x"));
-      await conn.closeWrite();
-      await conn.read(new Uint8Array(9)).catch(() => {});
-      ended = true;
-    })();
-    await loopUntil(map, () => ended && server.served === i, 20_000);
-    await client;
+for (const transport of TRANSPORTS) {
+  for (const [name, use] of USES) {
+    Deno.test({
+      name:
+        `maxConnections counts no connection over ${transport.name} that ended by ${name}`,
+      ignore: transport.ignore,
+      fn: async () => {
+        await using map = scopedMap();
+        const server = new Narrow(map, transport, use);
+        // Each client is gone before the next comes.
+        for (let i = 1; i <= 3; i++) {
+          let ended = false;
+          const client = (async () => {
+            using conn = await transport.call(server.addr);
+            await conn.write(bytes("x"));
+            await conn.closeWrite();
+            await conn.read(new Uint8Array(9)).catch(() => {});
+            ended = true;
+          })();
+          await loopUntil(map, () => ended && server.served === i);
+          await client;
+        }
+      },
+    });
   }
-}
-
-for (const [name, use] of USES) {
-  testFamilies(
-    `maxConnections counts no connection that ended by ${name}`,
-    (family) => serveThree(family, use, rawConnect),
-  );
-
-  testTls(
-    `maxConnections counts no TLS connection that ended by ${name}`,
-    () => {
-      const { ca, good } = certificates();
-      const family: Family = {
-        name: "TLS",
-        options: { transport: "tls", tls: good },
-        address: () => ({ hostname: "127.0.0.1", port: 0 }),
-      };
-      return serveThree(family, use, async (addr) => {
-        const { port } = addr as Deno.NetAddr;
-        const options = { hostname: "localhost", port, caCerts: [ca] };
-        const conn = await Deno.connectTls(options);
-        await conn.handshake();
-        return conn;
-      });
-    },
-  );
 }
 
 Deno.test("maxConnections leaves the streams of a connection whole", async () => {
-  await using map = openMap();
-  const family: Family = {
-    name: "TCP",
-    options: {},
-    address: () => ({ hostname: "127.0.0.1", port: 0 }),
-  };
-  const server = new Narrow(map, family, ({ readable, writable }) => {
+  await using map = scopedMap();
+  const server = new Narrow(map, TCP, ({ readable, writable }) => {
     return readable.pipeTo(writable);
   });
-  const sent = crypto.getRandomValues(new Uint8Array(65_536));
+  const sent = Array.from(
+    { length: 16 },
+    () => crypto.getRandomValues(new Uint8Array(65_536)),
+  );
+  const conn = await rawConnect(server.addr);
+  const writer = conn.writable.getWriter();
+  const writing = Promise.all(sent.map((part) => writer.write(part)))
+    .then(() => conn.closeWrite());
   let received: Uint8Array | null = null;
-  const client = (async () => {
-    const conn = await rawConnect(server.addr);
-    const echo = new Response(conn.readable).bytes();
-    const writing = (async () => {
-      const { writable } = conn;
-      const writer = writable.getWriter();
-      for (let i = 0; i < 16; i++) await writer.write(sent);
-      await conn.closeWrite();
-    })();
-    received = await echo;
-    await writing;
-  })();
-  await loopUntil(map, () => received !== null, 20_000);
-  await client;
-  assertEquals(received!.length, 16 * sent.length);
-  for (let i = 0; i < 16; i++) {
-    const part = received!.subarray(i * sent.length, (i + 1) * sent.length);
-    assertEquals(part, sent);
-  }
+  new Response(conn.readable).bytes().then((all) => received = all);
+  await loopUntil(map, () => received !== null);
+  await writing;
+  assertEquals(received!, await joined(sent));
 });
 
 Deno.test("maxConnections lets a program read a connection's stream into its own buffer", async () => {
-  await using map = openMap();
+  await using map = scopedMap();
   let read = "";
-  const family: Family = {
-    name: "TCP",
-    options: {},
-    address: () => ({ hostname: "127.0.0.1", port: 0 }),
-  };
-  const server = new Narrow(map, family, async (conn) => {
+  const server = new Narrow(map, TCP, async (conn) => {
     assert(conn.readable === conn.readable && conn.writable === conn.writable);
     const reader = conn.readable.getReader({ mode: "byob" });
     const { value } = await reader.read(new Uint8Array(2));
     read = new TextDecoder().decode(value);
     await reader.cancel();
   });
-  const conn = await rawConnect(server.addr);
+  using conn = await rawConnect(server.addr);
   await conn.write(bytes("spam"));
-  await loopUntil(map, () => read !== "", 20_000);
+  await loopUntil(map, () => read !== "");
   assertEquals(read, "sp");
-  conn.close();
 });
 
 // On fakes
 
-/** A listener with room for one over what the test gives it. */
-function narrow(startTls?: () => Promise<Channel>) {
-  const acceptor = new FakeAcceptor();
-  const map = quietMap({
-    network: {
-      connect: () => Promise.reject(new Error("not expected")),
-      listen: (): Acceptor => acceptor,
-      ...(startTls && { startTls }),
-    },
-  });
-  const clients: Channel[] = [];
-  class Server extends Dispatcher {
-    override handleAccepted(conn: Channel): void {
-      clients.push(conn);
-    }
-  }
-  const server = new Server(null, { map });
-  server.createSocket({ maxConnections: 1 });
-  server.bind({ port: 7 });
-  server.listen();
-  return { map, acceptor, clients, server };
-}
-
 for (const isRefused of [false, true]) {
   const how = isRefused ? "is refused" : "stands";
   Deno.test(`maxConnections counts a connection until the end of its TLS, which ${how}`, async () => {
-    const secure = Object.assign(new FakeChannel(), {
-      handshake: () =>
-        isRefused ? Promise.reject(new Error("bad")) : Promise.resolve(),
+    const handshake = () =>
+      isRefused ? Promise.reject(new Error("bad")) : Promise.resolve();
+    const secure = Object.assign(new FakeChannel(), { handshake });
+    const network = Object.assign(new FakeNetwork(), {
+      startTls: () => Promise.resolve(secure),
     });
-    const { map, acceptor, clients, server } = narrow(() =>
-      Promise.resolve(secure)
-    );
-    class Client extends DispatcherWithSend {
-      override handleRead(): void {
-        this.recv();
-        this.startTls({ hostname: "localhost" }).catch(() => {});
-      }
-    }
-    acceptor.push(new FakeChannel(), new FakeChannel(), new FakeChannel());
+    const map = quietMap({ network });
+    const server = listening(new Keeper(map), { maxConnections: 1 });
+    network.acceptor.push(...channels(3));
     await passes(map, 4);
-    const plain = clients[0] as FakeChannel;
-    const client = new Client(plain, { map });
+    const [plain] = server.accepted as [FakeChannel];
+    const client = new DispatcherWithSend(plain, { map });
+    client.handleRead = () => {
+      client.recv();
+      client.startTls({ hostname: "localhost" }).catch(() => {});
+    };
     plain.push("go");
     await passes(map, 4);
     await turns();
-    assertEquals(clients.length, isRefused ? 2 : 1);
+    assertEquals(server.accepted.length, isRefused ? 2 : 1);
     client.close();
     await passes(map, 4);
-    assertEquals(clients.length, 2);
+    assertEquals(server.accepted.length, 2);
     if (!plain.closed) plain.close();
     await passes(map, 4);
-    assertEquals(clients.length, 2, "it is counted once");
+    assertEquals(server.accepted.length, 2, "it is counted once");
     server.close();
     await loop({ map });
   });
@@ -254,10 +179,7 @@ Deno.test("onClose() tells everybody who has asked, once", () => {
   const told: number[] = [];
   onClose(channel, () => told.push(1));
   onClose(channel, () => told.push(2));
-  assertEquals(["readable" in channel, Symbol.dispose in channel], [
-    false,
-    false,
-  ]);
+  assert(!("readable" in channel) && !(Symbol.dispose in channel));
   channel.close();
   assertThrows(() => channel.close(), Deno.errors.BadResource);
   assertEquals(told, [1, 2]);

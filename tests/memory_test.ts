@@ -1,6 +1,6 @@
 /**
- * What becomes of the memory that the garbage collector frees. It is the whole
- * process's, so a process of its own is looked at.
+ * The fate of the memory that the garbage collector frees. It belongs to the
+ * whole process, so the tests look at a process of its own.
  */
 
 import { assertGreaterOrEqual, assertLess } from "@std/assert";

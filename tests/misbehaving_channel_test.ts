@@ -5,36 +5,22 @@
  */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import {
-  type Channel,
-  Dispatcher,
-  loop,
-  type Network,
-  shutdown,
-} from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import {
-  Echo,
-  FakeAcceptor,
-  FakeChannel,
-  LogLines,
-  quietMap,
-  Recorder,
-  watch,
-} from "./fakes.ts";
+import { type Channel, Dispatcher, type Network, shutdown } from "../mod.ts";
+import { FakeAcceptor, FakeChannel, passes, Recorder } from "./fakes.ts";
 import {
   type Any,
-  assertServed,
   FAILURES,
   FALSE_PROMISE,
   HANGS,
   type Instead,
   ODDITIES,
-  rest,
   SHY,
   SPAM,
+  Trial,
+  tryEach,
 } from "./misbehaviours.ts";
-import { bytes, captureRejections, type TestMap, turns } from "./support.ts";
+import { connected, recorder, setUp } from "./setups.ts";
+import { bytes, type TestMap, text, turns } from "./support.ts";
 
 /** Answers that are no number of bytes. */
 const NONSENSE: Record<string, Instead> = {
@@ -100,205 +86,198 @@ class BadChannel extends FakeChannel {
 
 /** A connection beside a neighbour, in a loop. */
 interface Scene {
-  map: TestMap;
-  clock: MockClock;
-  log: LogLines;
+  trial: Trial;
   channel: BadChannel;
   victim: Recorder;
 }
 
 /** What the library is at when the channel begins to misbehave. */
 interface Point {
-  name: string;
-  play(scene: Scene): Promise<void>;
+  play(scene: Scene): void | Promise<void>;
   /** Whose failures `handleError()` is told. */
-  tells: Operation[];
-  /** What could not be sent is warned of. */
-  warns?: boolean;
+  tells?: Operation[];
 }
 
-const POINTS: Point[] = [
-  {
-    name: "while it is open",
+const EGGS = bytes("eggs");
+
+const POINTS: Record<string, Point> = {
+  "while it is open": {
     async play({ channel, victim }) {
       channel.push("ham"); // The read in flight still does well.
       await turns();
       channel.push("ham");
       await turns();
-      victim.send(bytes("eggs"));
-      await turns();
-      await turns(); // What fails later has waited as long.
+      victim.send(EGGS);
     },
     tells: ["read", "write"],
   },
-  {
-    name: "while it is sending",
-    async play({ channel, victim, clock }) {
+  "while it is sending": {
+    play({ channel, victim }) {
       channel.isBad = false;
       channel.take = () => turns().then(() => 1);
-      victim.send(bytes("eggs"));
+      victim.send(EGGS);
       channel.isBad = true;
-      await rest(clock);
     },
     tells: ["write"],
   },
-  {
-    name: "in shutdownWrite()",
-    async play({ victim, clock }) {
-      victim.send(bytes("eggs"));
+  "in shutdownWrite()": {
+    play({ victim }) {
+      victim.send(EGGS);
       victim.shutdownWrite();
-      await rest(clock);
     },
     tells: ["write", "closeWrite"],
   },
-  {
-    name: "after close()",
-    async play({ channel, victim, clock }) {
+  "after close()": {
+    async play({ channel, victim }) {
       channel.staysOpen = true;
-      victim.send(bytes("eggs"));
+      victim.send(EGGS);
       victim.close();
       await turns();
       channel.push("ham");
-      await rest(clock);
     },
-    tells: [],
-    warns: true,
   },
-  {
-    name: "after close() that finds a reader",
-    async play({ channel, victim, clock }) {
+  "after close() that finds a reader": {
+    async play({ channel, victim }) {
       channel.isBad = false;
-      victim.send(bytes("eggs"));
+      victim.send(EGGS);
       await turns();
       channel.isBad = true;
       victim.close();
-      await rest(clock);
     },
-    tells: [],
   },
-  {
-    name: "in abort()",
-    async play({ victim, clock }) {
-      victim.send(bytes("eggs"));
+  "in abort()": {
+    play({ victim }) {
+      victim.send(EGGS);
       victim.abort();
-      await rest(clock);
     },
-    tells: [],
   },
-  {
-    name: "in shutdown()",
-    async play({ map, victim, clock }) {
-      victim.send(bytes("eggs"));
-      const other = new Dispatcher(new FakeChannel(), { map });
-      const ending = watch(shutdown({ map, deadline: 30_000 }));
-      await rest(clock);
-      assert(ending.settled, "shutdown() has not ended");
-      assertEquals(ending.error, undefined);
-      assert(!other.connected);
+  "in shutdown()": {
+    play({ victim, trial }) {
+      victim.send(EGGS);
+      return trial.shutDown();
     },
-    tells: [],
   },
-];
+};
 
-/** A life with a channel that misbehaves from one point on. */
-async function live(point: Point, operation: Operation, way: Way) {
-  using rejections = captureRejections();
-  const clock = new MockClock();
-  const log = new LogLines();
-  const map = quietMap({ clock, logger: log });
-  const channel = new BadChannel(operation, way.instead);
-  const victim = new Recorder(map, channel);
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
-  const ending = watch(loop({ map }));
-  await turns();
-  channel.isBad = true;
-  await point.play({ map, clock, log, channel, victim });
-  const told = [...victim.errors];
-  if (echo.connected) await assertServed(neighbour);
-  victim.close();
-  echo.close();
-  await rest(clock);
-  assert(ending.settled, "the loop has not ended");
-  assertEquals(ending.error, undefined);
-  assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
-  assertEquals(rejections.reasons, []);
-  assertEquals(map.errors, [], "onError() was told");
-  if (operation !== "close") assert(channel.closed, "it is left open");
-  return { told, trace: victim.trace, log };
-}
-
-for (const point of POINTS) {
+for (const [when, { play, tells = [] }] of Object.entries(POINTS)) {
   for (const operation of ["read", "write", "closeWrite", "close"] as const) {
-    Deno.test(`Channel whose ${operation}() misbehaves ${point.name} costs its own dispatcher`, async () => {
-      for (const way of waysOf(operation)) {
-        try {
-          const { told, trace, log } = await live(point, operation, way);
-          const isTold = way.fails && point.tells.includes(operation);
-          assertEquals(told.length, isTold ? 1 : 0, "told");
-          for (const error of told) assertInstanceOf(error, Error);
-          if (isTold) assertEquals(trace.at(-1), "handleClose");
-          if (operation === "write" && way.fails && point.warns) {
-            const lost = log.lines.filter((line) => line.includes("lost 4"));
-            assertEquals(lost.length, 1, "what is lost is warned of");
-          }
-        } catch (error) {
-          throw new Error(`${operation}() ${way.name}`, { cause: error });
+    Deno.test(`Channel whose ${operation}() misbehaves ${when} costs its own dispatcher`, async () => {
+      await tryEach(waysOf(operation), async ({ instead, fails }) => {
+        using trial = new Trial();
+        const channel = new BadChannel(operation, instead);
+        const victim = new Recorder(trial.map, channel);
+        await trial.begin();
+        channel.isBad = true;
+        await play({ trial, channel, victim });
+        await trial.rest();
+        const told = [...victim.errors];
+        await trial.end(victim);
+        assertEquals(trial.clock.armed, 0);
+        assertEquals(trial.map.errors, [], "onError() was told");
+        if (operation !== "close") assert(channel.closed, "it is left open");
+        const isTold = fails && tells.includes(operation);
+        assertEquals(told.length, isTold ? 1 : 0, "told");
+        for (const error of told) assertInstanceOf(error, Error);
+        if (isTold) assertEquals(victim.trace.at(-1), "handleClose");
+        if (operation === "write" && fails && when === "after close()") {
+          const { lines } = trial.log;
+          const lost = lines.filter((line) => line.includes("lost 4"));
+          assertEquals(lost.length, 1, "what is lost is warned of");
         }
-      }
+      });
     });
   }
 }
+
+// Counts that are wrong
+
+for (
+  const [operation, kind] of [
+    ["read", RangeError],
+    ["write", Deno.errors.WriteZero],
+  ] as const
+) {
+  Deno.test(`Channel.${operation}() that gives an impossible count brings one error that shows it, and no spin`, async () => {
+    await tryEach([NaN, -1, 1e9], async (count) => {
+      let calls = 0;
+      const channel = Object.assign(new FakeChannel(), {
+        [operation]: () => Promise.resolve(++calls < 50 ? count : null),
+      });
+      const { map } = setUp();
+      const handler = new Recorder(map, channel);
+      handler.send(bytes("spam"));
+      await passes(map, 5);
+      assertEquals([calls, handler.errors.length], [1, 1]);
+      const [error] = handler.errors;
+      assertInstanceOf(error, kind);
+      assert(error.message.includes(`${count}`));
+      assertEquals(handler.closeReason, error);
+      assertEquals([channel.closed, map.errors], [true, []]);
+    });
+  });
+}
+
+Deno.test("Channel.write() that takes more than it was given is found out though more was gathered", async () => {
+  const { map, channel, handler } = connected();
+  const gate = Promise.withResolvers<number>();
+  channel.write = () => gate.promise;
+  handler.send(bytes("spam"));
+  handler.send(bytes("eggs")); // in the same buffer, not yet given
+  gate.resolve(6);
+  await passes(map, 3);
+  assertInstanceOf(handler.errors[0], Deno.errors.WriteZero);
+});
+
+Deno.test("Channel.read() that says too much is told to a class that does not read", async () => {
+  const { map } = setUp();
+  const errors: unknown[] = [];
+  const channel = new FakeChannel();
+  channel.read = () => Promise.resolve(1e9);
+  const deaf = new Dispatcher(channel, { map });
+  deaf.handleError = (error) => void errors.push(error);
+  await passes(map, 5);
+  assertEquals(errors.length, 1);
+  assertInstanceOf(errors[0], RangeError);
+  assert(channel.closed);
+});
 
 // The handshake
 
 /** A network that hands over `channel`, by `connect()` or `startTls()`. */
 function networkOf(channel: Channel): Network {
-  const listen = () => {
-    throw new Error("not expected");
-  };
   const give = () => Promise.resolve(channel);
-  return { connect: give, listen, startTls: give };
+  return { connect: give, listen: () => new FakeAcceptor(), startTls: give };
 }
 
 /** Begins TLS with the first line that it hears, and awaits nothing. */
-class TlsClient extends Recorder {
-  override handleRead(): void {
-    super.handleRead();
-    if (this.received === "go") this.startTls({ hostname: "localhost" });
-  }
+function beginTls(map: TestMap): Recorder {
+  const plain = new FakeChannel();
+  plain.push("go");
+  return recorder(map, plain, {
+    handleRead() {
+      if (text(this.recv()) !== "go") return;
+      this.startTls({ hostname: "localhost" });
+    },
+  });
 }
 
-/** Where a channel shakes hands, and whether `handleError()` hears of it. */
+/** Where a channel shakes hands. */
 const HANDSHAKES: Record<
   string,
-  { isTold: boolean; begin(map: TestMap, channel: Channel): Recorder }
+  (map: TestMap, channel: Channel) => Recorder
 > = {
-  "connect()": {
-    isTold: true,
-    begin(map) {
-      const client = new Recorder(map);
-      client.createSocket();
-      client.connect({ port: 7 });
-      return client;
-    },
+  "connect()": (map) => {
+    const client = new Recorder(map);
+    client.createSocket();
+    client.connect({ port: 7 });
+    return client;
   },
-  "accept()": {
-    isTold: false,
-    begin(map, channel) {
-      const acceptor = new FakeAcceptor();
-      acceptor.push(channel);
-      return new Recorder(map, acceptor);
-    },
+  "accept()": (map, channel) => {
+    const acceptor = new FakeAcceptor();
+    acceptor.push(channel);
+    return new Recorder(map, acceptor);
   },
-  "startTls()": {
-    isTold: true,
-    begin(map) {
-      const plain = new FakeChannel();
-      plain.push("go");
-      return new TlsClient(map, plain);
-    },
-  },
+  "startTls()": beginTls,
 };
 
 /** How a handshake ends that is not waited for. */
@@ -310,90 +289,63 @@ const GIVE_UPS: Record<string, (victim: Dispatcher) => void> = {
 
 /** A channel at its handshake, which misbehaves. */
 async function shakeHands(
-  { begin }: typeof HANDSHAKES[string],
+  begin: typeof HANDSHAKES[string],
   { instead }: Way,
   giveUp: (victim: Dispatcher) => void = () => {},
 ) {
-  using rejections = captureRejections();
-  const clock = new MockClock();
   const channel = new BadChannel("handshake", instead);
   channel.isBad = true;
-  const map = quietMap({ clock, network: networkOf(channel) });
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
-  const victim = begin(map, channel);
-  const ending = watch(loop({ map }));
-  await turns();
+  using trial = new Trial({ network: networkOf(channel) });
+  const victim = begin(trial.map, channel);
+  await trial.begin();
   giveUp(victim);
-  await rest(clock);
-  const { errors, connected } = victim;
-  const told = [...errors];
-  if (echo.connected) await assertServed(neighbour);
-  victim.close();
-  echo.close();
-  await rest(clock);
-  assert(ending.settled, "the loop has not ended");
-  assertEquals(ending.error, undefined);
-  assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
-  assertEquals(rejections.reasons, []);
-  assertEquals(map.errors, [], "onError() was told");
-  return { told, connected, channel, victim };
+  await trial.rest();
+  const told = [...victim.errors];
+  await trial.end(victim);
+  assertEquals(trial.clock.armed, 0);
+  assertEquals(trial.map.errors, [], "onError() was told");
+  assert(channel.closed, "it is left open");
+  return { told, victim };
 }
 
-for (const [name, place] of Object.entries(HANDSHAKES)) {
+for (const [name, begin] of Object.entries(HANDSHAKES)) {
   Deno.test(`Channel whose handshake() misbehaves at ${name} costs its own dispatcher`, async () => {
-    for (const way of waysOf("handshake")) {
-      try {
-        const { told, channel, victim } = await shakeHands(place, way);
-        const isOver = way.fails || way.hangs;
-        assertEquals(told.length, isOver && place.isTold ? 1 : 0, "told");
-        for (const error of told) assertInstanceOf(error, Error);
-        assert(channel.closed, "it is left open");
-        if (name === "accept()") assertEquals(victim.clientsGone > 0, isOver);
-      } catch (error) {
-        throw new Error(`handshake() ${way.name}`, { cause: error });
-      }
-    }
+    await tryEach(waysOf("handshake"), async (way) => {
+      const { told, victim } = await shakeHands(begin, way);
+      const isOver = way.fails || way.hangs;
+      const isAccepted = name === "accept()";
+      assertEquals(told.length, isOver && !isAccepted ? 1 : 0, "told");
+      for (const error of told) assertInstanceOf(error, Error);
+      if (isAccepted) assertEquals(victim.clientsGone > 0, isOver);
+    });
   });
 
   for (const [end, giveUp] of Object.entries(GIVE_UPS)) {
     Deno.test(`Channel whose handshake() misbehaves at ${name} is closed by ${end}`, async () => {
-      for (const way of waysOf("handshake")) {
-        try {
-          const { channel } = await shakeHands(place, way, giveUp);
-          assert(channel.closed, "it is left open");
-        } catch (error) {
-          throw new Error(`handshake() ${way.name}`, { cause: error });
-        }
-      }
+      await tryEach(waysOf("handshake"), async (way) => {
+        await shakeHands(begin, way, giveUp);
+      });
     });
   }
 }
 
 for (const operation of ["read", "write", "close"] as const) {
   Deno.test(`Channel whose ${operation}() misbehaves after startTls() costs its own dispatcher`, async () => {
-    for (const way of waysOf(operation)) {
-      using rejections = captureRejections();
-      const clock = new MockClock();
+    await tryEach(waysOf(operation), async (way) => {
       const secured = new BadChannel(operation, way.instead);
       secured.isBad = true;
-      const map = quietMap({ clock, network: networkOf(secured) });
-      const plain = new FakeChannel();
-      plain.push("go");
-      const victim = new TlsClient(map, plain);
-      const ending = watch(loop({ map }));
-      await rest(clock);
+      using trial = new Trial({ network: networkOf(secured) });
+      const victim = beginTls(trial.map);
+      await trial.begin();
+      await trial.rest();
       secured.push("ham");
-      victim.send(bytes("eggs"));
-      await rest(clock);
+      victim.send(EGGS);
+      await trial.rest();
       const isTold = way.fails && operation !== "close";
-      assertEquals(victim.errors.length, isTold ? 1 : 0, way.name);
-      victim.close();
-      await rest(clock);
-      assert(ending.settled, way.name);
-      assertEquals(rejections.reasons, [], way.name);
-      assertEquals(map.errors, [], way.name);
-    }
+      assertEquals(victim.errors.length, isTold ? 1 : 0);
+      await trial.end(victim);
+      assertEquals(trial.map.errors, []);
+    });
   });
 }
 
@@ -407,12 +359,9 @@ const GETTERS: Record<string, () => unknown> = {
 };
 
 for (const [name, value] of Object.entries(GETTERS)) {
-  for (const point of POINTS) {
-    Deno.test(`Channel whose ${name} throws later is as good as any other ${point.name}`, async () => {
-      using rejections = captureRejections();
-      const clock = new MockClock();
-      const log = new LogLines();
-      const map = quietMap({ clock, logger: log });
+  for (const [when, { play }] of Object.entries(POINTS)) {
+    Deno.test(`Channel whose ${name} throws later is as good as any other ${when}`, async () => {
+      using trial = new Trial();
       const channel = new BadChannel("read", (well) => well());
       let isAsked = false;
       Object.defineProperty(channel, name, {
@@ -421,45 +370,53 @@ for (const [name, value] of Object.entries(GETTERS)) {
           return value();
         },
       });
-      const victim = new Recorder(map, channel);
-      const ending = watch(loop({ map }));
-      await turns();
+      const victim = new Recorder(trial.map, channel);
+      await trial.begin();
       isAsked = name !== "closeWrite"; // That one is looked up to be called.
-      await point.play({ map, clock, log, channel, victim });
-      victim.close();
-      await rest(clock);
-      assert(ending.settled, "the loop has not ended");
-      assertEquals([ending.error, victim.errors], [undefined, []]);
-      assertEquals([map.size, map.lingering, clock.armed], [0, 0, 0]);
-      assertEquals([rejections.reasons, map.errors], [[], []]);
+      await play({ trial, channel, victim });
+      await trial.end(victim);
+      assertEquals([victim.errors, trial.map.errors], [[], []]);
+      assertEquals(trial.clock.armed, 0);
       assert(channel.closed);
     });
   }
 }
 
+Deno.test("Channel whose chunkSize throws later is given as much as any other", () => {
+  const chunkSize = 64 * 1024;
+  let isAsked = false;
+  const channel = Object.defineProperty(new FakeChannel(), "chunkSize", {
+    get() {
+      if (isAsked) throw SPAM;
+      isAsked = true;
+      return chunkSize;
+    },
+  });
+  const dispatcher = new Dispatcher(channel);
+  const send = () => dispatcher.send(new Uint8Array(chunkSize));
+  assertEquals([send(), send(), send()], [chunkSize, chunkSize, 0]);
+  dispatcher.abort();
+});
+
 Deno.test("Channel that asks its dispatcher to close in each operation is closed once", async () => {
-  for (const operation of ["read", "write", "closeWrite", "close"] as const) {
-    using rejections = captureRejections();
-    const clock = new MockClock();
-    const map = quietMap({ clock });
-    const victim = new Recorder(map);
+  const operations = ["read", "write", "closeWrite", "close"] as const;
+  await tryEach(operations, async (operation) => {
+    using trial = new Trial();
+    const victim = new Recorder(trial.map);
     const channel = new BadChannel(operation, (well) => {
       victim.close();
       victim.abort();
       return well();
     });
     victim.setSocket(channel);
-    const ending = watch(loop({ map }));
-    await turns();
+    await trial.begin();
     channel.isBad = true;
     channel.push("ham");
     await turns();
-    if (victim.connected) victim.send(bytes("eggs"));
+    if (victim.connected) victim.send(EGGS);
     if (victim.connected) victim.shutdownWrite();
-    victim.close();
-    await rest(clock);
-    assert(ending.settled, operation);
-    assertEquals([rejections.reasons, map.errors], [[], []], operation);
-    assert(channel.closed, operation);
-  }
+    await trial.end(victim);
+    assertEquals(trial.map.errors, []);
+    assert(channel.closed);
+  });
 });

@@ -10,28 +10,19 @@ import {
   DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
-  loop,
-  shutdown,
 } from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import {
-  Echo,
-  FakeAcceptor,
-  FakeChannel,
-  FakeNetwork,
-  LogLines,
-  quietMap,
-  watch,
-} from "./fakes.ts";
+import { Echo, FakeAcceptor, FakeChannel, FakeNetwork } from "./fakes.ts";
 import {
   type Any,
   assertServed,
   FAILURES,
+  type Instead,
   ODDITIES,
-  rest,
   SPAM,
+  Trial,
+  tryEach,
 } from "./misbehaviours.ts";
-import { bytes, captureRejections, type TestMap, turns } from "./support.ts";
+import { bytes, type TestMap, turns } from "./support.ts";
 
 /** What a class can have a getter for. */
 const NAMES = [
@@ -47,24 +38,22 @@ const NAMES = [
   ...["close", "abort", "send", "recv", "shutdownWrite", "constructor"],
 ];
 
+class Sender extends DispatcherWithSend {
+  override handleRead(): void {
+    this.send(this.recv());
+  }
+}
+class Chat extends AsyncChat {
+  override collectIncomingData(data: Uint8Array): void {
+    this.push(data);
+  }
+}
+const LIMITS = { idleTimeout: 5_000, highWaterMark: 2 };
+
 const CLASSES: Record<string, (map: TestMap) => Dispatcher> = {
   Dispatcher: (map) => new Echo(null, { map, idleTimeout: 5_000 }),
-  DispatcherWithSend: (map) => {
-    class Sender extends DispatcherWithSend {
-      override handleRead(): void {
-        this.send(this.recv());
-      }
-    }
-    return new Sender(null, { map, idleTimeout: 5_000, highWaterMark: 2 });
-  },
-  AsyncChat: (map) => {
-    class Chat extends AsyncChat {
-      override collectIncomingData(data: Uint8Array): void {
-        this.push(data);
-      }
-    }
-    return new Chat(null, { map, idleTimeout: 5_000, highWaterMark: 2 });
-  },
+  DispatcherWithSend: (map) => new Sender(null, { map, ...LIMITS }),
+  AsyncChat: (map) => new Chat(null, { map, ...LIMITS }),
 };
 
 /** Has everything that asks for `name` fail from now on. */
@@ -76,24 +65,16 @@ function spoil(dispatcher: Dispatcher, name: string): void {
 }
 
 /** What a class is asked in, and what has to come of it. */
-const POINTS: Record<
-  string,
-  (victim: Dispatcher, map: TestMap, clock: MockClock) => unknown
-> = {
+const POINTS: Record<string, (victim: Dispatcher, trial: Trial) => unknown> = {
   "while it is open": async (victim) => {
     await turns();
     if (victim instanceof AsyncChat) {
       victim.pushWithProducer({ more: () => turns().then(() => "") });
     }
   },
-  "when it is silent": (_, __, clock) => rest(clock),
-  "in closeAll()": (_, map) => closeAll(map, true),
-  "in shutdown()": async (_, map, clock) => {
-    const ending = watch(shutdown({ map, deadline: 1_000 }));
-    await rest(clock);
-    assert(ending.settled, "shutdown() has not ended");
-    assertEquals(ending.error, undefined);
-  },
+  "when it is silent": (_, trial) => trial.rest(),
+  "in closeAll()": (_, { map }) => closeAll(map, true),
+  "in shutdown()": (_, trial) => trial.shutDown(),
 };
 
 /** A life of a class whose getter `name` throws from early on, or later. */
@@ -103,115 +84,73 @@ async function live(
   name: string,
   isEarly: boolean,
 ): Promise<void> {
-  using rejections = captureRejections();
-  const clock = new MockClock();
-  const map = quietMap({ clock, logger: new LogLines() });
-  const victim = make(map);
+  using trial = new Trial();
+  const victim = make(trial.map);
   const channel = new FakeChannel();
   victim.setSocket(channel);
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
   if (isEarly) spoil(victim, name);
-  const ending = watch(loop({ map }));
+  const beginning = trial.begin();
   if (!isEarly) spoil(victim, name);
   channel.push("spam");
   try {
-    await play(victim, map, clock);
+    await play(victim, trial);
   } catch (error) {
     assertEquals(error, SPAM, "told to the caller");
   }
+  await beginning;
   channel.push("eggs", null);
-  await rest(clock);
-  if (map.size > 1) await assertServed(neighbour);
-  Dispatcher.prototype.close.call(victim);
-  echo.close();
-  await rest(clock);
-  assert(ending.settled, "the loop has not ended");
-  assertEquals(ending.error, undefined);
-  assertEquals([map.size, map.lingering], [0, 0]);
+  await trial.rest();
+  await trial.end(victim);
   assert(channel.closed, "it is left open");
-  for (const error of map.errors) assertEquals(error, SPAM);
-  assertEquals(rejections.reasons, []);
+  for (const error of trial.map.errors) assertEquals(error, SPAM);
 }
 
 for (const [className, make] of Object.entries(CLASSES)) {
   for (const [when, play] of Object.entries(POINTS)) {
     Deno.test(`${className} whose getters throw ${when} costs its own connection`, async () => {
-      for (const name of NAMES) {
-        for (const isEarly of [true, false]) {
-          try {
-            await live(make, play, name, isEarly);
-          } catch (error) {
-            throw new Error(`${name}, early: ${isEarly}`, { cause: error });
-          }
-        }
-      }
+      await tryEach(NAMES, async (name) => {
+        await live(make, play, name, true);
+        await live(make, play, name, false);
+      });
     });
   }
-}
 
-for (const [className, make] of Object.entries(CLASSES)) {
   Deno.test(`${className} whose getters throw while it connects costs its own connection`, async () => {
-    for (const name of NAMES) {
-      using rejections = captureRejections();
-      const clock = new MockClock();
+    await tryEach(NAMES, async (name) => {
       const network = new FakeNetwork();
-      const map = quietMap({ clock, network, logger: new LogLines() });
-      const victim = make(map);
+      using trial = new Trial({ network });
+      const victim = make(trial.map);
       victim.createSocket();
       victim.connect({ port: 7 });
-      const neighbour = new FakeChannel();
-      const echo = new Echo(neighbour, { map });
-      const ending = watch(loop({ map }));
-      try {
-        await turns();
-        spoil(victim, name);
-        const channel = new FakeChannel();
-        network.succeed(channel);
-        channel.push("spam");
-        await rest(clock);
-        await assertServed(neighbour);
-        Dispatcher.prototype.close.call(victim);
-        echo.close();
-        await rest(clock);
-        assert(ending.settled, "the loop has not ended");
-        assertEquals([ending.error, map.size], [undefined, 0]);
-        assert(channel.closed, "it is left open");
-        assertEquals(rejections.reasons, []);
-      } catch (error) {
-        throw new Error(name, { cause: error });
-      }
-    }
+      await trial.begin();
+      spoil(victim, name);
+      const channel = new FakeChannel();
+      network.succeed(channel);
+      channel.push("spam");
+      await trial.rest();
+      await trial.end(victim);
+      assert(channel.closed, "it is left open");
+    });
   });
 }
 
 Deno.test("Dispatcher whose getters throw while it listens costs its own listener", async () => {
-  for (const name of NAMES) {
-    using rejections = captureRejections();
-    const clock = new MockClock();
-    const map = quietMap({ clock, logger: new LogLines() });
+  await tryEach(NAMES, async (name) => {
+    using trial = new Trial();
     const acceptor = new FakeAcceptor();
-    const server = new Dispatcher(acceptor, { map });
-    const neighbour = new FakeChannel();
-    const echo = new Echo(neighbour, { map });
-    const ending = watch(loop({ map }));
-    try {
-      spoil(server, name);
-      const client = new FakeChannel();
-      acceptor.push(client);
-      await rest(clock);
-      await assertServed(neighbour);
-      echo.close();
-      const ended = watch(shutdown({ map, deadline: 1_000 }));
-      await rest(clock);
-      assert(ended.settled && ending.settled, "it has not ended");
-      assertEquals([ended.error, ending.error], [undefined, undefined]);
-      assert(acceptor.closed && client.closed, "it is left open");
-      assertEquals(rejections.reasons, []);
-    } catch (error) {
-      throw new Error(name, { cause: error });
-    }
-  }
+    const server = new Dispatcher(acceptor, { map: trial.map });
+    const beginning = trial.begin();
+    spoil(server, name);
+    const client = new FakeChannel();
+    acceptor.push(client);
+    await beginning;
+    await trial.rest();
+    await assertServed(trial.neighbour);
+    trial.echo.close();
+    await trial.shutDown();
+    await trial.end();
+    assert(acceptor.closed && client.closed, "it is left open");
+  });
 });
 
 // What hooks give
@@ -223,79 +162,79 @@ const HOOKS = [
 
 /** What `handleError()` does with that. */
 const HANDLINGS = [
-  ...["as by default", "does nothing", "closes", "reconnects"],
+  ...["acts as by default", "does nothing", "closes", "reconnects"],
   ...["throws", "rejects"],
 ];
 
-for (const hook of HOOKS) {
-  Deno.test(`Dispatcher whose ${hook}() gives a thenable that misbehaves costs its own connection`, async () => {
-    for (
-      const [name, instead] of Object.entries({ ...FAILURES, ...ODDITIES })
-    ) {
-      for (const handling of HANDLINGS) {
-        using rejections = captureRejections();
-        const clock = new MockClock();
-        const map = quietMap({ clock, logger: new LogLines() });
-        class Victim extends Echo {
-          override handleRead(): void {
-            if (this.recv().length > 0) this.send(bytes("eggs"));
-          }
-          override handleError(error: unknown): Any {
-            if (handling === "throws") throw error;
-            if (handling === "rejects") return Promise.reject(error);
-            if (handling === "does nothing") return;
-            if (handling === "as by default") return super.handleError(error);
-            const closing = this.close();
-            if (handling === "reconnects" && sockets.length < 3) {
-              if (!this.socket) this.setSocket(open());
-            }
-            return closing;
-          }
-          override handleClose(): void {
-            return this.close();
-          }
-        }
-        const options = { map, idleTimeout: 5_000, allowHalfOpen: true };
-        const victim = new Victim(null, options);
-        const well = (victim[hook] as Any).bind(victim);
-        (victim as Any)[hook] = (...args: Any[]) => {
-          // What is not taken brings another event at once, as in Python.
-          if (hook === "handleRead") well();
-          return instead(() => well(...args), Promise.resolve());
-        };
-        const sockets: FakeChannel[] = [];
-        const open = () => {
-          const channel = new FakeChannel();
-          channel.push("spam", null);
-          sockets.push(channel);
-          return channel;
-        };
-        victim.setSocket(open());
-        const neighbour = new FakeChannel();
-        const echo = new Echo(neighbour, { map });
-        const ending = watch(loop({ map }));
-        await rest(clock);
-        await assertServed(neighbour);
-        const ended = watch(shutdown({ map, deadline: 1_000 }));
-        await rest(clock);
-        echo.close();
-        const what = `${name}, handleError() ${handling}`;
-        assert(ended.settled && ending.settled, what);
-        assertEquals([ended.error, ending.error], [undefined, undefined], what);
-        assertEquals([map.size, map.lingering], [0, 0], what);
-        assert(sockets.every(({ closed }) => closed), what);
-        assertEquals(rejections.reasons, [], what);
-      }
+/** What they give. */
+const BAD = Object.entries({ ...FAILURES, ...ODDITIES });
+
+type Hook = typeof HOOKS[number];
+
+/** A connection one hook of which gives something instead of its promise. */
+class Victim extends Echo {
+  readonly channels: FakeChannel[] = [];
+  readonly #handling: string;
+
+  constructor(map: TestMap, hook: Hook, instead: Instead, handling: string) {
+    super(null, { map, idleTimeout: 5_000, allowHalfOpen: true });
+    this.#handling = handling;
+    const well = (this[hook] as Any).bind(this);
+    (this as Any)[hook] = (...args: Any[]) => {
+      // What is not taken brings another event at once, as in Python.
+      if (hook === "handleRead") well();
+      return instead(() => well(...args), Promise.resolve());
+    };
+    this.open();
+  }
+  open(): void {
+    const channel = new FakeChannel();
+    channel.push("spam", null);
+    this.channels.push(channel);
+    this.setSocket(channel);
+  }
+  override handleRead(): void {
+    if (this.recv().length > 0) this.send(bytes("eggs"));
+  }
+  override handleError(error: unknown): Any {
+    if (this.#handling === "throws") throw error;
+    if (this.#handling === "rejects") return Promise.reject(error);
+    if (this.#handling === "does nothing") return;
+    if (this.#handling === "acts as by default") {
+      return super.handleError(error);
     }
-  });
+    const closing = this.close();
+    if (this.#handling === "reconnects" && this.channels.length < 3) {
+      if (!this.socket) this.open();
+    }
+    return closing;
+  }
+  override handleClose(): void {
+    return this.close();
+  }
+}
+
+for (const hook of HOOKS) {
+  for (const handling of HANDLINGS) {
+    Deno.test(`Dispatcher whose ${hook}() gives a thenable that misbehaves, with a handleError() that ${handling}, costs its own connection`, async () => {
+      await tryEach(BAD, async ([, instead]) => {
+        using trial = new Trial();
+        const victim = new Victim(trial.map, hook, instead, handling);
+        await trial.begin();
+        await trial.rest();
+        await assertServed(trial.neighbour);
+        await trial.shutDown();
+        await trial.end();
+        assert(victim.channels.every(({ closed }) => closed));
+      });
+    });
+  }
 }
 
 Deno.test("Dispatcher whose close() misbehaves after an async handleClose() is closed nevertheless", async () => {
-  for (const [name, instead] of Object.entries({ ...FAILURES, ...ODDITIES })) {
-    using rejections = captureRejections();
-    const clock = new MockClock();
-    const map = quietMap({ clock, logger: new LogLines() });
-    class Victim extends Dispatcher {
+  await tryEach(BAD, async ([, instead]) => {
+    using trial = new Trial();
+    class Late extends Dispatcher {
       override handleRead(): void {
         this.recv();
       }
@@ -307,29 +246,22 @@ Deno.test("Dispatcher whose close() misbehaves after an async handleClose() is c
       }
     }
     const channel = new FakeChannel();
-    new Victim(channel, { map });
-    const neighbour = new FakeChannel();
-    const echo = new Echo(neighbour, { map });
-    const ending = watch(loop({ map }));
+    new Late(channel, { map: trial.map });
+    await trial.begin();
     channel.push(null);
-    await rest(clock);
-    assert(channel.closed, name);
-    await assertServed(neighbour);
-    echo.close();
-    await rest(clock);
-    assert(ending.settled, name);
-    assertEquals([ending.error, rejections.reasons], [undefined, []], name);
-  }
+    await trial.rest();
+    assert(channel.closed);
+    await trial.end();
+  });
 });
 
 Deno.test("AsyncChat whose readable() throws while a hook is pending is told after it", async () => {
-  using rejections = captureRejections();
-  const clock = new MockClock();
-  const map = quietMap({ clock, logger: new LogLines() });
+  using trial = new Trial();
+  const { map } = trial;
   const gate = Promise.withResolvers<void>();
   const errors: unknown[] = [];
   let lines = 0;
-  class Chat extends AsyncChat {
+  class Producing extends AsyncChat {
     override collectIncomingData(): void {}
     override foundTerminator(): void | Promise<void> {
       this.pushWithProducer(["answer"]);
@@ -347,24 +279,25 @@ Deno.test("AsyncChat whose readable() throws while a hook is pending is told aft
   }
   const channel = new FakeChannel();
   channel.take = () => new Promise<number>(() => {});
-  const chat = new Chat(channel, { map });
+  const chat = new Producing(channel, { map });
   chat.acOutBufferSize = 1_000_000;
   chat.highWaterMark = 2;
   chat.setTerminator("\n");
-  const ending = watch(loop({ map }));
+  await trial.begin();
   channel.push("spam\n".repeat(200), "spam\n".repeat(200));
   await turns();
   assertEquals([lines, errors, map.errors], [256, [], []]);
   gate.resolve();
-  await rest(clock);
+  await trial.rest();
   assertEquals(errors, [SPAM]);
-  assert(channel.closed && ending.settled);
-  assertEquals([map.errors, rejections.reasons], [[], []]);
+  assert(channel.closed);
+  await trial.end();
+  assertEquals(map.errors, []);
 });
 
 Deno.test("using a Dispatcher whose close() rejects tells onError()", async () => {
-  using rejections = captureRejections();
-  const map = quietMap();
+  using trial = new Trial();
+  const { map } = trial;
   class Victim extends Dispatcher {
     override close(): Any {
       super.close();
@@ -376,12 +309,12 @@ Deno.test("using a Dispatcher whose close() rejects tells onError()", async () =
   }
   await turns();
   assertEquals(map.errors, [SPAM]);
-  assertEquals(rejections.reasons, []);
+  assertEquals(trial.rejections.reasons, []);
 });
 
 Deno.test("DispatcherWithSend.debug survives a logInfo() that rejects", async () => {
-  using rejections = captureRejections();
-  const map = quietMap();
+  using trial = new Trial();
+  const { map } = trial;
   class Victim extends DispatcherWithSend {
     override debug = true;
     override logInfo(): Any {
@@ -394,14 +327,13 @@ Deno.test("DispatcherWithSend.debug survives a logInfo() that rejects", async ()
   await turns();
   assertEquals(map.errors, [SPAM]);
   assertEquals(channel.sent, "spam");
-  assertEquals(rejections.reasons, []);
+  assertEquals(trial.rejections.reasons, []);
   victim.abort();
 });
 
 Deno.test("startTls() that is refused and not awaited ends no process, whatever the class", async () => {
-  using rejections = captureRejections();
-  const log = new LogLines();
-  const map = quietMap({ logger: log });
+  using trial = new Trial();
+  const { map, log } = trial;
   const chat = new AsyncChat(new FakeChannel(), { map });
   chat.pushWithProducer({ more: () => new Promise<string>(() => {}) });
   chat.startTls({ hostname: "localhost" });
@@ -410,7 +342,7 @@ Deno.test("startTls() that is refused and not awaited ends no process, whatever 
   new DatagramDispatcher(null, { map }).startTls();
   new Dispatcher(null, { map }).startTls();
   await turns();
-  assertEquals(rejections.reasons, []);
+  assertEquals(trial.rejections.reasons, []);
   const warnings = log.lines.filter((line) =>
     line.includes("was refused startTls()")
   );

@@ -21,48 +21,42 @@ import {
   FakeAcceptor,
   FakeChannel,
   LogLines,
+  loopToEnd,
   quietMap,
   watch,
 } from "./fakes.ts";
-import { bytes, captureRejections, PATIENCE, until } from "./support.ts";
-
-// deno-lint-ignore no-explicit-any
-type Any = any;
+import { type Any, neighbourIn } from "./setups.ts";
+import { bytes, captureRejections, PATIENCE } from "./support.ts";
 
 const SPAM = new Error("the clock has stopped");
-
-/** What a method does instead of `well`, which may be given another callback. */
-interface Way {
-  method: keyof Clock;
-  name: string;
-  instead: (well: (callback?: () => void) => Any, callback: () => void) => Any;
-}
-
-function way(
-  method: keyof Clock,
-  name: string,
-  instead: Way["instead"],
-): Way {
-  return { method, name, instead };
-}
 
 function throwSpam(): never {
   throw SPAM;
 }
+const reject = () => Promise.reject(SPAM);
+
+/** What a method does instead of `well`, which may be given another callback. */
+type Instead = (
+  well: (callback?: () => void) => Any,
+  callback: () => void,
+) => Any;
+
+/** A method that misbehaves, and how. */
+type Way = [method: keyof Clock, how: string, instead: Instead];
 
 /** Ways that leave a pass without its time. */
 const FAILURES: Way[] = [
-  way("now", "throws", throwSpam),
-  way("now", "rejects", () => Promise.reject(SPAM)),
-  way("now", "gives NaN", () => NaN),
-  way("now", "gives Infinity", () => Infinity),
-  way("now", "gives text", () => "5"),
-  way("now", "gives a bigint", () => 5n),
-  way("now", "gives nothing", () => {}),
-  way("setTimeout", "throws", throwSpam),
-  way("setTimeout", "rejects", () => Promise.reject(SPAM)),
-  way("setImmediate", "throws", throwSpam),
-  way("setImmediate", "rejects", () => Promise.reject(SPAM)),
+  ["now", "throws", throwSpam],
+  ["now", "rejects", reject],
+  ["now", "gives NaN", () => NaN],
+  ["now", "gives Infinity", () => Infinity],
+  ["now", "gives text", () => "5"],
+  ["now", "gives a bigint", () => 5n],
+  ["now", "gives nothing", () => {}],
+  ["setTimeout", "throws", throwSpam],
+  ["setTimeout", "rejects", reject],
+  ["setImmediate", "throws", throwSpam],
+  ["setImmediate", "rejects", reject],
 ];
 
 /** How often the clocks have been asked that go back at times. */
@@ -70,29 +64,27 @@ let asked = 0;
 
 /** Ways that a map can live with. */
 const ODDITIES: Way[] = [
-  way("now", "goes back", (well) => well() - ++asked % 5),
-  way("setTimeout", "gives nothing", (well) => void well()),
-  way("setTimeout", "calls back at once", (_, callback) => callback()),
-  way("setTimeout", "calls back twice", (well, callback) => {
-    const twice = () => {
+  ["now", "goes back", (well) => well() - ++asked % 5],
+  ["setTimeout", "gives nothing", (well) => void well()],
+  ["setTimeout", "calls back at once", (_, callback) => callback()],
+  ["setTimeout", "calls back twice", (well, callback) =>
+    well(() => {
       callback();
       callback();
-    };
-    return well(twice);
-  }),
-  way("clearTimeout", "does nothing", () => {}),
-  way("setImmediate", "calls back at once", (_, callback) => callback()),
-  way("setImmediate", "calls back twice", (well, callback) => {
+    })],
+  ["clearTimeout", "does nothing", () => {}],
+  ["setImmediate", "calls back at once", (_, callback) => callback()],
+  ["setImmediate", "calls back twice", (well, callback) => {
     well();
     setImmediate(callback);
-  }),
+  }],
 ];
 
 /** A clock of which one method misbehaves while `isBad`. */
 class BadClock extends MockClock {
   isBad = false;
 
-  constructor({ method, instead }: Way) {
+  constructor([method, , instead]: Way) {
     super();
     const well = (this[method] as Any).bind(this);
     const value = (first: Any, ...rest: Any[]) => {
@@ -104,7 +96,7 @@ class BadClock extends MockClock {
 }
 
 /** A map whose clock may misbehave, and what it tells. */
-function setUp(way: Way) {
+function setUp(...way: Way) {
   const clock = new BadClock(way);
   const errors: unknown[] = [];
   const onError = (error: unknown) => void errors.push(error);
@@ -137,14 +129,10 @@ function occupy(map: SocketMap): FakeChannel {
 /** A map of its own, which must not notice. */
 async function assertOthersServed(): Promise<void> {
   const map = quietMap();
-  const channel = new FakeChannel();
-  const echo = new Echo(channel, { map });
-  channel.push("spam");
-  const looping = loop({ map });
-  await until(() => channel.sent === "spam", "the echo of another map");
-  echo.abort();
-  await looping;
-  map.check();
+  const channel = neighbourIn(map);
+  channel.push("spam", null);
+  await loopToEnd(map);
+  assertEquals(channel.sent, "spam");
 }
 
 /** Lets the clock's time pass, and the system's, until `done()`. */
@@ -193,92 +181,89 @@ async function assertRejected(
 
 // A clock that fails
 
+/** A map in which a clock has misbehaved: others are served, and it ends. */
+async function tryClock(
+  way: Way,
+  play: (scene: ReturnType<typeof setUp>) => Promise<void>,
+): Promise<void> {
+  using rejections = captureRejections();
+  const scene = setUp(...way);
+  await play(scene);
+  await assertOthersServed();
+  await assertEnds(scene.map, scene.clock);
+  scene.errors.forEach(assertClockError);
+  assertEquals(rejections.reasons, []);
+}
+
 for (const way of FAILURES) {
-  const name = `Clock whose ${way.method}() ${way.name}`;
+  const name = `Clock whose ${way[0]}() ${way[1]}`;
 
-  Deno.test(`${name} while loop() waits ends that loop, and no other`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(way);
-    const channel = occupy(map);
-    const ending = watch(loop({ map }));
-    await clock.advance(10);
-    clock.isBad = true;
-    channel.push("ham");
-    await advanceUntil(clock, () => ending.settled, "the end of the loop");
-    assertClockError(ending.error);
-    await assertOthersServed();
-    await assertEnds(map, clock);
-    errors.forEach(assertClockError);
-    assertEquals(rejections.reasons, []);
-  });
+  Deno.test(`${name} while loop() waits ends that loop, and no other`, () =>
+    tryClock(way, async ({ clock, map }) => {
+      const channel = occupy(map);
+      const ending = watch(loop({ map }));
+      await clock.advance(10);
+      clock.isBad = true;
+      channel.push("ham");
+      await advanceUntil(clock, () => ending.settled, "the end of the loop");
+      assertClockError(ending.error);
+    }));
 
-  Deno.test(`${name} from the start has loop(), poll() and shutdown() reject`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(way);
-    clock.isBad = true;
-    occupy(map);
-    await assertRejected(clock, () => loop({ map }));
-    await assertRejected(clock, () => poll(9, map));
-    await assertRejected(clock, () => shutdown({ map }));
-    errors.forEach(assertClockError);
-    await assertOthersServed();
-    await assertEnds(map, clock);
-    assertEquals(rejections.reasons, []);
-  });
+  Deno.test(`${name} from the start has loop(), poll() and shutdown() reject`, () =>
+    tryClock(way, async ({ clock, map }) => {
+      clock.isBad = true;
+      occupy(map);
+      await assertRejected(clock, () => loop({ map }));
+      await assertRejected(clock, () => poll(9, map));
+      await assertRejected(clock, () => shutdown({ map }));
+    }));
 
-  Deno.test(`${name} while no loop runs is told to onError()`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(way);
-    const { channel, open } = gated();
-    const sender = new DispatcherWithSend(channel, { map, linger: 1_000 });
-    sender.send(bytes("spam"));
-    await loop({ map, count: 2, timeout: 0 });
-    clock.isBad = true;
-    sender.close();
-    open();
-    channel.push("ham", "ham");
-    map.callLater(10, () => {});
-    await clock.advance(10_000);
-    await assertOthersServed();
-    assert(errors.length > 0);
-    errors.forEach(assertClockError);
-    clock.isBad = false;
-    sender.abort();
-    await assertEnds(map, clock);
-    assertEquals(rejections.reasons, []);
-  });
+  Deno.test(`${name} while no loop runs is told to onError()`, () =>
+    tryClock(way, async ({ clock, map, errors }) => {
+      const { channel, open } = gated();
+      const sender = new DispatcherWithSend(channel, { map, linger: 1_000 });
+      sender.send(bytes("spam"));
+      await loop({ map, count: 2, timeout: 0 });
+      clock.isBad = true;
+      sender.close();
+      open();
+      channel.push("ham", "ham");
+      map.callLater(10, () => {});
+      await clock.advance(10_000);
+      assert(errors.length > 0);
+      clock.isBad = false;
+      sender.abort();
+    }));
 }
 
 // A clock that is odd
 
 for (const way of ODDITIES) {
-  Deno.test(`Clock whose ${way.method}() ${way.name} leaves its map working`, async () => {
-    using rejections = captureRejections();
-    const { clock, map, errors } = setUp(way);
-    clock.isBad = true;
-    let ticks = 0;
-    map.callEvery(50, () => void ticks++);
-    const idle = new Dispatcher(new FakeChannel(), { map, idleTimeout: 1_000 });
-    const channel = occupy(map);
-    const ending = watch(loop({ map }));
-    channel.push("ham");
-    await advanceUntil(clock, () => channel.sent === "ham", "the echo");
-    await advanceUntil(clock, () => ticks > 20, "the ticks");
-    await advanceUntil(clock, () => !idle.connected, "the idle timeout");
-    await advanceUntil(clock, () => map.lingering === 0, "the linger time");
-    const ended = watch(shutdown({ map, deadline: 1_000 }));
-    await advanceUntil(clock, () => ended.settled, "the end of shutdown()");
-    await advanceUntil(clock, () => ending.settled, "the end of the loop");
-    assertEquals([ending.error, ended.error], [undefined, undefined]);
-    assertEquals([map.size, map.lingering], [0, 0]);
-    await assertOthersServed();
-    assertEquals([errors, rejections.reasons], [[], []]);
-  });
+  Deno.test(`Clock whose ${way[0]}() ${way[1]} leaves its map working`, () =>
+    tryClock(way, async ({ clock, map, errors }) => {
+      clock.isBad = true;
+      let ticks = 0;
+      map.callEvery(50, () => void ticks++);
+      const options = { map, idleTimeout: 1_000 };
+      const idle = new Dispatcher(new FakeChannel(), options);
+      const channel = occupy(map);
+      const ending = watch(loop({ map }));
+      channel.push("ham");
+      await advanceUntil(clock, () => channel.sent === "ham", "the echo");
+      await advanceUntil(clock, () => ticks > 20, "the ticks");
+      await advanceUntil(clock, () => !idle.connected, "the idle timeout");
+      await advanceUntil(clock, () => map.lingering === 0, "the linger time");
+      const ended = watch(shutdown({ map, deadline: 1_000 }));
+      await advanceUntil(clock, () => ended.settled, "the end of shutdown()");
+      await advanceUntil(clock, () => ending.settled, "the end of the loop");
+      assertEquals([ending.error, ended.error], [undefined, undefined]);
+      assertEquals([map.size, map.lingering, errors], [0, 0, []]);
+    }));
 }
 
 Deno.test("Clock.now() that goes back stands still until it has caught up", async () => {
   let lead = 5_000;
-  const { clock, map } = setUp(way("now", "", (well) => well() + lead));
+  const { clock, map } = setUp("now", "", (well) => well() + lead);
   clock.isBad = true;
   const ticks: number[] = [];
   map.callEvery(1_000, () => void ticks.push(clock.now()));
@@ -295,7 +280,7 @@ Deno.test("Clock.now() that goes back stands still until it has caught up", asyn
 for (const method of ["setTimeout", "setImmediate"] as const) {
   Deno.test(`Clock whose ${method}() never calls back costs its own map only`, async () => {
     using rejections = captureRejections();
-    const { clock, map, errors } = setUp(way(method, "", () => {}));
+    const { clock, map, errors } = setUp(method, "", () => {});
     clock.isBad = true;
     const channel = occupy(map);
     const ending = watch(loop({ map }));
@@ -310,7 +295,7 @@ for (const method of ["setTimeout", "setImmediate"] as const) {
 }
 
 Deno.test("SocketMap whose clock fails tells nobody twice, though telling takes the time", async () => {
-  const { clock, map } = setUp(FAILURES[0]!);
+  const { clock, map } = setUp("now", "throws", throwSpam);
   const log = new LogLines();
   const plain = new SocketMap({ clock, logger: log });
   clock.isBad = true;

@@ -1,47 +1,25 @@
 /** Files of the program's own that misbehave, under FileDispatcher. */
 
 import { assert, assertEquals } from "@std/assert";
-import { FileDispatcher, type FileLike, FileWrapper, loop } from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import { Echo, FakeChannel, LogLines, quietMap, watch } from "./fakes.ts";
+import { type FileLike, FileWrapper } from "../mod.ts";
+import { Reader } from "./files.ts";
 import {
   type Any,
-  assertServed,
   FAILURES,
   FALSE_PROMISE,
   HANGS,
   type Instead,
   ODDITIES,
-  rest,
   SHY,
   SPAM,
 } from "./misbehaviours.ts";
+import { neighbourhood, nonsense, tryAll } from "./neighbourhood.ts";
 import { bytes, captureRejections, turns } from "./support.ts";
 
 /** Answers that are no number of bytes. */
-const NONSENSE: Record<string, Instead> = Object.fromEntries(
-  [NaN, -1, 1e9, 0.5, "text", undefined, Symbol("spam"), 10n, {}, SHY].flatMap(
-    (value, i) => [
-      [`gives nonsense ${i}`, () => value],
-      [`resolves with nonsense ${i}`, () => Promise.resolve(value)],
-    ],
-  ),
+const NONSENSE: Record<string, Instead> = nonsense(
+  [NaN, -1, 1e9, 0.5, "text", undefined, Symbol("spam"), 10n, {}, SHY],
 );
-
-const WAYS = { ...FAILURES, ...NONSENSE, ...HANGS, ...ODDITIES };
-
-/** Writes down its errors. */
-class Victim extends FileDispatcher {
-  readonly errors: unknown[] = [];
-  received = 0;
-  override handleRead(): void {
-    this.received += this.recv().length;
-  }
-  override handleError(error: unknown): void {
-    this.errors.push(error);
-    return super.handleError(error) as void;
-  }
-}
 
 /** A file of which one operation misbehaves after `well` calls. */
 function fileOf(
@@ -63,11 +41,13 @@ function fileOf(
     if (calls++ < well) return right(...args);
     return instead(() => right(...args), end.promise);
   };
+  if (operation !== "read") delete file.read;
   return file as FileLike;
 }
 
-const POINTS: Record<string, (victim: Victim) => void> = {
-  "while it is open": () => {},
+const OPEN = "while it is open";
+const POINTS: Record<string, (victim: Reader) => void> = {
+  [OPEN]: () => {},
   "after close()": (victim) => victim.close(),
   "in abort()": (victim) => victim.abort(),
 };
@@ -75,40 +55,26 @@ const POINTS: Record<string, (victim: Victim) => void> = {
 for (const operation of ["read", "write", "close"] as const) {
   for (const [when, play] of Object.entries(POINTS)) {
     Deno.test(`FileDispatcher whose file's ${operation}() misbehaves ${when} is closed, and nobody else`, async () => {
-      for (const [name, instead] of Object.entries(WAYS)) {
-        for (const well of operation === "read" ? [0, 1, 2] : [0]) {
-          using rejections = captureRejections();
-          const clock = new MockClock();
-          const map = quietMap({ clock, logger: new LogLines() });
+      const fails = { ...FAILURES, ...NONSENSE };
+      const ways = { ...fails, ...HANGS, ...ODDITIES };
+      for (const well of operation === "read" ? [0, 1, 2] : [0]) {
+        await tryAll(ways, async (instead, name) => {
+          await using scene = neighbourhood();
           const gate = Promise.withResolvers<void>();
-          const isLate = when !== "while it is open";
-          const file = fileOf(operation, (right, closed) => {
-            if (!isLate) return instead(right, closed);
-            return gate.promise.then(() => instead(right, closed));
-          }, well);
-          if (operation !== "read") delete file.read;
-          const victim = new Victim(file, { map });
-          const neighbour = new FakeChannel();
-          const echo = new Echo(neighbour, { map });
-          const ending = watch(loop({ map }));
-          const what = `${name}, after ${well} calls`;
+          const late: Instead = (right, closed) =>
+            gate.promise.then(() => instead(right, closed));
+          const file = fileOf(operation, when === OPEN ? instead : late, well);
+          const victim = new Reader(scene.map, file);
           if (operation === "write") victim.send(bytes("eggs"));
           if (operation === "read" && name in ODDITIES) victim.close();
           await turns();
           play(victim);
           gate.resolve();
-          await rest(clock);
-          const fails = name in FAILURES || name in NONSENSE;
-          const isTold = fails && operation !== "close" && !isLate;
-          assertEquals(victim.errors.length, isTold ? 1 : 0, what);
-          await assertServed(neighbour);
-          victim.close();
-          echo.close();
-          await rest(clock);
-          assert(ending.settled, what);
-          assertEquals([ending.error, map.lingering], [undefined, 0], what);
-          assertEquals([map.errors, rejections.reasons], [[], []], what);
-        }
+          await scene.settle();
+          const isTold = name in fails && operation !== "close" &&
+            when === OPEN;
+          assertEquals(victim.errors.length, isTold ? 1 : 0);
+        });
       }
     });
   }

@@ -1,4 +1,4 @@
-/** What a network hands over is checked as what a user hands over. */
+/** A network's channels are checked like a user's. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
@@ -9,21 +9,18 @@ import {
   type Network,
 } from "../mod.ts";
 import { FakeAcceptor, FakeChannel, quietMap, Recorder } from "./fakes.ts";
+import { type Any, listening, recorder } from "./setups.ts";
 import { captureRejections, turns } from "./support.ts";
 
-// deno-lint-ignore no-explicit-any
-type Any = any;
+const SPAM = new Error("spam");
 
 function spam(): never {
-  throw new Error("spam");
+  throw SPAM;
 }
 
-/** A network that does as it is told. */
-function networkOf(wrong: Partial<Record<keyof Network, () => Any>>): Network {
-  const missing = () => {
-    throw new Error("not expected");
-  };
-  return { connect: missing, listen: missing, ...wrong };
+/** A map with a network that does as it is told. */
+function mapOf(wrong: Partial<Record<keyof Network, () => Any>>) {
+  return quietMap({ network: { connect: spam, listen: spam, ...wrong } });
 }
 
 /** A fake that can be closed, with a part of it replaced or missing. */
@@ -39,13 +36,13 @@ const NO_CHANNELS: [name: string, make: () => Any, said: string][] = [
   ["nothing", () => undefined, "must be an object, got undefined"],
   ["null", () => null, "must be an object, got null"],
   ["a number", () => 7, "must be an object, got 7"],
-  ["an object that can only close", () => {
-    return { closed: false, close: () => {} };
-  }, "has no read() method"],
+  ["one without read()", () => ({ close() {} }), "has no read() method"],
   ["one without write()", () => broken({ write: 5 }), "has no write() method"],
-  ["one without close()", () => {
-    return { read: () => {}, write: () => {} };
-  }, "has no close() method"],
+  [
+    "one without close()",
+    () => ({ read: spam, write: spam }),
+    "has no close()",
+  ],
   ["one with chunkSize 0", () => broken({ chunkSize: 0 }), "chunkSize"],
   ["one with chunkSize NaN", () => broken({ chunkSize: NaN }), "chunkSize"],
   [
@@ -60,85 +57,76 @@ const NO_CHANNELS: [name: string, make: () => Any, said: string][] = [
   ["one whose address is text", () => {
     return broken({ remoteAddr: "127.0.0.1:7" });
   }, "remoteAddr must be a Deno.Addr"],
-  ["one whose address throws", () =>
-    broken({
-      get remoteAddr() {
-        throw new Error("no address");
-      },
-    }), "no address"],
+  ["one whose address throws", () => {
+    return Object.defineProperty(broken({}), "remoteAddr", { get: spam });
+  }, "spam"],
 ];
 
 /** Expects one error that says `said`, and the end. */
-function assertFailed(recorder: Recorder, said: string): void {
-  assertEquals(recorder.trace, ["handleError", "handleClose"]);
-  const [error] = recorder.errors;
+function assertFailed(victim: Recorder, said: string): void {
+  const trace = victim.trace.filter((hook) => hook !== "handleRead");
+  assertEquals(trace, ["handleError", "handleClose"]);
+  assertEquals(victim.errors.length, 1);
+  const [error] = victim.errors;
   assert(String(error).includes(said), String(error));
+  assertEquals(victim.map.size, 0);
 }
 
+/** Begins to connect over a network of which one method gives what it must not. */
+function connectTo(connect: () => Any): Recorder {
+  const client = new Recorder(mapOf({ connect }));
+  client.createSocket();
+  client.connect({ port: 7 });
+  return client;
+}
+
+/** Where a network gives a channel: who is told, and what else is closed. */
+const PLACES: Record<
+  string,
+  (give: () => Any) => { victim: Recorder; wrapped?: { closed: boolean } }
+> = {
+  "connect() fails where the network gives": (give) => {
+    return { victim: connectTo(give) };
+  },
+  "startTls() fails where the network gives": (startTls) => {
+    const wrapped = new FakeChannel();
+    const victim = recorder(mapOf({ startTls }), wrapped, {
+      handleRead() {
+        this.recv();
+        this.startTls({ hostname: "localhost" }).catch(() => {});
+      },
+    });
+    wrapped.push("220 go\r\n");
+    return { victim, wrapped };
+  },
+  "accept() ends its listener where it gives": (give) => {
+    const wrapped = new FakeAcceptor();
+    wrapped.otherwise = give;
+    return { victim: new Recorder(quietMap(), wrapped), wrapped };
+  },
+};
+
 for (const [name, make, said] of NO_CHANNELS) {
-  Deno.test(`connect() fails where the network gives ${name}`, async () => {
-    for (const isLate of [false, true]) {
-      const value = make();
-      const connect = () => isLate ? Promise.resolve(value) : value;
-      const map = quietMap({ network: networkOf({ connect }) });
-      const client = new Recorder(map);
-      client.createSocket();
-      client.connect({ port: 7 });
-      await loop({ map });
-      assertFailed(client, said);
-      if (value instanceof FakeChannel) assert(value.closed);
-      map.check();
-    }
-  });
-
-  Deno.test(`accept() that gives ${name} ends its listener`, async () => {
-    for (const isLate of [false, true]) {
-      const value = make();
-      const acceptor = new FakeAcceptor();
-      acceptor.otherwise = () => isLate ? Promise.resolve(value) : value;
-      const map = quietMap();
-      const server = new Recorder(map, acceptor);
-      await loop({ map });
-      assertFailed(server, said);
-      assert(acceptor.closed);
-      if (value instanceof FakeChannel) assert(value.closed);
-      map.check();
-    }
-  });
-
-  Deno.test(`startTls() fails where the network gives ${name}`, async () => {
-    for (const isLate of [false, true]) {
-      const value = make();
-      const startTls = () => isLate ? Promise.resolve(value) : value;
-      const map = quietMap({ network: networkOf({ startTls }) });
-      const channel = new FakeChannel();
-      class Client extends Recorder {
-        override handleRead(): void {
-          this.recv();
-          this.startTls({ hostname: "localhost" }).catch(() => {});
-        }
+  for (const [place, begin] of Object.entries(PLACES)) {
+    Deno.test(`${place} ${name}`, async () => {
+      for (const isLate of [false, true]) {
+        const value = make();
+        const give = () => isLate ? Promise.resolve(value) : value;
+        const { victim, wrapped = { closed: true } } = begin(give);
+        await loop({ map: victim.map });
+        assertFailed(victim, said);
+        assert(wrapped.closed);
+        if (value instanceof FakeChannel) assert(value.closed);
       }
-      const client = new Client(map, channel);
-      channel.push("220 go\r\n");
-      await loop({ map });
-      assertFailed(client, said);
-      assert(channel.closed);
-      if (value instanceof FakeChannel) assert(value.closed);
-      map.check();
-    }
-  });
+    });
+  }
 
   Deno.test(`close() during connect() and accept() puts up with ${name}`, async () => {
-    const acceptor = new FakeAcceptor();
     const connected = Promise.withResolvers<Any>();
+    const client = connectTo(() => connected.promise);
     const accepted = Promise.withResolvers<Any>();
+    const { map, acceptor, server } = listening();
     acceptor.otherwise = () => accepted.promise;
-    const network = networkOf({ connect: () => connected.promise });
-    const map = quietMap({ network });
-    const server = new Dispatcher(acceptor, { map });
-    const client = new Dispatcher(null, { map });
-    client.createSocket();
-    client.connect({ port: 7 });
     await loop({ map, count: 2, timeout: 0 });
     server.close();
     client.close();
@@ -146,6 +134,8 @@ for (const [name, make, said] of NO_CHANNELS) {
     accepted.resolve(make());
     await turns();
     await loop({ map });
+    await loop({ map: client.map });
+    assertEquals([server.trace, client.trace], [[], []]);
     map.check();
   });
 }
@@ -162,8 +152,7 @@ const NO_ACCEPTORS: [name: string, make: () => Any, said: string][] = [
 for (const [name, make, said] of NO_ACCEPTORS) {
   Deno.test(`bind() throws where the network gives ${name}`, () => {
     const value = make();
-    const network = networkOf({ listen: () => value });
-    const map = quietMap({ network });
+    const map = mapOf({ listen: () => value });
     const server = new Dispatcher(null, { map });
     server.createSocket();
     assertThrows(() => server.bind({ port: 7 }), TypeError, said);
@@ -174,66 +163,68 @@ for (const [name, make, said] of NO_ACCEPTORS) {
 }
 
 /** Ways to call back against the rules of promises. */
-const NO_PROMISES: [name: string, then: Any][] = [
-  ["throws", () => {
-    throw new Error("spam");
-  }],
-  ["rejects twice", (_: Any, reject: (error: Error) => void) => {
-    reject(new Error("spam"));
-    reject(new Error("again"));
-  }],
-  ["rejects and throws", (_: Any, reject: (error: Error) => void) => {
-    reject(new Error("spam"));
-    throw new Error("again");
-  }],
+const NO_PROMISES: [name: string, give: () => Any][] = [
+  ["throws at once", spam],
+  ["gives a promise that throws", () => ({ then: spam })],
+  ["gives a promise that rejects twice", () => ({
+    then(_: Any, reject: (error: Error) => void) {
+      reject(SPAM);
+      reject(new Error("again"));
+    },
+  })],
+  ["gives a promise that rejects and throws", () => ({
+    then(_: Any, reject: (error: Error) => void) {
+      reject(SPAM);
+      throw new Error("again");
+    },
+  })],
 ];
 
-for (const [name, then] of NO_PROMISES) {
-  Deno.test(`accept() whose promise ${name} is one error`, async () => {
-    const acceptor = new FakeAcceptor();
-    acceptor.otherwise = () => ({ then }) as unknown as Promise<Channel>;
-    const map = quietMap();
-    const server = new Recorder(map, acceptor);
+for (const [name, give] of NO_PROMISES) {
+  Deno.test(`accept() or connect() that ${name} is one error`, async () => {
+    const { map, acceptor, server } = listening();
+    acceptor.otherwise = give;
     await loop({ map });
     assertFailed(server, "spam");
-    map.check();
+    const client = connectTo(give);
+    await loop({ map: client.map });
+    assertFailed(client, "spam");
   });
 }
 
-for (
-  const [how, close] of Object.entries({
-    throws: () => {
-      throw new Error("spam");
-    },
-    rejects: () => Promise.reject(new Error("spam")),
-  })
-) {
+const FAILING_CLOSES = { throws: spam, rejects: () => Promise.reject(SPAM) };
+
+for (const [how, close] of Object.entries(FAILING_CLOSES)) {
   Deno.test(`close() of a connection that comes too late may fail: it ${how}`, async () => {
+    using rejections = captureRejections();
     const connected = Promise.withResolvers<Channel>();
-    const network = networkOf({ connect: () => connected.promise });
-    const map = quietMap({ network });
-    const client = new Dispatcher(null, { map });
-    client.createSocket();
-    client.connect({ port: 7 });
+    const client = connectTo(() => connected.promise);
     client.close();
     connected.resolve(broken({ close }));
     await turns();
-    await loop({ map });
+    await loop({ map: client.map });
+    assertEquals([client.trace, rejections.reasons], [[], []]);
+  });
+
+  Deno.test(`handleAccepted() by default survives a connection whose close() ${how}`, async () => {
+    using rejections = captureRejections();
+    const { map, acceptor, server } = listening({
+      handleAccepted(conn) {
+        const { handleAccepted } = Dispatcher.prototype;
+        return handleAccepted.call(this, conn, acceptor.addr);
+      },
+    });
+    acceptor.push(broken({ close }), new FakeChannel());
+    const looping = loop({ map });
+    await turns();
+    assertEquals(server.trace, ["handleAccepted", "handleAccepted"]);
+    assert(server.accepting);
+    server.close();
+    await looping;
     map.check();
+    assertEquals(rejections.reasons, []);
   });
 }
-
-Deno.test("accept() that throws at once is an error of its listener", async () => {
-  const acceptor = new FakeAcceptor();
-  acceptor.otherwise = () => {
-    throw new Error("spam");
-  };
-  const map = quietMap();
-  const server = new Recorder(map, acceptor);
-  await loop({ map });
-  assertFailed(server, "spam");
-  map.check();
-});
 
 Deno.test("accept() may give a connection at once", async () => {
   const clients: unknown[] = [new FakeChannel()];
@@ -244,49 +235,19 @@ Deno.test("accept() may give a connection at once", async () => {
     addr: { transport: "tcp", hostname: "127.0.0.1", port: 7 },
   };
   const map = quietMap();
-  class Server extends Recorder {
-    override handleAccepted(): void {
-      this.note("handleAccepted");
+  const server = recorder(map, acceptor, {
+    handleAccepted() {
       this.close();
-    }
-  }
-  const server = new Server(map, acceptor);
+    },
+  });
   await loop({ map });
   assertEquals(server.trace, ["handleAccepted"]);
 });
 
-Deno.test("handleAccepted() by default survives a connection whose close() fails", async () => {
-  using rejections = captureRejections();
-  for (const close of [spam, () => Promise.reject(new Error("spam"))]) {
-    const acceptor = new FakeAcceptor();
-    const map = quietMap();
-    class Server extends Dispatcher {
-      readonly errors: unknown[] = [];
-      override handleError(error: unknown): void {
-        this.errors.push(error);
-      }
-    }
-    const server = new Server(acceptor, { map });
-    acceptor.push(broken({ close }), new FakeChannel());
-    const looping = loop({ map });
-    await turns();
-    assertEquals([server.errors, server.accepting], [[], true]);
-    server.close();
-    await looping;
-    map.check();
-  }
-  assertEquals(rejections.reasons, []);
-});
-
 Deno.test("maxConnections gives up a connection whose end cannot be seen", async () => {
   const acceptor = new FakeAcceptor();
-  const map = quietMap({ network: networkOf({ listen: () => acceptor }) });
-  class Server extends Recorder {
-    override handleError(error: unknown): void {
-      this.errors.push(error);
-    }
-  }
-  const server = new Server(map);
+  const map = mapOf({ listen: () => acceptor });
+  const server = recorder(map, null, { handleError() {} });
   server.createSocket({ maxConnections: 3 });
   server.bind({ port: 7 });
   server.listen();
@@ -301,7 +262,7 @@ Deno.test("maxConnections gives up a connection whose end cannot be seen", async
   await turns();
   assert(isClosed);
   assertEquals(server.errors.length, 1, "told once");
-  assertEquals(server.trace, ["handleAccepted"], "the next one is taken");
+  assertEquals(server.count("handleAccepted"), 1, "the next one is taken");
   server.close();
   await looping;
   map.check();

@@ -4,23 +4,46 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { loop, type ProducerLike, shutdown } from "../mod.ts";
-import { MockClock } from "../testing/mock_clock.ts";
+import { type ProducerLike, shutdown } from "../mod.ts";
 import { Talker } from "./chats.ts";
-import { Echo, FakeChannel, LogLines, quietMap, watch } from "./fakes.ts";
+import { FakeChannel, watch } from "./fakes.ts";
 import {
   type Any,
-  assertServed,
   FAILURES,
   FALSE_PROMISE,
   HANGS,
   type Instead,
   ODDITIES,
-  rest,
   SHY,
   SPAM,
 } from "./misbehaviours.ts";
-import { bytes, captureRejections, turns, until } from "./support.ts";
+import {
+  assertTurns,
+  neighbourhood,
+  nonsense,
+  tryAll,
+} from "./neighbourhood.ts";
+import { bytes, turns } from "./support.ts";
+
+/** A chat beside a neighbour, in a loop. */
+function setUp() {
+  const scene = neighbourhood();
+  const channel = new FakeChannel();
+  const chat = new Talker(scene.map, channel);
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const close = channel.close.bind(channel);
+  channel.close = () => {
+    resolve();
+    close();
+  };
+  const end = async () => {
+    await scene[Symbol.asyncDispose]();
+    assert(channel.closed, "it is left open");
+  };
+  return { ...scene, chat, channel, closed, [Symbol.asyncDispose]: end };
+}
+
+type Scene = ReturnType<typeof setUp>;
 
 // Producers and iterators
 
@@ -47,179 +70,104 @@ const SHAPES: Record<string, Shape> = {
 
 /** What is neither bytes nor text. */
 const NO_PIECES = [7, NaN, true, {}, [1], Symbol("spam"), 10n, SHY];
+const HARMLESS: Record<string, Instead> = { ...HANGS, ...ODDITIES };
 
-interface Way {
-  name: string;
-  instead: Instead;
-  fails: boolean;
+function waysOf({ piece }: Shape): Record<string, Instead> {
+  const wrong = nonsense(NO_PIECES, piece);
+  return { ...FAILURES, ...FALSE_PROMISE, ...wrong, ...HARMLESS };
 }
-
-function waysOf({ piece }: Shape): Way[] {
-  const ways = (kind: Record<string, Instead>, fails: boolean): Way[] =>
-    Object.entries(kind).map(([name, instead]) => ({ name, instead, fails }));
-  const nonsense = NO_PIECES.flatMap((value, i): [string, Instead][] => [
-    [`gives nonsense ${i}`, () => piece(value)],
-    [`resolves with nonsense ${i}`, () => Promise.resolve(piece(value))],
-  ]);
-  return [
-    ...ways(FAILURES, true),
-    ...ways(FALSE_PROMISE, true),
-    ...ways(Object.fromEntries(nonsense), true),
-    ...ways(HANGS, false),
-    ...ways(ODDITIES, false),
-  ];
-}
-
-/** A chat beside a neighbour, in a loop. */
-function setUp() {
-  const clock = new MockClock();
-  const map = quietMap({ clock, logger: new LogLines() });
-  const channel = new FakeChannel();
-  const chat = new Talker(map, channel);
-  const neighbour = new FakeChannel();
-  const echo = new Echo(neighbour, { map });
-  const ending = watch(loop({ map }));
-  const closed = Promise.withResolvers<void>();
-  const close = channel.close.bind(channel);
-  channel.close = () => {
-    closed.resolve();
-    close();
-  };
-  const end = async () => {
-    if (echo.connected) await assertServed(neighbour);
-    chat.close();
-    echo.close();
-    await rest(clock);
-    assert(ending.settled, "the loop has not ended");
-    assertEquals([ending.error, map.size, map.lingering], [undefined, 0, 0]);
-    assertEquals(map.errors, [], "onError() was told");
-    assert(channel.closed, "it is left open");
-  };
-  return { clock, map, chat, channel, closed: closed.promise, end };
-}
-
-type Scene = ReturnType<typeof setUp>;
 
 /** When a source misbehaves. */
 interface Point {
-  name: string;
   /** How many pieces it gives before that. */
   well: number;
-  play(scene: Scene, source: ProducerLike): Promise<void>;
   /** The chat is still there to be told. */
   tells: boolean;
+  /** What follows when the source is pushed. */
+  play(scene: Scene): void | Promise<void>;
 }
 
-const POINTS: Point[] = [
-  {
-    name: "at first",
-    well: 0,
-    play: async ({ chat, clock }, source) => {
-      chat.pushWithProducer(source);
-      await rest(clock);
-    },
-    tells: true,
-  },
-  {
-    name: "in the middle",
+const POINTS: Record<string, Point> = {
+  "at first": { well: 0, tells: true, play: () => {} },
+  "in the middle": {
     well: 1,
-    play: async ({ chat, clock }, source) => {
-      chat.pushWithProducer(source);
-      chat.push("behind");
-      await rest(clock);
-    },
     tells: true,
+    play: ({ chat }) => chat.push("behind"),
   },
-  {
-    name: "after closeWhenDone()",
+  "after closeWhenDone()": {
     well: 1,
-    play: async ({ chat, clock }, source) => {
-      chat.pushWithProducer(source);
-      chat.closeWhenDone();
-      await rest(clock);
-    },
     tells: true,
+    play: ({ chat }) => chat.closeWhenDone(),
   },
-  {
-    name: "after shutdownWrite()",
+  "after shutdownWrite()": {
     well: 1,
-    play: async ({ chat, clock }, source) => {
-      chat.pushWithProducer(source);
-      chat.shutdownWrite();
-      await rest(clock);
-    },
     tells: true,
+    play: ({ chat }) => chat.shutdownWrite(),
   },
-  {
-    name: "in shutdown()",
+  "in shutdown()": {
     well: 1,
-    play: async ({ chat, clock, map }, source) => {
-      chat.pushWithProducer(source);
+    tells: true,
+    play: async ({ map, settle }) => {
       const ending = watch(shutdown({ map, deadline: 1_000 }));
-      await rest(clock);
+      await settle();
       assert(ending.settled, "shutdown() has not ended");
     },
-    tells: true,
   },
-  {
-    name: "after close()",
+  "after close()": {
     well: 1,
-    play: async ({ chat, channel, clock }, source) => {
-      channel.take = () => turns().then(() => 1);
-      chat.pushWithProducer(source);
-      chat.close();
-      await rest(clock);
-    },
     tells: false,
+    play: ({ chat }) => chat.close(),
   },
-  {
-    name: "in discardBuffers()",
+  "in discardBuffers()": {
     well: 1,
-    play: async ({ chat, channel, clock }, source) => {
-      channel.take = () => turns().then(() => 1);
-      chat.pushWithProducer(source);
-      chat.discardBuffers();
-      await rest(clock);
-    },
     tells: false,
+    play: ({ chat }) => chat.discardBuffers(),
   },
-];
+};
+
+/** Has a source misbehave at a point; `isTold` says whether the chat must hear. */
+async function play(
+  scene: Scene,
+  point: Point,
+  source: ProducerLike,
+  isTold: boolean,
+): Promise<void> {
+  const { chat, channel, settle } = scene;
+  if (!point.tells) channel.take = () => turns().then(() => 1);
+  chat.pushWithProducer(source);
+  await point.play(scene);
+  await settle();
+  assertEquals(chat.errors.length, isTold && point.tells ? 1 : 0, "told");
+}
 
 for (const [shapeName, shape] of Object.entries(SHAPES)) {
-  for (const point of POINTS) {
-    Deno.test(`AsyncChat whose producer's ${shapeName} misbehaves ${point.name} is told, and nobody else`, async () => {
-      for (const { name, instead, fails } of waysOf(shape)) {
-        using rejections = captureRejections();
-        const scene = setUp();
-        const { chat, channel, closed } = scene;
+  for (const [pointName, point] of Object.entries(POINTS)) {
+    Deno.test(`AsyncChat whose producer's ${shapeName} misbehaves ${pointName} is told, and nobody else`, async () => {
+      await tryAll(waysOf(shape), async (instead, name) => {
+        await using scene = setUp();
         let pulls = 0;
         const source = shape.make(() => {
           if (pulls++ < point.well) return shape.piece("x");
           if (pulls > point.well + 1) return shape.end;
-          return instead(() => shape.piece("y"), closed);
+          return instead(() => shape.piece("y"), scene.closed);
         });
-        try {
-          await point.play(scene, source);
-          const isTold = fails && point.tells;
-          assertEquals(chat.errors.length, isTold ? 1 : 0, "told");
-          if (!fails && name === "settles twice" && point.tells) {
-            const behind = point.name === "in the middle" ? "behind" : "";
-            assertEquals(channel.sent, `${"x".repeat(point.well)}y${behind}`);
-          }
-          await scene.end();
-          assertEquals(rejections.reasons, []);
-        } catch (error) {
-          throw new Error(name, { cause: error });
-        }
-      }
+        await play(scene, point, source, !(name in HARMLESS));
+        if (!(name in ODDITIES && point.tells)) return;
+        const behind = pointName === "in the middle" ? "behind" : "";
+        const expected = `${"x".repeat(point.well)}y${behind}`;
+        assertEquals(scene.channel.sent, expected);
+      });
     });
   }
+}
 
-  Deno.test(`AsyncChat that is closed while its producer's ${shapeName} is pending hears nothing more`, async () => {
-    for (const end of ["close", "abort", "discardBuffers"] as const) {
-      for (const { name, instead } of waysOf(shape)) {
-        using rejections = captureRejections();
-        const scene = setUp();
+// What ends before they do
+
+for (const end of ["close", "abort", "discardBuffers"] as const) {
+  for (const [shapeName, shape] of Object.entries(SHAPES)) {
+    Deno.test(`AsyncChat.${end}() while its producer's ${shapeName} is pending hears nothing more of that`, async () => {
+      await tryAll(waysOf(shape), async (instead) => {
+        await using scene = setUp();
         const { chat, closed } = scene;
         const gate = Promise.withResolvers<void>();
         const source = shape.make(() =>
@@ -229,22 +177,17 @@ for (const [shapeName, shape] of Object.entries(SHAPES)) {
         await turns();
         chat[end]();
         gate.resolve();
-        await rest(scene.clock);
-        assertEquals(chat.errors, [], name);
-        await scene.end();
-        assertEquals(rejections.reasons, [], name);
-      }
-    }
-  });
-}
+        await scene.settle();
+        assertEquals(chat.errors, []);
+      });
+    });
+  }
 
-for (const kind of [Symbol.iterator, Symbol.asyncIterator]) {
-  Deno.test(`AsyncChat whose ${kind.description} misbehaves in return() hears nothing of it`, async () => {
-    for (const end of ["close", "abort", "discardBuffers"] as const) {
-      const ways = { ...FAILURES, ...FALSE_PROMISE, ...HANGS, ...ODDITIES };
-      for (const [name, instead] of Object.entries(ways)) {
-        using rejections = captureRejections();
-        const scene = setUp();
+  for (const kind of [Symbol.iterator, Symbol.asyncIterator]) {
+    Deno.test(`AsyncChat.${end}() whose ${kind.description} misbehaves in return() hears nothing of it`, async () => {
+      const ways = { ...FAILURES, ...FALSE_PROMISE, ...HARMLESS };
+      await tryAll(ways, async (instead) => {
+        await using scene = setUp();
         const { chat, closed } = scene;
         const iterator = {
           next: () => new Promise(() => {}),
@@ -253,44 +196,12 @@ for (const kind of [Symbol.iterator, Symbol.asyncIterator]) {
         chat.pushWithProducer({ [kind]: () => iterator } as never);
         await turns();
         chat[end]();
-        await rest(scene.clock);
-        assertEquals(chat.errors, [], name);
-        await scene.end();
-        assertEquals(rejections.reasons, [], name);
-      }
-    }
-  });
+        await scene.settle();
+        assertEquals(chat.errors, []);
+      });
+    });
+  }
 }
-
-Deno.test("AsyncChat whose async generators reject on return() and while they end hears of the latter", async () => {
-  using rejections = captureRejections();
-  const scene = setUp();
-  const fail = () => turns().then(() => Promise.reject(SPAM));
-  async function* stubborn() {
-    try {
-      yield "x";
-      await new Promise(() => {});
-    } finally {
-      await fail();
-    }
-  }
-  async function* broken() {
-    try {
-      yield "y";
-    } finally {
-      await fail();
-    }
-  }
-  scene.chat.strict = false;
-  scene.chat.pushWithProducer(broken());
-  scene.chat.pushWithProducer(stubborn());
-  await rest(scene.clock);
-  assertEquals(scene.chat.errors, [SPAM]);
-  assertEquals(scene.channel.sent, "yx");
-  scene.chat.close();
-  await scene.end();
-  assertEquals(rejections.reasons, []);
-});
 
 // Streams
 
@@ -312,11 +223,10 @@ const SOURCES: Record<
   "gives shy objects": (controller) => controller.enqueue(SHY),
 };
 
-for (const point of POINTS) {
-  Deno.test(`AsyncChat whose ReadableStream misbehaves ${point.name} is told, and nobody else`, async () => {
-    for (const [name, pull] of Object.entries(SOURCES)) {
-      using rejections = captureRejections();
-      const scene = setUp();
+for (const [pointName, point] of Object.entries(POINTS)) {
+  Deno.test(`AsyncChat whose ReadableStream misbehaves ${pointName} is told, and nobody else`, async () => {
+    await tryAll(SOURCES, async (pull, name) => {
+      await using scene = setUp();
       let pulls = 0;
       const source = new ReadableStream({
         pull(controller): Any {
@@ -326,16 +236,8 @@ for (const point of POINTS) {
         },
         cancel: () => Promise.reject(SPAM),
       }, { highWaterMark: 0 });
-      try {
-        await point.play(scene, source);
-        const isTold = point.tells && name !== "gives text";
-        assertEquals(scene.chat.errors.length, isTold ? 1 : 0, "told");
-        await scene.end();
-        assertEquals(rejections.reasons, []);
-      } catch (error) {
-        throw new Error(name, { cause: error });
-      }
-    }
+      await play(scene, point, source, name !== "gives text");
+    });
   });
 }
 
@@ -353,20 +255,10 @@ const EMPTY: Record<string, () => ProducerLike> = {
 };
 
 for (const [kind, make] of Object.entries(EMPTY)) {
-  Deno.test(`AsyncChat whose ${kind} gives empty pieces without end leaves others their turns`, async () => {
-    const map = quietMap();
-    const chat = new Talker(map, new FakeChannel());
-    const neighbour = new FakeChannel();
-    const echo = new Echo(neighbour, { map });
-    const looping = loop({ map });
-    chat.pushWithProducer(make());
-    for (const word of ["spam", "eggs", "ham"]) {
-      neighbour.push(word);
-      await until(() => neighbour.sent.endsWith(word), "the echo");
-    }
-    chat.close();
-    echo.close();
-    await looping;
-    map.check();
-  });
+  Deno.test(`AsyncChat whose ${kind} gives empty pieces without end leaves others their turns`, () =>
+    assertTurns((map) => {
+      const chat = new Talker(map, new FakeChannel());
+      chat.pushWithProducer(make());
+      return chat;
+    }));
 }

@@ -1,14 +1,26 @@
 /** Ways in which foreign code misbehaves: what it gives for a promise, and throws. */
 
-import { assertEquals } from "@std/assert";
-import type { MockClock } from "../testing/mock_clock.ts";
-import type { FakeChannel } from "./fakes.ts";
-import { turns } from "./support.ts";
+import { assert, assertEquals } from "@std/assert";
+import { Dispatcher, loop, shutdown, type SocketMapOptions } from "../mod.ts";
+import { MockClock } from "../testing/mock_clock.ts";
+import {
+  Echo,
+  FakeChannel,
+  LogLines,
+  quietMap,
+  watch,
+  type Watched,
+} from "./fakes.ts";
+import { captureRejections, type TestMap, turns } from "./support.ts";
 
 // deno-lint-ignore no-explicit-any
 export type Any = any;
 
 export const SPAM = new Error("spam");
+
+function throwSpam(): never {
+  throw SPAM;
+}
 
 /** An object that cannot be shown. */
 export const SHY = {
@@ -40,9 +52,7 @@ export type Instead = (well: () => Any, closed: Promise<void>) => Any;
 
 /** Ways to fail, whatever the operation. */
 export const FAILURES: Record<string, Instead> = {
-  "throws": () => {
-    throw SPAM;
-  },
+  "throws": throwSpam,
   "throws undefined": () => {
     throw undefined;
   },
@@ -53,30 +63,20 @@ export const FAILURES: Record<string, Instead> = {
   "rejects with text": () => Promise.reject("spam"),
   "rejects with a shy object": () => Promise.reject(SHY),
   "rejects with a mute error": () => Promise.reject(MUTE),
-  "gives a thenable that throws": () =>
-    thenable(() => {
-      throw SPAM;
-    }),
+  "gives a thenable that throws": () => thenable(throwSpam),
   "gives a thenable that rejects twice": () =>
     thenable((_, reject) => {
       reject(SPAM);
       reject(SPAM);
     }),
-  "gives an object whose then throws": () => ({
-    get then() {
-      throw SPAM;
-    },
-  }),
+  "gives an object whose then throws": () =>
+    Object.defineProperty({}, "then", { get: throwSpam }),
 };
 
 /** A promise of the runtime with a `then()` of its own, which `await` ignores. */
 export const FALSE_PROMISE: Record<string, Instead> = {
   "gives a promise whose then() throws": () =>
-    Object.assign(Promise.resolve(1), {
-      then() {
-        throw SPAM;
-      },
-    }),
+    Object.assign(Promise.resolve(1), { then: throwSpam }),
 };
 
 /** Ways to keep the library waiting. */
@@ -113,4 +113,69 @@ export async function assertServed(neighbour: FakeChannel): Promise<void> {
   neighbour.push("spam");
   await turns();
   assertEquals(neighbour.sent.slice(before), "spam");
+}
+
+/** A loop in which somebody misbehaves, beside a neighbour who must not notice. */
+export class Trial implements Disposable {
+  readonly rejections = captureRejections();
+  readonly clock = new MockClock();
+  readonly log = new LogLines();
+  readonly map: TestMap;
+  readonly neighbour = new FakeChannel();
+  readonly echo: Echo;
+  #ending: Watched | null = null;
+
+  constructor(options: SocketMapOptions = {}) {
+    const { clock, log } = this;
+    this.map = quietMap({ clock, logger: log, ...options });
+    this.echo = new Echo(this.neighbour, { map: this.map });
+  }
+
+  /** Starts the loop. */
+  async begin(): Promise<void> {
+    this.#ending = watch(loop({ map: this.map }));
+    await turns();
+  }
+
+  rest(): Promise<void> {
+    return rest(this.clock);
+  }
+
+  /** Shuts the map down, and expects that this has an end. */
+  async shutDown(): Promise<void> {
+    const ended = watch(shutdown({ map: this.map, deadline: 1_000 }));
+    await this.rest();
+    assert(ended.settled, "shutdown() has not ended");
+    assertEquals(ended.error, undefined);
+  }
+
+  /** Closes all, and expects that the loop ends and nothing went unhandled. */
+  async end(...victims: Dispatcher[]): Promise<void> {
+    if (this.echo.connected) await assertServed(this.neighbour);
+    for (const victim of victims) Dispatcher.prototype.close.call(victim);
+    this.echo.close();
+    await this.rest();
+    assert(this.#ending?.settled, "the loop has not ended");
+    assertEquals(this.#ending.error, undefined);
+    assertEquals([this.map.size, this.map.lingering], [0, 0]);
+    assertEquals(this.rejections.reasons, []);
+  }
+
+  [Symbol.dispose](): void {
+    this.rejections[Symbol.dispose]();
+  }
+}
+
+/** Tries one after the other; an error tells with which it came. */
+export async function tryEach<T>(
+  items: Iterable<T>,
+  attempt: (item: T) => Promise<void>,
+): Promise<void> {
+  for (const item of items) {
+    try {
+      await attempt(item);
+    } catch (error) {
+      throw new Error(`With ${Deno.inspect(item)}`, { cause: error });
+    }
+  }
 }

@@ -1,4 +1,4 @@
-/** What a dispatcher takes along when it leaves its map, or changes it. */
+/** The things a dispatcher takes along when it leaves its map, or changes it. */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import {
@@ -19,41 +19,24 @@ import {
   watch,
 } from "./fakes.ts";
 import { MockClock } from "../testing/mock_clock.ts";
+import { type Acts, connected, recorder } from "./setups.ts";
 import { bytes, type TestMap, turn, turns } from "./support.ts";
 
 // Events
 
-/** Counts what happens to it, and takes a byte at a time. */
-class Counting extends Dispatcher {
-  asked = 0;
-  reads = 0;
-  writes = 0;
-  override readable(): boolean {
-    this.asked++;
-    return true;
-  }
-  override writable(): boolean {
-    return true;
-  }
-  override handleRead(): void {
-    this.reads++;
+/** Takes a byte at a time, and is asked for nothing. */
+const UNASKED: Acts = {
+  handleRead() {
     this.recv(1);
-  }
-  override handleWrite(): void {
-    this.writes++;
-  }
-}
-
-/** The same, but the loop knows without asking what it wants. */
-class Unasked extends Dispatcher {
-  asked = 1;
-  reads = 0;
-  writes = 1;
-  override handleRead(): void {
-    this.reads++;
-    this.recv(1);
-  }
-}
+  },
+};
+/** The same, but the loop asks it in each pass. */
+const ASKED: Acts = {
+  ...UNASKED,
+  readable: () => true,
+  writable: () => true,
+  handleWrite() {},
+};
 
 /** Leaves for another map, and is back at once. */
 function goThereAndBack(handler: Dispatcher, other: TestMap): void {
@@ -62,71 +45,59 @@ function goThereAndBack(handler: Dispatcher, other: TestMap): void {
   handler.addChannel(map);
 }
 
-for (const Class of [Counting, Unasked]) {
-  Deno.test(`Dispatcher.addChannel() there and back gives each event once in a pass: ${Class.name}`, async () => {
-    const [map, other] = [quietMap(), quietMap()];
-    const channel = new FakeChannel();
-    const handler = new Class(channel, { map });
+for (const [name, acts] of Object.entries({ UNASKED, ASKED })) {
+  Deno.test(`Dispatcher.addChannel() there and back gives each event once in a pass: ${name}`, async () => {
+    const { map, channel, handler } = connected(acts);
+    const other = quietMap();
     await passes(map, 2);
     channel.push("Nobody expects");
     await turn();
     goThereAndBack(handler, other);
     for (let pass = 0; pass < 3; pass++) {
-      handler.asked = Class === Counting ? 0 : 1;
-      handler.writes = Class === Counting ? 0 : 1;
-      handler.reads = 0;
+      handler.trace.length = 0;
       await poll(0, map);
-      const { asked, reads, writes } = handler;
-      assertEquals({ asked, reads, writes }, { asked: 1, reads: 1, writes: 1 });
+      assertEquals(handler.trace.toSorted(), Object.keys(acts).toSorted());
     }
     await poll(0, other);
-    assertEquals(handler.reads, 1);
+    assertEquals(handler.count("handleRead"), 1);
   });
 }
 
 Deno.test("Dispatcher that another's hook sends there and back gets each event once", async () => {
-  const [map, other] = [quietMap(), quietMap()];
-  let moving: Counting | null = null;
-  class Mover extends Dispatcher {
-    override handleRead(): void {
+  const other = quietMap();
+  const { map, channel: signal } = connected({
+    handleRead() {
       this.recv();
-      goThereAndBack(moving!, other);
-      goThereAndBack(moving!, other);
-    }
-  }
-  const signal = new FakeChannel();
-  new Mover(signal, { map });
+      goThereAndBack(moving, other);
+      goThereAndBack(moving, other);
+    },
+  });
   const channel = new FakeChannel();
-  moving = new Counting(channel, { map });
+  const moving = recorder(map, channel, ASKED);
   await passes(map, 2);
   channel.push("Nobody expects");
   signal.push("go");
   await turn();
-  moving.reads = 0;
+  moving.trace.length = 0;
+  const reads = () => moving.count("handleRead");
   for (let pass = 1; pass < 5; pass++) {
     await poll(0, map);
-    assert(moving.reads <= pass, `${moving.reads} reads in ${pass} passes`);
+    assert(reads() <= pass, `${reads()} reads in ${pass} passes`);
   }
-  assert(moving.reads >= 3);
+  assert(reads() >= 3);
 });
 
 // handleDrain()
-
-/** Counts how often it may go on sending. */
-class Sender extends DispatcherWithSend {
-  drains = 0;
-  override handleDrain(): void {
-    this.drains++;
-  }
-}
 
 /** A sender with more than enough to send, to a peer that the test holds up. */
 async function fillUp(map: TestMap) {
   const channel = new FakeChannel();
   const gate = Promise.withResolvers<void>();
   channel.take = (data) => gate.promise.then(() => data.length);
-  const sender = new Sender(channel, { map });
-  sender.highWaterMark = 100;
+  const trace: string[] = [];
+  const sender = new DispatcherWithSend(null, { map, highWaterMark: 100 });
+  sender.handleDrain = () => void trace.push("handleDrain");
+  sender.setSocket(channel);
   await passes(map, 1);
   sender.send(new Uint8Array(200));
   const drain = async () => {
@@ -134,73 +105,66 @@ async function fillUp(map: TestMap) {
     await turn();
     assertEquals(sender.bufferedAmount, 0);
   };
-  return { sender, drain };
+  return { sender, trace, drain };
 }
 
 Deno.test("handleDrain() that falls due outside the map follows addChannel()", async () => {
   const map = quietMap();
-  const { sender, drain } = await fillUp(map);
+  const { sender, trace, drain } = await fillUp(map);
   sender.delChannel();
   await drain();
   await poll(0, map);
-  assertEquals(sender.drains, 0);
+  assertEquals(trace, []);
   sender.addChannel();
   await passes(map, 5);
-  assertEquals(sender.drains, 1);
+  assertEquals(trace, ["handleDrain"]);
 });
 
 for (const when of ["before", "after"]) {
   Deno.test(`handleDrain() follows a move to another map, ${when} it falls due`, async () => {
     const [map, other] = [quietMap(), quietMap()];
     new Echo(new FakeChannel(), { map });
-    const { sender, drain } = await fillUp(map);
+    const { sender, trace, drain } = await fillUp(map);
     if (when === "after") await drain();
     sender.addChannel(other);
     if (when === "before") await drain();
     await passes(map, 3);
-    assertEquals(sender.drains, 0);
+    assertEquals(trace, []);
     await passes(other, 3);
-    assertEquals(sender.drains, 1);
+    assertEquals(trace, ["handleDrain"]);
   });
 }
 
 Deno.test("handleDrain() that leaves the map is followed by no handleWrite()", async () => {
   const map = quietMap();
-  let writes = 0;
-  class Leaving extends DispatcherWithSend {
-    override writable(): boolean {
-      return true;
-    }
-    override handleWrite(): void {
-      writes++;
-    }
-    override handleDrain(): void {
-      this.delChannel();
-    }
-  }
-  const channel = new FakeChannel();
-  const gate = Promise.withResolvers<void>();
-  channel.take = (data) => gate.promise.then(() => data.length);
-  const sender = new Leaving(channel, { map });
-  sender.highWaterMark = 10;
+  const { sender, trace, drain } = await fillUp(map);
+  // The loop asks for it anew when it comes back.
+  sender.delChannel();
+  sender.writable = () => true;
+  sender.handleWrite = () => void trace.push("handleWrite");
+  sender.handleDrain = () => sender.delChannel();
+  sender.addChannel();
   await passes(map, 1);
-  sender.send(bytes("x".repeat(20)));
-  await passes(map, 1);
-  gate.resolve();
-  await turn();
-  writes = 0;
+  assertEquals(trace, ["handleWrite"]);
+  await drain();
   await passes(map, 1);
   assertEquals(map.size, 0, "handleDrain() has run");
-  assertEquals(writes, 0);
+  assertEquals(trace, ["handleWrite"]);
 });
 
 // Timers
 
-Deno.test("Dispatcher.addChannel() takes the timers along, with what is left of their time", async () => {
+/** Two maps, the clock of the second of which shows another time. */
+function setUpClocks(ahead: number) {
   const [here, there] = [new MockClock(), new MockClock()];
-  here.skip(1_000_000);
+  here.skip(2_000_000);
+  there.skip(2_000_000 + ahead);
   const map = quietMap({ clock: here });
-  const other = quietMap({ clock: there });
+  return { here, there, map, other: quietMap({ clock: there }) };
+}
+
+Deno.test("Dispatcher.addChannel() takes the timers along, with what is left of their time", async () => {
+  const { here, there, map, other } = setUpClocks(-2_000_000);
   new Echo(new FakeChannel(), { map });
   const handler = new Echo(new FakeChannel(), { map });
   const ran: [string, number][] = [];
@@ -263,19 +227,6 @@ Deno.test("Dispatcher.addChannel() takes along a timer that is not pending", asy
 });
 
 // Clocks
-
-/** Two maps, the clock of the second of which began at another time. */
-function setUpClocks(ahead: number) {
-  const [here, there] = [new MockClock(), new MockClock()];
-  here.skip(2_000_000);
-  there.skip(2_000_000 + ahead);
-  return {
-    here,
-    there,
-    map: quietMap({ clock: here }),
-    other: quietMap({ clock: there }),
-  };
-}
 
 for (const ahead of [1_000_000, -1_000_000]) {
   const name = `to a clock that shows ${ahead} ms more`;

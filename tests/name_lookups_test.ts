@@ -9,7 +9,7 @@ import {
   assertInstanceOf,
   assertRejects,
 } from "@std/assert";
-import { DatagramDispatcher, type DatagramSocket, loop } from "../mod.ts";
+import { DatagramDispatcher, loop, type TlsOptions } from "../mod.ts";
 import {
   giveThread,
   LONGEST_LOOKUP,
@@ -19,7 +19,9 @@ import {
   takeThread,
 } from "../core/blocking_threads.ts";
 import { denoNetwork } from "../net/deno_network.ts";
+import { FakeSocket } from "./datagrams.ts";
 import { FakeChannel, quietMap, Recorder } from "./fakes.ts";
+import { connecting } from "./scenes.ts";
 import { bytes, turns } from "./support.ts";
 
 /** Takes the place of a function of an object until it is disposed of. */
@@ -69,11 +71,21 @@ class Resolver implements AsyncDisposable {
 }
 
 /** Connects, without waiting for it. */
-function connect(hostname: string, signal = new AbortController().signal) {
+function connect(
+  hostname: string,
+  signal = new AbortController().signal,
+  options: { tls?: TlsOptions } = {},
+) {
   const address = { transport: "tcp", hostname, port: 7 } as const;
-  const connected = denoNetwork.connect(address, { signal });
+  const connected = denoNetwork.connect(address, { signal, ...options });
   connected.catch(() => {});
   return connected;
+}
+
+/** Connects to so many hosts, and waits until as many as may be are looked up. */
+async function connectAll(hosts: string[]): Promise<void> {
+  for (const host of hosts) connect(host);
+  await turns();
 }
 
 const names = (count: number, prefix = "host") =>
@@ -82,8 +94,7 @@ const names = (count: number, prefix = "host") =>
 Deno.test("denoNetwork.connect() looks up no more names at once than leave threads for files", async () => {
   await using resolver = new Resolver();
   const hosts = names(40);
-  for (const host of hosts) connect(host);
-  await turns();
+  await connectAll(hosts);
   assertEquals(resolver.hosts, hosts.slice(0, MOST_THREADS));
   resolver.fail(3);
   await turns();
@@ -92,28 +103,21 @@ Deno.test("denoNetwork.connect() looks up no more names at once than leave threa
 
 Deno.test("denoNetwork.connect() shows a certificate under the same bound", async () => {
   await using resolver = new Resolver();
-  const { signal } = new AbortController();
   const tls = { cert: "cert", key: "key" };
-  for (const hostname of names(40)) {
-    const address = { transport: "tcp", hostname, port: 7 } as const;
-    denoNetwork.connect(address, { signal, tls }).catch(() => {});
-  }
+  for (const host of names(40)) connect(host, undefined, { tls });
   await turns();
   assertEquals(resolver.hosts.length, MOST_THREADS);
 });
 
 Deno.test("denoNetwork.connect() to an IP address waits for no lookup", async () => {
   await using resolver = new Resolver();
-  for (const host of names(40)) connect(host);
-  await turns();
+  await connectAll(names(40));
   const before = resolver.hosts.length;
   const addresses = ["127.0.0.1", "255.255.255.255", "::1", "fe80::1:2"];
-  for (const address of addresses) connect(address);
-  await turns();
+  await connectAll(addresses);
   assertEquals(resolver.hosts.slice(before), addresses);
   // These are looked up like any other name.
-  for (const name of ["127.1", "256.0.0.1", "1.2.3.4.5"]) connect(name);
-  await turns();
+  await connectAll(["127.1", "256.0.0.1", "1.2.3.4.5"]);
   assertEquals(resolver.hosts.length, before + addresses.length);
 });
 
@@ -134,11 +138,10 @@ Deno.test("denoNetwork.connect() that waits for a lookup can be given up", async
 
 Deno.test("connectTimeout ends an attempt that waits for a lookup", async () => {
   await using _resolver = new Resolver();
-  for (const host of names(MOST_THREADS)) connect(host);
+  await connectAll(names(MOST_THREADS));
   const map = quietMap();
-  const client = new Recorder(map);
-  client.createSocket({ connectTimeout: 20 });
-  client.connect({ hostname: "late.test", port: 7 });
+  const address = { hostname: "late.test", port: 7 };
+  const client = connecting(new Recorder(map), address, { connectTimeout: 20 });
   await loop({ map });
   assertEquals(client.trace, ["handleError", "handleClose"]);
   assertInstanceOf(client.errors[0], Deno.errors.TimedOut);
@@ -192,8 +195,7 @@ Deno.test("Lookups that were given up count no more when the resolver answers", 
   await giveUpAll();
   const before = resolver.hosts.length;
   const hosts = names(40);
-  for (const host of hosts) connect(host);
-  await turns();
+  await connectAll(hosts);
   assertEquals(resolver.hosts.slice(before), hosts.slice(0, 1));
   resolver.fail(MOST_THREADS + 1); // The last of them is not given up.
   await turns();
@@ -212,8 +214,7 @@ Deno.test("takeThread() leaves threads for lookups, and lookups for files", asyn
   let waiting: Promise<void> | void;
   while ((waiting = takeThread(() => {})) === undefined) reads++;
   assert(reads <= MOST_READS);
-  for (const host of names(40)) connect(host);
-  await turns();
+  await connectAll(names(40));
   assertEquals(resolver.hosts.length, MOST_THREADS - MOST_READS);
   giveThread();
   await turns();
@@ -231,32 +232,23 @@ Deno.test("takeThread() leaves threads for lookups, and lookups for files", asyn
 Deno.test("DatagramDispatcher.sendTo() looks names up under the same bound", async () => {
   const map = quietMap();
   const sent: string[] = [];
-  const gates: PromiseWithResolvers<number>[] = [];
-  const makeSocket = (): DatagramSocket => {
-    const receiving = Promise.withResolvers<never>();
-    receiving.promise.catch(() => {});
-    return {
-      receive: () => receiving.promise,
-      send: (_data, addr) => {
-        sent.push((addr as Deno.NetAddr).hostname);
-        const gate = Promise.withResolvers<number>();
-        gates.push(gate);
-        return gate.promise;
-      },
-      close: () => receiving.reject(new Deno.errors.BadResource("closed")),
-      addr: { transport: "udp", hostname: "127.0.0.1", port: 7 },
-    };
-  };
+  const gates: PromiseWithResolvers<void>[] = [];
   const hosts = names(40);
   for (const hostname of hosts) {
-    const sender = new DatagramDispatcher(makeSocket(), { map });
+    const socket = new FakeSocket();
+    socket.onSend = () => {
+      sent.push(hostname);
+      gates.push(Promise.withResolvers());
+      return gates.at(-1)!.promise;
+    };
+    const sender = new DatagramDispatcher(socket, { map });
     sender.sendTo(bytes("spam"), { hostname, port: 9 });
     sender.close();
   }
   await turns();
   assertEquals(sent, hosts.slice(0, MOST_THREADS));
   while (gates.length > 0) {
-    for (const gate of gates.splice(0)) gate.resolve(4);
+    for (const gate of gates.splice(0)) gate.resolve();
     await turns();
   }
   await loop({ map });

@@ -8,34 +8,19 @@ import {
   type DispatcherOptions,
   loop,
   shutdown,
+  type SocketMap,
 } from "../mod.ts";
-import {
-  FakeAcceptor,
-  FakeChannel,
-  FakeNetwork,
-  LogLines,
-  quietMap,
-  watch,
-} from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import { bytes, type TestMap, turn, turns } from "./support.ts";
+import { FakeAcceptor, FakeChannel, watch } from "./fakes.ts";
+import { channels, connecting, over, setUp } from "./scenes.ts";
+import { bytes, turn, turns } from "./support.ts";
 
-/** A loop in a map of its own. */
-function setUp() {
-  const clock = new MockClock();
-  const logger = new LogLines();
-  const network = new FakeNetwork();
-  const map = quietMap({ clock, logger, network });
-  return { clock, logger, network, map };
-}
-
-/** What a class knows of its calls. */
+/** Knows how often it was closed. */
 class Counted extends Dispatcher {
   closes = 0;
-  ends = 0;
+
   constructor(
-    map: TestMap,
-    channel: Channel | null,
+    map: SocketMap,
+    channel: Channel | null = null,
     options: DispatcherOptions = {},
   ) {
     super(channel, { map, ...options });
@@ -45,108 +30,74 @@ class Counted extends Dispatcher {
   }
 }
 
-/** Classes whose `close()` forgets `super.close()`: new ones for each test. */
-const FORGETFUL = new Map<string, () => typeof Counted>([
-  ["whose close() does nothing", () =>
-    class Lazy extends Counted {
-      override close(): void {
-        this.closes++;
-      }
-    }],
-  ["whose close() ends what it can reach", () =>
-    class Porter extends Counted {
-      override close(): void {
-        this.closes++;
-        this.delChannel();
-        this.socket?.close();
-      }
-    }],
-  ["whose close() is async", () =>
-    class Slow extends Counted {
-      override async close(): Promise<void> {
-        this.closes++;
-        await turn();
-      }
-    }],
-  ["whose close() is a property", () =>
-    class Arrow extends Counted {
-      override close = () => void this.closes++;
-    }],
-  ["whose handleClose() calls it", () =>
-    class Calling extends Counted {
-      override close(): void {
-        this.closes++;
-      }
-      override handleClose(): void {
-        this.ends++;
-        this.close();
-      }
-    }],
-  [
-    "whose async handleClose() calls it",
-    () =>
-      class AsyncCalling extends Counted {
-        override close(): void {
-          this.closes++;
-        }
-        override async handleClose(): Promise<void> {
-          this.ends++;
-          await turn();
-          this.close();
-        }
-      },
-  ],
-  [
-    "whose handleClose() leaves it to the loop",
-    () =>
-      class Leaving extends Counted {
-        override close(): void {
-          this.closes++;
-        }
-        override handleClose(): void {
-          this.ends++;
-        }
-      },
-  ],
-  [
-    "whose handleClose() calls it and throws",
-    () =>
-      class Throwing extends Counted {
-        override close(): void {
-          this.closes++;
-        }
-        override handleClose(): void {
-          this.ends++;
-          this.close();
-          throw new Error("spam");
-        }
-      },
-  ],
-]);
+type Act = (it: Counted) => void | Promise<void>;
 
-/** How a connection ends without its dispatcher. */
-const ENDS: Record<
-  string,
-  (channel: FakeChannel, clock: MockClock, map: TestMap) => unknown
-> = {
-  "its peer ends": (channel) => channel.push(null),
-  "its peer resets": (channel) =>
-    channel.push(new Deno.errors.ConnectionReset("spam")),
-  "its lifetime is over": (_channel, clock) => clock.advance(10_000),
-  "shutdown() ends it": (_channel, _clock, map) => void shutdown({ map }),
+/** A new class whose `close()` forgets `super.close()`. */
+function forgetful(close: Act = () => {}, handleClose?: Act): typeof Counted {
+  class Forgetful extends Counted {
+    override close(): void | Promise<void> {
+      this.closes++;
+      return close(this);
+    }
+  }
+  if (handleClose) {
+    Forgetful.prototype.handleClose = function (this: Counted) {
+      return handleClose(this);
+    };
+  }
+  return Forgetful;
+}
+
+const FORGETFUL: Record<string, () => typeof Counted> = {
+  "whose close() does nothing": () => forgetful(),
+  "whose close() ends what it can reach": () =>
+    forgetful((it) => {
+      it.delChannel();
+      it.socket?.close();
+    }),
+  "whose close() is async": () => forgetful(() => turn()),
+  "whose close() is a property": () =>
+    class Forgetful extends Counted {
+      override close = () => void this.closes++;
+    },
+  "whose handleClose() calls it": () =>
+    forgetful(undefined, (it) => it.close()),
+  "whose async handleClose() calls it": () =>
+    forgetful(undefined, (it) => turn().then(() => it.close())),
+  "whose handleClose() leaves it to the loop": () =>
+    forgetful(undefined, () => {}),
+  "whose handleClose() calls it and throws": () =>
+    forgetful(undefined, (it) => {
+      it.close();
+      throw new Error("spam");
+    }),
 };
 
-for (const [what, make] of FORGETFUL) {
+const TOLD = /the close\(\) of Forgetful does not call super\.close\(\)/;
+
+type Scene = ReturnType<typeof setUp> & { channel: FakeChannel };
+
+/** How a connection ends without its dispatcher. */
+const ENDS: Record<string, (scene: Scene) => unknown> = {
+  "its peer ends": ({ channel }) => channel.push(null),
+  "its peer resets": ({ channel }) =>
+    channel.push(new Deno.errors.ConnectionReset("spam")),
+  "its lifetime is over": ({ clock }) => clock.advance(10_000),
+  "shutdown() ends it": ({ map }) => void shutdown({ map }),
+};
+
+for (const [what, make] of Object.entries(FORGETFUL)) {
   for (const [end, happen] of Object.entries(ENDS)) {
     Deno.test(`Dispatcher ${what} is closed by the loop when ${end}`, async () => {
-      const { clock, logger, map } = setUp();
+      const scene = setUp();
+      const { lines, map } = scene;
       const Class = make();
       for (let i = 0; i < 3; i++) {
         const channel = new FakeChannel();
         const looping = watch(loop({ map }));
         const handler = new Class(map, channel, { lifetime: 10_000 });
         await turns();
-        await happen(channel, clock, map);
+        await happen({ ...scene, channel });
         await turns();
         assertEquals(handler.closes, 1, "close() runs once");
         assert(channel.closed);
@@ -154,89 +105,83 @@ for (const [what, make] of FORGETFUL) {
         assert(looping.settled);
         assertEquals(map.errors, []);
       }
-      const lines = logger.lines.filter((line) => line.includes("super.close"));
-      assertEquals(lines.length, 1, "each class is told of once");
-      assertMatch(
-        lines[0]!,
-        new RegExp(`the close\\(\\) of ${Class.name} does not call super`),
-      );
+      const told = lines.filter((line) => line.includes("super.close"));
+      assertEquals(told.length, 1, "each class is told of once");
+      assertMatch(told[0]!, TOLD);
     });
   }
 }
 
 Deno.test("Dispatcher that failed to connect is closed though its close() forgets to", async () => {
-  const { logger, map, network } = setUp();
-  const client = new (FORGETFUL.get("whose close() does nothing")!())(
-    map,
-    null,
-  );
-  client.createSocket();
-  client.connect({ port: 7 });
+  const { lines, map, network } = setUp();
+  const client = connecting(new (forgetful())(map));
   const looping = watch(loop({ map }));
   network.fail(new Deno.errors.ConnectionRefused("spam"));
   await turns();
   assert(looping.settled);
   assertEquals(client.closes, 1);
-  assertMatch(logger.lines.at(-1)!, /Lazy does not call super\.close\(\)/);
+  assertMatch(lines.at(-1)!, TOLD);
 });
 
 Deno.test("closeAll() closes those whose close() forgets to, and tells of the class", () => {
-  const { logger, map } = setUp();
-  const Class = FORGETFUL.get("whose close() does nothing")!();
-  const channels = [new FakeChannel(), new FakeChannel()];
-  const handlers = channels.map((channel) => new Class(map, channel));
+  const { lines, map } = setUp();
+  const Class = forgetful();
+  const pair = channels(2);
+  const handlers = pair.map((channel) => new Class(map, channel));
   closeAll(map);
   assertEquals(handlers.map(({ closes }) => closes), [1, 1]);
-  assert(channels.every(({ closed }) => closed));
-  assertEquals(logger.lines.length, 1);
-  assertMatch(logger.lines[0]!, /^warn: .* was closed by the loop: the close/);
+  assert(pair.every(({ closed }) => closed));
+  assertEquals(lines.length, 1);
+  assertMatch(lines[0]!, /^warn: .* was closed by the loop: the close/);
 });
 
 Deno.test("shutdown() closes a listener whose close() forgets to, and tells of the class", async () => {
-  const { logger, map } = setUp();
-  const Class = FORGETFUL.get("whose close() does nothing")!();
+  const { lines, map } = setUp();
   const acceptor = new FakeAcceptor();
-  const listener = new Class(map, null);
+  const listener = new (forgetful())(map);
   listener.setSocket(acceptor);
   const { listeners } = await shutdown({ map });
   assertEquals([listeners, listener.closes, acceptor.closed], [1, 1, true]);
-  assertEquals(logger.lines.length, 1);
-  assertMatch(logger.lines[0]!, /Lazy does not call super\.close\(\)/);
+  assertEquals(lines.length, 1);
+  assertMatch(lines[0]!, TOLD);
 });
 
-Deno.test("close() that calls super.close() brings no warning", async () => {
-  const { logger, map } = setUp();
-  class Good extends Counted {
-    override close(): void {
-      this.closes++;
-      super.close();
-    }
+Deno.test("using closes a dispatcher whose close() forgets super.close()", () => {
+  const { channel, handler, lines, map } = over(forgetful());
+  {
+    using _ = handler;
+    assertEquals(handler.closes, 0);
   }
-  class Late extends Counted {
-    override async close(): Promise<void> {
-      this.closes++;
-      await turn();
-      super.close();
+  assert(channel.closed);
+  assertEquals(map.size, 0);
+  assertMatch(lines.join(), TOLD);
+});
+
+for (const isAsync of [false, true]) {
+  const how = isAsync ? ", after an await," : "";
+  Deno.test(`close() that calls super.close()${how} brings no warning`, async () => {
+    class Good extends Counted {
+      override close(): void | Promise<void> {
+        this.closes++;
+        if (!isAsync) return super.close();
+        return turn().then(() => super.close());
+      }
     }
-  }
-  for (const Class of [Good, Late]) {
-    const channel = new FakeChannel();
-    const handler = new Class(map, channel);
+    const { channel, handler, lines, map } = over(Good);
     const looping = watch(loop({ map }));
     channel.push(null);
     await turns();
     assert(looping.settled);
     assert(channel.closed);
     assertEquals(handler.closes, 1);
-    new Class(map, new FakeChannel());
+    new Good(map, new FakeChannel());
     closeAll(map);
-  }
-  await turns();
-  assertEquals(logger.lines, []);
-});
+    await turns();
+    assertEquals(lines, []);
+  });
+}
 
 Deno.test("close() that is async may say goodbye after an await, as the loop waits for it", async () => {
-  const { logger, map } = setUp();
   const gate = Promise.withResolvers<void>();
   class Polite extends Counted {
     override async close(): Promise<void> {
@@ -247,8 +192,7 @@ Deno.test("close() that is async may say goodbye after an await, as the loop wai
     }
     override handleClose(): void {} // leaves it to the loop
   }
-  const channel = new FakeChannel();
-  const handler = new Polite(map, channel);
+  const { channel, handler, lines, map } = over(Polite);
   const looping = watch(loop({ map }));
   channel.push(null);
   await turns();
@@ -258,23 +202,17 @@ Deno.test("close() that is async may say goodbye after an await, as the loop wai
   await turns();
   assertEquals([channel.sent, handler.closes], ["bye", 1]);
   assert(looping.settled);
-  assertEquals(logger.lines, []);
+  assertEquals(lines, []);
 });
 
 for (const how of ["throws", "rejects"]) {
   Deno.test(`close() that ${how} once is told to the map, and the socket closed`, async () => {
-    const { map } = setUp();
     const failure = new Error("spam");
-    class Failing extends Counted {
-      override close(): void | Promise<void> {
-        this.closes++;
-        if (how === "throws") throw failure;
-        return Promise.reject(failure);
-      }
-      override handleClose(): void {} // leaves it to the loop
-    }
-    const channel = new FakeChannel();
-    const handler = new Failing(map, channel);
+    const Failing = forgetful(() => {
+      if (how === "throws") throw failure;
+      return Promise.reject(failure);
+    }, () => {}); // handleClose() leaves it to the loop.
+    const { channel, handler, map } = over(Failing);
     const looping = watch(loop({ map }));
     channel.push(null);
     await turns();
@@ -286,22 +224,17 @@ for (const how of ["throws", "rejects"]) {
 }
 
 Deno.test("A frozen dispatcher with a close() of its own ends", async () => {
-  const { map } = setUp();
-  class Frozen extends Dispatcher {
-    constructor(channel: Channel) {
-      super(channel, { map });
+  class Frozen extends Counted {
+    constructor(map: SocketMap, channel: Channel) {
+      super(map, channel);
       this.ignoreLogTypes = new Set(["warning", "error"]);
       Object.freeze(this);
-    }
-    override handleRead(): void {
-      this.recv();
     }
     override close(): void {
       super.close();
     }
   }
-  const channel = new FakeChannel();
-  new Frozen(channel);
+  const { channel, map } = over(Frozen);
   channel.push(null);
   const looping = watch(loop({ map }));
   await turns();
@@ -310,40 +243,17 @@ Deno.test("A frozen dispatcher with a close() of its own ends", async () => {
 });
 
 Deno.test("A getter in the place of close() that throws keeps no loop going", async () => {
-  const { map } = setUp();
-  class Broken extends Dispatcher {
-    override handleRead(): void {
-      this.recv();
-    }
-  }
+  class Broken extends Counted {}
   Object.defineProperty(Broken.prototype, "close", {
     get() {
       throw new Error("no close() today");
     },
   });
-  const channel = new FakeChannel();
-  new Broken(channel, { map });
+  const { channel, map } = over(Broken);
   channel.push(null);
   const looping = watch(loop({ map }));
   await turns();
   assert(looping.settled);
   assert(channel.closed);
   assertMatch(`${map.errors[0]}`, /no close\(\) today/);
-});
-
-Deno.test("using closes a dispatcher whose close() forgets super.close()", () => {
-  const { logger, map } = setUp();
-  class Lazy extends Counted {
-    override close(): void {
-      this.closes++;
-    }
-  }
-  const channel = new FakeChannel();
-  {
-    using lazy = new Lazy(map, channel);
-    assertEquals(lazy.closes, 0);
-  }
-  assert(channel.closed);
-  assertEquals(map.size, 0);
-  assertMatch(logger.lines.join(), /does not call super\.close\(\)/);
 });

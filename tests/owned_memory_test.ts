@@ -1,14 +1,12 @@
 /**
- * What a caller hands in may change afterwards, and what is handed out belongs
- * to the caller: for each kind of bytes, also for a `Buffer`, of which `slice()`
- * is no copy.
+ * A caller may change the bytes that it handed in, and owns the bytes that it was
+ * given: for each kind of bytes, also for a `Buffer`, whose `slice()` makes no
+ * copy.
  */
 
 import { assertEquals, assertNotStrictEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import {
-  AsyncChat,
-  type Channel,
   channelFrom,
   Dispatcher,
   DispatcherWithSend,
@@ -16,10 +14,10 @@ import {
   SimpleProducer,
 } from "../mod.ts";
 import { memoryPair } from "../testing/mod.ts";
-import { Slab } from "../testing/slab.ts";
-import { talk, Valve } from "./chats.ts";
+import { gated, talk, Valve } from "./chats.ts";
 import { FakeChannel, loopToEnd, quietMap, rest } from "./fakes.ts";
 import { bytes, loopUntil, text } from "./support.ts";
+import { Slab } from "../testing/slab.ts";
 
 /** Bytes of each kind, a part of a larger buffer. */
 const KINDS: Record<string, (text: string) => Uint8Array> = {
@@ -36,19 +34,16 @@ for (const [kind, make] of Object.entries(KINDS)) {
 
   Deno.test(`AsyncChat.push() copies ${kind}, before and behind a producer`, async () => {
     const { chat, channel, map } = talk();
-    const gate = Promise.withResolvers<string>();
+    const { producer, give } = gated();
     const first = spoilable("first ");
     const last = spoilable("last");
     chat.push(first.data);
     first.spoil();
-    chat.pushWithProducer((async function* () {
-      yield await gate.promise;
-    })());
+    chat.pushWithProducer(producer);
     chat.push(last.data);
     last.spoil();
-    gate.resolve("then ");
+    give("then ");
     await loopUntil(map, () => channel.sent === "first then last");
-    chat.abort();
   });
 
   Deno.test(`AsyncChat.setTerminator() copies ${kind}, and getTerminator() gives a copy`, async () => {
@@ -62,7 +57,6 @@ for (const [kind, make] of Object.entries(KINDS)) {
     assertNotStrictEquals(chat.getTerminator(), got);
     channel.push("a\r", "\nb\r\n");
     await loopUntil(map, () => chat.taken === "a|b|");
-    chat.abort();
   });
 
   Deno.test(`SimpleProducer copies ${kind}`, () => {
@@ -83,9 +77,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
     };
     const words = ["spam", "eggs", "fish"];
     const sources: ProducerLike[] = [
-      (function* () {
-        for (const word of words) yield fill(word);
-      })(),
+      { [Symbol.iterator]: () => words.values().map(fill) },
       (async function* () {
         for (const word of words) yield await fill(word);
       })(),
@@ -137,10 +129,10 @@ for (const [kind, make] of Object.entries(KINDS)) {
 
   Deno.test(`memoryPair() copies ${kind} that is written`, async () => {
     const [ours, theirs] = memoryPair();
+    const target = new Uint8Array(4);
     const { data, spoil } = spoilable("spam");
     await ours.write(data);
     spoil();
-    const target = new Uint8Array(4);
     await theirs.read(target);
     assertEquals(text(target), "spam");
   });
@@ -148,54 +140,33 @@ for (const [kind, make] of Object.entries(KINDS)) {
   Deno.test(`Slab copies ${kind}, small or large`, () => {
     for (const length of [10, 10_000]) {
       const { data, spoil } = spoilable("x".repeat(length));
-      const copy = new Slab().copy(data);
+      const { buffer, start, end } = new Slab().copy(data);
       spoil();
-      const copied = copy.buffer.subarray(copy.start, copy.end);
-      assertEquals(text(copied), "x".repeat(length));
+      assertEquals(text(buffer.subarray(start, end)), "x".repeat(length));
     }
   });
 }
 
 Deno.test("AsyncChat takes lines apart where recv() is overridden and gives a Buffer", async () => {
-  const taken: Uint8Array[] = [];
-  class Buffered extends AsyncChat {
-    constructor(channel: Channel) {
-      super(channel, { map });
-      this.setTerminator("\r\n");
-    }
-    override recv(size: number): Uint8Array {
-      return Buffer.from(super.recv(size));
-    }
-    override collectIncomingData(data: Uint8Array): void {
-      taken.push(data);
-    }
-    override foundTerminator(): void {}
-  }
-  const map = quietMap();
-  const channel = new FakeChannel();
-  new Buffered(channel);
+  const { chat, channel, map } = talk();
+  const { recv } = chat;
+  chat.recv = (size) => Buffer.from(recv.call(chat, size));
+  chat.setTerminator("\r\n");
   channel.push("one\r", "\ntwo\rthree\r\n", null);
   await loopToEnd(map);
-  assertEquals(taken.map(text), ["one", "two\rthree"]);
+  assertEquals(chat.taken, "one|two\rthree|");
 });
 
 Deno.test("Dispatcher.recv() gives bytes that nothing overwrites, nor the caller's changes reach", async () => {
   const pieces: Uint8Array[] = [];
-  class Reader extends Dispatcher {
-    override handleRead(): void {
-      const piece = this.recv(3);
-      pieces.push(piece);
-      piece.fill(46); // "."
-    }
-  }
   const map = quietMap();
   const channel = new FakeChannel();
-  new Reader(channel, { map });
+  const reader = new Dispatcher(channel, { map });
+  reader.handleRead = () => void pieces.push(reader.recv(3).fill(46)); // "."
   channel.push("spameggs", "more", null);
   await loopToEnd(map);
-  const lengths = pieces.map(({ length }) => length).filter(Boolean);
-  assertEquals(lengths, [3, 3, 2, 3, 1]);
-  for (const piece of pieces) {
-    assertEquals(text(piece), ".".repeat(piece.length));
-  }
+  assertEquals(
+    pieces.map(text).filter(Boolean),
+    ["...", "...", "..", "...", "."],
+  );
 });

@@ -1,8 +1,9 @@
 /**
- * Whom a program is tested with: child processes and plain connections, both
- * of which end with their test, and neither of which waits for ever.
+ * Peers of a program under test: child processes and plain connections. They
+ * end with their test, and none of them waits for ever.
  */
 
+import { assertEquals } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import { withStd } from "../tools/with_std.ts";
 import { bytes, PATIENCE, text } from "./support.ts";
@@ -42,7 +43,7 @@ export function pass(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** What a child has printed, and its exit code. */
+/** The output of a child, and its exit code. */
 export interface Result {
   code: number;
   out: string;
@@ -57,6 +58,8 @@ export class Child implements AsyncDisposable {
   readonly #err: Promise<string>;
   readonly #deadline: Deadline;
   readonly #seen: string[] = [];
+  /** Where a server listens; see {@linkcode Child.serve}. */
+  port = 0;
 
   constructor(command: string, args: string[]) {
     this.#process = new Deno.Command(command, {
@@ -86,8 +89,26 @@ export class Child implements AsyncDisposable {
     return new Child(Deno.execPath(), await withStd(command));
   }
 
+  /** Starts an example that serves, and waits until it says on which port. */
+  static async serve(
+    permissions: string[],
+    name: string,
+    ...args: string[]
+  ): Promise<Child> {
+    const child = await Child.start(permissions, name, ...args);
+    const line = await child.until("127.0.0.1:");
+    child.port = Number(/127\.0\.0\.1:(\d+)/.exec(line)![1]);
+    return child;
+  }
+
   get pid(): number {
     return this.#process.pid;
+  }
+
+  /** The bytes of memory that the child takes; Linux alone tells. */
+  get memory(): number {
+    const status = Deno.readTextFileSync(`/proc/${this.pid}/status`);
+    return Number(/VmRSS:\s*(\d+) kB/.exec(status)![1]) * 1024;
   }
 
   async write(input: string): Promise<void> {
@@ -127,6 +148,13 @@ export class Child implements AsyncDisposable {
     return { code, out: this.#seen.join("\n"), err: await this.#err };
   }
 
+  /** Waits until the child has ended without a complaint, for what it said. */
+  async endWell(): Promise<string> {
+    const { code, out, err } = await this.end();
+    assertEquals({ code, err }, { code: 0, err: "" });
+    return out;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill("SIGKILL");
     await this.end();
@@ -160,27 +188,22 @@ export class Caller implements Disposable {
     }
   }
 
-  /** What has come up to `part`, and `part`. */
+  /** The text that has come up to `part`, with `part`. */
   async until(part: string): Promise<string> {
-    let from = 0;
-    let recent = this.#unread;
-    for (;;) {
-      const at = recent.indexOf(part);
+    for (let from = 0;;) {
+      const at = this.#unread.indexOf(part, from);
       if (at >= 0) {
-        const end = from + at + part.length;
+        const end = at + part.length;
         const found = this.#unread.slice(0, end);
         this.#unread = this.#unread.slice(end);
         return found;
       }
-      // Looking at all of it again and again would take for ever.
-      recent = recent.slice(-part.length);
-      from = this.#unread.length - recent.length;
+      from = Math.max(0, this.#unread.length - part.length + 1);
       const more = await this.#read();
       if (more === null) {
         throw new Error(`No ${part}: …${this.#unread.slice(-1_000)}`);
       }
       this.#unread += more;
-      recent += more;
     }
   }
 
@@ -228,6 +251,57 @@ export class Caller implements Disposable {
   }
 }
 
+/** A folder that goes with its test. */
+export class Folder implements Disposable {
+  readonly path: string = Deno.makeTempDirSync();
+
+  /** Permissions for this folder and the network. */
+  readonly permissions: string[] = [
+    "--allow-net",
+    `--allow-read=${this.path}`,
+    `--allow-write=${this.path}`,
+  ];
+
+  get names(): string[] {
+    return Array.from(Deno.readDirSync(this.path), ({ name }) => name).sort();
+  }
+
+  /** Writes a file, and returns its path. */
+  write(name: string, content: string | Uint8Array = ""): string {
+    const path = `${this.path}/${name}`;
+    const data = typeof content === "string" ? bytes(content) : content;
+    Deno.writeFileSync(path, data);
+    return path;
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.path, { recursive: true });
+  }
+}
+
+/** A test of what Windows lacks: signals, links, pipes with a name. */
+export function testUnix(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: Deno.build.os === "windows", fn });
+}
+
+/** A test of what Linux alone tells: memory, open files. */
+export function testLinux(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: Deno.build.os !== "linux", fn });
+}
+
+/** A test that needs a program of this machine. */
+export function testWith(
+  peer: string,
+  name: string,
+  fn: () => Promise<void>,
+): void {
+  Deno.test({
+    name: `${name} (skipped where there is no ${peer})`,
+    ignore: !hasCommand(peer, "--version"),
+    fn,
+  });
+}
+
 /** Whether a command is to be found on this machine. */
 export function hasCommand(command: string, ...args: string[]): boolean {
   try {
@@ -249,4 +323,21 @@ export async function runCommand(
   }).output();
   const { code, stdout, stderr } = output;
   return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** Starts a Python program with the files of these PEMs, which says its port. */
+export async function startPython(
+  program: string,
+  pems: string[],
+  python = "python3",
+): Promise<{ child: Child; port: number }> {
+  const folder = await Deno.makeTempDir();
+  const files = pems.map((_, i) => `${folder}/${i}`);
+  for (const [i, pem] of pems.entries()) {
+    await Deno.writeTextFile(files[i]!, pem);
+  }
+  const child = new Child(python, ["-c", program, ...files]);
+  const port = Number(await child.until(""));
+  await Deno.remove(folder, { recursive: true }); // All is loaded.
+  return { child, port };
 }

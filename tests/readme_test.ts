@@ -1,42 +1,73 @@
-import { assertEquals, assertExists } from "@std/assert";
+/** The pages for people speak of things that are there. */
 
-const root = new URL("..", import.meta.url);
+import { assert, assertEquals } from "@std/assert";
+import { read, ROOT } from "./modules.ts";
 
-/** The first program of the README, on a free port that it tells. */
-async function firstProgram(): Promise<string> {
-  const readme = await Deno.readTextFile(new URL("README.md", root));
-  const program = /```ts ignore\n(.*?)```/s.exec(readme)?.[1];
-  assertExists(program);
-  return program.replace("port: 8007", "port: 0")
-    .replace("server.listen();", "$&\nconsole.log(server.addr.port);");
+/** Every file of the repository, as a path from the root. */
+function filesIn(folder = ""): string[] {
+  return [...Deno.readDirSync(new URL(`./${folder}`, ROOT))]
+    .filter(({ name }) => !/^(?:\.git|node_modules|coverage)$/.test(name))
+    .flatMap(({ name, isDirectory }) =>
+      isDirectory ? filesIn(`${folder}${name}/`) : [`${folder}${name}`]
+    );
 }
 
-Deno.test("the first program of the README echoes to two clients at once", async () => {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "--allow-net", "--ext=ts", "-"],
-    cwd: root,
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  try {
-    const input = child.stdin.getWriter();
-    await input.write(new TextEncoder().encode(await firstProgram()));
-    await input.close();
-    const output = child.stdout.getReader();
-    const { value } = await output.read();
-    const port = Number(new TextDecoder().decode(value));
-    await output.cancel();
+const FILES = filesIn();
+const PAGES = FILES.filter((file) => /^(?:docs\/)?[^/]+\.md$/.test(file));
 
-    const connect = () => Deno.connect({ hostname: "127.0.0.1", port });
-    using first = await connect();
-    using second = await connect();
-    const buffer = new Uint8Array(16);
-    for (const conn of [first, second, first]) {
-      await conn.write(new TextEncoder().encode("spam"));
-      assertEquals(await conn.read(buffer), 4);
-    }
-  } finally {
-    child.kill();
-    await child.status;
-  }
+/** The headings of a page, as the part of a link behind `#`. */
+function anchorsOf(page: string): string[] {
+  return [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading!.toLowerCase().replace(/[^\w\s-]/g, "").replace(/\s/g, "-")
+  );
+}
+
+Deno.test("README shows the small examples word for word", () => {
+  const blocks = [...read("README.md").matchAll(/^```ts ignore\n(.*?)^```$/gms)]
+    .map(([, block]) => block!);
+  assertEquals(blocks.length, 2);
+  assertEquals(blocks[0], read("examples/echo.ts"));
+  const [client] = /^class HttpGet .*?^}\n/ms
+    .exec(read("examples/http_get.ts"))!;
+  assertEquals(blocks[1], client);
 });
+
+Deno.test("README has fewer than 160 lines", () => {
+  assert(read("README.md").trimEnd().split("\n").length < 160);
+});
+
+for (const page of PAGES) {
+  Deno.test(`${page} links to pages that are there`, () => {
+    for (const [, link] of read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const { pathname, hash } = new URL(link!, `file:///${page}`);
+      const path = pathname.slice(1);
+      assert(FILES.includes(path), link);
+      if (hash) assert(anchorsOf(path).includes(hash.slice(1)), link);
+    }
+  });
+
+  Deno.test(`${page} names files and folders that are there`, () => {
+    // `core/`, `tests/x_test.ts`, or the bare name of a file in any folder
+    const names =
+      /(?<=[`\s/])[\w.-]+(?:\/[\w.-]+)*(?:\/(?=[`\s])|\.(?:ts|md|json|svg|yml)\b)/g;
+    for (const code of read(page).matchAll(/`([^`\n]+)`/g)) {
+      for (const [name] of code[0].matchAll(names)) {
+        const isThere = FILES.some((file) =>
+          file.startsWith(name) || `/${file}`.endsWith(`/${name}`)
+        );
+        assert(isThere, name);
+      }
+    }
+  });
+
+  Deno.test(`${page} names tasks that are there`, () => {
+    const { tasks } = JSON.parse(read("deno.json"));
+    for (
+      const [, task] of read(page).matchAll(
+        /deno(?:@[\d.]+)? task ([a-z][\w:]*)/g,
+      )
+    ) {
+      assert(task! in tasks, task);
+    }
+  });
+}

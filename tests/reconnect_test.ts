@@ -3,78 +3,32 @@
  * makes a new socket, and hooks that were under way go on behind it.
  */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import {
   AsyncChat,
   Dispatcher,
+  type DispatcherOptions,
   DispatcherWithSend,
-  type SocketMap,
 } from "../mod.ts";
-import { block, Valve } from "./chats.ts";
-import { FakeChannel, LogLines, passes, quietMap } from "./fakes.ts";
-import { bytes, loopUntil, ScopedMap, text, turn } from "./support.ts";
+import { block, Talker, Valve } from "./chats.ts";
+import { type FakeChannel, passes, quietMap } from "./fakes.ts";
+import { channels, connecting, scopedMap } from "./scenes.ts";
+import { bytes, loopUntil, type TestMap, text, turn } from "./support.ts";
 
 const LIVES = 3;
 
-/** What the recipe needs to know. */
-interface Reconnecting {
-  ends: number;
-  errors: unknown[];
-}
-
-/** The recipe. */
-function reconnect(it: Dispatcher & Reconnecting, addr: Deno.Addr): void {
-  it.close();
-  if (++it.ends === LIVES) return;
-  it.createSocket();
-  it.callLater(10, () => it.connect(addr));
-}
-
-/** Its hooks, for each class that echoes. */
-type Made = new (map: SocketMap, addr: Deno.Addr) => Dispatcher & Reconnecting;
-
-class PlainEcho extends Dispatcher implements Reconnecting {
-  ends = 0;
-  errors: unknown[] = [];
-  readonly #addr: Deno.Addr;
-
-  constructor(map: SocketMap, addr: Deno.Addr) {
-    super(null, { map });
-    this.#addr = addr;
-  }
+class PlainEcho extends Dispatcher {
   override writable(): boolean {
     return false;
   }
-  override handleConnect(): void {}
-  override handleRead(): void | Promise<void> {
+  override handleRead(): void {
     this.send(this.recv());
-  }
-  override handleClose(): void | Promise<void> {
-    reconnect(this, this.#addr);
-  }
-  override handleError(error: unknown): void {
-    this.errors.push(error);
   }
 }
 
-class BufferedEcho extends DispatcherWithSend implements Reconnecting {
-  ends = 0;
-  errors: unknown[] = [];
-  readonly #addr: Deno.Addr;
-
-  constructor(map: SocketMap, addr: Deno.Addr) {
-    super(null, { map });
-    this.#addr = addr;
-  }
-  override handleConnect(): void {}
+class BufferedEcho extends DispatcherWithSend {
   override handleRead(): void | Promise<void> {
     this.send(this.recv());
-  }
-  override handleClose(): void | Promise<void> {
-    reconnect(this, this.#addr);
-  }
-  override handleError(error: unknown): void {
-    this.errors.push(error);
   }
 }
 
@@ -87,34 +41,19 @@ class AsyncEcho extends BufferedEcho {
 }
 
 /** Its socket is there before the promise of handleClose() has settled. */
-class SlowToClose extends BufferedEcho {
-  override async handleClose(): Promise<void> {
-    super.handleClose();
-    await turn();
-  }
-}
+class SlowToClose extends BufferedEcho {}
 
 /** Reads twice, and wants to end its writing: all of it after the end, too. */
 class Thorough extends BufferedEcho {
   override handleRead(): void {
     this.send(this.recv(2));
-    if (this.ends === 0 || this.connected) return;
+    if (this.connected) return;
     this.send(this.recv());
     this.shutdownWrite();
   }
 }
 
-class ChatEcho extends AsyncChat implements Reconnecting {
-  ends = 0;
-  errors: unknown[] = [];
-  readonly #addr: Deno.Addr;
-
-  constructor(map: SocketMap, addr: Deno.Addr) {
-    super(null, { map });
-    this.#addr = addr;
-    this.setTerminator(null);
-  }
-  override handleConnect(): void {}
+class ChatEcho extends AsyncChat {
   override collectIncomingData(data: Uint8Array): void {
     this.push(data);
   }
@@ -124,30 +63,31 @@ class ChatEcho extends AsyncChat implements Reconnecting {
     this.pushWithProducer([]);
     return result;
   }
-  override handleClose(): void | Promise<void> {
-    reconnect(this, this.#addr);
-  }
-  override handleError(error: unknown): void {
-    this.errors.push(error);
-  }
 }
 
-for (
-  const Class of [
-    PlainEcho,
-    BufferedEcho,
-    AsyncEcho,
-    SlowToClose,
-    Thorough,
-    ChatEcho,
-  ] as Made[]
-) {
+type Made = new (channel: null, options: DispatcherOptions) => Dispatcher;
+const ECHOES: Made[] = [
+  ...[PlainEcho, BufferedEcho, AsyncEcho, SlowToClose, Thorough, ChatEcho],
+];
+
+for (const Class of ECHOES) {
   Deno.test(`${Class.name} that makes a new socket in handleClose() lives ${LIVES} times without an error`, async () => {
-    await using map = new ScopedMap({ logger: new LogLines() });
+    await using map = scopedMap();
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const client = new Class(map, listener.addr);
-    client.createSocket();
-    client.connect(listener.addr);
+    const client = new Class(null, { map });
+    if (client instanceof AsyncChat) client.setTerminator(null);
+    let ends = 0;
+    const errors: unknown[] = [];
+    client.handleError = (error) => void errors.push(error);
+    client.handleClose = () => {
+      client.close();
+      if (++ends < LIVES) {
+        client.createSocket();
+        client.callLater(10, () => client.connect(listener.addr));
+      }
+      return Class === SlowToClose ? turn() : undefined;
+    };
+    connecting(client, listener.addr);
     const answers: string[] = [];
     const serving = (async () => {
       for (let life = 0; life < LIVES; life++) {
@@ -163,31 +103,23 @@ for (
         answers.push(answer);
       }
     })().catch(() => {}); // What is missing shows below.
-    await loopUntil(map, () => client.ends === LIVES, 20_000);
+    await loopUntil(map, () => ends === LIVES);
     await serving;
     assertEquals(answers, Array(LIVES).fill("abc"));
-    assertEquals(client.errors, []);
+    assertEquals(errors, []);
   });
 }
 
-// Whose bytes they are
+// Which connection bytes belong to
 
 /** Takes a new connection at once when one has ended. */
-class Restless extends AsyncChat {
-  readonly lives: FakeChannel[];
-  readonly errors: unknown[] = [];
-  taken = "";
+class Restless extends Talker {
+  override strict = false;
+  lives: FakeChannel[] = [];
 
-  constructor(map: SocketMap, lives: FakeChannel[]) {
-    super(lives.shift(), { map });
-    this.lives = lives;
+  constructor(map: TestMap, channel: FakeChannel) {
+    super(map, channel);
     this.setTerminator("\n");
-  }
-  override collectIncomingData(data: Uint8Array): void {
-    this.taken += text(data);
-  }
-  override foundTerminator(): void {
-    this.taken += "|";
   }
   override handleClose(): void {
     this.close();
@@ -195,9 +127,6 @@ class Restless extends AsyncChat {
     if (next === undefined) return;
     this.setSocket(next);
     this.push("hello ");
-  }
-  override handleError(error: unknown): void {
-    this.errors.push(error);
   }
 }
 
@@ -219,8 +148,9 @@ for (const [name, act] of Object.entries(STALE)) {
       }
     }
     const map = quietMap();
-    const [first, second] = [new FakeChannel(), new FakeChannel()];
-    const chat = new Stale(map, [first, second]);
+    const [first, second] = channels(2) as [FakeChannel, FakeChannel];
+    const chat = new Stale(map, first);
+    chat.lives = [second];
     first.push("a\n", null);
     await loopUntil(map, () => first.closed);
     second.push("b\n");
@@ -236,17 +166,17 @@ for (const [name, act] of Object.entries(STALE)) {
 
 Deno.test("AsyncChat.push() in a hook that closes and goes elsewhere is for the new connection", async () => {
   const map = quietMap();
-  const [first, second] = [new FakeChannel(), new FakeChannel()];
+  const [first, second] = channels(2) as [FakeChannel, FakeChannel];
   class Moving extends Restless {
-    override foundTerminator(): void {
-      super.foundTerminator();
-      if (this.socket !== first) return;
+    override foundTerminator(): void | Promise<void> {
+      const result = super.foundTerminator();
+      if (this.socket !== first) return result;
       this.close();
       this.setSocket(second);
       this.push("hello");
     }
   }
-  const chat = new Moving(map, [first]);
+  const chat = new Moving(map, first);
   first.push("moved\nlost\n");
   await loopUntil(map, () => second.sent === "hello");
   second.push("new\n");
@@ -257,9 +187,9 @@ Deno.test("AsyncChat.push() in a hook that closes and goes elsewhere is for the 
 
 Deno.test("AsyncChat keeps the end of writing of one connection from the next", async () => {
   const map = quietMap();
-  const [first, second] = [new FakeChannel(), new FakeChannel()];
+  const [first, second] = channels(2) as [FakeChannel, FakeChannel];
   const valve = new Valve(first);
-  const chat = new Restless(map, [first]);
+  const chat = new Restless(map, first);
   chat.push(block(100_000));
   const more = () => {
     chat.close();
@@ -283,14 +213,9 @@ Deno.test("Dispatcher without a hook under way must connect before it sends", ()
   client.createSocket();
   client.close();
   client.createSocket();
-  let message = "";
-  try {
-    client.send(bytes("x"));
-  } catch (error) {
-    message = (error as Error).message;
-  }
-  assertEquals(
-    message,
+  assertThrows(
+    () => client.send(bytes("x")),
+    Error,
     "Cannot send: Dispatcher is not connected: call connect() first",
   );
   client.close();

@@ -1,22 +1,19 @@
 import {
   assert,
   assertEquals,
-  assertInstanceOf,
   assertRejects,
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
 import {
   AsyncChat,
-  type Channel,
   Dispatcher,
   DispatcherWithSend,
   ExitNow,
   loop,
   toStreams,
 } from "../mod.ts";
-import { memoryPair } from "../testing/memory_pair.ts";
-import { recordHooks } from "../testing/record_hooks.ts";
+import { memoryPair, recordHooks } from "../testing/mod.ts";
 import {
   FakeAcceptor,
   FakeChannel,
@@ -24,29 +21,49 @@ import {
   loopToEnd,
   passes,
   quietMap,
+  Recorder,
 } from "./fakes.ts";
-import { bytes, loopUntil, text, turn } from "./support.ts";
+import { bytes, loopUntil, type TestMap } from "./support.ts";
 
-/** Takes all that arrives. */
-class Reader extends Dispatcher {
-  received = "";
-  override handleRead(): void {
-    this.received += text(this.recv());
+type Class<T> = new (channel: FakeChannel, options: { map: TestMap }) => T;
+
+/** A dispatcher of a class whose hooks are recorded. */
+function recorded<T extends Dispatcher>(Class: Class<T>) {
+  const map = quietMap();
+  const channel = new FakeChannel();
+  const dispatcher = new Class(channel, { map });
+  return { map, channel, dispatcher, record: recordHooks(dispatcher) };
+}
+
+/** Lets a dispatcher read some pieces, one after the other. */
+async function readPieces(
+  { map, channel }: { map: TestMap; channel: FakeChannel },
+  ...pieces: string[]
+): Promise<void> {
+  for (const piece of pieces) {
+    channel.push(piece);
+    await passes(map, 3);
   }
 }
 
+class Reader extends Dispatcher {
+  override handleRead(): void {
+    this.recv();
+  }
+}
+class Lines extends AsyncChat {
+  override collectIncomingData(): void {}
+  override foundTerminator(): void {}
+}
+
 Deno.test("recordHooks() writes down the hooks in order, with their arguments", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  class Lines extends AsyncChat {
-    override collectIncomingData(): void {}
+  class Failing extends Lines {
     override foundTerminator(): void {
       throw new TypeError("spam");
     }
   }
-  const lines = new Lines(channel, { map });
-  lines.setTerminator("\n");
-  using record = recordHooks(lines);
+  const { map, channel, dispatcher, record } = recorded(Failing);
+  dispatcher.setTerminator("\n");
   channel.push("one\n");
   await loopToEnd(map);
   assertEquals(record.calls, [
@@ -63,12 +80,7 @@ Deno.test("recordHooks() writes down the hooks in order, with their arguments", 
 Deno.test("recordHooks() shows connections, addresses, kinds and bytes in a few characters", async () => {
   const map = quietMap();
   const acceptor = new FakeAcceptor();
-  class Server extends Dispatcher {
-    override handleAccepted(conn: Channel): void {
-      conn.close();
-    }
-  }
-  const server = new Server(acceptor, { map });
+  const server = new Recorder(map, acceptor);
   using record = recordHooks(server);
   const remoteAddr = { transport: "tcp", hostname: "::1", port: 9 } as const;
   acceptor.push(Object.assign(new FakeChannel(), { remoteAddr }));
@@ -78,19 +90,14 @@ Deno.test("recordHooks() shows connections, addresses, kinds and bytes in a few 
     "handleAccepted(FakeChannel, [::1]:9)",
   ]);
   server.handleTimeout("idle");
-  assertEquals(record.calls[2], "handleTimeout(idle)");
-  server.abort();
-
-  const chat = new AsyncChat(new FakeChannel(), { map });
-  using more = recordHooks(chat);
-  assertThrows(() => chat.collectIncomingData(bytes("\n".repeat(100))));
+  assert(record.calls.includes("handleTimeout(idle)"));
+  const { dispatcher, record: more } = recorded<AsyncChat>(Lines);
+  dispatcher.collectIncomingData(bytes("\n".repeat(100)));
   assert(more.calls[0]!.startsWith('collectIncomingData("\\n\\n'));
   assert(more.calls[0]!.length < 200, more.calls[0]);
-  chat.abort();
 });
 
 Deno.test("recordHooks() passes on `this`, arguments and results", () => {
-  const map = quietMap();
   const result = Promise.resolve();
   class Adder extends Dispatcher {
     readonly #secret = 7;
@@ -101,17 +108,13 @@ Deno.test("recordHooks() passes on `this`, arguments and results", () => {
       return result;
     }
   }
-  const adder = new Adder(new FakeChannel(), { map });
-  using record = recordHooks(adder);
-  assertEquals(adder.handleSum(1, 2), 10);
-  assertStrictEquals(adder.handleRead(), result);
+  const { dispatcher, record } = recorded(Adder);
+  assertEquals(dispatcher.handleSum(1, 2), 10);
+  assertStrictEquals(dispatcher.handleRead(), result);
   assertEquals(record.calls, ["handleSum(1, 2)", "handleRead()"]);
-  adder.abort();
 });
 
 Deno.test("recordHooks() lets an async hook hold its dispatcher, and its failure arrive", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
   const gate = Promise.withResolvers<void>();
   class Slow extends Dispatcher {
     override async handleRead(): Promise<void> {
@@ -120,44 +123,37 @@ Deno.test("recordHooks() lets an async hook hold its dispatcher, and its failure
       throw new RangeError("late");
     }
   }
-  using record = recordHooks(new Slow(channel, { map }));
-  channel.push("a", "b");
-  for (let i = 0; i < 5; i++) await passes(map);
+  const { map, channel, record } = recorded(Slow);
+  await readPieces({ map, channel }, "a", "b");
   assertEquals(record.calls, ["handleRead()"], "it is held");
   gate.resolve();
   await loopToEnd(map);
-  assertEquals(record.calls, [
-    "handleRead()",
+  assertEquals(record.calls.slice(1), [
     "handleError(RangeError: late)",
     "handleClose()",
   ]);
 });
 
 Deno.test("recordHooks() lets an ExitNow leave the loop", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
   class Leaver extends Dispatcher {
     override handleRead(): void {
       throw new ExitNow("enough");
     }
   }
-  const leaver = new Leaver(channel, { map });
-  using record = recordHooks(leaver);
+  const { map, channel, dispatcher, record } = recorded(Leaver);
   channel.push("x");
   await assertRejects(() => loop({ map }), ExitNow, "enough");
   assertEquals(record.calls, ["handleRead()"]);
-  leaver.abort();
+  dispatcher.abort();
 });
 
 Deno.test("recordHooks() does not count what a hook calls by super", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
   class Polite extends Dispatcher {
     override handleClose(): void {
       super.handleClose();
     }
   }
-  using record = recordHooks(new Polite(channel, { map }));
+  const { map, channel, record } = recorded(Polite);
   channel.push(null);
   await loopToEnd(map);
   assertEquals(record.count("handleClose"), 1);
@@ -165,12 +161,26 @@ Deno.test("recordHooks() does not count what a hook calls by super", async () =>
 
 // What the loop makes of a class
 
-/** How often the predicates are asked in some passes, recorded or not. */
-async function questions(
-  Class: typeof Dispatcher,
-  isRecorded: boolean,
-): Promise<string[]> {
-  const map = quietMap();
+class Buffered extends DispatcherWithSend {
+  override handleRead(): void {
+    this.send(this.recv());
+  }
+}
+class Classic extends Reader {
+  override readable(): boolean {
+    return true;
+  }
+  override handleWrite(): void {}
+}
+class Writer extends Dispatcher {
+  override handleWrite(): void {}
+}
+class Deaf extends Dispatcher {}
+
+/** What the loop asks, reads, sends and logs in some passes. */
+async function behaviour(Class: Class<Dispatcher>, isRecorded: boolean) {
+  const logger = new LogLines();
+  const map = quietMap({ logger });
   const channel = new FakeChannel();
   const dispatcher = new Class(channel, { map });
   const asked: string[] = [];
@@ -184,206 +194,110 @@ async function questions(
       },
     });
   }
-  using record = isRecorded ? recordHooks(dispatcher) : null;
-  channel.push("a");
-  await passes(map, 5);
-  channel.push("b");
-  await passes(map, 5);
-  const calls = record?.calls ?? [];
-  assertEquals(isRecorded, calls.length > 0, calls.join());
+  using _record = isRecorded ? recordHooks(dispatcher) : null;
+  await readPieces({ map, channel }, "a", "b", "c");
   dispatcher.abort();
-  return asked;
+  return { asked, reads: channel.reads, sent: channel.sent, log: logger.lines };
 }
 
-class Buffered extends DispatcherWithSend {
-  override handleRead(): void {
-    this.send(this.recv());
-  }
-}
-class Lines extends AsyncChat {
-  override collectIncomingData(): void {}
-  override foundTerminator(): void {}
-}
-class Classic extends Dispatcher {
-  override readable(): boolean {
-    return true;
-  }
-  override handleRead(): void {
-    this.recv();
-  }
-  override handleWrite(): void {}
-}
-class Writer extends Dispatcher {
-  override handleWrite(): void {}
-}
-const CLASSES = [Reader, Buffered, Lines, Classic, Writer];
-
-for (const Class of CLASSES) {
-  Deno.test(`recordHooks() does not change what the loop asks of a ${Class.name}`, async () => {
-    const plain = await questions(Class as typeof Dispatcher, false);
-    const recorded = await questions(Class as typeof Dispatcher, true);
-    assertEquals(recorded, plain);
+for (const Class of [Reader, Buffered, Lines, Classic, Writer, Deaf]) {
+  Deno.test(`recordHooks() does not change what the loop asks and does: ${Class.name}`, async () => {
+    const plain = await behaviour(Class, false);
+    assertEquals(await behaviour(Class, true), plain);
   });
 }
 
-Deno.test("recordHooks() gives no write events to a class that cares for none", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  using record = recordHooks(new Buffered(channel, { map }));
-  for (const piece of ["a", "b", "c"]) {
-    channel.push(piece);
-    await passes(map, 3);
-  }
-  assertEquals(channel.sent, "abc");
-  assertEquals(record.count("handleWrite"), 0);
-  assertEquals(record.calls, Array(3).fill("handleRead()"));
-});
-
-Deno.test("recordHooks() keeps a class that does not read from reading", async () => {
-  class Deaf extends Dispatcher {}
-  /** How often the channel is read, and what is logged. */
-  const live = async (isRecorded: boolean) => {
-    const logger = new LogLines();
-    const map = quietMap({ logger });
-    const channel = new FakeChannel();
-    const deaf = new Deaf(channel, { map });
-    using _record = isRecorded ? recordHooks(deaf) : null;
-    channel.push("a", "b", "c");
-    await passes(map, 5);
-    deaf.abort();
-    return [channel.reads, logger.lines];
-  };
-  assertEquals(await live(true), await live(false));
-});
-
-Deno.test("recordHooks() leaves a dispatcher free for toStreams()", async () => {
-  const map = quietMap();
-  const [ours, theirs] = memoryPair();
-  const dispatcher = new DispatcherWithSend(ours, { map });
-  const record = recordHooks(dispatcher);
-  const { readable, writable } = toStreams(dispatcher);
-  const reading = new Response(readable).text();
-  const closing = writable.close();
-  await theirs.write(bytes("spam"));
-  theirs.close();
-  await loopToEnd(map);
-  await closing;
-  assertEquals(await reading, "spam");
-  record[Symbol.dispose]();
-  assertEquals(Object.hasOwn(dispatcher, "handleRead"), false);
-});
-
-Deno.test("recordHooks() sees the hooks that toStreams() has put in", async () => {
-  const map = quietMap();
-  const [ours, theirs] = memoryPair();
-  const dispatcher = new DispatcherWithSend(ours, { map });
-  const { readable, writable } = toStreams(dispatcher);
-  using record = recordHooks(dispatcher);
-  const reading = new Response(readable).text();
-  await theirs.write(bytes("spam"));
-  theirs.close();
-  const closing = writable.close();
-  await loopToEnd(map);
-  await closing;
-  assertEquals(await reading, "spam");
-  assert(record.calls.includes("handleRead()"), record.calls.join());
-});
+for (const isFirst of [true, false]) {
+  Deno.test(`recordHooks() ${isFirst ? "before" : "after"} toStreams() leaves the streams as they are`, async () => {
+    const map = quietMap();
+    const [ours, theirs] = memoryPair();
+    const dispatcher = new DispatcherWithSend(ours, { map });
+    const record = isFirst && recordHooks(dispatcher);
+    const { readable, writable } = toStreams(dispatcher);
+    using more = record || recordHooks(dispatcher);
+    const reading = new Response(readable).text();
+    await theirs.write(bytes("spam"));
+    theirs.close();
+    const closing = writable.close();
+    await loopToEnd(map);
+    await closing;
+    assertEquals(await reading, "spam");
+    assertEquals(more.calls.includes("handleRead()"), !isFirst);
+  });
+}
 
 // The end of a recording
 
 Deno.test("recordHooks() leaves no trace when it is disposed of", () => {
-  const map = quietMap();
-  const reader = new Reader(new FakeChannel(), { map });
+  const dispatcher = new Reader(new FakeChannel(), { map: quietMap() });
   const own = () => {};
-  reader.handleExpt = own;
-  const before = Reflect.ownKeys(reader);
+  dispatcher.handleExpt = own;
+  const before = Reflect.ownKeys(dispatcher);
   {
-    using record = recordHooks(reader);
-    reader.handleExpt();
+    using record = recordHooks(dispatcher);
+    dispatcher.handleExpt();
     assertEquals(record.calls, ["handleExpt()"]);
-    assertEquals(Object.keys(reader).includes("handleClose"), false);
+    assertEquals(Object.keys(dispatcher).includes("handleClose"), false);
   }
-  assertEquals(Reflect.ownKeys(reader), before);
-  assertStrictEquals(reader.handleExpt, own);
-  assertStrictEquals(reader.handleRead, Reader.prototype.handleRead);
-  reader.abort();
+  assertEquals(Reflect.ownKeys(dispatcher), before);
+  assertStrictEquals(dispatcher.handleExpt, own);
+  assertStrictEquals(dispatcher.handleRead, Reader.prototype.handleRead);
 });
 
 Deno.test("recordHooks() can record twice, and end in any order", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const reader = new Reader(channel, { map });
-  const first = recordHooks(reader);
-  const second = recordHooks(reader);
-  channel.push("a");
-  await passes(map, 3);
-  first[Symbol.dispose]();
-  channel.push("b");
-  await passes(map, 3);
+  const first = recorded(Reader);
+  const second = recordHooks(first.dispatcher);
+  await readPieces(first, "a");
+  first.record[Symbol.dispose]();
+  await readPieces(first, "b");
   second[Symbol.dispose]();
-  channel.push("c");
-  await passes(map, 3);
-  assertEquals(first.calls, ["handleRead()"]);
+  await readPieces(first, "c");
+  assertEquals(first.record.calls, ["handleRead()"]);
   assertEquals(second.calls, ["handleRead()", "handleRead()"]);
-  assertEquals(reader.received, "abc");
-  reader.abort();
 });
 
 Deno.test("recordHooks() leaves a hook alone that was put in its place", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
-  const reader = new Reader(channel, { map });
-  const record = recordHooks(reader);
+  const reader = recorded(Reader);
   let reads = 0;
-  reader.handleRead = () => {
+  reader.dispatcher.handleRead = () => {
     reads++;
-    reader.recv();
+    reader.dispatcher.recv();
   };
-  record[Symbol.dispose]();
-  channel.push("a");
-  await passes(map, 3);
-  assertEquals(reads, 1);
-  assertEquals(record.calls, []);
-  reader.abort();
+  reader.record[Symbol.dispose]();
+  await readPieces(reader, "a");
+  assertEquals([reads, reader.record.calls], [1, []]);
 });
 
 Deno.test("recordHooks() records hooks that are fields, and calls no accessor", async () => {
-  const map = quietMap();
-  const channel = new FakeChannel();
   class Fields extends Dispatcher {
     override handleRead = (): void => void this.recv();
     get handleNothing(): () => void {
       throw new Error("must not be asked");
     }
   }
-  const fields = new Fields(channel, { map });
-  using record = recordHooks(fields);
-  channel.push("a");
-  await passes(map, 3);
-  assertEquals(record.calls, ["handleRead()"]);
-  fields.abort();
+  const fields = recorded(Fields);
+  await readPieces(fields, "a");
+  assertEquals(fields.record.calls, ["handleRead()"]);
 });
 
-Deno.test("recordHooks() says what is wrong", async () => {
-  for (const value of [null, undefined, "spam", 7]) {
+for (const value of [null, undefined, "spam", 7, {}]) {
+  Deno.test(`recordHooks() says what is wrong with ${Deno.inspect(value)}`, () => {
     assertThrows(
       () => recordHooks(value as unknown as Dispatcher),
       TypeError,
-      "dispatcher must be an object",
+      value instanceof Object
+        ? "dispatcher has no handleRead() method"
+        : "dispatcher must be an object",
     );
-  }
+  });
+}
+
+Deno.test("HookRecord.count() says what is wrong with a hook that does not exist", () => {
+  const { record } = recorded(Reader);
   assertThrows(
-    () => recordHooks({} as Dispatcher),
+    () => record.count("handleRaed"),
     TypeError,
-    "dispatcher has no handleRead() method",
+    'has no hook "handleRaed", only handle',
   );
-  const map = quietMap();
-  const reader = new Reader(new FakeChannel(), { map });
-  using record = recordHooks(reader);
-  const error = assertThrows(() => record.count("handleRaed"), TypeError);
-  assertInstanceOf(error, TypeError);
-  assert(error.message.includes('has no hook "handleRaed", only handle'));
   assertThrows(() => record.count("handleReadEvent"), TypeError);
-  reader.abort();
-  await turn();
 });

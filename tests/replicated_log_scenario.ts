@@ -69,9 +69,7 @@ export function diskOf(
   return {
     read: () => [...records],
     write: (more) => {
-      for (const record of more) {
-        disk.set(`${records.push(record)}`, record);
-      }
+      for (const record of more) disk.set(`${records.push(record)}`, record);
       return Promise.resolve();
     },
     sync: async () => {
@@ -81,14 +79,6 @@ export function diskOf(
       onSafe(written);
     },
   };
-}
-
-/** What is run, and how strictly it is looked at. */
-export interface LogOptions {
-  /** The class of the primary. */
-  Member?: typeof Primary;
-  /** Whether to look at the disks too, which a client cannot. */
-  seesDisks?: boolean;
 }
 
 /** What clients have been told. */
@@ -158,24 +148,24 @@ export function addMembers(
   onSafe: (name: string, records: string[]) => void = () => {},
 ): (Primary | Follower)[] {
   const members: (Primary | Follower)[] = [];
-  const add = (name: string, make: (disk: Disk) => Primary | Follower) => {
-    const i = members.length;
+  for (const [i, name] of ["primary", ...FOLLOWERS].entries()) {
     sim.host(name, (host) => {
       beStrict(host);
       const disk = diskOf(host, (records) => onSafe(name, records));
-      members[i] = make(disk);
+      members[i] = i === 0
+        ? new Member(ADDRESS.port, disk, FOLLOWERS)
+        : new Follower(name, ADDRESS, disk);
     });
-  };
-  add("primary", (disk) => new Member(ADDRESS.port, disk, FOLLOWERS));
-  for (const name of FOLLOWERS) {
-    add(name, (disk) => new Follower(name, ADDRESS, disk));
   }
   return members;
 }
 
-/** Makes the scenario of a kind of primary. */
+/**
+ * Makes the scenario of a class of primary. With `seesDisks` it looks at the
+ * disks too, which a client cannot.
+ */
 export function logScenario(
-  { Member = Primary, seesDisks = true }: LogOptions = {},
+  { Member = Primary, seesDisks = true } = {},
 ): Scenario {
   return async (sim) => {
     const witness = new Witness(sim, seesDisks);

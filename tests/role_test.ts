@@ -16,21 +16,13 @@ import {
   DispatcherWithSend,
   loop,
 } from "../mod.ts";
-import { memoryPair, MockClock } from "../testing/mod.ts";
+import { memoryPair } from "../testing/mod.ts";
 import { Valve } from "./chats.ts";
-import {
-  FakeAcceptor,
-  FakeChannel,
-  FakeNetwork,
-  LogLines,
-  loopToEnd,
-  quietMap,
-  rest,
-} from "./fakes.ts";
+import { FakeAcceptor, FakeChannel, loopToEnd, quietMap } from "./fakes.ts";
+import { connecting, Keeper, over, scopedMap, setUp } from "./scenes.ts";
 import {
   connectedPair,
   loopUntil,
-  ScopedMap,
   type TestMap,
   TestServer,
   turns,
@@ -49,25 +41,10 @@ class Echo extends DispatcherWithSend {
   ) {
     super(channel, { ...options, map });
   }
-  override handleConnect(): void {}
   override handleRead(): void {
     const data = this.recv();
     this.received += data.length;
     this.send(data);
-  }
-  override handleClose(): void {
-    this.close();
-  }
-}
-
-/** The same as a conversation. */
-class EchoChat extends AsyncChat {
-  constructor(map: TestMap, channel: Channel, options: DispatcherOptions = {}) {
-    super(channel, { ...options, map });
-    this.setTerminator(null);
-  }
-  override collectIncomingData(data: Uint8Array): void {
-    this.push(data);
   }
 }
 
@@ -83,17 +60,11 @@ function wrap(channel: Channel): Channel {
 /** Has a listener of the library take a connection. */
 async function accepted(map: TestMap): Promise<Channel> {
   const acceptor = new FakeAcceptor();
-  let taken: Channel | undefined;
-  class Server extends Dispatcher {
-    override handleAccepted(conn: Channel): void {
-      taken = conn;
-    }
-  }
-  const server = new Server(acceptor, { map });
+  const server = new Keeper(map, acceptor);
   acceptor.push(new FakeChannel());
-  await loopUntil(map, () => taken !== undefined);
+  await loopUntil(map, () => server.accepted.length > 0);
   server.close();
-  return taken!;
+  return server.accepted[0]!;
 }
 
 type Origin = (map: TestMap) => Channel | Promise<Channel>;
@@ -115,26 +86,23 @@ const ORIGINS: Record<string, Origin> = {
 
 for (const [origin, make] of Object.entries(ORIGINS)) {
   Deno.test(`DispatcherOptions.role is "server" where the channel is from ${origin}`, async () => {
-    await using map = new ScopedMap({ logger: new LogLines() });
-    for (const Class of [Echo, EchoChat]) {
-      const handler = new Class(map, await make(map));
-      assert(handler.readable());
-      if (handler instanceof AsyncChat) handler.push(new Uint8Array(MARK));
-      else handler.send(new Uint8Array(MARK));
-      assertFalse(handler.readable(), Class.name);
-      handler.abort();
-    }
+    await using map = scopedMap();
+    const chat = new AsyncChat(await make(map), { map });
+    const other = new DispatcherWithSend(await make(map), { map });
+    assert(chat.readable() && other.readable());
+    chat.push(new Uint8Array(MARK));
+    other.send(new Uint8Array(MARK));
+    assertFalse(chat.readable() || other.readable());
+    chat.abort();
+    other.abort();
   });
 }
 
 Deno.test('DispatcherOptions.role is "client" where this side connects', async () => {
-  const network = new FakeNetwork();
-  const map = quietMap({ network });
+  const { map, network } = setUp();
   const channel = new FakeChannel();
   new Valve(channel);
-  const client = new Echo(map);
-  client.createSocket();
-  client.connect({ port: 7 });
+  const client = connecting(new Echo(map));
   client.send(new Uint8Array(2 * MARK));
   network.succeed(channel);
   channel.push("spam");
@@ -144,38 +112,25 @@ Deno.test('DispatcherOptions.role is "client" where this side connects', async (
 });
 
 Deno.test('DispatcherOptions.role "client" has a ready-made channel read on', async () => {
-  for (const role of ["client", "server"] as const) {
-    const map = quietMap();
-    const channel = new FakeChannel();
-    const valve = new Valve(channel);
-    const handler = new Echo(map, channel, { role });
-    for (let i = 0; i < 20; i++) channel.push(new Uint8Array(MARK));
-    channel.push(null);
-    if (role === "client") {
-      await loopUntil(map, () => handler.received === 20 * MARK);
-    } else {
-      await rest(map);
-      assertEquals(handler.received, MARK);
-    }
-    valve.open();
-    await loopToEnd(map);
-    assertEquals(channel.sent.length, 20 * MARK);
-  }
+  const { channel, handler, map } = over(Echo, { role: "client" });
+  const valve = new Valve(channel);
+  for (let i = 0; i < 20; i++) channel.push(new Uint8Array(MARK));
+  channel.push(null);
+  await loopUntil(map, () => handler.received === 20 * MARK);
+  valve.open();
+  await loopToEnd(map);
+  assertEquals(channel.sent.length, 20 * MARK);
 });
-
 Deno.test('DispatcherOptions.role "server" holds back what this side connects, too', () => {
-  const network = new FakeNetwork();
-  const client = new Echo(quietMap({ network }), null, { role: "server" });
-  client.createSocket();
-  client.connect({ port: 7 });
+  const { map } = setUp();
+  const client = connecting(new Echo(map, null, { role: "server" }));
   client.send(new Uint8Array(MARK));
   assertFalse(client.readable());
   client.abort();
 });
 
 Deno.test("DispatcherOptions.role by default follows each new socket", () => {
-  const map = quietMap({ network: new FakeNetwork() });
-  const handler = new Echo(map, new FakeChannel());
+  const { handler } = over(Echo);
   const isFullyRead = () => {
     handler.send(new Uint8Array(MARK));
     const answer = handler.readable();
@@ -183,8 +138,7 @@ Deno.test("DispatcherOptions.role by default follows each new socket", () => {
     return answer;
   };
   assertFalse(isFullyRead());
-  handler.createSocket();
-  handler.connect({ port: 7 });
+  connecting(handler);
   assert(isFullyRead());
   handler.setSocket(new FakeChannel());
   assertFalse(isFullyRead());
@@ -202,41 +156,37 @@ Deno.test("DispatcherOptions.role must be one of the two", () => {
 });
 
 Deno.test("Two dispatchers that send much before they read do not wait for one another", async () => {
-  await using map = new ScopedMap();
+  await using map = scopedMap();
   const size = 20_000_000;
   const server = new TestServer(map, (conn) => new Echo(map, conn));
-  class Asker extends Echo {
-    override handleRead(): void {
-      this.received += this.recv().length;
-      if (this.received === size) this.close();
-    }
-  }
-  const client = new Asker(map);
-  client.createSocket();
-  client.connect(server.addr!);
+  const client = connecting(new Echo(map), server.addr);
+  let left = size;
+  client.handleRead = () => {
+    left -= client.recv().length;
+    if (left === 0) client.close();
+  };
   client.send(new Uint8Array(size));
-  await loopUntil(map, () => client.received === size, 30_000);
+  await loopUntil(map, () => left === 0);
   server.close();
 });
 
 // What the log says
 
-/** An echo whose peer takes nothing until the valve is opened. */
-function stalling(options: DispatcherOptions = {}) {
-  const clock = new MockClock();
-  const logger = new LogLines();
-  const map = quietMap({ clock, logger });
-  const channel = new FakeChannel();
+/** An echo that has read so much, whose peer takes nothing, and more has come. */
+function stalling(size: number, options: DispatcherOptions = {}) {
+  const { channel, clock, handler, lines, map } = over(Echo, options);
   const valve = new Valve(channel);
-  const handler = new Echo(map, channel, options);
   loop({ map });
-  const { lines } = logger;
-  return { clock, channel, valve, handler, lines };
+  channel.push(new Uint8Array(size), "more");
+  const end = async () => {
+    handler.abort();
+    await turns();
+  };
+  return { clock, valve, handler, lines, end };
 }
 
 Deno.test("DispatcherOptions.role is named once where a connection is not read for five seconds", async () => {
-  const { clock, channel, handler, lines } = stalling();
-  channel.push(new Uint8Array(MARK), "more");
+  const { clock, lines, end } = stalling(MARK);
   await clock.advance(4_999);
   assertEquals(lines, []);
   await clock.advance(1);
@@ -247,13 +197,11 @@ Deno.test("DispatcherOptions.role is named once where a connection is not read f
   );
   await clock.advance(600_000);
   assertEquals(lines.length, 1);
-  handler.abort();
-  await turns();
+  await end();
 });
 
 Deno.test("DispatcherOptions.role is not named while the peer takes something", async () => {
-  const { clock, channel, valve, handler, lines } = stalling();
-  channel.push(new Uint8Array(MARK), "more");
+  const { clock, valve, handler, lines, end } = stalling(MARK);
   for (let i = 0; i < 10; i++) handler.send(new Uint8Array(MARK));
   for (let i = 0; i < 5; i++) {
     await clock.advance(4_000);
@@ -263,29 +211,24 @@ Deno.test("DispatcherOptions.role is not named while the peer takes something", 
   assertFalse(handler.readable());
   await clock.advance(5_000);
   assertEquals(lines.length, 1);
-  handler.abort();
-  await turns();
+  await end();
 });
 
 Deno.test("DispatcherOptions.role is not named when the connection is read again", async () => {
-  const { clock, channel, valve, handler, lines } = stalling();
-  channel.push(new Uint8Array(MARK), "more");
+  const { clock, valve, handler, lines, end } = stalling(MARK);
   await clock.advance(4_000);
   valve.open();
   await clock.advance(600_000);
   assertEquals(handler.received, MARK + 4);
   assertEquals(lines, []);
-  handler.abort();
-  await turns();
+  await end();
 });
 
 Deno.test("DispatcherOptions.role is not named by a client, nor where little waits", async () => {
   for (const [size, role] of [[MARK, "client"], [100, "server"]] as const) {
-    const { clock, channel, handler, lines } = stalling({ role });
-    channel.push(new Uint8Array(size), "more");
+    const { clock, lines, end } = stalling(size, { role });
     await clock.advance(600_000);
     assertEquals(lines, []);
-    handler.abort();
-    await turns();
+    await end();
   }
 });

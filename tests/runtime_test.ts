@@ -1,4 +1,4 @@
-/** What the library says where it cannot run, each time in a process of its own. */
+/** The library's message where it cannot run, each time in a process of its own. */
 
 import { assertEquals } from "@std/assert";
 import { stripTypeScriptTypes } from "node:module";

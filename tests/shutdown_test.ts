@@ -8,7 +8,6 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { toText } from "@std/streams";
 import {
   AsyncChat,
   type Channel,
@@ -19,42 +18,41 @@ import {
   loop,
   poll,
   shutdown,
+  type ShutdownResult,
   type SocketMap,
 } from "../mod.ts";
 import { talk, Valve } from "./chats.ts";
 import {
   FakeAcceptor,
   FakeChannel,
-  FakeNetwork,
-  LogLines,
   passes,
   quietMap,
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
+import {
+  channels,
+  connecting,
+  gatedChannel,
+  Keeper,
+  listening,
+  over,
+  readAll,
+  scopedMap,
+  setUp,
+  stuckChannel,
+} from "./scenes.ts";
 import {
   bytes,
   loopUntil,
   rawConnect,
-  ScopedMap,
   type TestMap,
-  TestServer,
   turns,
 } from "./support.ts";
-
-/** A map on a clock of its own. */
-function setUp() {
-  const clock = new MockClock();
-  const logger = new LogLines();
-  const network = new FakeNetwork();
-  return { clock, network, map: quietMap({ clock, logger, network }) };
-}
 
 /** Says goodbye. */
 class Polite extends DispatcherWithSend {
   shutdowns = 0;
-  closes = 0;
 
   constructor(map: TestMap, channel: Channel | null = null) {
     super(channel, { map });
@@ -64,16 +62,20 @@ class Polite extends DispatcherWithSend {
     this.send(bytes("bye"));
     this.close();
   }
-  override handleClose(): void {
-    this.closes++;
-    this.close();
-  }
+}
+
+/** A shutdown that has ended. */
+function result(
+  listeners: number,
+  closed: number,
+  aborted: number,
+): ShutdownResult {
+  return { listeners, closed, aborted };
 }
 
 Deno.test("shutdown() of an empty map ends at once", async () => {
   const { map, clock } = setUp();
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 0, closed: 0, aborted: 0 });
+  assertEquals(await shutdown({ map }), result(0, 0, 0));
   assertEquals(clock.armed, 0);
 });
 
@@ -81,24 +83,22 @@ Deno.test("shutdown() closes listeners, and lets each connection say goodbye", a
   const { map, clock } = setUp();
   const acceptors = [new FakeAcceptor(), new FakeAcceptor()];
   const listeners = acceptors.map((acceptor) => new Recorder(map, acceptor));
-  const channels = [new FakeChannel(), new FakeChannel(), new FakeChannel()];
-  const handlers = channels.map((channel) => new Polite(map, channel));
+  const three = channels(3);
+  const handlers = three.map((channel) => new Polite(map, channel));
   const ended = shutdown({ map });
   assert(acceptors.every(({ closed }) => closed), "before anything else");
-  assertEquals(await ended, { listeners: 2, closed: 3, aborted: 0 });
-  assertEquals(channels.map(({ sent }) => sent), ["bye", "bye", "bye"]);
-  assert(channels.every(({ closed }) => closed));
+  assertEquals(await ended, result(2, 3, 0));
+  assertEquals(three.map(({ sent }) => sent), ["bye", "bye", "bye"]);
+  assert(three.every(({ closed }) => closed));
   assertEquals(handlers.map(({ shutdowns }) => shutdowns), [1, 1, 1]);
   assertEquals(listeners.flatMap(({ trace }) => trace), []);
   assertEquals(map.size + map.lingering + clock.armed, 0);
 });
 
 Deno.test("handleShutdown() by default runs handleClose(), and lets out what was accepted", async () => {
-  const { map } = setUp();
-  const channel = new FakeChannel();
-  const handler = new Recorder(map, channel);
+  const { channel, handler, map } = over(Recorder);
   handler.send(bytes("spam"));
-  assertEquals((await shutdown({ map })).closed, 1);
+  assertEquals(await shutdown({ map }), result(0, 1, 0));
   assertEquals(handler.trace, ["handleClose"]);
   assertEquals(channel.sent, "spam");
 });
@@ -112,16 +112,13 @@ Deno.test("handleShutdown() of an AsyncChat finishes its producers", async () =>
     }
   })());
   chat.push("end");
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 0, closed: 1, aborted: 0 });
+  assertEquals(await shutdown({ map }), result(0, 1, 0));
   assertEquals(channel.sent, "0 1 2 3 4 end");
   assertEquals(chat.events, ["close"]);
 });
 
 Deno.test("handleShutdown() waits for the promise of a hook", async () => {
-  const { map, clock } = setUp();
-  const channel = new FakeChannel();
-  const handler = new Polite(map, channel);
+  const { channel, clock, handler, map } = over(Polite);
   const saved = Promise.withResolvers<void>();
   handler.handleRead = async () => {
     handler.recv();
@@ -139,10 +136,26 @@ Deno.test("handleShutdown() waits for the promise of a hook", async () => {
   assertEquals(channel.sent, "saved bye");
 });
 
+for (const failure of ["throws", "rejects"]) {
+  Deno.test(`handleShutdown() that ${failure} is an error like any other`, async () => {
+    const { handler, map } = over(Recorder);
+    const error = new Error("spam");
+    handler.handleShutdown = () => {
+      if (failure === "throws") throw error;
+      return Promise.reject(error);
+    };
+    const neighbour = new FakeChannel();
+    new Polite(map, neighbour);
+    assertEquals(await shutdown({ map }), result(0, 2, 0));
+    assertEquals(handler.errors, [error]);
+    assertEquals(neighbour.sent, "bye");
+  });
+}
+
 Deno.test("shutdown() aborts at the deadline what is not over", async () => {
   const { map, clock } = setUp();
-  const [stuck, patient, quick] = [0, 0, 0].map(() => new FakeChannel());
-  stuck!.take = () => new Promise(() => {}); // lingers
+  const stuck = stuckChannel(); // lingers
+  const [patient, quick] = channels(2);
   new Polite(map, stuck);
   new Polite(map, patient).handleShutdown = () => {}; // stays open
   new Polite(map, quick);
@@ -151,61 +164,91 @@ Deno.test("shutdown() aborts at the deadline what is not over", async () => {
   await clock.advance(2_999);
   assertFalse(watched.settled);
   assert(quick!.closed);
-  assertFalse(patient!.closed || stuck!.closed);
+  assertFalse(patient!.closed || stuck.closed);
   await clock.advance(1);
-  assertEquals(await ended, { listeners: 0, closed: 1, aborted: 2 });
-  assert(patient!.closed && stuck!.closed);
+  assertEquals(await ended, result(0, 1, 2));
+  assert(patient!.closed && stuck.closed);
   assertEquals(map.size + map.lingering + clock.armed, 0);
 });
 
+Deno.test("shutdown() aborts at the deadline whoever makes a new socket whenever it is closed", async () => {
+  const map = quietMap();
+  const again = new Dispatcher(null, { map });
+  let sockets = 1;
+  again.createSocket();
+  again.handleClose = () => {
+    sockets++;
+    again.close();
+    again.createSocket();
+  };
+  const { aborted } = await shutdown({ map, deadline: 20 });
+  assertEquals(aborted, 1);
+  assertEquals(map.size, 0);
+  assert(sockets > 1);
+});
+
 Deno.test("shutdown() counts a connection that was closing already", async () => {
-  const { map, clock } = setUp();
-  const channel = new FakeChannel();
-  let take = () => {};
-  channel.take = (data) =>
-    new Promise((resolve) => take = () => resolve(data.length));
-  const handler = new Polite(map, channel);
+  const { channel, open } = gatedChannel();
+  const { clock, handler, map } = over(Polite, {}, channel);
   handler.send(bytes("spam"));
   handler.close();
   const ended = shutdown({ map });
   await turns();
-  take();
-  assertEquals(await ended, { listeners: 0, closed: 1, aborted: 0 });
+  open();
+  assertEquals(await ended, result(0, 1, 0));
   assertEquals(handler.shutdowns, 0);
   assertEquals(clock.armed, 0);
 });
 
+Deno.test("shutdown() counts a connection that lost bytes behind a producer", async () => {
+  const { lines, map } = setUp();
+  const chat = new AsyncChat(new FakeChannel(), { map });
+  chat.handleShutdown = () => chat.close();
+  chat.pushWithProducer({ more: () => new Promise<string>(() => {}) });
+  chat.push("important");
+  assertEquals(await shutdown({ map }), result(0, 0, 1));
+  assertMatch(lines.join(), /lost 9 bytes that waited for a producer/);
+});
+
+Deno.test("shutdown() counts a connection that another's handleShutdown() closes", async () => {
+  const { handler, map } = over(Recorder);
+  handler.handleShutdown = () => closeAll(map);
+  const other = new Recorder(map, stuckChannel(), { linger: 0 });
+  other.send(bytes("spam"));
+  assertEquals(await shutdown({ map }), result(0, 1, 1));
+});
+
 Deno.test("shutdown() tells who joins meanwhile, too", async () => {
-  const { map, network } = setUp();
-  class Reconnecting extends Recorder {
-    lives = 0;
-    override handleClose(): void {
-      super.handleClose();
-      if (++this.lives === 3) return;
-      this.createSocket();
-      this.connect({ port: 7 });
-    }
-  }
-  const channel = new FakeChannel();
-  const handler = new Reconnecting(map, channel);
+  const { channel, handler, map, network } = over(Recorder);
+  let lives = 0;
+  handler.handleClose = () => {
+    handler.close();
+    if (++lives < 3) connecting(handler);
+  };
   const late = new FakeChannel();
   channel.take = () => {
     new Polite(map, late);
     return 4;
   };
   handler.send(bytes("spam"));
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 0, closed: 4, aborted: 0 });
-  assertEquals(handler.lives, 3);
+  assertEquals(await shutdown({ map }), result(0, 4, 0));
+  assertEquals(lives, 3);
   assertEquals(network.signals.length, 2);
   assertEquals(late.sent, "bye");
 });
 
-Deno.test("shutdown() beside a loop lets that make the passes, and end", async () => {
-  const { map } = setUp();
-  const { chat, channel } = talk(undefined, map);
+// Beside a loop
+
+/** A chat that has something to say to a peer that does not take it yet. */
+function heldUp() {
+  const { chat, channel, map } = talk();
   const valve = new Valve(channel);
   chat.push("spam");
+  return { map, valve };
+}
+
+Deno.test("shutdown() beside a loop lets that make the passes, and end", async () => {
+  const { map, valve } = heldUp();
   const looping = watch(loop({ map }));
   await turns();
   const ended = watch(shutdown({ map }));
@@ -218,10 +261,7 @@ Deno.test("shutdown() beside a loop lets that make the passes, and end", async (
 });
 
 Deno.test("shutdown() makes way for whoever makes a pass, and goes on afterwards", async () => {
-  const { map } = setUp();
-  const { chat, channel } = talk(undefined, map);
-  const valve = new Valve(channel);
-  chat.push("spam");
+  const { map, valve } = heldUp();
   const ended = watch(shutdown({ map }));
   for (let i = 0; i < 3; i++) {
     await turns();
@@ -239,10 +279,7 @@ Deno.test("shutdown() makes way for whoever makes a pass, and goes on afterwards
 });
 
 Deno.test("shutdown() goes on when the loop beside it stops early", async () => {
-  const { map } = setUp();
-  const { chat, channel } = talk(undefined, map);
-  const valve = new Valve(channel);
-  chat.push("spam");
+  const { map, valve } = heldUp();
   const controller = new AbortController();
   const looping = watch(loop({ map, signal: controller.signal }));
   const ended = watch(shutdown({ map }));
@@ -257,12 +294,10 @@ Deno.test("shutdown() goes on when the loop beside it stops early", async () => 
 });
 
 Deno.test("shutdown() in a hook ends the loop that runs the hook", async () => {
-  const { map, clock } = setUp();
-  const channel = new FakeChannel();
-  const handler = new Polite(map, channel);
+  const { channel, clock, handler, map } = over(Polite);
   const neighbour = new FakeChannel();
   new Polite(map, neighbour);
-  let ended: ReturnType<typeof shutdown> | undefined;
+  let ended: Promise<ShutdownResult> | undefined;
   handler.handleRead = () => {
     handler.recv();
     ended = shutdown({ map });
@@ -271,42 +306,22 @@ Deno.test("shutdown() in a hook ends the loop that runs the hook", async () => {
   const looping = watch(loop({ map }));
   await clock.advance(250); // The peer has spoken, and may go on.
   assert(looping.settled);
-  assertEquals(await ended, { listeners: 0, closed: 2, aborted: 0 });
+  assertEquals(await ended, result(0, 2, 0));
   assertEquals([channel.sent, neighbour.sent], ["bye", "bye"]);
 });
 
 Deno.test("a second shutdown() can be in more of a hurry", async () => {
-  const { map, clock } = setUp();
-  const channel = new FakeChannel();
-  const handler = new Polite(map, channel);
+  const { clock, handler, map } = over(Polite);
   handler.handleShutdown = () => void handler.shutdowns++;
   const first = shutdown({ map });
   await turns();
   const second = shutdown({ map, deadline: 0 });
   await clock.advance(0);
-  assertEquals(await second, { listeners: 0, closed: 0, aborted: 1 });
-  assertEquals(await first, { listeners: 0, closed: 1, aborted: 0 });
+  assertEquals(await second, result(0, 0, 1));
+  assertEquals(await first, result(0, 1, 0));
   assertEquals(handler.shutdowns, 1);
   assertEquals(clock.armed, 0);
 });
-
-for (const failure of ["throws", "rejects"]) {
-  Deno.test(`handleShutdown() that ${failure} is an error like any other`, async () => {
-    const { map } = setUp();
-    const channel = new FakeChannel();
-    const error = new Error("spam");
-    const handler = new Recorder(map, channel);
-    handler.handleShutdown = () => {
-      if (failure === "throws") throw error;
-      return Promise.reject(error);
-    };
-    const neighbour = new FakeChannel();
-    new Polite(map, neighbour);
-    assertEquals((await shutdown({ map })).closed, 2);
-    assertEquals(handler.errors, [error]);
-    assertEquals(neighbour.sent, "bye");
-  });
-}
 
 Deno.test("close() of a listener that throws is reported, and holds up nobody", async () => {
   const { map } = setUp();
@@ -316,16 +331,14 @@ Deno.test("close() of a listener that throws is reported, and holds up nobody", 
   listener.close = () => {
     throw error;
   };
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 1, closed: 0, aborted: 0 });
+  assertEquals(await shutdown({ map }), result(1, 0, 0));
   assert(acceptor.closed);
   assertEquals(map.errors, [error]);
 });
 
 Deno.test("shutdown() hands an ExitNow to whoever makes the pass", async () => {
-  const { map } = setUp();
   const exit = new ExitNow("enough");
-  const { chat, channel } = talk(undefined, map);
+  const { chat, channel, map } = talk();
   channel.push("x");
   chat.handleShutdown = () => {};
   chat.collectIncomingData = () => {
@@ -342,101 +355,26 @@ Deno.test("shutdown() refuses wrong options", async () => {
   await assertRejects(() => shutdown({ map }), TypeError, "map must be");
 });
 
-// Real sockets
-
 Deno.test("shutdown() on real sockets: clients get all, and the port is free at once", async () => {
-  await using map = new ScopedMap({ logger: new LogLines() });
-  const large = new Uint8Array(1_000_000);
-  class Giver extends DispatcherWithSend {
-    override handleRead(): void {
-      this.recv();
-      this.send(large);
-    }
-  }
-  let count = 0;
-  const server = new TestServer(map, (conn) => {
-    count++;
-    new Giver(conn, { map });
-  });
-  const { addr } = server;
+  await using map = scopedMap();
+  const server = listening(new Keeper(map));
+  const addr = server.addr as Deno.NetAddr;
   const clients = await Promise.all(
     Array.from({ length: 20 }, () => rawConnect(addr)),
   );
-  for (const client of clients) await client.write(bytes("x"));
-  await loopUntil(map, () => count === 20);
-  for (let i = 0; i < 5; i++) await loop({ map, count: 1, timeout: 10 });
-  const texts = Promise.all(
-    clients.map((client) => toText(client.readable).catch(() => "")),
-  );
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 1, closed: 20, aborted: 0 });
-  const lengths = (await texts).map(({ length }) => length);
-  assertEquals(lengths.filter((length) => length !== large.length), []);
-
-  const again = new Dispatcher(null, { map });
-  again.createSocket();
-  again.bind(addr as Deno.NetAddr);
-  again.listen();
-  using client = await rawConnect(again.addr);
-  assertEquals(
-    (client.remoteAddr as Deno.NetAddr).port,
-    (addr as Deno.NetAddr).port,
-  );
+  await loopUntil(map, () => server.accepted.length === 20);
+  for (const conn of server.accepted) {
+    new DispatcherWithSend(conn, { map }).send(new Uint8Array(1_000_000));
+  }
+  await passes(map, 5);
+  const received = clients.map(async (client) => {
+    const { length } = await readAll(client);
+    client.close();
+    return length;
+  });
+  assertEquals(await shutdown({ map }), result(1, 20, 0));
+  assertEquals(await Promise.all(received), Array(20).fill(1_000_000));
+  const again = listening(new Keeper(map), {}, addr);
+  assertEquals(again.addr, addr);
   again.close();
-});
-
-Deno.test("shutdown() aborts at the deadline whoever makes a new socket whenever it is closed", async () => {
-  const map = quietMap();
-  class Again extends Dispatcher {
-    sockets = 0;
-    constructor() {
-      super(null, { map });
-      this.again();
-    }
-    again(): void {
-      this.sockets++;
-      this.createSocket();
-    }
-    override handleClose(): void {
-      this.close();
-      this.again();
-    }
-  }
-  const dispatcher = new Again();
-  const { aborted } = await shutdown({ map, deadline: 20 });
-  assertEquals(aborted, 1);
-  assertEquals(map.size, 0);
-  assert(dispatcher.sockets > 1);
-});
-
-Deno.test("shutdown() counts a connection that lost bytes behind a producer", async () => {
-  const { map } = setUp();
-  const logger = map.logger as LogLines;
-  class Hasty extends AsyncChat {
-    override handleShutdown(): void {
-      this.close();
-    }
-  }
-  const chat = new Hasty(new FakeChannel(), { map });
-  chat.pushWithProducer({ more: () => new Promise<string>(() => {}) });
-  chat.push("important");
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 0, closed: 0, aborted: 1 });
-  assertMatch(logger.lines.join(), /lost 9 bytes that waited for a producer/);
-});
-
-Deno.test("shutdown() counts a connection that another's handleShutdown() closes", async () => {
-  const map = quietMap();
-  class Closing extends Dispatcher {
-    override handleShutdown(): void {
-      closeAll(map);
-    }
-  }
-  new Closing(new FakeChannel(), { map });
-  const channel = new FakeChannel();
-  channel.take = () => new Promise(() => {});
-  const other = new DispatcherWithSend(channel, { map, linger: 0 });
-  other.send(bytes("spam"));
-  const result = await shutdown({ map });
-  assertEquals(result, { listeners: 0, closed: 1, aborted: 1 });
 });

@@ -7,13 +7,14 @@ import {
 } from "../mod.ts";
 import { type Faults, SimNetwork } from "../testing/mod.ts";
 import {
-  bytes,
   Client,
   clientOn,
   connectEnds,
+  echoNetwork,
   EchoServer,
   PORT,
 } from "./sim_programs.ts";
+import { bytes } from "./support.ts";
 
 const TOO_LONG = 200_000;
 
@@ -29,59 +30,54 @@ async function outcome(
   return [client.events, now];
 }
 
-function withServer(faults: Faults = {}): SimNetwork {
-  const sim = new SimNetwork({ faults });
-  sim.host("server", () => new EchoServer());
-  return sim;
-}
-
-Deno.test("A simulated connect to a port where nobody listens is refused", async () => {
-  const sim = new SimNetwork();
-  sim.host("server");
-  const [events, time] = await outcome(sim);
-  assertEquals(events, ["error ConnectionRefused", "close ConnectionRefused"]);
-  assert(time < 50, `${time} ms`);
-});
-
-Deno.test("A simulated connect is refused by chance, with refuse", async () => {
-  const [events] = await outcome(withServer({ refuse: 1 }));
-  assertEquals(events[0], "error ConnectionRefused");
-});
-
 Deno.test("A simulated connect to an unknown name fails", async () => {
   const [events] = await outcome(new SimNetwork());
   assertEquals(events, ["error Error", "close Error"]);
 });
 
-Deno.test("A simulated name is not found for the moment, with lookup", async () => {
-  const sim = withServer({ lookup: 1 });
-  const [events] = await outcome(sim);
-  assertEquals(events, ["error Error", "close Error"]);
-  assertEquals(sim.faultEvents.map(({ id }) => id), ["lookup #1"]);
-});
+const nothing = () => {};
+/** Seven SYNs, and the wait after each. */
+const LOST = 127_000;
 
-for (const how of ["partition", "blackhole", "crash"]) {
-  Deno.test(`A simulated connect that is not answered times out: ${how}`, async () => {
-    const sim = withServer(how === "blackhole" ? { blackhole: 1 } : {});
-    sim.host("client");
-    if (how === "partition") sim.partition(["client"], ["server"]);
-    if (how === "crash") sim.crash("server");
+/** How a connect fails, by which error, and after how many ms. */
+const FAILURES: [string, Faults, (sim: SimNetwork) => void, string, number][] =
+  [
+    ["lookup", { lookup: 1 }, nothing, "Error", 1],
+    ["refuse", { refuse: 1 }, nothing, "ConnectionRefused", 20],
+    ["closed port", {}, closePort, "ConnectionRefused", 20],
+    ["blackhole", { blackhole: 1 }, nothing, "TimedOut", LOST],
+    ["partition", {}, partition, "TimedOut", LOST],
+    ["crash", {}, (sim) => sim.crash("server"), "TimedOut", LOST],
+  ];
+
+function closePort(sim: SimNetwork): void {
+  sim.restart("server", nothing);
+}
+function partition(sim: SimNetwork): void {
+  sim.host("client");
+  sim.partition(["client"], ["server"]);
+}
+
+for (const [how, faults, prepare, error, ms] of FAILURES) {
+  Deno.test(`A simulated connect fails: ${how}`, async () => {
+    const sim = echoNetwork({ faults, latency: [10, 10] });
+    prepare(sim);
     const [events, time] = await outcome(sim);
-    assertEquals(events, ["error TimedOut", "close TimedOut"]);
-    assertEquals(time, 127_000);
+    assertEquals(events, [`error ${error}`, `close ${error}`]);
+    assertEquals(time, ms);
   });
 }
 
 Deno.test("A simulated connect gives up after its connectTimeout", async () => {
-  const sim = withServer({ blackhole: 1 });
+  const sim = echoNetwork({ faults: { blackhole: 1 } });
   const [events, time] = await outcome(sim, { connectTimeout: 3_000 });
   assertEquals(events, ["error TimedOut", "close TimedOut"]);
   assertEquals(time, 3_000);
 });
 
-Deno.test("A simulated connect succeeds at a later try when the partition ends", async () => {
-  for (const oneWay of [false, true]) {
-    const sim = withServer();
+for (const oneWay of [false, true]) {
+  Deno.test(`A simulated connect succeeds at a later try after a partition, oneWay: ${oneWay}`, async () => {
+    const sim = echoNetwork();
     const client = clientOn(sim.host("client"));
     sim.partition(["server"], ["client"], { oneWay });
     await sim.run({ limit: 5_000 });
@@ -90,15 +86,15 @@ Deno.test("A simulated connect succeeds at a later try when the partition ends",
     client.send(bytes("spam"));
     await sim.run({ until: () => client.answer === "spam" });
     assert(sim.now > 7_000 && sim.now < 7_200, `${sim.now} ms`);
-  }
-});
+  });
+}
 
-/** Listens, and takes nobody until it is told to. */
+/** Accepts nobody before it is told to listen. */
 class Shy extends Dispatcher {
   accepted = 0;
-  constructor(backlog: number) {
+  constructor() {
     super();
-    this.createSocket({ backlog });
+    this.createSocket({ backlog: 2 });
     this.bind({ port: PORT });
   }
   override handleAccepted(conn: Channel): void {
@@ -107,11 +103,19 @@ class Shy extends Dispatcher {
   }
 }
 
-Deno.test("A simulated listener's backlog fills, and empties", async () => {
+/** A shy server and a client that waits for it. */
+async function shyNetwork(): Promise<[SimNetwork, Shy, Client]> {
   const sim = new SimNetwork();
-  const shy = sim.host("server").run(() => new Shy(2));
+  const shy = sim.host("server").run(() => new Shy());
+  const client = clientOn(sim.host("client"));
+  await sim.run();
+  return [sim, shy, client];
+}
+
+Deno.test("A simulated listener's backlog fills, and empties", async () => {
+  const [sim, shy, first] = await shyNetwork();
   const connect = (n: number) => clientOn(sim.host(`client${n}`));
-  const clients = [connect(1), connect(2)];
+  const clients = [first, connect(2)];
   await sim.run();
   clients.push(connect(3), connect(4));
   const connected = () => clients.filter((c) => c.events[0] === "connect");
@@ -127,7 +131,7 @@ Deno.test("A simulated listener accepts late, with acceptDelay", async () => {
   const times: number[] = [];
   for (const acceptDelay of [0, 1]) {
     const sim = new SimNetwork({ faults: { acceptDelay } });
-    const shy = sim.host("server").run(() => new Shy(8));
+    const shy = sim.host("server").run(() => new Shy());
     shy.listen();
     clientOn(sim.host("client"));
     await sim.run({ until: () => shy.accepted === 1 });
@@ -137,20 +141,14 @@ Deno.test("A simulated listener accepts late, with acceptDelay", async () => {
 });
 
 Deno.test("A simulated listener that closes resets those who wait", async () => {
-  const sim = new SimNetwork();
-  const shy = sim.host("server").run(() => new Shy(8));
-  const client = clientOn(sim.host("client"));
-  await sim.run();
+  const [sim, shy, client] = await shyNetwork();
   shy.close();
   await sim.run();
   assertEquals(client.events, ["connect", "close ConnectionReset"]);
 });
 
 Deno.test("A simulated client that is gone before it is accepted is counted", async () => {
-  const sim = new SimNetwork();
-  const shy = sim.host("server").run(() => new Shy(8));
-  const client = clientOn(sim.host("client"));
-  await sim.run();
+  const [sim, shy, client] = await shyNetwork();
   client.send(bytes("spam"));
   // A reset, for what the server will have sent is not read.
   (client.socket as Channel & { reset(): void }).reset();
@@ -163,7 +161,7 @@ Deno.test("A simulated client that is gone before it is accepted is counted", as
 });
 
 Deno.test("A simulated connect that was given up leaves nothing behind", async () => {
-  const sim = withServer();
+  const sim = echoNetwork();
   sim.host("client");
   sim.partition(["server"], ["client"], { oneWay: true });
   const client = clientOn(sim.host("client"), {}, { connectTimeout: 500 });
@@ -172,48 +170,36 @@ Deno.test("A simulated connect that was given up leaves nothing behind", async (
   sim.heal();
   await sim.run();
   assertEquals(sim.host("server").map.size, 1); // The listener alone.
-  // A system that ends a program closes what connections it had.
+  // A kernel that ends a program closes what connections it had.
   sim.crash("server", { process: true });
   await sim.run();
   assert(!sim.trace().includes("server>client"), sim.trace());
 });
 
 Deno.test("Two simulated listeners cannot have the same port", () => {
-  const sim = new SimNetwork();
-  const { map } = sim.host("server");
-  new EchoServer({ map });
-  let error: unknown;
-  try {
-    new EchoServer({ map });
-  } catch (thrown) {
-    error = thrown;
-  }
-  assert(error instanceof Deno.errors.AddrInUse);
+  const { map } = echoNetwork().host("server");
+  assertThrows(() => new EchoServer({ map }), Deno.errors.AddrInUse);
 });
 
-Deno.test("A simulated host reaches itself by localhost and by its Unix sockets", async () => {
-  for (
-    const address of [{ hostname: "localhost", port: PORT }, { path: "/s" }]
-  ) {
+for (const address of [{ hostname: "localhost", port: PORT }, { path: "/s" }]) {
+  const transport = "path" in address ? "unix" : "tcp";
+  Deno.test(`A simulated host reaches itself over ${transport}`, async () => {
     const sim = new SimNetwork();
-    const transport = "path" in address ? "unix" : "tcp";
-    const [server, client] = sim.host("server").run(() => {
-      const server = new EchoServer();
-      server.close();
-      server.createSocket({ transport });
+    const client = sim.host("server").run(() => {
+      const [server, client] = [new EchoServer(), new Client()];
+      for (const socket of [server, client]) {
+        socket.close();
+        socket.createSocket({ transport });
+      }
       server.bind(address);
       server.listen();
-      const client = new Client();
-      client.close();
-      client.createSocket({ transport });
       client.connect(address);
-      return [server, client];
+      return client;
     });
     client.send(bytes("spam"));
     await sim.run({ until: () => client.answer === "spam" });
-    assert(server.accepting);
-  }
-});
+  });
+}
 
 Deno.test("A simulated connection knows both addresses", async () => {
   const sim = new SimNetwork();
@@ -225,8 +211,8 @@ Deno.test("A simulated connection knows both addresses", async () => {
 });
 
 Deno.test("A simulation says that it has no datagrams", () => {
-  const sim = new SimNetwork();
-  const socket = sim.host("server").run(() => new DatagramDispatcher());
+  const socket = new SimNetwork().host("server")
+    .run(() => new DatagramDispatcher());
   socket.createSocket();
   assertThrows(
     () => socket.bind({ port: PORT }),

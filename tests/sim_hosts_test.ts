@@ -1,23 +1,19 @@
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
-import { type Channel, Dispatcher, loop } from "../mod.ts";
-import { type SimHost, SimNetwork } from "../testing/mod.ts";
+import { SimNetwork } from "../testing/mod.ts";
 import {
-  bytes,
   Client,
   clientOn,
   connectEnds,
-  EchoHandler,
-  EchoServer,
+  type EchoHandler,
+  echoNetwork,
   isPending,
-  PORT,
+  Server,
 } from "./sim_programs.ts";
+import { bytes, text } from "./support.ts";
 
-/** A server and a client that has had an answer. */
-async function talking(
-  start = (): unknown => new EchoServer(),
-): Promise<[SimNetwork, Client]> {
-  const sim = new SimNetwork();
-  sim.host("server", start);
+/** An echo server and a client that has had an answer. */
+async function talking(): Promise<[SimNetwork, Client]> {
+  const sim = echoNetwork();
   const client = clientOn(sim.host("client"));
   client.send(bytes("a"));
   await sim.run({ until: () => client.answer === "a" });
@@ -27,8 +23,6 @@ async function talking(
 Deno.test("A crash of a simulated host is silent, until it is up and spoken to", async () => {
   const [sim, client] = await talking();
   sim.crash("server");
-  await sim.run();
-  assertEquals(client.events, ["connect"]);
   client.send(bytes("b"));
   await sim.run({ limit: 30_000 });
   assertEquals(client.events, ["connect"]);
@@ -56,37 +50,24 @@ Deno.test("A simulated peer that is never back is given up after a quarter of an
   assertGreater(sim.now, 900_000);
 });
 
-Deno.test("A partition of simulated hosts keeps bytes, which arrive when it ends", async () => {
-  const [sim, client] = await talking();
-  sim.partition(["client"], ["server"]);
-  client.send(bytes("b"));
-  await sim.run({ limit: 10_000 });
-  assertEquals(client.answer, "a");
-  sim.heal();
-  await sim.run({ until: () => client.answer === "ab" });
-  assertEquals(client.events, ["connect"]);
-});
+for (const oneWay of [false, true]) {
+  Deno.test(`A partition keeps bytes, which arrive when it ends, oneWay: ${oneWay}`, async () => {
+    const [sim, client] = await talking();
+    let received = "";
+    const handler = [...sim.host("server").map].at(-1) as EchoHandler;
+    handler.handleRead = () => void (received += text(handler.recv()));
+    sim.partition(["client"], ["server"], { oneWay });
+    handler.send(bytes("b"));
+    client.send(bytes("c"));
+    await sim.run({ limit: 10_000 });
+    assertEquals([client.answer, received], [oneWay ? "ab" : "a", ""]);
+    sim.heal();
+    await sim.run();
+    assertEquals([client.answer, received], ["ab", "c"]);
+  });
+}
 
-Deno.test("A partition of simulated hosts can be one way", async () => {
-  const [sim, client] = await talking();
-  let received = "";
-  const [handler] = [...sim.host("server").map].filter((member) =>
-    member instanceof EchoHandler
-  ) as EchoHandler[];
-  handler!.handleRead = () => {
-    received += new TextDecoder().decode(handler!.recv());
-  };
-  sim.partition(["client"], ["server"], { oneWay: true });
-  handler!.send(bytes("from server"));
-  client.send(bytes("from client"));
-  await sim.run({ limit: 10_000 });
-  assertEquals([client.answer, received], ["afrom server", ""]);
-  sim.heal();
-  await sim.run();
-  assertEquals(received, "from client");
-});
-
-Deno.test("Who lost power sends nothing again: what was lost is lost", async () => {
+Deno.test("A host that lost power retransmits nothing: what was lost is lost", async () => {
   const [sim, client] = await talking();
   sim.partition(["client"], ["server"]);
   client.send(bytes("b"));
@@ -97,41 +78,9 @@ Deno.test("Who lost power sends nothing again: what was lost is lost", async () 
   assert(!sim.trace(3).includes("1 bytes"), sim.trace(3));
 });
 
-Deno.test("What was sent before close() arrives, in a simulation too", async () => {
-  const sim = new SimNetwork({ faults: { split: 0.5, partial: 0.5 } });
-  let received = 0;
-  let ends = 0;
-  class Sink extends Dispatcher {
-    override handleAccepted(conn: Channel): void {
-      new Sink(conn);
-    }
-    override handleRead(): void {
-      received += this.recv(1_000).length;
-    }
-    override handleClose(): void {
-      ends++;
-      this.close();
-    }
-  }
-  sim.host("server", () => {
-    const server = new Sink();
-    server.createSocket();
-    server.bind({ port: PORT });
-    server.listen();
-  });
-  const client = clientOn(sim.host("client"));
-  client.send(new Uint8Array(300_000));
-  client.close();
-  await sim.run();
-  assertEquals([received, ends, client.closing], [300_000, 1, false]);
-});
-
 Deno.test("Lingering of a simulated connection ends after its simulated time", async () => {
-  class Deaf extends EchoServer {
-    override handleAccepted(): void {} // Neither read nor closed.
-  }
   const sim = new SimNetwork();
-  sim.host("server", () => new Deaf());
+  sim.host("server", () => new Server(() => {})); // Neither read nor closed.
   const client = clientOn(sim.host("client"), { linger: 5_000 });
   client.send(new Uint8Array(1_000_000));
   await sim.run({ limit: 1_000 });
@@ -143,80 +92,51 @@ Deno.test("Lingering of a simulated connection ends after its simulated time", a
   assert(sim.trace(5).includes("was closed and lost"), sim.trace(5));
 });
 
-Deno.test("A dispatcher made on a simulated host, or in its hooks, joins its map", async () => {
-  const [sim] = await talking();
+Deno.test("A crash inside a timer lets no other timer of that host run", async () => {
+  const sim = new SimNetwork();
   const { map } = sim.host("server");
-  assertEquals([...map].map((member) => member.constructor), [
-    EchoServer,
-    EchoHandler,
-  ]);
-});
-
-Deno.test("A crash inside a hook lets no other hook of that host run", async () => {
-  const sim = new SimNetwork();
-  const calls: number[] = [];
-  sim.host("server").run(() => {
-    for (let i = 0; i < 5; i++) {
-      new Dispatcher().map.callLater(5, () => {
-        calls.push(i);
-        sim.crash("server");
-      });
-    }
-  });
+  let runs = 0;
+  for (let i = 0; i < 5; i++) {
+    map.callLater(5, () => {
+      runs++;
+      sim.crash("server");
+    });
+  }
   await sim.run();
-  assertEquals(calls, [0]);
+  assertEquals(runs, 1);
 });
 
-Deno.test("A crash inside a predicate lets no other predicate of that host be asked", async () => {
-  const sim = new SimNetwork();
-  sim.host("server", () => new EchoServer());
-  const client = sim.host("client");
-  const asked: string[] = [];
-  let isArmed = false;
-  class Asker extends Client {
-    override readable(): boolean {
-      if (isArmed) {
-        asked.push("readable");
-        client.crash();
+for (const method of ["readable", "handleWrite"] as const) {
+  Deno.test(`A crash inside a predicate or hook stops the pass in its middle: ${method}`, async () => {
+    const sim = echoNetwork();
+    const client = sim.host("client");
+    const calls: string[] = [];
+    let isArmed = false;
+    const call = (name: string): boolean => {
+      if (isArmed) calls.push(name);
+      if (isArmed && name === method) client.crash();
+      return isArmed;
+    };
+    class Crashing extends Client {
+      override readable(): boolean {
+        return call("readable") || true;
       }
-      return true;
+      override writable(): boolean {
+        return call("writable") || !this.connected;
+      }
+      override handleWrite(): void {
+        call("handleWrite");
+      }
     }
-    override writable(): boolean {
-      if (isArmed) asked.push("writable");
-      return !this.connected;
-    }
-  }
-  client.run(() => {
-    const askers = [new Asker(), new Asker()];
-    askers[0]!.map.callLater(50, () => void (isArmed = true));
+    client.run(() => [new Crashing(), new Crashing(), new Crashing()]);
+    await sim.run();
+    isArmed = true;
+    client.map.wake();
+    await sim.run();
+    assertEquals(calls.filter((name) => name === method).length, 1);
+    assertEquals(calls.at(-1), method);
   });
-  await sim.run();
-  assertEquals(asked, ["readable"]);
-});
-
-Deno.test("A crash inside a hook stops the pass in its middle", async () => {
-  const sim = new SimNetwork();
-  sim.host("server", () => new EchoServer());
-  const client = sim.host("client");
-  let isArmed = false;
-  let writes = 0;
-  class Writer extends Client {
-    override writable(): boolean {
-      return isArmed || !this.connected;
-    }
-    override handleWrite(): void {
-      if (!isArmed) return;
-      writes++;
-      client.crash();
-    }
-  }
-  client.run(() => [new Writer(), new Writer(), new Writer()]);
-  await sim.run();
-  isArmed = true;
-  client.map.wake();
-  await sim.run();
-  assertEquals(writes, 1);
-});
+}
 
 Deno.test("A restart of a simulated host runs its program, or another one", async () => {
   const sim = new SimNetwork();
@@ -231,33 +151,6 @@ Deno.test("A restart of a simulated host runs its program, or another one", asyn
   assertEquals(starts, ["first", "first", "second", "first"]);
 });
 
-Deno.test("A program of a simulated host may run the loop itself", async () => {
-  const sim = new SimNetwork();
-  const events: string[] = [];
-  sim.host("server", async ({ map }) => {
-    const server = new EchoServer();
-    map.callLater(40_000, () => server.close());
-    await loop({ timeout: 30_000, count: 1 });
-    events.push(`one pass at ${sim.now}`);
-    await loop();
-    events.push(`the end at ${sim.now}`);
-  });
-  await sim.run();
-  assertEquals(events[1], "the end at 40000");
-});
-
-Deno.test("A program of a simulated host that fails ends the run", async () => {
-  const sim = new SimNetwork();
-  sim.host("server", async () => {
-    await Promise.resolve();
-    throw new TypeError("no spam");
-  });
-  const error = await sim.run().then(() => null, (error) => error);
-  assertEquals(error.name, "SimulationError");
-  assert(error.message.includes("server: TypeError: no spam"), error.message);
-  assert(error.cause instanceof TypeError);
-});
-
 Deno.test("SimNetwork says which hosts there are", () => {
   const sim = new SimNetwork();
   assertThrows(() => sim.crash("a"), TypeError, 'no host "a", only: none');
@@ -268,30 +161,23 @@ Deno.test("SimNetwork says which hosts there are", () => {
   assertEquals(sim.host("c"), sim.hosts[1]);
 });
 
-/** What is on a host's disk after one crash. */
-async function afterCrash(
-  write: (host: SimHost) => unknown,
-  process: boolean,
-): Promise<[string, unknown][]> {
-  const sim = new SimNetwork();
-  const host = sim.host("server", write);
-  await sim.run();
-  sim.crash("server", { process });
-  sim.restart("server", () => {});
-  return [...host.disk.keys()].map((name) => [name, host.disk.get(name)]);
+for (const process of [false, true]) {
+  Deno.test(`SimDisk keeps what was ${process ? "written when a program ends" : "synced when the power fails"}`, async () => {
+    const sim = new SimNetwork();
+    const host = sim.host("server", async ({ disk }) => {
+      disk.set("a", ["safe"]);
+      disk.set("b", 1);
+      await disk.sync();
+      disk.set("b", undefined);
+      disk.set("c", 3);
+    });
+    await sim.run();
+    host.crash({ process });
+    host.restart(() => {});
+    const stored = [...host.disk.keys()].map((name) => host.disk.get(name));
+    assertEquals(stored, [["safe"], process ? 3 : 1]);
+  });
 }
-
-Deno.test("SimDisk keeps through a power failure what was synced, and no more", async () => {
-  const write = async ({ disk }: SimHost) => {
-    disk.set("a", ["safe"]);
-    disk.set("b", 1);
-    await disk.sync();
-    disk.set("b", undefined);
-    disk.set("c", 3);
-  };
-  assertEquals(await afterCrash(write, false), [["a", ["safe"]], ["b", 1]]);
-  assertEquals(await afterCrash(write, true), [["a", ["safe"]], ["c", 3]]);
-});
 
 Deno.test("SimDisk is not synced yet when the power fails meanwhile", async () => {
   const sim = new SimNetwork();
@@ -306,21 +192,19 @@ Deno.test("SimDisk is not synced yet when the power fails meanwhile", async () =
 });
 
 Deno.test("SimDisk holds copies, and a dead program writes nothing", () => {
-  const sim = new SimNetwork();
-  const host = sim.host("server");
+  const host = new SimNetwork().host("server");
   const { disk } = host;
   const list = ["a"];
   disk.set("list", list);
   list.push("b");
   (disk.get("list") as string[]).push("c");
-  assertEquals(disk.get("list"), ["a"]);
   host.crash({ process: true });
   disk.set("list", []);
   host.restart();
   assertEquals(host.disk.get("list"), ["a"]);
 });
 
-Deno.test("Chance cuts hosts off, both ways and each one way, and mends it", async () => {
+Deno.test("A partition by chance is one way, the other, or both, and ends", async () => {
   const sim = new SimNetwork({ faults: { partition: 20, outage: 3_000 } });
   sim.host("a").map.callEvery(1_000, () => {});
   sim.host("b");
@@ -332,12 +216,12 @@ Deno.test("Chance cuts hosts off, both ways and each one way, and mends it", asy
 });
 
 Deno.test("A partition by chance that is one way lets the other way through", async () => {
-  // Shorter than the time between two questions to chance: they do not overlap.
+  // Shorter than the time between two draws: they do not overlap.
   const sim = new SimNetwork({ faults: { partition: 20, outage: 900 } });
   const { client, server } = await connectEnds(sim);
   sim.host("client").map.callEvery(1_000, () => {});
-  const isCut = () => sim.trace(1).endsWith("partition server > client\n");
-  await sim.run({ until: isCut, limit: 600_000 });
+  const isOneWay = () => sim.trace(1).endsWith("partition server > client\n");
+  await sim.run({ until: isOneWay, limit: 600_000 });
   const reads = [client, server].map((end) => end.read(new Uint8Array(1)));
   for (const end of [client, server]) await end.write(new Uint8Array(1));
   await sim.run({ limit: 50 });
@@ -347,16 +231,14 @@ Deno.test("A partition by chance that is one way lets the other way through", as
 
 Deno.test("A partition by chance lasts no longer than an outage may", async () => {
   const faults = { partition: 20, outage: 3_000 };
-  const run = async (only?: string[]): Promise<SimNetwork> => {
-    const sim = new SimNetwork(only ? { faults, only } : { faults });
-    sim.host("server", () => new EchoServer());
-    const { map } = sim.host("client");
-    map.callEvery(1_000, () => {});
+  const run = async (options = {}): Promise<SimNetwork> => {
+    const sim = echoNetwork({ faults, ...options });
+    sim.host("client").map.callEvery(1_000, () => {});
     await sim.run({ limit: 20_000 });
     return sim;
   };
   const { id } = (await run()).faultEvents[0]!;
-  const sim = await run([id]);
+  const sim = await run({ only: [id] });
   assertEquals(sim.faultEvents.length, 1);
   const client = clientOn(sim.host("client"));
   client.send(bytes("spam"));
@@ -371,15 +253,14 @@ Deno.test("Chance crashes only hosts that know how to start again, both ways", a
   await sim.run({ limit: 120_000 });
   const trace = sim.trace();
   const crashes = trace.match(/ a (crashes|is killed)\n/g)!;
-  assert(new Set(crashes).size === 2, `${crashes}`);
+  assertEquals(new Set(crashes).size, 2);
   const isDown = sim.host("a").isUp ? 0 : 1;
   assertEquals(starts, 1 + crashes.length - isDown);
   assert(!/ b (crashes|is killed)\n/.test(trace));
 });
 
-Deno.test("SimNetwork.calm() ends partitions, and lets nothing go wrong any more", async () => {
-  const sim = new SimNetwork({ faults: "harsh" });
-  sim.host("server", () => new EchoServer());
+Deno.test("SimNetwork.calm() ends partitions and all faults", async () => {
+  const sim = echoNetwork({ faults: "harsh" });
   sim.host("client");
   sim.partition(["server"], ["client"]);
   sim.calm();

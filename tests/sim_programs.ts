@@ -5,21 +5,37 @@ import {
   Dispatcher,
   type DispatcherOptions,
   DispatcherWithSend,
-  type SocketMap,
   type SocketOptions,
 } from "../mod.ts";
-import type { SimHost, SimNetwork } from "../testing/mod.ts";
+import {
+  type SimHost,
+  SimNetwork,
+  type SimNetworkOptions,
+} from "../testing/mod.ts";
+import { text } from "./support.ts";
 
 export const PORT = 7;
 /** Where the server of these tests listens, for its clients. */
 export const SERVER = { hostname: "server", port: PORT };
 
-export function bytes(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
-}
+/** Listens, and makes something of each connection. */
+export class Server extends Dispatcher {
+  readonly #serve: (conn: Channel) => unknown;
 
-export function text(data: Uint8Array): string {
-  return new TextDecoder().decode(data);
+  constructor(
+    serve: (conn: Channel) => unknown,
+    options: DispatcherOptions = {},
+    socket: SocketOptions = {},
+  ) {
+    super(null, options);
+    this.#serve = serve;
+    this.createSocket(socket);
+    this.bind({ port: PORT });
+    this.listen();
+  }
+  override async handleAccepted(conn: Channel): Promise<void> {
+    await this.#serve(conn);
+  }
 }
 
 export class EchoHandler extends DispatcherWithSend {
@@ -28,17 +44,17 @@ export class EchoHandler extends DispatcherWithSend {
   }
 }
 
-/** Does all in its constructor, as programs written for real sockets do. */
-export class EchoServer extends Dispatcher {
-  constructor(options: { map?: SocketMap } = {}) {
-    super(null, options);
-    this.createSocket();
-    this.bind({ port: PORT });
-    this.listen();
+export class EchoServer extends Server {
+  constructor(options: DispatcherOptions = {}, socket: SocketOptions = {}) {
+    super((conn) => new EchoHandler(conn), options, socket);
   }
-  override handleAccepted(conn: Channel): void {
-    new EchoHandler(conn);
-  }
+}
+
+/** A network with an echo server on the host `server`. */
+export function echoNetwork(options: SimNetworkOptions = {}): SimNetwork {
+  const sim = new SimNetwork(options);
+  sim.host("server", () => new EchoServer());
+  return sim;
 }
 
 /** Writes down what happens to it. */
@@ -51,7 +67,7 @@ export class Client extends DispatcherWithSend {
     this.createSocket(socket);
     this.connect(SERVER);
   }
-  override handleConnect(): void {
+  override handleConnect(): void | Promise<void> {
     this.events.push("connect");
   }
   override handleRead(): void {
@@ -81,23 +97,21 @@ export function clientOn(
   return host.run(() => new Client(options, socket));
 }
 
-/** The two ends of a connection. */
-export interface Ends {
-  client: Required<Pick<Channel, "closeWrite">> & Channel;
-  server: Required<Pick<Channel, "closeWrite">> & Channel;
-}
+type End = Required<Pick<Channel, "closeWrite">> & Channel;
 
 /** Connects two hosts, without dispatchers. */
-export async function connectEnds(sim: SimNetwork): Promise<Ends> {
+export async function connectEnds(
+  sim: SimNetwork,
+): Promise<{ client: End; server: End }> {
   const { network } = sim.host("server").map;
-  const address = { transport: "tcp", hostname: "server", port: PORT } as const;
+  const address = { transport: "tcp", ...SERVER } as const;
   const acceptor = network.listen(address, { backlog: 8, reusePort: false });
-  const accepted = acceptor.accept();
   const { signal } = new AbortController();
   const connected = sim.host("client").map.network.connect(address, { signal });
-  const ends = await during(sim, Promise.all([connected, accepted]));
+  const ends = Promise.all([connected, acceptor.accept()]);
+  const [client, server] = await during(sim, ends) as End[];
   acceptor.close();
-  return { client: ends[0], server: ends[1] } as Ends;
+  return { client: client!, server: server! };
 }
 
 /** Runs the simulation until a promise settles. */
@@ -115,11 +129,9 @@ export async function during<T>(
 
 /** Whether a promise is settled when nothing more happens by itself. */
 export async function isPending(promise: Promise<unknown>): Promise<boolean> {
-  let isSettled = false;
-  const settle = () => isSettled = true;
-  promise.then(settle, settle);
-  await new Promise((resolve) => setImmediate(resolve));
-  return !isSettled;
+  const turn = Symbol();
+  const next = new Promise((resolve) => setImmediate(resolve, turn));
+  return await Promise.race([promise.catch(() => {}), next]) === turn;
 }
 
 /** Writes all of it. */
@@ -139,17 +151,4 @@ export async function readAll(
     if (length === null) return parts;
     parts.push(target.subarray(0, length));
   }
-}
-
-/** Joins parts. */
-export function join(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(
-    parts.reduce((sum, { length }) => sum + length, 0),
-  );
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

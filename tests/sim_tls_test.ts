@@ -1,32 +1,27 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Channel, Dispatcher } from "../mod.ts";
 import { SimNetwork } from "../testing/mod.ts";
-import { bytes, Client, clientOn, EchoHandler, PORT } from "./sim_programs.ts";
+import {
+  Client,
+  clientOn,
+  EchoHandler,
+  echoNetwork,
+  EchoServer,
+  Server,
+} from "./sim_programs.ts";
+import { bytes } from "./support.ts";
 
 /** A simulation looks at no certificate. */
-const CERTIFICATE = { cert: "any", key: "any" };
-
-class Server extends Dispatcher {
-  constructor(isTls: boolean) {
-    super();
-    this.createSocket(
-      isTls ? { transport: "tls", tls: CERTIFICATE } : {},
-    );
-    this.bind({ port: PORT });
-    this.listen();
-  }
-  override handleAccepted(conn: Channel): void {
-    new EchoHandler(conn);
-  }
-}
-
+const SERVER_TLS = {
+  transport: "tls",
+  tls: { cert: "any", key: "any" },
+} as const;
 const TLS = { transport: "tls", handshakeTimeout: 3_000 } as const;
 
 Deno.test("A simulated TLS connection stands after a handshake, which takes time", async () => {
   const times: number[] = [];
   for (const isTls of [false, true]) {
     const sim = new SimNetwork({ latency: [10, 10] });
-    sim.host("server", () => new Server(isTls));
+    sim.host("server", () => new EchoServer({}, isTls ? SERVER_TLS : {}));
     const client = clientOn(sim.host("client"), {}, isTls ? TLS : {});
     await sim.run({ until: () => client.events.length > 0 });
     times.push(sim.now);
@@ -38,12 +33,9 @@ Deno.test("A simulated TLS connection stands after a handshake, which takes time
 
 Deno.test("A simulated TLS client fails against a server that speaks plainly", async () => {
   const sim = new SimNetwork();
-  class Talker extends Server {
-    override handleAccepted(conn: Channel): void {
-      new EchoHandler(conn).send(bytes("220 hello"));
-    }
-  }
-  sim.host("server", () => new Talker(false));
+  sim.host("server", () => {
+    new Server((conn) => void new EchoHandler(conn).send(bytes("220 hello")));
+  });
   const client = clientOn(sim.host("client"), {}, TLS);
   await sim.run();
   assertEquals(client.events, ["error InvalidData", "close InvalidData"]);
@@ -51,10 +43,7 @@ Deno.test("A simulated TLS client fails against a server that speaks plainly", a
 
 Deno.test("A simulated TLS client gives up on a server that says nothing", async () => {
   const sim = new SimNetwork();
-  class Silent extends Server {
-    override handleAccepted(): void {}
-  }
-  sim.host("server", () => new Silent(false));
+  sim.host("server", () => new Server(() => {}));
   const client = clientOn(sim.host("client"), {}, TLS);
   await sim.run({ until: () => client.events.length > 0 });
   assertEquals(client.events[0], "error TimedOut");
@@ -63,7 +52,7 @@ Deno.test("A simulated TLS client gives up on a server that says nothing", async
 
 Deno.test("A simulated TLS server has nothing to do with plain clients", async () => {
   const sim = new SimNetwork();
-  sim.host("server", () => new Server(true));
+  sim.host("server", () => new EchoServer({}, SERVER_TLS));
   const client = clientOn(sim.host("client"));
   client.send(bytes("spam"));
   await sim.run();
@@ -73,8 +62,7 @@ Deno.test("A simulated TLS server has nothing to do with plain clients", async (
 });
 
 Deno.test("A simulation says that it cannot start TLS later", async () => {
-  const sim = new SimNetwork();
-  sim.host("server", () => new Server(false));
+  const sim = echoNetwork();
   let message = "";
   class Upgrading extends Client {
     override async handleConnect(): Promise<void> {

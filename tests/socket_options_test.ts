@@ -1,14 +1,20 @@
-/** Options of `createSocket()` that would have no effect are refused. */
+/** Options of `createSocket()` that would have no effect, and addresses of vsock. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Dispatcher, type SocketOptions } from "../mod.ts";
-import { FakeNetwork, quietMap } from "./fakes.ts";
+import { type Address, Dispatcher, type SocketOptions } from "../mod.ts";
+import { parseAddress } from "../core/address.ts";
 import { runCommand } from "./peers.ts";
+import { setUp } from "./scenes.ts";
+
+/** A dispatcher whose sockets nobody sees. */
+function unused() {
+  const { map } = setUp();
+  return { map, dispatcher: new Dispatcher(null, { map }) };
+}
 
 for (const transport of ["unix", "vsock"] as const) {
   Deno.test(`createSocket() refuses backlog and reusePort for transport "${transport}"`, () => {
-    const map = quietMap({ network: new FakeNetwork() });
-    const dispatcher = new Dispatcher(null, { map });
+    const { map, dispatcher } = unused();
     for (const option of [{ backlog: 3 }, { reusePort: true }]) {
       const [name] = Object.keys(option);
       assertThrows(
@@ -23,40 +29,26 @@ for (const transport of ["unix", "vsock"] as const) {
   });
 }
 
-const LISTENERS_ONLY: SocketOptions[] = [
-  { backlog: 3 },
-  { reusePort: true },
-  { maxConnections: 3 },
+const ONE_SIDED: ["bind" | "connect", SocketOptions, string][] = [
+  ["connect", { backlog: 3 }, "backlog is for listeners"],
+  ["connect", { reusePort: true }, "reusePort is for listeners"],
+  ["connect", { maxConnections: 3 }, "maxConnections is for listeners"],
+  ["bind", { connectTimeout: 1_000 }, "connectTimeout is for clients"],
 ];
 
-for (const options of LISTENERS_ONLY) {
-  const [name] = Object.keys(options);
-  Deno.test(`Dispatcher.connect() refuses the option ${name}`, () => {
-    const map = quietMap({ network: new FakeNetwork() });
-    const client = new Dispatcher(null, { map });
-    client.createSocket(options);
+for (const [method, options, message] of ONE_SIDED) {
+  Deno.test(`Dispatcher.${method}() refuses ${Deno.inspect(options)}`, () => {
+    const { dispatcher } = unused();
+    dispatcher.createSocket(options);
     assertThrows(
-      () => client.connect({ port: 7 }),
+      () => dispatcher[method]({ port: 7 }),
       TypeError,
-      `${name} is for listeners, and this socket is to connect`,
+      `${message}, and this socket is to `,
     );
-    client.bind({ port: 7 });
-    client.abort();
+    dispatcher[method === "bind" ? "connect" : "bind"]({ port: 7 });
+    dispatcher.abort();
   });
 }
-
-Deno.test("Dispatcher.bind() refuses the option connectTimeout", () => {
-  const map = quietMap({ network: new FakeNetwork() });
-  const server = new Dispatcher(null, { map });
-  server.createSocket({ connectTimeout: 1_000 });
-  assertThrows(
-    () => server.bind({ port: 7 }),
-    TypeError,
-    "connectTimeout is for clients, and this socket is to listen",
-  );
-  server.connect({ port: 7 });
-  server.abort();
-});
 
 /** Runs `shared_port.ts`, and gives its lines. */
 async function sharedPort(...flags: string[]): Promise<string[]> {
@@ -82,3 +74,44 @@ Deno.test({
     assertEquals(await sharedPort("--unstable-net"), ["shared", "goes on"]);
   },
 });
+
+// Addresses of vsock
+
+Deno.test("a vsock address is a context identifier and a port", () => {
+  for (
+    const [action, address] of [
+      ["connect", { cid: 2, port: 7 }],
+      ["bind", { cid: -1, port: 0xffffffff }],
+    ] as const
+  ) {
+    const parsed = parseAddress(address, { action, transport: "vsock" });
+    assertEquals(parsed, { ...address, transport: "vsock" });
+  }
+});
+
+const BAD_VSOCK: [unknown, typeof TypeError | typeof RangeError, string][] = [
+  [{ port: 7 }, TypeError, "the address of a vsock socket is { cid, port }"],
+  [{ hostname: "a", port: 7 }, TypeError, "{ cid, port }"],
+  [{ path: "/a" }, TypeError, "{ cid, port }"],
+  [null, TypeError, "{ cid, port }"],
+  [{ cid: "2", port: 7 }, TypeError, "cid"],
+  [{ cid: 2 }, TypeError, "port"],
+  [{ cid: 2.5, port: 7 }, RangeError, "cid"],
+  [{ cid: -2, port: 7 }, RangeError, "cid"],
+  [{ cid: 2 ** 32, port: 7 }, RangeError, "cid"],
+  [{ cid: 2, port: -1 }, RangeError, "port"],
+  [{ cid: 2, port: 2 ** 32 }, RangeError, "port"],
+  [{ cid: 2, port: 7, flags: 1 }, TypeError, '"flags" is no part'],
+];
+
+for (const [address, type, message] of BAD_VSOCK) {
+  Deno.test(`connect(${Deno.inspect(address)}) over vsock is refused`, () => {
+    const { map, dispatcher } = unused();
+    dispatcher.createSocket({ transport: "vsock" });
+    const connect = () => dispatcher.connect(address as Address);
+    assertThrows(connect, type, message);
+    assertEquals(dispatcher.connecting, false);
+    dispatcher.close();
+    assertEquals(map.size, 0);
+  });
+}

@@ -9,33 +9,29 @@ import {
 import {
   AsyncChat,
   type Channel,
-  channelFrom,
   DispatcherWithSend,
+  type Network,
   type StartTlsOptions,
 } from "../mod.ts";
-import { certificates, hasCommand, testTls } from "./certificates.ts";
-import {
-  FakeChannel,
-  FakeNetwork,
-  LogLines,
-  loopToEnd,
-  passes,
-  quietMap,
-} from "./fakes.ts";
-import { Child } from "./peers.ts";
-import { toText } from "@std/streams";
+import { memoryPair } from "../testing/mod.ts";
+import { certificates } from "./certificates.ts";
+import { startPython } from "./peers.ts";
+import { FakeChannel, loopToEnd, passes, quietMap } from "./fakes.ts";
+import { connecting, scopedMap, setUp, stuckChannel } from "./scenes.ts";
 import {
   bytes,
+  canRun,
   captureRejections,
   connectedPair,
   loopUntil,
-  ScopedMap,
   type TestMap,
   text,
   turns,
 } from "./support.ts";
 
-const hasPython = hasCommand("python3", "-c", "import ssl");
+const { ca, good } = certificates();
+const TRUSTED: StartTlsOptions = { caCerts: [ca] };
+const FAILED = ["handleError", "handleClose"];
 
 /** Says READY, waits for STARTTLS, says GO, and then echoes over TLS. */
 const PEER = `
@@ -55,8 +51,6 @@ try:
 except OSError as error:
     print("failed", error, flush=True)
 `;
-
-const quiet = () => new ScopedMap({ logger: new LogLines() });
 
 /** Asks for TLS, and writes down what happens. */
 class Client extends DispatcherWithSend {
@@ -88,17 +82,10 @@ class Client extends DispatcherWithSend {
   }
 }
 
-/** The Python peer, and the port that it listens on. */
-async function startPeer() {
-  const directory = await Deno.makeTempDir();
-  const { good } = certificates();
-  await Deno.writeTextFile(`${directory}/cert`, good.cert);
-  await Deno.writeTextFile(`${directory}/key`, good.key);
-  const args = ["-c", PEER, `${directory}/cert`, `${directory}/key`];
-  const child = new Child("python3", args);
-  const port = Number(await child.until(""));
-  await Deno.remove(directory, { recursive: true }); // It was loaded.
-  return { child, port };
+/** Runs a test with the Python peer, if there is Python. */
+function test(name: string, fn: () => Promise<void>): void {
+  const ignore = !canRun("python3", "-c", "import ssl");
+  Deno.test({ name, ignore, fn });
 }
 
 /** Connects to the peer, and returns the client when `done()` says so. */
@@ -106,78 +93,61 @@ async function converse(
   upgrade: (client: Client) => void | Promise<void>,
   done: (client: Client) => boolean,
 ): Promise<{ client: Client; line: string }> {
-  await using map = quiet();
-  const { child, port } = await startPeer();
+  await using map = scopedMap();
+  const { child, port } = await startPython(PEER, [good.cert, good.key]);
   await using _peer = child;
   const client = new Client(map);
   client.upgrade = () => upgrade(client);
-  client.createSocket();
-  client.connect({ hostname: "127.0.0.1", port });
+  connecting(client, { hostname: "127.0.0.1", port });
   await loopUntil(map, () => done(client));
   client.close();
   await loopToEnd(map);
   return { client, line: await child.until("") };
 }
 
-const trusted = (): StartTlsOptions => ({ caCerts: [certificates().ca] });
-const ignore = { ignore: !hasPython };
+const isOver = ({ trace }: Client) => trace.includes("handleClose");
 
-testTls("startTls() in an async hook secures the connection", async () => {
+test("startTls() in an async hook secures the connection", async () => {
   const { client, line } = await converse(async (client) => {
-    await client.startTls(trusted());
+    await client.startTls(TRUSTED);
     client.send(bytes("spam"));
   }, ({ received }) => received === "SPAM");
   assertEquals(line, "secure spam");
   assertEquals(client.trace, []);
-}, ignore);
+});
 
-testTls(
-  "startTls() that is not awaited sends what follows encrypted",
-  async () => {
-    const { client, line } = await converse((client) => {
-      client.startTls(trusted());
-      client.send(bytes("at once"));
-    }, ({ received }) => received === "AT ONCE");
-    assertEquals(line, "secure at once");
-    assertEquals(client.trace, []);
-  },
-  ignore,
-);
+test("startTls() that is not awaited sends what follows encrypted", async () => {
+  const { client, line } = await converse((client) => {
+    client.startTls(TRUSTED);
+    client.send(bytes("at once"));
+  }, ({ received }) => received === "AT ONCE");
+  assertEquals(line, "secure at once");
+  assertEquals(client.trace, []);
+});
 
-testTls("startTls() checks the name that it is given", async () => {
+test("startTls() checks the name that it is given", async () => {
   const { client, line } = await converse(
-    (client) => client.startTls({ ...trusted(), hostname: "elsewhere.test" }),
-    ({ trace }) => trace.includes("handleClose"),
+    (client) => client.startTls({ ...TRUSTED, hostname: "elsewhere.test" }),
+    isOver,
   );
-  assertEquals(client.trace, ["handleError", "handleClose"]);
+  assertEquals(client.trace, FAILED);
   assertStringIncludes(String(client.errors[0]), "not valid for name");
   assertStringIncludes(line, "failed");
-}, ignore);
+});
 
-testTls("startTls() that fails unawaited is told once, too", async () => {
+test("startTls() that fails unawaited is told once, too", async () => {
   const { client } = await converse((client) => {
     client.startTls({}).catch(() => {});
     client.send(bytes("secret"));
-  }, ({ trace }) => trace.includes("handleClose"));
-  assertEquals(client.trace, ["handleError", "handleClose"]);
+  }, isOver);
+  assertEquals(client.trace, FAILED);
   assertStringIncludes(String(client.errors[0]), "UnknownIssuer");
-}, ignore);
+});
 
-/** Says GO to a client over loopback, and returns both ends. */
-async function pair(map: TestMap): Promise<[Client, Deno.Conn]> {
-  const [conn, peer] = await connectedPair();
-  const client = new Client(map, conn);
-  await peer.write(bytes("GO\n"));
-  return [client, peer];
-}
-
-/** Expects a refusal for this reason. */
-function assertRefused(client: Client, reason: string): Promise<Error> {
-  return assertRejects(() => client.startTls(), Error, reason);
-}
+// Refusals
 
 /** Has both ends say something in plain text. */
-async function assertUsable(map: TestMap, client: Client, peer: Deno.Conn) {
+async function assertUsable(map: TestMap, client: Client, peer: Channel) {
   client.send(bytes("plain"));
   const buffer = new Uint8Array(100);
   const length = await peer.read(buffer);
@@ -188,80 +158,6 @@ async function assertUsable(map: TestMap, client: Client, peer: Deno.Conn) {
   peer.close();
 }
 
-Deno.test("startTls() outside of a hook is refused: a read is in flight", async () => {
-  await using map = quiet();
-  const [client, peer] = await pair(map);
-  let told = false;
-  client.upgrade = () => void (told = true);
-  await loopUntil(map, () => told);
-  await loopUntil(map, () => true);
-  await turns();
-  const { message } = await assertRefused(client, "a read is in flight");
-  assertStringIncludes(message, "Cannot start TLS");
-  await assertUsable(map, client, peer);
-});
-
-Deno.test("startTls() ends the connection while unencrypted bytes wait: they may be anybody's", async () => {
-  await using map = quiet();
-  const [client, peer] = await pair(map);
-  let refused: Promise<unknown> | null = null;
-  const read = client.handleRead;
-  client.handleRead = () => {
-    client.handleRead = read;
-    client.recv(1);
-    refused = assertRefused(client, "unencrypted bytes wait to be read");
-    client.send(bytes("secret"));
-  };
-  await loopUntil(map, () => client.trace.length === 2);
-  await refused;
-  assertEquals(client.trace, ["handleError", "handleClose"]);
-  assertEquals(client.received, "");
-  using _peer = peer;
-  assertEquals(await toText(peer.readable), "");
-});
-
-Deno.test("startTls() is refused while bytes are being sent", async () => {
-  await using map = quiet();
-  const [client, peer] = await pair(map);
-  let refused: Promise<unknown> | null = null;
-  client.upgrade = () => {
-    client.send(bytes("x"));
-    refused = assertRefused(client, "unencrypted bytes are being sent");
-  };
-  await loopUntil(map, () => refused !== null);
-  await refused;
-  assertEquals(await peer.read(new Uint8Array(1)), 1);
-  await assertUsable(map, client, peer);
-});
-
-Deno.test("startTls() of what is not connected is refused", async () => {
-  const map = quietMap();
-  const client = new Client(map);
-  await assertRefused(client, "call connect() first");
-  client.createSocket();
-  await assertRefused(client, "call connect() first");
-  client.close();
-});
-
-Deno.test("startTls() after close() is refused", async () => {
-  const client = new Client(quietMap(), new FakeChannel());
-  client.close();
-  await assertRefused(client, "Cannot start TLS");
-});
-
-Deno.test("startTls() is refused while an earlier one is under way", async () => {
-  await using map = quiet();
-  const [client, peer] = await pair(map);
-  const errors: unknown[] = [];
-  client.upgrade = () => {
-    client.startTls().catch(() => {});
-    client.startTls().catch((error) => errors.push(error));
-  };
-  await loopUntil(map, () => errors.length > 0);
-  assertStringIncludes(String(errors[0]), "Cannot start TLS");
-  peer.close();
-});
-
 const WRONG_OPTIONS = [
   { hostname: 5 },
   { cert: "x" },
@@ -269,205 +165,191 @@ const WRONG_OPTIONS = [
   { caCerts: "x" },
   { unsafelyDisableHostnameVerification: "no" },
   null,
-];
+] as unknown[] as StartTlsOptions[];
 
 for (const options of WRONG_OPTIONS) {
   Deno.test(`startTls(${Deno.inspect(options)}) leaves the plain connection`, async () => {
-    await using map = quiet();
-    const [client, peer] = await pair(map);
+    await using map = scopedMap();
+    const [conn, peer] = await connectedPair();
+    const client = new Client(map, conn);
     let error: unknown;
     client.upgrade = async () => {
-      const wrong = options as unknown as StartTlsOptions;
-      error = await client.startTls(wrong).catch((error) => error);
+      error = await client.startTls(options).catch((error) => error);
     };
+    await peer.write(bytes("GO\n"));
     await loopUntil(map, () => error !== undefined);
     assertInstanceOf(error, TypeError);
     await assertUsable(map, client, peer);
   });
 }
 
-testTls("close() during startTls() runs no hook", async () => {
-  await using map = quiet();
-  const [client, peer] = await pair(map);
-  let begun = false;
-  let done = false;
-  client.upgrade = () => {
-    begun = true;
-    client.startTls(trusted()).catch(() => {}).finally(() => done = true);
-  };
-  await loopUntil(map, () => map.size === 1 && client.received === "");
-  await loopUntil(map, () => begun);
-  client.close();
-  peer.close();
-  await loopUntil(map, () => done);
-  assertEquals(client.trace, []);
-  assert(!client.connected);
-});
-
-Deno.test("close() during startTls() ends the connection behind the handshake, if something was sent", async () => {
-  const network = new FakeNetwork();
-  const secured = Promise.withResolvers<Channel>();
-  Object.assign(network, { startTls: () => secured.promise });
-  const map = quietMap({ network });
-  const [plain, secret] = [new FakeChannel(), new FakeChannel()];
-  const client = new Client(map, plain);
-  client.send(bytes("STARTTLS\n"));
-  await turns();
-  client.startTls({ hostname: "localhost" });
-  client.close();
-  await turns();
-  assertFalse(plain.closed, "its peer may not have read all of it");
-  secured.resolve(secret);
-  await loopToEnd(map);
-  assert(secret.writeEnded);
-  assert(secret.closed);
-});
-
 Deno.test("startTls() over what is no TCP connection is refused, and leaves it usable", async () => {
-  await using map = quiet();
-  const wires = [new TransformStream(), new TransformStream()] as const;
-  const ours = { readable: wires[0].readable, writable: wires[1].writable };
-  const theirs = wires[0].writable.getWriter();
-  const client = new Client(map, channelFrom(ours));
+  await using map = scopedMap();
+  const [ours, peer] = memoryPair();
+  const client = new Client(map, ours);
   let refused: Promise<unknown> | null = null;
   client.upgrade = () => {
-    const options = { hostname: "localhost" };
-    const reason = "over a TCP connection only";
-    refused = assertRejects(() => client.startTls(options), Error, reason);
+    const start = () => client.startTls({ hostname: "localhost" });
+    refused = assertRejects(start, Error, "over a TCP connection only");
   };
-  theirs.write(bytes("GO\n"));
+  await peer.write(bytes("GO\n"));
   await loopUntil(map, () => refused !== null);
   await refused;
-  client.send(bytes("plain"));
-  const { value } = await wires[1].readable.getReader().read();
-  assertEquals(text(value), "plain");
-  theirs.write(bytes("too"));
-  await loopUntil(map, () => client.received === "too");
+  await assertUsable(map, client, peer);
 });
 
-// Refusals that nobody awaits
-
-/** A dispatcher over a fake channel, whose hook does what a test says. */
-function fakeClient(options: { startTls?: boolean } = {}) {
-  const network = new FakeNetwork();
-  if (options.startTls !== false) {
-    Object.assign(network, { startTls: () => new Promise(() => {}) });
-  }
-  const logger = new LogLines();
-  const map = quietMap({ logger, network });
-  const channel = new FakeChannel();
-  const client = new Client(map);
-  return { channel, client, logger, map };
+/** A client without a socket, whose network secures what it gives to `secure()`. */
+function fakeClient() {
+  const scene = setUp();
+  const { promise, resolve: secure } = Promise.withResolvers<Channel>();
+  const network: Network = scene.network;
+  network.startTls = () => promise;
+  const client = new Client(scene.map);
+  return { ...scene, network, secure, channel: new FakeChannel(), client };
 }
 
-type FakeClient = ReturnType<typeof fakeClient>;
+type Scene = ReturnType<typeof fakeClient>;
 
-/** Calls startTls() where it is refused; `await` is forgotten each time. */
-const REFUSALS: Record<string, (scene: FakeClient) => void | Promise<void>> = {
-  "call connect() first": ({ client }) => void client.startTls(),
-  "it is not connected": ({ client }) => {
-    client.createSocket();
-    client.connect({ port: 7 });
-    client.startTls();
-  },
-  "it speaks TLS already": ({ client, channel }) => {
-    client.setSocket(
-      Object.assign(channel, { handshake: () => Promise.resolve() }),
-    );
-    client.startTls({ hostname: "localhost" });
-  },
-  "its writing direction has ended": ({ client, channel }) => {
+/** Where startTls() is refused, and what it is given. */
+const REFUSALS: [
+  reason: string,
+  prepare: (scene: Scene) => void | Promise<void>,
+  options?: unknown,
+][] = [
+  ["call connect() first", () => {}],
+  ["it is not connected", ({ client }) => void connecting(client)],
+  ["it is not connected", ({ client, channel }) => {
+    client.setSocket(channel);
+    client.close();
+  }],
+  ["it speaks TLS already", ({ client, channel }) => {
+    const handshake = () => Promise.resolve();
+    client.setSocket(Object.assign(channel, { handshake }));
+  }],
+  ["its writing direction has ended", ({ client, channel }) => {
     client.setSocket(channel);
     client.shutdownWrite();
-    client.startTls({ hostname: "localhost" });
-  },
-  "a read is in flight": async ({ client, channel, map }) => {
+  }],
+  ["a read is in flight", async ({ client, channel, map }) => {
     client.setSocket(channel);
     await passes(map, 2);
-    client.startTls({ hostname: "localhost" });
-  },
-  "unencrypted bytes are being sent": ({ client, channel }) => {
-    channel.take = () => new Promise(() => {});
-    client.setSocket(channel);
+  }],
+  ["unencrypted bytes are being sent", ({ client }) => {
+    client.setSocket(stuckChannel());
     client.send(bytes("spam"));
-    client.startTls({ hostname: "localhost" });
-  },
-  "hostname must be a non-empty string": ({ client, channel }) => {
+  }],
+  ["its network has no startTls()", ({ client, channel, network }) => {
+    delete network.startTls;
     client.setSocket(channel);
-    client.startTls({ hostname: 5 as unknown as string });
-  },
-  "options must be an object": ({ client, channel }) => {
+  }],
+  ["hostname must be a non-empty string", ({ client, channel }) => {
     client.setSocket(channel);
-    client.startTls(null as unknown as StartTlsOptions);
-  },
-};
+  }, { hostname: 5 }],
+  ["options must be an object", ({ client, channel }) => {
+    client.setSocket(channel);
+  }, null],
+];
 
-for (const [reason, refuse] of Object.entries(REFUSALS)) {
-  Deno.test(`startTls() that nobody awaits is told in a warning: ${reason}`, async () => {
+for (
+  const [reason, prepare, given = { hostname: "localhost" }] of REFUSALS
+) {
+  Deno.test(`startTls() that is refused rejects, and is told in a warning: ${reason}`, async () => {
     using rejections = captureRejections();
     const scene = fakeClient();
-    await refuse(scene);
+    const { client, lines } = scene;
+    const options = given as StartTlsOptions;
+    await prepare(scene);
+    client.startTls(options);
     await turns();
     assertEquals(rejections.reasons, []);
-    assertEquals(scene.logger.lines.length, 1);
-    const [line] = scene.logger.lines;
-    assertStringIncludes(
-      line!,
-      "was refused startTls(), and goes on as it was",
-    );
-    assertStringIncludes(line!, reason);
-    assertEquals(scene.client.trace, []);
-    scene.client.abort();
+    assertEquals(lines.length, 1);
+    const told = "was refused startTls(), and goes on as it was";
+    assertStringIncludes(lines[0]!, told);
+    assertStringIncludes(lines[0]!, reason);
+    await assertRejects(() => client.startTls(options), Error, reason);
+    assertEquals(client.trace, []);
+    client.abort();
     await turns();
     scene.map.check();
   });
 }
 
-Deno.test("startTls() that nobody awaits is told in a warning: its network has no startTls()", async () => {
-  using rejections = captureRejections();
-  const { client, channel, logger } = fakeClient({ startTls: false });
-  client.setSocket(channel);
-  client.startTls({ hostname: "localhost" });
-  await turns();
-  assertEquals(rejections.reasons, []);
-  assertStringIncludes(logger.lines.join(), "its network has no startTls()");
-  client.abort();
-});
-
 /** Refusals that end the connection, and are told by the hooks. */
-const ENDINGS: Record<string, StartTlsOptions> = {
-  "unencrypted bytes wait to be read": { hostname: "localhost" },
-  "hostname must not be empty": { hostname: "" },
-};
+const ENDINGS: [reason: string, size: number, hostname: string][] = [
+  ["unencrypted bytes wait to be read", 3, "localhost"],
+  ["hostname must not be empty", 100, ""],
+];
 
-for (const [reason, options] of Object.entries(ENDINGS)) {
+for (const [reason, size, hostname] of ENDINGS) {
   Deno.test(`startTls() that nobody awaits ends the connection: ${reason}`, async () => {
     using rejections = captureRejections();
-    const { channel, client, logger, map } = fakeClient();
+    const { channel, client, lines, map } = fakeClient();
     client.setSocket(channel);
     client.handleRead = () => {
-      client.recv(reason.startsWith("unencrypted") ? 3 : 100);
-      client.startTls(options);
+      client.recv(size);
+      client.startTls({ hostname });
+      client.send(bytes("secret"));
     };
     channel.push("GO\nInjected");
     await loopToEnd(map);
     await turns();
     assertEquals(rejections.reasons, []);
-    assertEquals(client.trace, ["handleError", "handleClose"]);
+    assertEquals(client.trace, FAILED);
     assertStringIncludes(String(client.errors[0]), reason);
-    assertEquals(logger.lines, []);
+    assertEquals(lines, []);
     assert(channel.closed);
+    assertEquals(channel.sent, "");
   });
 }
 
 Deno.test("startTls() that an async hook awaits in vain is told by handleError() alone", async () => {
-  const { channel, client, logger, map } = fakeClient({ startTls: false });
+  const { channel, client, lines, map, network } = fakeClient();
+  delete network.startTls;
   client.setSocket(channel);
   client.upgrade = () => client.startTls({ hostname: "localhost" });
   channel.push("GO\n");
   await loopToEnd(map);
-  assertEquals(client.trace, ["handleError", "handleClose"]);
-  assertEquals(logger.lines, []);
+  assertEquals(client.trace, FAILED);
+  assertEquals(lines, []);
+});
+
+// While it is under way
+
+Deno.test("startTls() is refused while an earlier one is under way", async () => {
+  const { channel, client } = fakeClient();
+  const start = () => client.startTls({ hostname: "localhost" });
+  client.setSocket(channel);
+  start().catch(() => {});
+  await assertRejects(start, Error, "another handshake is under way");
+  client.abort();
+});
+
+Deno.test("close() during startTls() runs no hook, and closes what comes of it", async () => {
+  const { channel, client, map, secure } = fakeClient();
+  client.setSocket(channel);
+  client.startTls({ hostname: "localhost" }).catch(() => {});
+  client.close();
+  const secured = new FakeChannel();
+  secure(secured);
+  await loopToEnd(map);
+  assert(secured.closed);
+  assertEquals(client.trace, []);
+});
+
+Deno.test("close() during startTls() ends the connection behind the handshake, if something was sent", async () => {
+  const { channel, client, map, secure } = fakeClient();
+  client.setSocket(channel);
+  client.send(bytes("STARTTLS\n"));
+  await turns();
+  client.startTls({ hostname: "localhost" });
+  client.close();
+  await turns();
+  assertFalse(channel.closed, "its peer may not have read all of it");
+  const secured = new FakeChannel();
+  secure(secured);
+  await loopToEnd(map);
+  assert(secured.writeEnded);
+  assert(secured.closed);
 });
 
 Deno.test("startTls() before the first pass keeps the loop from reading meanwhile", async () => {
@@ -480,8 +362,9 @@ Deno.test("startTls() before the first pass keeps the loop from reading meanwhil
 });
 
 Deno.test("startTls() after a move in the same hook finds no read in flight", async () => {
-  const { channel, client, logger, map } = fakeClient();
-  const other = quietMap({ logger, network: map.network });
+  const { channel, client, lines, map } = fakeClient();
+  const { logger, network } = map;
+  const other = quietMap({ logger: logger!, network });
   client.setSocket(channel);
   const gate = Promise.withResolvers<void>();
   client.upgrade = async () => {
@@ -495,7 +378,7 @@ Deno.test("startTls() after a move in the same hook finds no read in flight", as
   gate.resolve();
   await turns();
   assertEquals(client.errors, []);
-  assertEquals(logger.lines, []);
+  assertEquals(lines, []);
   client.abort();
 });
 
@@ -503,7 +386,7 @@ Deno.test("startTls() after a move in the same hook finds no read in flight", as
 
 /** Debian's package python3-aiosmtpd brings one for its own Python. */
 const smtpPython = ["/usr/bin/python3", "python3"].find((name) =>
-  hasCommand(name, "-c", "import aiosmtpd")
+  canRun(name, "-c", "import aiosmtpd")
 );
 
 const SMTP_SERVER = `
@@ -545,7 +428,7 @@ class Mailer extends AsyncChat {
     this.#line = "";
     if (line[3] === "-") return; // An answer of several lines goes on.
     this.replies.push(line.slice(0, 3));
-    if (this.replies.length === 3) await this.startTls(trusted());
+    if (this.replies.length === 3) await this.startTls(TRUSTED);
     const next = this.#lines.shift();
     if (next !== undefined) this.push(`${next}\r\n`);
   }
@@ -554,21 +437,17 @@ class Mailer extends AsyncChat {
   }
 }
 
-testTls(
-  "startTls() sends a mail to a server that takes none unencrypted (skipped where there is no aiosmtpd)",
-  async () => {
-    await using map = quiet();
-    const directory = await Deno.makeTempDir();
-    const files = [`${directory}/cert`, `${directory}/key`] as const;
-    const { good } = certificates();
-    await Deno.writeTextFile(files[0], good.cert);
-    await Deno.writeTextFile(files[1], good.key);
-    await using server = new Child(smtpPython!, ["-c", SMTP_SERVER, ...files]);
-    const port = Number(await server.until(""));
-    await Deno.remove(directory, { recursive: true }); // It was loaded.
-    const mailer = new Mailer(map);
-    mailer.createSocket();
-    mailer.connect({ hostname: "127.0.0.1", port });
+Deno.test({
+  name:
+    "startTls() sends a mail to a server that takes none unencrypted (skipped where there is no aiosmtpd)",
+  ignore: smtpPython === undefined,
+  fn: async () => {
+    await using map = scopedMap();
+    const pems = [good.cert, good.key];
+    const { child, port } = await startPython(SMTP_SERVER, pems, smtpPython);
+    await using server = child;
+    const address = { hostname: "127.0.0.1", port };
+    const mailer = connecting(new Mailer(map), address);
     await loopToEnd(map);
     assertEquals(await server.until(""), "secure spam");
     assertEquals(
@@ -576,5 +455,4 @@ testTls(
       ["220", "250", "220", "250", "250", "250", "354", "250", "221"],
     );
   },
-  { ignore: smtpPython === undefined },
-);
+});

@@ -4,33 +4,14 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { withStd } from "../tools/with_std.ts";
-import { bytes, PATIENCE, text } from "./support.ts";
-
-const root = `${import.meta.dirname}/..`;
-
-interface Result {
-  code: number;
-  out: string;
-  err: string;
-}
+import { Child, type Result } from "./peers.ts";
 
 /** Runs the example with `input` on its standard input. */
 async function run(args: string[], input = ""): Promise<Result> {
-  const file = "examples/stream_pipeline.ts";
-  const child = new Deno.Command(Deno.execPath(), {
-    args: await withStd(["run", "--quiet", "--allow-net", file, ...args]),
-    cwd: root,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-    signal: AbortSignal.timeout(2 * PATIENCE),
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  // It may end without having read any.
-  writer.write(bytes(input)).then(() => writer.close()).catch(() => {});
-  const { code, stdout, stderr } = await child.output();
-  return { code, out: text(stdout), err: text(stderr) };
+  const name = "stream_pipeline";
+  await using child = await Child.start(["--allow-net"], name, ...args);
+  if (input) await child.write(input);
+  return await child.end();
 }
 
 Deno.test("stream_pipeline prints the lines of its own server", async () => {
@@ -42,7 +23,6 @@ Deno.test("stream_pipeline prints the lines of its own server", async () => {
       '3: "THAT A LINE MAY BE AS LONG AS IT LIKES,"',
       '4: "THAT ITS END MAY BE FOUND IN THE MIDDLE OF A PACKET,"',
       '5: "AND THAT A LETTER OF TWO BYTES MAY ARRIVE IN TWO HALVES."',
-      "",
     ].join("\n"),
     err: "",
   });
@@ -64,7 +44,7 @@ Deno.test("stream_pipeline sends its input to a web server and prints the answer
   );
   assertEquals({ code, err, path }, { code: 0, err: "", path: "/menu" });
   assertMatch(out, /^1: "HTTP\/1\.1 200 OK"\n/);
-  assertMatch(out, /\d+: "spam"\n\d+: "and\\u001b\[2J eggs"\n$/);
+  assertMatch(out, /\d+: "spam"\n\d+: "and\\u001b\[2J eggs"$/);
 });
 
 Deno.test("stream_pipeline says that nobody listens", async () => {

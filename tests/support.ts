@@ -1,5 +1,5 @@
 /**
- * What the tests share: a map that fails the test on an error nobody handled,
+ * Helpers of all tests: a map that fails the test on an error nobody handled,
  * the three families of sockets, and a handler that accepts no surprise.
  */
 
@@ -384,4 +384,14 @@ export function captureRejections(): Rejections {
   addEventListener("unhandledrejection", hear);
   const stop = () => removeEventListener("unhandledrejection", hear);
   return { reasons, [Symbol.dispose]: stop };
+}
+
+/** Whether a command can be run on this machine, and ends well. */
+export function canRun(command: string, ...args: string[]): boolean {
+  try {
+    return new Deno.Command(command, { args, stdout: "null", stderr: "null" })
+      .outputSync().success;
+  } catch {
+    return false;
+  }
 }

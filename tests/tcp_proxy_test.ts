@@ -19,7 +19,16 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import net from "node:net";
 import { certificates } from "./certificates.ts";
-import { Child, hasCommand, pass, runCommand } from "./peers.ts";
+import { pattern } from "./fakes.ts";
+import {
+  Child,
+  Folder,
+  pass,
+  runCommand,
+  testLinux,
+  testUnix,
+  testWith,
+} from "./peers.ts";
 import { bytes, text } from "./support.ts";
 
 const MEGABYTE = 1024 * 1024;
@@ -28,55 +37,34 @@ const LARGE = Number(Deno.env.get("PROXY_BYTES") ?? 256 * MEGABYTE);
 const STALLED = 500;
 /** More than the kernel's buffers hold on the way through the proxy. */
 const KERNEL = 64 * MEGABYTE;
-const isWindows = Deno.build.os === "windows";
-const isLinux = Deno.build.os === "linux";
 const hostname = "127.0.0.1";
 
 /** A proxy's process, and the listener of this process that is its target. */
-class Proxied implements AsyncDisposable {
-  readonly #conns: Deno.TcpConn[] = [];
-  readonly listener: Deno.TcpListener;
+class Proxied extends AsyncDisposableStack {
+  readonly listener: Deno.TcpListener = Deno.listen({ hostname, port: 0 });
   child!: Child;
-  port = 0;
-
-  private constructor() {
-    this.listener = Deno.listen({ hostname, port: 0 });
-  }
 
   static async start(scheme = ""): Promise<Proxied> {
     const proxied = new Proxied();
-    const { port } = proxied.listener.addr;
-    proxied.child = await startProxy(`${hostname}:0`, target(port, scheme));
-    proxied.port = await portOf(proxied.child);
+    proxied.defer(() => closeQuietly(proxied.listener));
+    const to = target(proxied.listener.addr.port, scheme);
+    proxied.child = proxied.use(await serveProxy(`${hostname}:0`, to));
     return proxied;
   }
 
-  /** A client, and what the target gets of it. */
-  async pair(): Promise<[Deno.TcpConn, Deno.TcpConn]> {
-    return await Promise.all([this.connect(), this.accept()]);
+  /** A client and its connection at the target, in this order or the other. */
+  async pair(first = "client"): Promise<[Deno.TcpConn, Deno.TcpConn]> {
+    const ends = await Promise.all([this.connect(), this.accept()]);
+    return first === "client" ? ends : [ends[1], ends[0]];
   }
 
   async connect(): Promise<Deno.TcpConn> {
-    const conn = await Deno.connect({ hostname, port: this.port });
-    this.#conns.push(conn);
-    return conn;
+    const { port } = this.child;
+    return this.adopt(await Deno.connect({ hostname, port }), closeQuietly);
   }
 
   async accept(): Promise<Deno.TcpConn> {
-    const conn = await this.listener.accept();
-    this.#conns.push(conn);
-    return conn;
-  }
-
-  /** The bytes of memory that the proxy takes. */
-  get memory(): number {
-    const status = Deno.readTextFileSync(`/proc/${this.child.pid}/status`);
-    return Number(/VmRSS:\s*(\d+) kB/.exec(status)![1]) * 1024;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const conn of [this.listener, ...this.#conns]) closeQuietly(conn);
-    await this.child[Symbol.asyncDispose]();
+    return this.adopt(await this.listener.accept(), closeQuietly);
   }
 }
 
@@ -84,12 +72,10 @@ function target(port: number, scheme = ""): string {
   return `${scheme}${hostname}:${port}`;
 }
 
-function startProxy(...args: string[]): Promise<Child> {
-  return Child.start(["--allow-net", "--allow-read"], "tcp_proxy", ...args);
-}
+const PERMISSIONS = ["--allow-net", "--allow-read"];
 
-async function portOf(child: Child): Promise<number> {
-  return Number(/:(\d+)$/.exec(await child.until("listening on"))![1]);
+function serveProxy(...args: string[]): Promise<Child> {
+  return Child.serve(PERMISSIONS, "tcp_proxy", ...args);
 }
 
 function closeQuietly(conn: { close(): void }): void {
@@ -98,14 +84,6 @@ function closeQuietly(conn: { close(): void }): void {
   } catch {
     // The test has closed it.
   }
-}
-
-/** Ends a proxy by Ctrl-C; what it said after it had begun to listen. */
-async function interrupt(child: Child): Promise<string> {
-  child.kill("SIGINT");
-  const { code, out, err } = await child.end();
-  assertEquals({ code, err }, { code: 0, err: "" });
-  return out;
 }
 
 async function say(conn: Deno.Conn, data: Uint8Array): Promise<void> {
@@ -127,10 +105,7 @@ async function hearSome(conn: Deno.Conn, size = 1024): Promise<string | null> {
 }
 
 /** Bytes that repeat too seldom for a lost or doubled piece to go unseen. */
-const noise = new Uint8Array(1_000_003);
-for (let at = 0; at < noise.length; at += 65_536) {
-  crypto.getRandomValues(noise.subarray(at, at + 65_536));
-}
+const noise = pattern(1_000_003);
 
 /** Sends `size` bytes of noise, and ends. */
 async function sendNoise(conn: Deno.TcpConn, size: number): Promise<void> {
@@ -180,43 +155,39 @@ async function fill(conn: Deno.TcpConn) {
   throw new Error("Nothing stopped the writer");
 }
 
-Deno.test({
-  name: `tcp_proxy carries ${LARGE / MEGABYTE} MiB unharmed in little memory`,
-  ignore: !isLinux,
-  async fn() {
+testLinux(
+  `tcp_proxy carries ${LARGE / MEGABYTE} MiB unharmed in little memory`,
+  async () => {
     await using proxied = await Proxied.start();
     const [client, server] = await proxied.pair();
     // What the first bytes cost is the price of the program, not of the data.
     await say(client, bytes("spam"));
     assertEquals(await hearSome(server), "spam");
-    const before = proxied.memory;
+    const before = proxied.child.memory;
     const start = performance.now();
     let peak = 0;
     let next = 0;
     const checking = checkNoise(server, (total) => {
       if (total < next) return;
       next += 4 * MEGABYTE;
-      peak = Math.max(peak, proxied.memory);
+      peak = Math.max(peak, proxied.child.memory);
     });
     const [total] = await Promise.all([checking, sendNoise(client, LARGE)]);
     assertEquals(total, LARGE);
     const seconds = (performance.now() - start) / 1_000;
-    const grown = (Math.max(peak, proxied.memory) - before) / MEGABYTE;
+    const grown = (Math.max(peak, proxied.child.memory) - before) / MEGABYTE;
     if (Deno.env.has("PROXY_FIGURES")) {
       const rate = LARGE / MEGABYTE / seconds;
       console.log(`${rate.toFixed()} MiB/s, grew ${grown.toFixed(1)} MiB`);
     }
     assertLess(grown, 32);
   },
-});
+);
 
 for (const stalled of ["target", "client"]) {
-  Deno.test(`tcp_proxy stops who writes to a ${stalled} that does not read, and goes on when it does`, async () => {
+  Deno.test(`tcp_proxy stops the writer to a ${stalled} that does not read, until it does`, async () => {
     await using proxied = await Proxied.start();
-    const [client, server] = await proxied.pair();
-    const [writer, reader] = stalled === "target"
-      ? [client, server]
-      : [server, client];
+    const [reader, writer] = await proxied.pair(stalled);
     const { sent, last } = await fill(writer);
     const reading = checkNoise(reader);
     const total = sent + await last;
@@ -225,7 +196,7 @@ for (const stalled of ["target", "client"]) {
   });
 }
 
-Deno.test("tcp_proxy keeps little of what comes before the target is connected", async () => {
+Deno.test("tcp_proxy keeps few bytes for a target that is not yet connected", async () => {
   // A target that never answers the handshake.
   await using proxied = await Proxied.start("tls://");
   const [client, server] = await proxied.pair();
@@ -236,7 +207,7 @@ Deno.test("tcp_proxy keeps little of what comes before the target is connected",
   await proxied.child.until("target of");
 });
 
-Deno.test("tcp_proxy hands over what came before the target was connected", async () => {
+Deno.test("tcp_proxy hands over the bytes that came before the target was connected", async () => {
   await using proxied = await Proxied.start();
   const client = await proxied.connect();
   await say(client, bytes("early"));
@@ -245,261 +216,126 @@ Deno.test("tcp_proxy hands over what came before the target was connected", asyn
   assertEquals(await hear(server), "early");
 });
 
-Deno.test("tcp_proxy lets the target answer after the client's end", async () => {
-  await using proxied = await Proxied.start();
-  const [client, server] = await proxied.pair();
-  await say(client, bytes("question"));
-  await client.closeWrite();
-  assertEquals(await hearSome(server), "question");
-  assertEquals(await hearSome(server), null);
-  await say(server, bytes("answer"));
-  await server.closeWrite();
-  assertEquals(await hear(client), "answer");
-});
-
-Deno.test("tcp_proxy lets the client go on after the target's end", async () => {
-  await using proxied = await Proxied.start();
-  const [client, server] = await proxied.pair();
-  await say(server, bytes("greeting"));
-  await server.closeWrite();
-  assertEquals(await hearSome(client), "greeting");
-  assertEquals(await hearSome(client), null);
-  await say(client, bytes("farewell"));
-  await client.closeWrite();
-  assertEquals(await hear(server), "farewell");
-});
+for (const first of ["client", "target"]) {
+  Deno.test(`tcp_proxy lets the other side go on after the ${first}'s end`, async () => {
+    await using proxied = await Proxied.start();
+    const [one, other] = await proxied.pair(first);
+    await say(one, bytes("question"));
+    await one.closeWrite();
+    assertEquals(await hearSome(other), "question");
+    assertEquals(await hearSome(other), null);
+    await say(other, bytes("answer"));
+    await other.closeWrite();
+    assertEquals(await hear(one), "answer");
+  });
+}
 
 /** Interrupts a proxy that has lost one connection, and said why in one line. */
 async function assertOneLoss(child: Child, loss: RegExp): Promise<void> {
-  const [, line, ...rest] = (await interrupt(child)).split("\n");
+  child.kill("SIGINT");
+  const [, line, ...rest] = (await child.endWell()).split("\n");
   assertMatch(line!, loss);
   assertEquals(rest, ["tcp_proxy: SIGINT: closing"]);
 }
 
-Deno.test({
-  name:
-    "tcp_proxy closes the target's connection when the client resets its own",
-  ignore: isWindows, // Ctrl-C cannot be sent there.
-  async fn() {
-    await using proxied = await Proxied.start();
-    const client = net.connect(proxied.port, hostname);
-    const [server] = await Promise.all([
-      proxied.accept(),
-      once(client, "connect"),
-    ]);
-    client.resetAndDestroy();
-    assertEquals(await hearSome(server), null);
-    await assertOneLoss(proxied.child, /client 127\.0\.0\.1:\d+: .*reset/i);
-  },
+testUnix("tcp_proxy tells the target of a client's reset", async () => {
+  await using proxied = await Proxied.start();
+  const client = net.connect(proxied.child.port, hostname);
+  const [server] = await Promise.all([
+    proxied.accept(),
+    once(client, "connect"),
+  ]);
+  client.resetAndDestroy();
+  assertEquals(await hearSome(server), null);
+  await assertOneLoss(proxied.child, /client 127\.0\.0\.1:\d+: .*reset/i);
 });
 
-Deno.test({
-  name:
-    "tcp_proxy closes the client's connection when the target resets its own",
-  ignore: isWindows, // Ctrl-C cannot be sent there.
-  async fn() {
-    const server = net.createServer((conn) => conn.resetAndDestroy());
-    await once(server.listen(0, hostname), "listening");
-    const { port } = server.address() as net.AddressInfo;
-    await using child = await startProxy(`${hostname}:0`, target(port));
-    using client = await Deno.connect({ hostname, port: await portOf(child) });
-    assertEquals(await hearSome(client), null);
-    await assertOneLoss(child, /target of 127\.0\.0\.1:\d+: .*reset/i);
-    await once(server.close(), "close");
-  },
+testUnix("tcp_proxy tells the client of a target's reset", async () => {
+  const server = net.createServer((conn) => conn.resetAndDestroy());
+  await once(server.listen(0, hostname), "listening");
+  const { port } = server.address() as net.AddressInfo;
+  await using child = await serveProxy(`${hostname}:0`, target(port));
+  using client = await Deno.connect({ hostname, port: child.port });
+  assertEquals(await hearSome(client), null);
+  await assertOneLoss(child, /target of 127\.0\.0\.1:\d+: .*reset/i);
+  await once(server.close(), "close");
 });
 
 for (const gone of ["client", "target"]) {
-  Deno.test({
-    name: `tcp_proxy tells who goes on sending that the ${gone} has gone`,
-    ignore: isWindows, // Ctrl-C cannot be sent there.
-    async fn() {
-      await using proxied = await Proxied.start();
-      const [client, server] = await proxied.pair();
-      const [goner, other] = gone === "client"
-        ? [client, server]
-        : [server, client];
-      goner.close();
-      assertEquals(await hearSome(other), null);
-      await assertRejects(() => sendNoise(other, KERNEL));
-      await assertOneLoss(proxied.child, /127\.0\.0\.1:\d+: .*(pipe|reset)/i);
-    },
+  testUnix(`tcp_proxy stops the sender to a ${gone} that left`, async () => {
+    await using proxied = await Proxied.start();
+    const [goner, other] = await proxied.pair(gone);
+    goner.close();
+    assertEquals(await hearSome(other), null);
+    await assertRejects(() => sendNoise(other, KERNEL));
+    await assertOneLoss(proxied.child, /127\.0\.0\.1:\d+: .*(pipe|reset)/i);
   });
 }
 
-Deno.test({
-  name: "tcp_proxy closes its client with one line when the target refuses",
-  ignore: isWindows, // Ctrl-C cannot be sent there.
-  async fn() {
-    await using proxied = await Proxied.start();
-    const { port } = proxied.listener.addr;
-    proxied.listener.close();
-    const client = await proxied.connect();
-    assertEquals(await hearSome(client), null);
-    await proxied.child.until("refused");
-    const [, line, closing, ...rest] = (await interrupt(proxied.child))
-      .split("\n");
-    assertStringIncludes(line!, `Cannot connect to ${hostname}:${port}: `);
-    assertEquals([closing, ...rest], ["tcp_proxy: SIGINT: closing"]);
-  },
+testUnix("tcp_proxy tells its client that the target refuses", async () => {
+  await using proxied = await Proxied.start();
+  const { port } = proxied.listener.addr;
+  proxied.listener.close();
+  const client = await proxied.connect();
+  assertEquals(await hearSome(client), null);
+  await proxied.child.until("refused");
+  const loss = new RegExp(`Cannot connect to ${hostname}:${port}: `);
+  await assertOneLoss(proxied.child, loss);
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test({
-    name: `tcp_proxy lets its clients finish after ${signal}`,
-    ignore: isWindows, // Signals cannot be sent there.
-    async fn() {
-      await using proxied = await Proxied.start();
-      const [client, server] = await proxied.pair();
-      proxied.child.kill(signal);
-      await proxied.child.until(`${signal}: closing`);
-      await say(client, bytes("spam"));
-      assertEquals(await hearSome(server), "spam");
-      await Promise.all([client.closeWrite(), server.closeWrite()]);
-      const { code, err } = await proxied.child.end();
-      assertEquals({ code, err }, { code: 0, err: "" });
-    },
-  });
-}
-
-Deno.test({
-  name: "tcp_proxy takes signals a few ms apart as one",
-  ignore: isWindows, // Signals cannot be sent there.
-  async fn() {
+  testUnix(`tcp_proxy lets its clients finish after ${signal}`, async () => {
     await using proxied = await Proxied.start();
     const [client, server] = await proxied.pair();
-    const { child } = proxied;
-    for (const signal of ["SIGTERM", "SIGINT", "SIGTERM"] as const) {
-      child.kill(signal);
-      await pass(2);
-    }
-    await child.until(": closing");
+    proxied.child.kill(signal);
+    await proxied.child.until(`${signal}: closing`);
     await say(client, bytes("spam"));
     assertEquals(await hearSome(server), "spam");
     await Promise.all([client.closeWrite(), server.closeWrite()]);
-    const { code, out, err } = await child.end();
-    assertEquals({ code, err }, { code: 0, err: "" });
-    assertEquals(out.match(/closing|cut/g), ["closing"]);
-  },
-});
+    await proxied.child.endWell();
+  });
+}
 
-Deno.test("tcp_proxy carries 300 connections at once, each its own bytes", async () => {
+testUnix("tcp_proxy takes signals a few ms apart as one", async () => {
   await using proxied = await Proxied.start();
-  const serving = (async () => {
-    for (let clients = 0; clients < 300; clients++) {
-      const conn = await proxied.accept();
-      conn.readable.pipeTo(conn.writable).catch(() => {});
-    }
-  })();
-  const clients = await Promise.all(
-    Array.from({ length: 300 }, () => proxied.connect()),
-  );
-  await serving;
-  await Promise.all(clients.map(async (client, number) => {
-    const own = `${number} `.repeat(2_000);
-    await say(client, bytes(own));
-    await client.closeWrite();
-    assertEquals(await hear(client), own);
-  }));
-});
-
-Deno.test("tcp_proxy says what is wrong with its arguments", async () => {
-  const calls: [string[], number, string][] = [
-    [[], 2, "LISTEN is missing. Usage: "],
-    [["--ca=a", "tls://127.0.0.1:0"], 2, "TARGET is missing. Usage: "],
-    [["127.0.0.1:0", "a:1", "b:1"], 2, 'Unexpected argument "b:1". Usage: '],
-    [["127.0.0.1", "a:1"], 2, 'HOST:PORT, got "127.0.0.1"'],
-    [["127.0.0.1:0", "a:65536"], 2, 'HOST:PORT, got "a:65536"'],
-    [["127.0.0.1:0", "127.0.0.1:0"], 2, "Nobody can be reached at port 0"],
-    [
-      ["tls://127.0.0.1:0", "a:1"],
-      2,
-      '"tls://127.0.0.1:0" needs --cert and --key. Usage: ',
-    ],
-    [["127.0.0.1:0", "a:1", "--key"], 2, "--key needs a value. Usage: "],
-    [["--spam", "127.0.0.1:0", "a:1"], 2, 'Unknown option "--spam". Usage: '],
-    [
-      ["tls://127.0.0.1:0", "a:1", "--cert=a"],
-      2,
-      '"tls://127.0.0.1:0" needs --cert and --key, and --key is missing. ',
-    ],
-    [
-      ["tls://127.0.0.1:0", "a:1", "--key=a"],
-      2,
-      '"tls://127.0.0.1:0" needs --cert and --key, and --cert is missing. ',
-    ],
-    [
-      ["127.0.0.1:0", "a:1", "--cert=a", "--key=a"],
-      2,
-      '--cert needs a tls:// LISTEN, got "127.0.0.1:0". Usage: ',
-    ],
-    [
-      ["127.0.0.1:0", "a:1", "--key=a"],
-      2,
-      '--key needs a tls:// LISTEN, got "127.0.0.1:0". Usage: ',
-    ],
-    [
-      ["127.0.0.1:0", "a:1", "--ca=a"],
-      2,
-      '--ca needs a tls:// TARGET, got "a:1". Usage: ',
-    ],
-  ];
-  await Promise.all(calls.map(async ([args, code, part]) => {
-    await using child = await startProxy(...args);
-    const result = await child.end();
-    assertStringIncludes(result.err, part);
-    assertEquals({ ...result, err: "" }, { code, out: "", err: "" });
-  }));
+  const [client, server] = await proxied.pair();
+  const { child } = proxied;
+  for (const signal of ["SIGTERM", "SIGINT", "SIGTERM"] as const) {
+    child.kill(signal);
+    await pass(2);
+  }
+  await child.until(": closing");
+  await say(client, bytes("spam"));
+  assertEquals(await hearSome(server), "spam");
+  await Promise.all([client.closeWrite(), server.closeWrite()]);
+  const out = await child.endWell();
+  assertEquals(out.match(/closing|cut/g), ["closing"]);
 });
 
 /** A certificate for this machine, in files that go with the test. */
-class CertificateFiles implements Disposable {
-  readonly folder = Deno.makeTempDirSync();
-  readonly cert = `${this.folder}/cert.pem`;
-  readonly key = `${this.folder}/key.pem`;
-  readonly ca = `${this.folder}/ca.pem`;
-
-  constructor() {
-    const { ca, good } = certificates();
-    Deno.writeTextFileSync(this.cert, good.cert);
-    Deno.writeTextFileSync(this.key, good.key);
-    Deno.writeTextFileSync(this.ca, ca);
-  }
-
+class CertificateFiles extends Folder {
+  readonly cert = this.write("cert.pem", certificates().good.cert);
+  readonly key = this.write("key.pem", certificates().good.key);
+  readonly ca = this.write("ca.pem", certificates().ca);
   /** The options of a proxy whose clients speak TLS. */
-  get identity(): string[] {
-    return ["--cert", this.cert, "--key", this.key];
-  }
-
+  readonly identity = ["--cert", this.cert, "--key", this.key];
   /** The options of a proxy whose target speaks TLS. */
-  get trust(): string[] {
-    return ["--ca", this.ca];
-  }
-
-  [Symbol.dispose](): void {
-    Deno.removeSync(this.folder, { recursive: true });
-  }
+  readonly trust = ["--ca", this.ca];
 }
 
 Deno.test("tcp_proxy names the file that it cannot use", async () => {
   using files = new CertificateFiles();
   const { cert, key, ca } = files;
-  const bad = `${files.folder}/bad.pem`;
   const label = (what: string) =>
     `-----BEGIN ${what}-----\nspam\n-----END ${what}-----\n`;
-  Deno.writeTextFileSync(bad, label("CERTIFICATE") + label("PRIVATE KEY"));
-  const missing = `${files.folder}/missing.pem`;
+  const bad = files.write("bad", label("CERTIFICATE") + label("PRIVATE KEY"));
+  const missing = `${files.path}/missing.pem`;
+  const none = "There is no certificate in PEM in";
   const cases: [string[], string][] = [
     [["--cert", missing, "--key", key], `Cannot read "${missing}": `],
     [["--cert", cert, "--key", missing], `Cannot read "${missing}": `],
-    [
-      ["--cert", bad, "--key", key],
-      `There is no certificate in PEM in "${bad}"`,
-    ],
-    [
-      ["--cert", key, "--key", key],
-      `There is no certificate in PEM in "${key}"`,
-    ],
+    [["--cert", bad, "--key", key], `${none} "${bad}"`],
+    [["--cert", key, "--key", key], `${none} "${key}"`],
     [
       ["--cert", cert, "--key", bad],
       `There is no private key in PEM in "${bad}"`,
@@ -508,28 +344,18 @@ Deno.test("tcp_proxy names the file that it cannot use", async () => {
       ["--cert", ca, "--key", key],
       `The key in "${key}" is not that of "${ca}"`,
     ],
-    [
-      [...files.identity, "--ca", bad],
-      `There is no certificate in PEM in "${bad}"`,
-    ],
+    [[...files.identity, "--ca", bad], `${none} "${bad}"`],
   ];
   await Promise.all(cases.map(async ([options, part]) => {
     const places = [`tls://${hostname}:0`, "tls://localhost:9"];
-    await using child = await startProxy(...options, ...places);
+    const args = [...options, ...places];
+    await using child = await Child.start(PERMISSIONS, "tcp_proxy", ...args);
     const { code, out, err } = await child.end();
     assertEquals({ code, out }, { code: 1, out: "" });
     assertStringIncludes(err, part);
     assertMatch(err, /^.+\n$/);
     assertEquals(err.split(part.split('"')[1]!).length, 2, "it is named once");
   }));
-});
-
-Deno.test("tcp_proxy says that it listens by TLS", async () => {
-  using files = new CertificateFiles();
-  const places = [`tls://${hostname}:0`, target(9)];
-  await using child = await startProxy(...files.identity, ...places);
-  const line = await child.until("listening on");
-  assertMatch(line, /^listening on tls:\/\/127\.0\.0\.1:\d+$/);
 });
 
 /** Downloads 4 MB by curl through a proxy, and sends them back. */
@@ -540,19 +366,14 @@ async function testCurl(front: string, back: string): Promise<void> {
     ...{ hostname, port: 0, onListen: () => {} },
   }, async (request) => {
     const sent = new Uint8Array(await request.arrayBuffer());
-    return new Response(request.method === "GET" ? noise : sent);
+    return new Response(request.method === "GET" ? noise.slice() : sent);
   });
   const to = target(server.addr.port, back);
-  const options = [
-    ...front && files.identity,
-    ...back && files.trust,
-    `${front}${hostname}:0`,
-  ];
-  await using child = await startProxy(...options, to);
-  const url = `${front ? "https" : "http"}://${hostname}:${await portOf(
-    child,
-  )}/`;
-  const copy = `${files.folder}/copy`;
+  const options = [...front && files.identity, ...back && files.trust];
+  const from = `${front}${hostname}:0`;
+  await using child = await serveProxy(...options, from, to);
+  const url = `${front ? "https" : "http"}://${hostname}:${child.port}/`;
+  const copy = `${files.path}/copy`;
   for (const upload of [[], ["--data-binary", `@${copy}`]]) {
     const own = ["-sS", "--cacert", files.ca, "-o", `${copy}.new`];
     const { code, err } = await runCommand("curl", [...own, ...upload, url]);
@@ -578,31 +399,24 @@ Deno.test("tcp_proxy lets a TLS target answer after a TLS client's end", async (
   using listener = Deno.listenTls({ hostname, port: 0, ...good });
   const answering = answerAfterEnd(listener);
   const to = target((listener.addr as Deno.NetAddr).port, "tls://");
-  const options = [
-    ...files.identity,
-    ...files.trust,
-    `tls://${hostname}:0`,
-  ];
-  await using child = await startProxy(...options, to);
-  const port = await portOf(child);
+  const options = [...files.identity, ...files.trust, `tls://${hostname}:0`];
+  await using child = await serveProxy(...options, to);
+  const { port } = child;
   using client = await Deno.connectTls({ hostname, port, caCerts: [ca] });
   await say(client, bytes("question"));
   await client.closeWrite();
   assertEquals(await hearSome(client), "answer");
   assertEquals(await hearSome(client), null);
   assertEquals(await answering, "question");
+  child.kill("SIGKILL");
+  const { out } = await child.end();
+  assertStringIncludes(out, `listening on tls://${hostname}:${port}`);
 });
 
-const hasCurl = hasCommand("curl", "--version");
 for (const front of ["", "tls://"]) {
   for (const back of ["", "tls://"]) {
-    const from = front ? "TLS" : "plain";
-    Deno.test({
-      name: `tcp_proxy carries curl from ${from} to ${
-        back ? "TLS" : "plain"
-      } (skipped where there is no curl)`,
-      ignore: !hasCurl,
-      fn: () => testCurl(front, back),
-    });
+    const [from, to] = [front, back].map((scheme) => scheme ? "TLS" : "plain");
+    const name = `tcp_proxy carries curl from ${from} to ${to}`;
+    testWith("curl", name, () => testCurl(front, back));
   }
 }

@@ -3,29 +3,23 @@ import {
   assertEquals,
   assertGreater,
   assertInstanceOf,
+  assertMatch,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import {
   type Address,
   type Channel,
-  type DispatcherOptions,
   DispatcherWithSend,
   loop,
+  type SocketMap,
   type SocketOptions,
   type TlsOptions,
 } from "../mod.ts";
+import { certificates } from "./certificates.ts";
+import { startPython } from "./peers.ts";
 import {
-  certificates,
-  type Certified,
-  hasCommand,
-  testTls,
-} from "./certificates.ts";
-import {
-  FakeAcceptor,
   FakeChannel,
-  FakeNetwork,
-  LogLines,
   loopToEnd,
   passes,
   pattern,
@@ -33,75 +27,87 @@ import {
   Recorder,
   watch,
 } from "./fakes.ts";
-import { MockClock } from "../testing/mock_clock.ts";
-import { Child } from "./peers.ts";
+import { connecting, joined, listening, scopedMap, setUp } from "./scenes.ts";
 import {
   bytes,
+  canRun,
   families,
+  type Family,
   isMissing,
   loopUntil,
   rawConnect,
-  ScopedMap,
   type TestMap,
   text,
   turns,
 } from "./support.ts";
 
-const [IPV4, IPV6] = families;
+const { ca, good, stranger, expired } = certificates();
+const HERE = { hostname: "127.0.0.1", port: 0 };
+/** Trusts the tests' authority. */
+const TRUSTING: SocketOptions = { transport: "tls", tls: { caCerts: [ca] } };
+const FAILED = ["handleError", "handleClose"];
 
-const quiet = () => new ScopedMap({ logger: new LogLines() });
-
-/** A TLS client that trusts the tests' authority. */
-function client(map: TestMap, options: SocketOptions = {}): Recorder {
-  const dispatcher = new Recorder(map);
-  const tls = { caCerts: [certificates().ca], ...options.tls };
-  dispatcher.createSocket({ ...options, transport: "tls", tls });
-  return dispatcher;
+/** A TLS client. */
+function client(
+  map: TestMap,
+  address: Address | Deno.Addr,
+  { tls, ...options }: SocketOptions = {},
+): Recorder {
+  return connecting(new Recorder(map), address, {
+    ...TRUSTING,
+    ...options,
+    tls: { ...TRUSTING.tls, ...tls },
+  });
 }
 
 /** Sends back what comes over each connection that it accepts. */
 class EchoServer extends Recorder {
-  readonly accepted: EchoConnection[] = [];
-
-  constructor(map: TestMap, socket: SocketOptions, address: Address) {
+  constructor(
+    map: TestMap,
+    { tls, ...options }: SocketOptions = {},
+    address: Address = HERE,
+  ) {
     super(map);
-    this.createSocket({ ...socket, transport: "tls" });
-    this.bind(address);
-    this.listen();
+    const secure = { transport: "tls", tls: { ...good, ...tls } } as const;
+    listening(this, { ...options, ...secure }, address);
   }
   override handleAccepted(conn: Channel): void {
     this.note("handleAccepted");
-    this.accepted.push(new EchoConnection(conn, { map: this.map }));
+    const echo = new DispatcherWithSend(conn, { map: this.map });
+    echo.handleRead = () => void echo.send(echo.recv());
+  }
+  /** Its address under the name that its certificate is for. */
+  get named(): Address {
+    const { port } = this.addr as Deno.NetAddr;
+    return { hostname: "localhost", port };
   }
 }
 
-class EchoConnection extends DispatcherWithSend {
-  override handleRead(): void {
-    this.send(this.recv());
-  }
-  override handleClose(): void {
-    this.close();
-  }
+for (const family of families.slice(0, 2)) {
+  const name = `TLS carries 1 MiB there and back (${family.name})`;
+  Deno.test({ name, ignore: isMissing(family), fn: () => carryOver(family) });
 }
 
-/** A server with `certified`, which is the good certificate by default. */
-function listen(
-  map: TestMap,
-  certified: Certified = certificates().good,
-  { tls, ...options }: SocketOptions = {},
-): EchoServer {
-  const address = { hostname: "127.0.0.1", port: 0 };
-  return new EchoServer(
-    map,
-    { ...options, tls: { ...certified, ...tls } },
-    address,
-  );
+async function carryOver(family: Family): Promise<void> {
+  await using map = scopedMap();
+  const server = new EchoServer(map, {}, family.address());
+  const data = pattern(1024 * 1024);
+  const back: Uint8Array[] = [];
+  let missing = data.length;
+  const sender = new DispatcherWithSend(null, { map });
+  sender.handleConnect = () => void sender.send(data);
+  sender.handleRead = () => {
+    back.push(sender.recv());
+    missing -= back.at(-1)!.length;
+  };
+  connecting(sender, server.addr, TRUSTING);
+  await loopUntil(map, () => missing <= 0);
+  const all = await joined(back);
+  assertEquals(all.length, data.length);
+  assert(all.every((byte, index) => byte === data[index]));
 }
 
-/** The address of a server under the name that its certificate is for. */
-function named(server: Recorder, hostname = "localhost"): Address {
-  return { hostname, port: (server.addr as Deno.NetAddr).port };
-}
+// Handshakes
 
 /** A fake connection whose handshake is the test's. */
 class HandshakeChannel extends FakeChannel {
@@ -112,8 +118,9 @@ class HandshakeChannel extends FakeChannel {
     this.handshakes++;
     return this.#handshake.promise;
   }
-  succeed(): void {
+  async succeed(): Promise<void> {
     this.#handshake.resolve();
+    await turns();
   }
   fail(error: Error): void {
     this.#handshake.reject(error);
@@ -124,84 +131,32 @@ class HandshakeChannel extends FakeChannel {
   }
 }
 
-/** A map on whose network every connection has a handshake of the test's. */
-function faked() {
-  const network = new FakeNetwork();
-  const clock = new MockClock();
-  const map = quietMap({ network, clock });
+/** A client at its handshake. */
+async function shakingClient() {
+  const scene = setUp();
   const channel = new HandshakeChannel();
-  return { network, clock, map, channel };
+  const dispatcher = connecting(new Recorder(scene.map));
+  scene.network.succeed(channel);
+  await passes(scene.map, 3);
+  assertEquals(channel.handshakes, 1);
+  return { ...scene, channel, dispatcher };
 }
 
-/** Collects `wanted` bytes that it has sent. */
-class Sender extends DispatcherWithSend {
-  readonly #data: Uint8Array;
-  readonly back: Uint8Array[] = [];
-  received = 0;
-
-  constructor(data: Uint8Array, options: DispatcherOptions) {
-    super(null, options);
-    this.#data = data;
-  }
-  override handleConnect(): void {
-    this.send(this.#data);
-  }
-  override handleRead(): void {
-    const data = this.recv();
-    this.back.push(data);
-    this.received += data.length;
-    if (this.received === this.#data.length) this.close();
-  }
+/** A server one of whose clients is at its handshake. */
+async function shakingServer() {
+  const scene = setUp();
+  const channel = new HandshakeChannel();
+  const server = listening(new Recorder(scene.map));
+  scene.network.acceptor.push(channel);
+  await passes(scene.map, 3);
+  return { ...scene, channel, server };
 }
-
-for (const family of [IPV4!, IPV6!]) {
-  testTls(`TLS carries 1 MiB there and back (${family.name})`, async () => {
-    await using map = new ScopedMap();
-    const { good, ca } = certificates();
-    const server = new EchoServer(map, { tls: good }, family.address());
-    const data = pattern(1024 * 1024);
-    const sender = new Sender(data, { map });
-    sender.createSocket({ transport: "tls", tls: { caCerts: [ca] } });
-    sender.connect(server.addr as Deno.NetAddr);
-    await loopUntil(map, () => sender.received >= data.length);
-    const back = new Uint8Array(
-      await new Blob(sender.back as BlobPart[])
-        .arrayBuffer(),
-    );
-    assert(back.every((byte, index) => byte === data[index]));
-    assertEquals(back.length, data.length);
-  }, { ignore: isMissing(family) });
-}
-
-testTls(
-  "handleConnect() and handleAccepted() run after the handshake",
-  async () => {
-    await using map = quiet();
-    const server = listen(map);
-    const raw = await rawConnect(server.addr);
-    const dispatcher = client(map);
-    dispatcher.connect(named(server));
-    await loopUntil(map, () => dispatcher.count("handleConnect") === 1);
-    await loopUntil(map, () => server.count("handleAccepted") === 1);
-    assert(dispatcher.connected);
-    // The silent connection, which came first, has no handler.
-    assertEquals(server.accepted.length, 1);
-    raw.close();
-  },
-);
 
 Deno.test("handleConnect() waits for the channel's handshake", async () => {
-  const { map, network, channel } = faked();
-  const dispatcher = new Recorder(map);
-  dispatcher.createSocket({ transport: "tls" });
-  dispatcher.connect({ port: 7 });
-  network.succeed(channel);
-  await passes(map, 3);
-  assertEquals(channel.handshakes, 1);
+  const { map, channel, dispatcher } = await shakingClient();
   assertEquals(dispatcher.trace, []);
   assert(dispatcher.connecting);
-  channel.succeed();
-  await turns();
+  await channel.succeed();
   await passes(map, 2);
   assertEquals(dispatcher.trace, ["handleConnect"]);
   dispatcher.abort();
@@ -209,107 +164,16 @@ Deno.test("handleConnect() waits for the channel's handshake", async () => {
 });
 
 Deno.test("handleAccepted() waits for the channel's handshake", async () => {
-  const { map, network, channel } = faked();
-  const server = new Recorder(map);
-  server.createSocket();
-  server.bind({ port: 0 });
-  server.listen();
-  network.acceptor.push(channel);
-  await passes(map, 3);
+  const { map, channel, server } = await shakingServer();
   assertEquals(server.trace, []);
-  channel.succeed();
-  await turns();
+  await channel.succeed();
   await passes(map, 2);
   assertEquals(server.trace, ["handleAccepted"]);
   server.close();
 });
 
-/** Connects to a server that must not be trusted, and returns the reason. */
-async function refused(
-  certified: Certified,
-  hostname: string,
-  tls: TlsOptions,
-): Promise<Error> {
-  await using map = quiet();
-  const server = listen(map, certified);
-  const dispatcher = client(map, { tls });
-  dispatcher.connect(named(server, hostname));
-  await loopUntil(map, () => dispatcher.count("handleClose") === 1);
-  await loopUntil(map, () => server.clientsGone === 1);
-  await passes(map, 3);
-  assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
-  assertEquals(server.trace, []);
-  const [error] = dispatcher.errors;
-  assertInstanceOf(error, Error);
-  return error;
-}
-
-testTls(
-  "an unknown issuer ends in handleError() and handleClose() once",
-  async () => {
-    const { message } = await refused(certificates().good, "localhost", {
-      caCerts: [],
-    });
-    assertStringIncludes(message, "UnknownIssuer");
-    assertStringIncludes(message, "Cannot connect to localhost:");
-  },
-);
-
-testTls("a certificate for another host is refused", async () => {
-  const { message } = await refused(certificates().stranger, "localhost", {});
-  assertStringIncludes(message, "not valid for name");
-});
-
-testTls("an expired certificate is refused", async () => {
-  const { message } = await refused(certificates().expired, "localhost", {});
-  assertStringIncludes(message.toLowerCase(), "expired");
-});
-
-testTls(
-  "unsafelyDisableHostnameVerification takes any host's certificate",
-  async () => {
-    await using map = quiet();
-    const server = listen(map, certificates().stranger);
-    const tls = { unsafelyDisableHostnameVerification: true };
-    const dispatcher = client(map, { tls });
-    dispatcher.connect(named(server));
-    await loopUntil(map, () => dispatcher.count("handleConnect") === 1);
-  },
-);
-
-testTls(
-  "silent and garbage-sending peers do not hold up the others",
-  async () => {
-    await using map = quiet();
-    const server = listen(map, certificates().good, {
-      handshakeTimeout: 2_000,
-    });
-    const silent = await rawConnect(server.addr);
-    const garbage = await rawConnect(server.addr);
-    await garbage.write(bytes("GET / HTTP/1.0\r\n\r\n"));
-    const dispatcher = client(map);
-    dispatcher.connect(named(server));
-    await loopUntil(map, () => dispatcher.connected);
-    await loopUntil(map, () => server.clientsGone === 2);
-    assertEquals(server.count("handleAccepted"), 1);
-    assertEquals(server.count("handleError"), 0);
-    // Deno keeps a silent descriptor until its peer ends; listening goes on.
-    const second = client(map);
-    second.connect(named(server));
-    await loopUntil(map, () => second.connected);
-    silent.close();
-    garbage.close();
-  },
-);
-
-Deno.test("a handshake that is never answered ends after 10 s by default", async () => {
-  const { map, network, channel, clock } = faked();
-  const server = new Recorder(map);
-  server.createSocket();
-  server.bind({ port: 0 });
-  server.listen();
-  network.acceptor.push(channel);
-  await passes(map, 3);
+Deno.test("handshakeTimeout ends a client's silence after 10 s by default", async () => {
+  const { map, channel, clock, server } = await shakingServer();
   await clock.advance(9_999);
   await passes(map, 2);
   assert(!channel.closed);
@@ -323,13 +187,8 @@ Deno.test("a handshake that is never answered ends after 10 s by default", async
   server.close();
 });
 
-Deno.test("a client gives a silent server up with TimedOut after 10 s", async () => {
-  const { map, network, channel, clock } = faked();
-  const dispatcher = new Recorder(map);
-  dispatcher.createSocket({ transport: "tls" });
-  dispatcher.connect({ port: 7 });
-  network.succeed(channel);
-  await passes(map, 3);
+Deno.test("handshakeTimeout ends a server's silence with TimedOut after 10 s by default", async () => {
+  const { map, channel, clock, dispatcher } = await shakingClient();
   await clock.advance(9_999);
   await passes(map, 2);
   assertEquals(dispatcher.trace, []);
@@ -337,64 +196,195 @@ Deno.test("a client gives a silent server up with TimedOut after 10 s", async ()
   await passes(map, 2);
   await turns();
   await passes(map, 2);
-  assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
-  assertInstanceOf(dispatcher.errors[0], Deno.errors.TimedOut);
-  assertStringIncludes(
-    (dispatcher.errors[0] as Error).message,
-    "No TLS handshake within 10000 ms",
-  );
+  assertEquals(dispatcher.trace, FAILED);
+  const [error] = dispatcher.errors;
+  assertInstanceOf(error, Deno.errors.TimedOut);
+  assertStringIncludes(error.message, "No TLS handshake within 10000 ms");
   assert(channel.closed);
 });
 
-testTls(
-  "a client gives a silent server up within handshakeTimeout",
-  async () => {
-    await using map = quiet();
-    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const dispatcher = client(map, { handshakeTimeout: 50 });
-    dispatcher.connect(listener.addr);
-    using _silent = await listener.accept();
-    await loopToEnd(map);
-    assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
-    assertInstanceOf(dispatcher.errors[0], Deno.errors.TimedOut);
-  },
-);
+Deno.test("handshakeTimeout ends the silence of a real server", async () => {
+  await using map = scopedMap();
+  using listener = Deno.listen(HERE);
+  const dispatcher = client(map, listener.addr, { handshakeTimeout: 50 });
+  using _silent = await listener.accept();
+  await loopToEnd(map);
+  assertEquals(dispatcher.trace, FAILED);
+  assertInstanceOf(dispatcher.errors[0], Deno.errors.TimedOut);
+});
 
-testTls("a client whose server talks no TLS fails at once", async () => {
-  await using map = quiet();
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const dispatcher = client(map);
-  dispatcher.connect(listener.addr);
+Deno.test("A handshake that throws at once is an error like any other", async () => {
+  const { map, network } = setUp();
+  const dispatcher = connecting(new Recorder(map));
+  const channel = Object.assign(new FakeChannel(), {
+    handshake(): Promise<void> {
+      throw new Error("spam");
+    },
+  });
+  network.succeed(channel);
+  await loopToEnd(map);
+  assertEquals(dispatcher.trace, FAILED);
+  assert(channel.closed);
+});
+
+for (const method of ["close", "abort"] as const) {
+  Deno.test(`${method}() during a client's handshake closes its channel`, async () => {
+    const { channel, clock, dispatcher } = await shakingClient();
+    dispatcher[method]();
+    await turns();
+    assert(channel.closed);
+    assertEquals(dispatcher.trace, []);
+    assertEquals(clock.armed, 0);
+  });
+}
+
+Deno.test("close() during a client's handshake gives up after the linger time", async () => {
+  const { clock, map, network } = setUp();
+  const channel = new HandshakeChannel();
+  const options = { map, linger: 300 };
+  const dispatcher = connecting(new DispatcherWithSend(null, options));
+  network.succeed(channel);
+  dispatcher.send(bytes("spam"));
+  await passes(map, 3);
+  dispatcher.close();
+  await clock.advance(300);
+  assert(!dispatcher.closing);
+  assert(channel.closed);
+});
+
+Deno.test("close() of a listener closes those at their handshake", async () => {
+  const { channel, clock, server } = await shakingServer();
+  server.close();
+  await turns();
+  assert(channel.closed);
+  assertEquals(server.trace, []);
+  assertEquals(clock.armed, 0);
+});
+
+Deno.test("close() during a real handshake leaves nothing behind", async () => {
+  await using map = scopedMap();
+  using listener = Deno.listen(HERE);
+  const dispatcher = client(map, listener.addr);
+  using peer = await listener.accept();
+  await passes(map, 5);
+  dispatcher.close();
+  await loopToEnd(map);
+  assertEquals(dispatcher.trace, []);
+  assertEquals(map.size, 0);
+  // The handshake has begun, and nobody waits for its end.
+  assertGreater(await peer.read(new Uint8Array(4096)) ?? 0, 0);
+});
+
+Deno.test("Silent and garbage-sending clients do not hold up the others", async () => {
+  await using map = scopedMap();
+  const server = new EchoServer(map, { handshakeTimeout: 2_000 });
+  using _silent = await rawConnect(server.addr);
+  using garbage = await rawConnect(server.addr);
+  await garbage.write(bytes("GET / HTTP/1.0\r\n\r\n"));
+  const dispatcher = client(map, server.named);
+  await loopUntil(map, () => dispatcher.connected);
+  await loopUntil(map, () => server.clientsGone === 2);
+  assertEquals(server.trace, ["handleAccepted"]);
+  // Deno keeps a silent descriptor until its peer ends; listening goes on.
+  const second = client(map, server.named);
+  await loopUntil(map, () => second.connected);
+});
+
+Deno.test("Silent clients beyond 256 cost the others no more than a second", async () => {
+  const { map, network, clock } = setUp();
+  const server = listening(new Recorder(map));
+  const channels = Array.from({ length: 300 }, () => new HandshakeChannel());
+  network.acceptor.push(...channels);
+  const looping = watch(loop({ map }));
+  await turns();
+  const started = () => channels.filter((c) => c.handshakes > 0).length;
+  assertEquals(started(), 257);
+  await clock.advance(500);
+  channels[0]!.fail(new Error("garbage"));
+  await turns();
+  assertEquals(started(), 258, "one has made room by itself");
+  assertEquals(server.clientsGone, 1);
+  await clock.advance(499);
+  assertEquals(started(), 258);
+  await clock.advance(1);
+  await turns();
+  assertEquals(started(), 300, "each of the rest has pushed out the oldest");
+  assertEquals(server.clientsGone, 300 - 256);
+  assert(channels.slice(1, 44).every(({ closed }) => closed));
+  assert(channels.slice(44).every(({ closed }) => !closed));
+  server.close();
+  await turns();
+  assert(channels.every(({ closed }) => closed));
+  assert(looping.settled);
+});
+
+// Certificates and protocols
+
+const REFUSALS: [what: string, server: SocketOptions, TlsOptions, RegExp][] = [
+  [
+    "an unknown issuer",
+    {},
+    { caCerts: [] },
+    /Cannot connect to localhost:.*UnknownIssuer/,
+  ],
+  [
+    "a certificate for another host",
+    { tls: stranger },
+    {},
+    /not valid for name/,
+  ],
+  ["an expired certificate", { tls: expired }, {}, /expired/i],
+  [
+    "no protocol in common by ALPN",
+    { tls: { alpnProtocols: ["two"] } },
+    { alpnProtocols: ["one"] },
+    /NoApplicationProtocol/,
+  ],
+];
+
+for (const [what, options, tls, reason] of REFUSALS) {
+  Deno.test(`connect() over TLS refuses ${what}, in handleError() and handleClose() once`, async () => {
+    await using map = scopedMap();
+    const server = new EchoServer(map, options);
+    const dispatcher = client(map, server.named, { tls });
+    await loopUntil(map, () => dispatcher.count("handleClose") === 1);
+    await loopUntil(map, () => server.clientsGone === 1);
+    await passes(map, 3);
+    assertEquals(dispatcher.trace, FAILED);
+    assertEquals(server.trace, []);
+    assertMatch(String(dispatcher.errors[0]), reason);
+  });
+}
+
+Deno.test("connect() over TLS to a server that talks no TLS fails at once", async () => {
+  await using map = scopedMap();
+  using listener = Deno.listen(HERE);
+  const dispatcher = client(map, listener.addr);
   using plain = await listener.accept();
   await plain.write(bytes("220 no TLS here\r\n"));
   await loopToEnd(map);
-  assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
+  assertEquals(dispatcher.trace, FAILED);
 });
 
-testTls("client and server agree on a protocol by ALPN", async () => {
-  await using map = quiet();
-  const { good } = certificates();
-  const server = listen(map, good, { tls: { alpnProtocols: ["two", "one"] } });
-  const dispatcher = client(map, { tls: { alpnProtocols: ["one"] } });
-  dispatcher.connect(named(server));
+Deno.test("unsafelyDisableHostnameVerification takes any host's certificate", async () => {
+  await using map = scopedMap();
+  const server = new EchoServer(map, { tls: stranger });
+  const tls = { unsafelyDisableHostnameVerification: true };
+  const dispatcher = client(map, server.named, { tls });
+  await loopUntil(map, () => dispatcher.count("handleConnect") === 1);
+});
+
+Deno.test("alpnProtocols has client and server agree on a protocol", async () => {
+  await using map = scopedMap();
+  const server = new EchoServer(map, {
+    tls: { alpnProtocols: ["two", "one"] },
+  });
+  const tls = { alpnProtocols: ["one"] };
+  const dispatcher = client(map, server.named, { tls });
   await loopUntil(map, () => dispatcher.connected);
   const conn = dispatcher.socket as unknown as Deno.TlsConn;
   assertEquals((await conn.handshake()).alpnProtocol, "one");
 });
-
-testTls(
-  "no protocol in common by ALPN ends in handleError() once",
-  async () => {
-    await using map = quiet();
-    const { good } = certificates();
-    const server = listen(map, good, { tls: { alpnProtocols: ["two"] } });
-    const dispatcher = client(map, { tls: { alpnProtocols: ["one"] } });
-    dispatcher.connect(named(server));
-    await loopUntil(map, () => dispatcher.count("handleClose") === 1);
-    assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
-    await loopUntil(map, () => server.clientsGone === 1);
-  },
-);
 
 /** Asks its client for a certificate, and says what it got. */
 const DEMANDING_SERVER = `
@@ -409,167 +399,65 @@ conn = context.wrap_socket(listener.accept()[0], server_side=True)
 print(conn.getpeercert()["subjectAltName"], flush=True)
 `;
 
-testTls(
-  "a client shows its certificate to a server that asks for it",
-  async () => {
-    await using map = quiet();
-    const { good, ca, stranger } = certificates();
-    const directory = await Deno.makeTempDir();
-    const files = ["cert", "key", "ca"].map((name) => `${directory}/${name}`);
-    for (const [i, pem] of [good.cert, good.key, ca].entries()) {
-      await Deno.writeTextFile(files[i]!, pem);
-    }
-    const args = ["-c", DEMANDING_SERVER, ...files];
-    await using server = new Child("python3", args);
-    const port = Number(await server.until(""));
-    await Deno.remove(directory, { recursive: true }); // It was loaded.
-    const dispatcher = client(map, { tls: stranger });
-    dispatcher.connect({ hostname: "localhost", port });
+Deno.test({
+  name: "tls.cert of a client is shown to a server that asks for it",
+  ignore: !canRun("python3", "-c", "import ssl"),
+  fn: async () => {
+    await using map = scopedMap();
+    const pems = [good.cert, good.key, ca];
+    const { child, port } = await startPython(DEMANDING_SERVER, pems);
+    await using server = child;
+    const address = { hostname: "localhost", port };
+    const dispatcher = client(map, address, { tls: stranger });
     await loopUntil(map, () => dispatcher.connected);
     const seen = server.until("");
     await loopToEnd(map);
     assertStringIncludes(await seen, "elsewhere.test");
   },
-  { ignore: !hasCommand("python3", "-c", "import ssl") },
-);
-
-Deno.test("a server that is told whom to trust is refused: it asks nobody", () => {
-  const map = quietMap();
-  const server = new Recorder(map);
-  const tls = { cert: "x", key: "y" };
-  for (
-    const wrong of [
-      { caCerts: ["z"] },
-      { unsafelyDisableHostnameVerification: true },
-    ]
-  ) {
-    server.createSocket({ transport: "tls", tls: { ...tls, ...wrong } });
-    const bind = () => server.bind({ port: 0 });
-    assertThrows(bind, TypeError, "a server asks for no certificate");
-    server.close();
-  }
 });
 
-for (
-  const [what, tls] of [["certificate", { cert: "x" }], ["key", {
-    key: "x",
-  }]] as const
-) {
-  testTls(
-    `a client's ${what} that is no PEM ends in handleError()`,
-    async () => {
-      await using map = quiet();
-      using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-      const { stranger } = certificates();
-      const dispatcher = client(map, { tls: { ...stranger, ...tls } });
-      dispatcher.connect(listener.addr);
-      await loopToEnd(map);
-      assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
-    },
-  );
-}
-
-testTls(
-  "bytes that were accepted before the handshake arrive after it",
-  async () => {
-    await using map = new ScopedMap();
-    const server = listen(map);
-    const dispatcher = new DispatcherWithSend(null, { map });
-    const tls = { caCerts: [certificates().ca] };
-    dispatcher.createSocket({ transport: "tls", tls });
-    dispatcher.connect(named(server));
-    let answer = "";
-    dispatcher.handleConnect = () => void dispatcher.send(bytes("second"));
-    dispatcher.handleRead = () => void (answer += text(dispatcher.recv()));
-    assertEquals(dispatcher.send(bytes("first,")), 6);
-    await loopUntil(map, () => answer.length >= 12);
-    assertEquals(answer, "first,second");
-  },
-);
-
-testTls(
-  "close() right after send() lets the bytes out after the handshake",
-  async () => {
-    await using map = new ScopedMap();
-    const { good, ca } = certificates();
-    using listener = Deno.listenTls({
-      hostname: "127.0.0.1",
-      port: 0,
-      ...good,
-    });
-    const dispatcher = new DispatcherWithSend(null, { map });
-    dispatcher.createSocket({ transport: "tls", tls: { caCerts: [ca] } });
-    dispatcher.connect(listener.addr as Deno.NetAddr);
-    dispatcher.send(bytes("spam"));
-    dispatcher.close();
-    const received = listener.accept().then((conn) =>
-      new Response(conn.readable).text()
-    );
+for (const wrong of [{ cert: "x" }, { key: "x" }]) {
+  Deno.test(`tls of a client with ${Deno.inspect(wrong)}, which is no PEM, ends in handleError()`, async () => {
+    await using map = scopedMap();
+    using listener = Deno.listen(HERE);
+    const tls = { ...stranger, ...wrong };
+    const dispatcher = client(map, listener.addr, { tls });
     await loopToEnd(map);
-    assertEquals(await received, "spam");
-  },
-);
-
-for (const method of ["close", "abort"] as const) {
-  Deno.test(`${method}() during a client's handshake closes its channel`, async () => {
-    const { map, network, channel, clock } = faked();
-    const dispatcher = new Recorder(map);
-    dispatcher.createSocket({ transport: "tls" });
-    dispatcher.connect({ port: 7 });
-    network.succeed(channel);
-    await passes(map, 3);
-    assertEquals(channel.handshakes, 1);
-    dispatcher[method]();
-    await turns();
-    assert(channel.closed);
-    assertEquals(dispatcher.trace, []);
-    assertEquals(clock.armed, 0);
+    assertEquals(dispatcher.trace, FAILED);
   });
 }
 
-Deno.test("close() during a client's handshake gives up after the linger time", async () => {
-  const { map, network, channel, clock } = faked();
-  const dispatcher = new DispatcherWithSend(null, { map, linger: 300 });
-  dispatcher.createSocket({ transport: "tls" });
-  dispatcher.connect({ port: 7 });
-  network.succeed(channel);
-  dispatcher.send(bytes("spam"));
-  await passes(map, 3);
-  dispatcher.close();
-  await clock.advance(300);
-  assert(!dispatcher.closing);
-  assert(channel.closed);
+// Bytes around the handshake
+
+/** A client that has something to send from the beginning. */
+function early(map: SocketMap, address: Address | Deno.Addr) {
+  const handler = new DispatcherWithSend(null, { map });
+  const dispatcher = connecting(handler, address, TRUSTING);
+  dispatcher.send(bytes("first,"));
+  return dispatcher;
+}
+
+Deno.test("send() before the handshake arrives after it", async () => {
+  await using map = scopedMap();
+  const dispatcher = early(map, new EchoServer(map).named);
+  let answer = "";
+  dispatcher.handleConnect = () => void dispatcher.send(bytes("second"));
+  dispatcher.handleRead = () => void (answer += text(dispatcher.recv()));
+  await loopUntil(map, () => answer.length >= 12);
+  assertEquals(answer, "first,second");
 });
 
-Deno.test("close() of a listener closes those at their handshake", async () => {
-  const { map, network, channel, clock } = faked();
-  const server = new Recorder(map);
-  server.createSocket();
-  server.bind({ port: 0 });
-  server.listen();
-  network.acceptor.push(channel);
-  await passes(map, 3);
-  server.close();
-  await turns();
-  assert(channel.closed);
-  assertEquals(server.trace, []);
-  assertEquals(clock.armed, 0);
-});
-
-testTls("close() during a real handshake leaves nothing behind", async () => {
-  await using map = quiet();
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const dispatcher = client(map);
-  dispatcher.connect(listener.addr);
-  using peer = await listener.accept();
-  await passes(map, 5);
-  dispatcher.close();
+Deno.test("close() right after send() lets the bytes out after the handshake", async () => {
+  await using map = scopedMap();
+  using listener = Deno.listenTls({ ...HERE, ...good });
+  early(map, listener.addr).close();
+  const received = listener.accept()
+    .then((conn) => new Response(conn.readable).text());
   await loopToEnd(map);
-  assertEquals(dispatcher.trace, []);
-  assertEquals(map.size, 0);
-  // The handshake has begun, and nobody waits for its end.
-  assertGreater(await peer.read(new Uint8Array(4096)) ?? 0, 0);
+  assertEquals(await received, "first,");
 });
+
+// Options
 
 const PEM = { cert: "cert", key: "key" };
 
@@ -614,76 +502,25 @@ for (const [options, type, message] of BAD_OPTIONS) {
   });
 }
 
-Deno.test("bind() of a TLS socket needs a certificate", () => {
-  const map = quietMap();
-  const dispatcher = new Recorder(map);
-  dispatcher.createSocket({ transport: "tls" });
-  const bind = () => dispatcher.bind({ hostname: "127.0.0.1", port: 0 });
-  assertThrows(bind, TypeError, "needs tls.cert and tls.key to listen");
-  assertEquals(dispatcher.socket, null);
-  assertEquals(dispatcher.addr, null);
-  dispatcher.close();
-  assertEquals(map.size, 0);
-});
+const NO_SERVER: [TlsOptions, string][] = [
+  [{}, "needs tls.cert and tls.key to listen"],
+  [{ ...PEM, caCerts: ["z"] }, "a server asks for no certificate"],
+  [
+    { ...PEM, unsafelyDisableHostnameVerification: true },
+    "a server asks for no certificate",
+  ],
+  [PEM, "Cannot listen on 127.0.0.1:0"], // It is no PEM.
+];
 
-Deno.test("bind() with a certificate that is no PEM throws and binds nothing", () => {
-  const map = quietMap();
-  const dispatcher = new Recorder(map);
-  dispatcher.createSocket({ transport: "tls", tls: PEM });
-  assertThrows(
-    () => dispatcher.bind({ hostname: "127.0.0.1", port: 0 }),
-    Error,
-    "Cannot listen on 127.0.0.1:0",
-  );
-  assertEquals(dispatcher.socket, null);
-  assertEquals(dispatcher.accepting, false);
-  dispatcher.close();
-});
-
-Deno.test("a handshake that throws at once is an error like any other", async () => {
-  const { map, network } = faked();
-  const dispatcher = new Recorder(map);
-  const channel = Object.assign(new FakeChannel(), {
-    handshake(): Promise<void> {
-      throw new Error("spam");
-    },
+for (const [tls, message] of NO_SERVER) {
+  Deno.test(`bind() with tls ${Deno.inspect(tls)} is refused, and binds nothing`, () => {
+    const map = quietMap();
+    const dispatcher = new Recorder(map);
+    dispatcher.createSocket({ transport: "tls", tls });
+    assertThrows(() => dispatcher.bind(HERE), Error, message);
+    assertEquals(dispatcher.socket, null);
+    assertEquals(dispatcher.addr, null);
+    dispatcher.close();
+    assertEquals(map.size, 0);
   });
-  dispatcher.createSocket({ transport: "tls" });
-  dispatcher.connect({ port: 7 });
-  network.succeed(channel);
-  await loopToEnd(map);
-  assertEquals(dispatcher.trace, ["handleError", "handleClose"]);
-  assert(channel.closed);
-});
-
-Deno.test("Silent clients beyond 256 cost the others no more than a second", async () => {
-  const { map, network, clock } = faked();
-  const server = new Recorder(map);
-  server.createSocket();
-  server.bind({ port: 0 });
-  server.listen();
-  const channels = Array.from({ length: 300 }, () => new HandshakeChannel());
-  network.acceptor.push(...channels);
-  assertInstanceOf(network.acceptor, FakeAcceptor);
-  const looping = watch(loop({ map }));
-  await turns();
-  const started = () => channels.filter((c) => c.handshakes > 0).length;
-  assertEquals(started(), 257);
-  await clock.advance(500);
-  channels[0]!.fail(new Error("garbage"));
-  await turns();
-  assertEquals(started(), 258, "one has made room by itself");
-  assertEquals(server.clientsGone, 1);
-  await clock.advance(499);
-  assertEquals(started(), 258);
-  await clock.advance(1);
-  await turns();
-  assertEquals(started(), 300, "each of the rest has pushed out the oldest");
-  assertEquals(server.clientsGone, 300 - 256);
-  assert(channels.slice(1, 44).every(({ closed }) => closed));
-  assert(channels.slice(44).every(({ closed }) => !closed));
-  server.close();
-  await turns();
-  assert(channels.every(({ closed }) => closed));
-  assert(looping.settled);
-});
+}

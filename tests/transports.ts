@@ -1,70 +1,77 @@
 /** Connections over each transport, one end of which no dispatcher has. */
 
+import type { Channel } from "../mod.ts";
 import { certificates } from "./certificates.ts";
-import { families, type Family, isMissing } from "./support.ts";
+import { families, type Family, isMissing, rawConnect } from "./support.ts";
 
 /** One end of a connection. */
 export type Conn = Deno.TcpConn | Deno.UnixConn | Deno.TlsConn;
 
-/** How to make connections. */
-export interface Transport {
-  name: string;
+/** A family of sockets, or TLS. */
+export interface Transport extends Family {
   /** It cannot be had here. */
   ignore: boolean;
   /** Closing with unread bytes takes from the peer what it has not yet read. */
   hasResets: boolean;
   /** How many bytes the kernel holds for somebody who does not read. */
   kernel: number;
+  /** Comes to a listener. */
+  call(addr: Deno.Addr | null): Promise<Conn>;
   /** Both ends of a new connection. */
   connect(): Promise<[Conn, Conn]>;
 }
 
-async function connectPlain(family: Family): Promise<[Conn, Conn]> {
-  const address = family.address();
-  if ("path" in address) {
-    const at = { transport: "unix", path: address.path! } as const;
-    using listener = Deno.listen(at);
-    return await Promise.all([listener.accept(), Deno.connect(at)]);
-  }
-  using listener = Deno.listen(address as Deno.TcpListenOptions);
-  const { hostname, port } = listener.addr;
-  return await Promise.all([
-    listener.accept(),
-    Deno.connect({ hostname, port }),
-  ]);
+function callTls(addr: Deno.Addr | null): Promise<Deno.TlsConn> {
+  const { port } = addr as Deno.NetAddr;
+  const caCerts = [certificates().ca];
+  return Deno.connectTls({ hostname: "localhost", port, caCerts });
 }
 
-async function connectTls(): Promise<[Conn, Conn]> {
-  const { ca, good } = certificates();
-  using listener = Deno.listenTls({ hostname: "localhost", port: 0, ...good });
-  const { port } = listener.addr as Deno.NetAddr;
-  return await Promise.all([
-    listener.accept(),
-    Deno.connectTls({ hostname: "localhost", port, caCerts: [ca] }),
-  ]);
+/** Both ends of a connection to a listener. */
+async function connect(
+  listener: Deno.Listener<Conn, Deno.Addr>,
+  call: Transport["call"],
+): Promise<[Conn, Conn]> {
+  using _listener = listener;
+  return await Promise.all([listener.accept(), call(listener.addr)]);
 }
 
 /** IPv4, IPv6, Unix sockets and TLS. */
 export const TRANSPORTS: readonly Transport[] = [
-  ...families.map((family) => ({
-    name: family.name,
-    ignore: isMissing(family),
-    hasResets: family.name !== "Unix",
-    kernel: family.name === "Unix" ? 100_000 : 1_500_000,
-    connect: () => connectPlain(family),
-  })),
+  ...families.map((family) => {
+    const isUnix = family.name === "Unix";
+    const call = rawConnect as Transport["call"];
+    return {
+      ...family,
+      ignore: isMissing(family),
+      hasResets: !isUnix,
+      kernel: isUnix ? 100_000 : 1_500_000,
+      call,
+      connect: () => {
+        const { transport } = family.options;
+        const at = { transport, ...family.address() };
+        return connect(Deno.listen(at as Deno.TcpListenOptions), call);
+      },
+    };
+  }),
   {
     name: "TLS",
+    options: { transport: "tls", tls: certificates().good },
+    address: families[0]!.address,
     ignore: false,
     hasResets: true,
     kernel: 1_500_000,
-    connect: connectTls,
+    call: callTls,
+    connect: () => {
+      const at = { hostname: "localhost", port: 0, ...certificates().good };
+      return connect(Deno.listenTls(at), callTls);
+    },
   },
 ];
 
 /** Reads to the end, or to an error: how many bytes came, and what came last. */
 export async function readToEnd(
-  conn: Conn,
+  conn: Channel,
 ): Promise<{ length: number; last: string }> {
   const buffer = new Uint8Array(64 * 1024);
   let length = 0;

@@ -1,47 +1,42 @@
 /** The path of a Unix listener: whose it is, and when it is free. */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { type Channel, Dispatcher } from "../mod.ts";
-import { ENTRY } from "../core/symbols.ts";
+import { Dispatcher, poll } from "../mod.ts";
 import { listenUnix } from "../net/unix_listener.ts";
-import { LogLines, passes } from "./fakes.ts";
-import { loopUntil, ScopedMap, type TestMap } from "./support.ts";
+import { Keeper, listening, scopedMap } from "./scenes.ts";
+import { loopUntil } from "./support.ts";
 
-/** A folder of its own, and the path of a socket in it. */
-class Place implements Disposable {
-  readonly folder = Deno.makeTempDirSync();
-  readonly path = `${this.folder}/socket`;
-
-  /** What is in the folder. */
-  get names(): string[] {
-    return [...Deno.readDirSync(this.folder)].map(({ name }) => name);
-  }
-  [Symbol.dispose](): void {
-    Deno.removeSync(this.folder, { recursive: true });
-  }
+interface Place {
+  path: string;
+  /** The names in its folder. */
+  names: () => string[];
 }
 
-function testPaths(name: string, test: (place: Place) => Promise<void>): void {
+/** Runs a test with a path in a folder of its own. */
+function test(name: string, fn: (place: Place) => Promise<void>): void {
   Deno.test({
     name,
     ignore: Deno.build.os === "windows",
     fn: async () => {
-      using place = new Place();
-      await test(place);
+      const folder = await Deno.makeTempDir();
+      const names = () => [...Deno.readDirSync(folder)].map(({ name }) => name);
+      try {
+        await fn({ path: `${folder}/socket`, names });
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
     },
   });
 }
 
-/** A listener, and its accept that is in flight. */
-function accepting(path: string) {
+/** A listener whose accept is in flight; returns how to close it. */
+function accepting(path: string): () => Promise<unknown> {
   const listener = listenUnix(path);
   const accepted = assertRejects(() => listener.accept());
-  /** Has Deno let go of it, which takes a turn. */
-  const close = async () => {
+  return () => {
     listener.close();
-    await accepted;
+    return accepted; // Deno lets go of it, which takes a turn.
   };
-  return { listener, close };
 }
 
 /** Expects that whoever connects to `path` gets to `listener`. */
@@ -51,132 +46,100 @@ async function assertReached(path: string, listener: Deno.UnixListener) {
   (await accepted).close();
 }
 
-testPaths("A Unix listener leaves a free path behind", async ({ path }) => {
-  const first = accepting(path);
-  await first.close();
-  using second = listenUnix(path);
-  await assertReached(path, second);
-});
+/** How a listener was used before it is closed. */
+const LISTENERS: Record<string, (path: string) => () => unknown> = {
+  "with an accept in flight": accepting,
+  "without an accept": (path) => {
+    const listener = listenUnix(path);
+    return () => listener.close();
+  },
+};
 
-testPaths(
-  "A Unix listener without an accept leaves a free path at once",
-  async ({ path }) => {
-    listenUnix(path).close();
+for (const [how, listen] of Object.entries(LISTENERS)) {
+  test(`A Unix listener ${how} leaves a free path behind`, async ({ path }) => {
+    await listen(path)();
     using second = listenUnix(path);
     await assertReached(path, second);
-  },
-);
+  });
 
-testPaths(
-  "A Unix listener leaves the path to a successor that has taken it",
-  async (place) => {
-    const { path } = place;
-    const first = accepting(path);
-    Deno.removeSync(path); // As a program does that is to take over.
-    using second = Deno.listen({ transport: "unix", path });
-    await first.close();
-    assertEquals(place.names, ["socket"]);
-    await assertReached(path, second);
-  },
-);
+  test(
+    `A Unix listener ${how} leaves the path to a successor that has taken it`,
+    async ({ path, names }) => {
+      const close = listen(path);
+      Deno.removeSync(path); // As a program does that is to take over.
+      using second = Deno.listen({ transport: "unix", path });
+      await close();
+      assertEquals(names(), ["socket"]);
+      await assertReached(path, second);
+    },
+  );
+}
 
-testPaths(
-  "A Unix listener without an accept leaves the path to a successor",
-  async (place) => {
-    const { path } = place;
-    const first = listenUnix(path);
-    Deno.removeSync(path);
-    using second = Deno.listen({ transport: "unix", path });
-    first.close();
-    assertEquals(place.names, ["socket"]);
-    await assertReached(path, second);
-  },
-);
-
-testPaths(
+test(
   "A Unix listener leaves the path to a successor that takes it behind close()",
-  async (place) => {
-    const { path } = place;
-    const first = accepting(path);
-    const closed = first.close();
+  async ({ path, names }) => {
+    const closed = accepting(path)();
     Deno.removeSync(path);
     using second = listenUnix(path);
     await closed;
-    assertEquals(place.names, ["socket"]);
+    assertEquals(names(), ["socket"]);
     await assertReached(path, second);
   },
 );
 
-testPaths(
+test(
   "A Unix listener leaves the path to the last of two successors",
-  async (place) => {
-    const { path } = place;
-    const first = accepting(path);
+  async ({ path, names }) => {
+    const closeFirst = accepting(path);
     Deno.removeSync(path);
-    const second = accepting(path);
-    const closed = [first.close()];
+    const closeSecond = accepting(path);
+    const closed = closeFirst();
     Deno.removeSync(path);
     using third = listenUnix(path);
-    closed.push(second.close());
-    await Promise.all(closed);
-    assertEquals(place.names, ["socket"]);
+    await Promise.all([closed, closeSecond()]);
+    assertEquals(names(), ["socket"]);
     await assertReached(path, third);
   },
 );
 
-testPaths(
+test(
   "A Unix listener brings no path back that its successor has left",
-  async (place) => {
-    const { path } = place;
-    const first = accepting(path);
-    const closed = first.close();
+  async ({ path, names }) => {
+    const closed = accepting(path)();
     Deno.removeSync(path);
     listenUnix(path).close();
     await closed;
-    assertEquals(place.names, []);
+    assertEquals(names(), []);
   },
 );
 
-testPaths(
+test(
   "Dispatcher.close() leaves a successor's path alone",
-  async (place) => {
-    const { path } = place;
-    await using map = new ScopedMap({ logger: new LogLines() });
-    class Server extends Dispatcher {
-      reached = false;
-      override handleAccepted(conn: Channel): void {
-        this.reached = true;
-        conn.close();
-      }
-    }
-    const open = (map: TestMap) => {
-      const server = new Server(null, { map });
-      server.createSocket({ transport: "unix" });
-      server.bind({ path });
-      server.listen();
-      return server;
-    };
-    const first = open(map);
-    await passes(map, 3); // Its accept is in flight.
+  async ({ path, names }) => {
+    await using map = scopedMap();
+    await using others = scopedMap();
+    const listen = (within = map) =>
+      listening(new Keeper(within), { transport: "unix" }, { path });
+    const first = listen(others);
+    await poll(0, others); // Its accept is in flight.
     first.close();
-    const gone = first[ENTRY]!.accepting!.whenClosed();
     Deno.removeSync(path);
-    const second = open(map);
-    await gone;
+    const second = listen();
+    await poll(0, others); // Deno has let go of the first.
     (await Deno.connect({ transport: "unix", path })).close();
-    await loopUntil(map, () => second.reached, 20_000);
-    assertEquals(place.names, ["socket"]);
+    await loopUntil(map, () => second.accepted.length > 0);
+    second.accepted[0]!.close();
+    assertEquals(names(), ["socket"]);
   },
 );
 
-testPaths(
+test(
   "Dispatcher.bind() of a socket that somebody has left behind says what to do",
-  async (place) => {
-    const { path } = place;
+  async ({ path, names }) => {
     const listener = Deno.listen({ transport: "unix", path: `${path}.former` });
     Deno.linkSync(`${path}.former`, path);
     listener.close(); // Nobody listens on the other name, as after a crash.
-    await using map = new ScopedMap({ logger: new LogLines() });
+    await using map = scopedMap();
     const server = new Dispatcher(null, { map });
     server.createSocket({ transport: "unix" });
     assertThrows(
@@ -184,7 +147,7 @@ testPaths(
       Deno.errors.AddrInUse,
       "the file is there. Remove it if nobody listens on it",
     );
-    assertEquals(place.names, ["socket"]);
+    assertEquals(names(), ["socket"]);
     Deno.removeSync(path);
     server.bind({ path });
     server.close();

@@ -21,7 +21,7 @@ const OF_REPOSITORY = /^(?:bench_.*|readme|runtime|structure|tasks)_test/;
 
 /** Whether a file of tests is about an example: it imports one, or starts one. */
 function isOfExample(path: string): boolean {
-  return read(path).includes("Child.start(") ||
+  return /Child\.(?:start|serve)\(/.test(read(path)) ||
     modulesFrom(path).some((module) => module.startsWith("examples/"));
 }
 

@@ -12,15 +12,15 @@ const names = Array.from(Deno.readDirSync(folder), (entry) => entry.name)
   .map((name) => name.slice(0, -".ts".length))
   .sort();
 
-/** What the examples share lies beside them. */
+/** A program opens with its command; the modules that programs share do not. */
 function isProgram(path: string): boolean {
-  return Deno.readTextFileSync(path).includes("import.meta.main");
+  return Deno.readTextFileSync(path).includes(" deno run --allow-");
 }
 
 const usage = `\
 Usage: deno task example NAME [ARGS], where NAME is one of ${names.join(", ")}
 
-With --help, each of them tells about its ARGS.`;
+Most of them tell about their ARGS with --help.`;
 
 const [given = "", ...args] = Deno.args;
 if (given === "--help" || given === "-h") {

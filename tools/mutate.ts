@@ -4,7 +4,7 @@
  *
  *     deno task mutate [WORD…]
  *
- * With words, only the mutations whose promise or file contains all of them.
+ * With words, only the mutations whose promise, file or test contains them all.
  * The protections are listed in `tests/mutations`.
  *
  * @module
@@ -13,8 +13,7 @@
 import { dirname } from "node:path";
 import { runCommand } from "../examples/command_line.ts";
 import { quote } from "../examples/quote.ts";
-import { MUTATIONS } from "../tests/mutations/all.ts";
-import type { Mutation } from "../tests/mutations/mutation.ts";
+import { type Mutation, MUTATIONS, placesOf } from "../tests/mutations/all.ts";
 import { withStd } from "./with_std.ts";
 
 const USAGE = `\
@@ -23,7 +22,7 @@ Usage: deno task mutate [WORD…] [--help]
 Takes one protection after the other out of a copy of the library, and expects
 the test that stands for it to fail.
 
-  WORD  only those whose promise or file contains it, and all other words`;
+  WORD  only those whose promise, file or test contains it, and all other words`;
 
 const root = dirname(import.meta.dirname!);
 /** How many ms a test may take: one that hangs has noticed, too. */
@@ -69,12 +68,14 @@ async function passes(directory: string, mutation: Mutation): Promise<boolean> {
 }
 
 /** Puts the mutated text in the place of the original. */
-function mutate(source: string, { file, from, to }: Mutation): string {
-  const count = source.split(from).length - 1;
-  if (count !== 1) {
-    throw new Error(`${file} has ${count} times: ${from}`);
+function mutate(source: string, mutation: Mutation): string {
+  const { file, from, to } = mutation;
+  const places = placesOf(source, mutation);
+  if (places.length !== 1) {
+    throw new Error(`${file} has ${places.length} times: ${from}`);
   }
-  return source.replace(from, () => to);
+  const [found] = places[0]!;
+  return source.replace(found, () => to);
 }
 
 /** Whether the test passes with the protection, and fails without it. */
@@ -103,8 +104,8 @@ function show(mark: "noticed" | "SURVIVED" | "BROKEN", text: string): void {
 }
 
 async function main(words: string[]): Promise<number> {
-  const chosen = MUTATIONS.filter(({ promise, file }) =>
-    words.every((word) => `${promise} ${file}`.includes(word))
+  const chosen = MUTATIONS.filter(({ promise, file, test }) =>
+    words.every((word) => `${promise} ${file} ${test}`.includes(word))
   );
   if (chosen.length === 0) {
     const all = words.map((word) => quote(word, Infinity)).join(" and ");

@@ -16,6 +16,7 @@ import {
 } from "./async_chat_model.ts";
 import {
   type Binary,
+  mixed,
   noise,
   piecesOf,
   type Splitting,
@@ -158,56 +159,48 @@ async function check(story: Story, splitting: Splitting): Promise<void> {
 }
 
 const few = fc.constantFrom(..."ab");
-const mark: fc.Arbitrary<Mark> = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.string({ unit: few, minLength: 1, maxLength: 7 })
+const mark = mixed<Mark>(
+  [
+    6,
+    fc.string({ unit: few, minLength: 1, maxLength: 7 })
       .map((text) => ({ text })),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.constantFrom(
-      "\n",
-      "\r\n",
-      "\r\n.\r\n",
-      "\r\n\r\n",
-      "é",
-      "→é",
+  ],
+  [
+    3,
+    fc.constantFrom(
+      ...["\n", "\r\n", "\r\n.\r\n", "\r\n\r\n", "é", "→é"],
       "aaab".repeat(20),
     ).map((text) => ({ text })),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.uint8Array({ minLength: 1, maxLength: 5 })
+  ],
+  [
+    3,
+    fc.uint8Array({ minLength: 1, maxLength: 5 })
       .map((bytes) => ({ bytes: toBinary(bytes) })),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.string({
+  ],
+  [
+    2,
+    fc.string({
       unit: fc.constantFrom("\0", "\xff", "a"),
       minLength: 1,
       maxLength: 5,
     }).map((bytes) => ({ bytes })),
-  },
-  { weight: 4, arbitrary: fc.nat(20).map((count) => ({ count })) },
-  { weight: 1, arbitrary: fc.constant(null) },
+  ],
+  [4, fc.nat(20).map((count) => ({ count }))],
+  [1, fc.constant(null)],
 );
 
 /** A bit of input: of one of the terminators, its beginning or all of it; or else. */
 type Bit = { of: number; length: number } | Binary;
 
-const bit: fc.Arbitrary<Bit> = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.record({ of: fc.nat(9), length: fc.nat(9) }),
-  },
-  { weight: 3, arbitrary: fc.string({ unit: few, maxLength: 6 }) },
-  { weight: 2, arbitrary: noise(8) },
-  {
-    weight: 1,
-    arbitrary: fc.tuple(fc.constantFrom(..."ab\r\0"), fc.nat(150))
+const bit = mixed<Bit>(
+  [6, fc.record({ of: fc.nat(9), length: fc.nat(9) })],
+  [3, fc.string({ unit: few, maxLength: 6 })],
+  [2, noise(8)],
+  [
+    1,
+    fc.tuple(fc.constantFrom(..."ab\r\0"), fc.nat(150))
       .map(([byte, count]) => byte.repeat(count)),
-  },
+  ],
 );
 
 function input(bits: Bit[], marks: Mark[]): Binary {
@@ -231,9 +224,9 @@ const story: fc.Arbitrary<Story> = fc.record({
     fc.record({
       bits: fc.array(bit, { maxLength: 12 }),
       mark: fc.option(mark, { nil: undefined, freq: 2 }),
-      maxLength: fc.oneof(
-        { weight: 7, arbitrary: fc.constant(undefined) },
-        { weight: 1, arbitrary: maxLength },
+      maxLength: mixed(
+        [7, fc.constant(undefined)],
+        [1, maxLength],
       ),
     }),
     { minLength: 1, maxLength: 4 },

@@ -5,6 +5,7 @@ import {
   type Binary,
   type Endless,
   hostile,
+  mixed,
   noise,
   soup,
   utf8,
@@ -29,88 +30,63 @@ export const FOLDER_OF_LINES: Binary = "x\r\nSet-Cookie: y";
 
 /** Names there are, names there should not be, and parts of names. */
 const NAMES: readonly Binary[] = [
-  "a.txt",
-  "sub",
-  "index.html",
-  "empty",
-  "big.bin",
-  ".well-known",
-  ".hidden",
-  "out",
-  "loop",
+  ...["a.txt", "sub", "index.html", "empty", "big.bin", ".well-known"],
+  ...[".hidden", "out", "loop"],
   utf8("grün & blau"),
   FOLDER_OF_LINES,
-  "..",
-  ".",
-  "...",
-  "",
-  "..\\..\\x",
-  "../../x",
-  "/",
-  "\\",
-  "\0",
-  "\xff",
+  ...["..", ".", "...", "", "..\\..\\x", "../../x", "/", "\\", "\0", "\xff"],
   "\xc0\xae\xc0\xae", // an overlong ..
   "C:",
 ];
 
-const name: fc.Arbitrary<Binary> = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.tuple(
+const name: fc.Arbitrary<Binary> = mixed(
+  [
+    6,
+    fc.tuple(
       fc.constantFrom(...NAMES),
       fc.constantFrom(0, 1, 1, 1, 2, 3),
       fc.constantFrom(SPECIAL, SPECIAL, ANY),
     ).map((parts) => encoded(...parts)),
-  },
-  {
-    weight: 1,
-    arbitrary: soup(["%", "2", "e", "E", "f", "5c", "%2", "00", "."], 8),
-  },
-  { weight: 1, arbitrary: noise(4).map((text) => encoded(text, 1, SPECIAL)) },
+  ],
+  [1, soup(["%", "2", "e", "E", "f", "5c", "%2", "00", "."], 8)],
+  [1, noise(4).map((text) => encoded(text, 1, SPECIAL))],
 );
 
-const path: fc.Arbitrary<Binary> = fc.oneof(
-  {
-    weight: 2,
-    arbitrary: fc.constantFrom("/", "/a.txt", "/sub/", "/sub", "/big.bin"),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.array(name, { maxLength: 4 })
+const path: fc.Arbitrary<Binary> = mixed(
+  [2, fc.constantFrom("/", "/a.txt", "/sub/", "/sub", "/big.bin")],
+  [
+    3,
+    fc.array(name, { maxLength: 4 })
       .map((names) => `/${names.join("/")}`),
-  },
+  ],
 );
 
 /** What stands between the method and the version. */
-export const target: fc.Arbitrary<Binary> = fc.oneof(
-  { weight: 4, arbitrary: path },
-  {
-    weight: 2,
-    arbitrary: fc.tuple(
+export const target: fc.Arbitrary<Binary> = mixed(
+  [4, path],
+  [
+    2,
+    fc.tuple(
       fc.constantFrom("http://h", "https://h:80", "HTTP://", "//", ""),
       path,
       fc.constantFrom("", "?a=../b", "#a", "/", "?"),
     ).map((parts) => parts.join("")),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.oneof(path, fc.constantFrom("*", "", "h:80", "x")),
-  },
+  ],
+  [1, fc.oneof(path, fc.constantFrom("*", "", "h:80", "x"))],
 );
 
 /** What a `Range` may say. */
-export const range: fc.Arbitrary<Binary> = fc.oneof(
-  {
-    weight: 4,
-    arbitrary: fc.tuple(
+export const range: fc.Arbitrary<Binary> = mixed(
+  [
+    4,
+    fc.tuple(
       fc.option(fc.nat(30), { nil: "" }),
       fc.option(fc.nat(30), { nil: "" }),
     ).map(([first, last]) => `bytes=${first}-${last}`),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom(
+  ],
+  [
+    1,
+    fc.constantFrom(
       "bytes=0-0",
       "bytes=-0",
       "bytes=0-9007199254740993",
@@ -123,61 +99,49 @@ export const range: fc.Arbitrary<Binary> = fc.oneof(
       "bytes =1-2",
       "lines=1-2",
     ),
-  },
-  { weight: 1, arbitrary: soup(["bytes", "=", "-", "1", "0", ",", " "], 8) },
+  ],
+  [1, soup(["bytes", "=", "-", "1", "0", ",", " "], 8)],
 );
 
 const DATES: readonly Binary[] = [
-  "Thu, 01 Jan 1970 00:00:00 GMT",
-  "Fri, 31 Dec 9999 23:59:59 GMT",
-  "Sunday, 06-Nov-94 08:49:37 GMT",
-  "Sun Nov  6 08:49:37 1994",
-  "never",
+  ...["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"],
+  ...["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "never"],
   "",
 ];
 
 /** What an `If-Match` and its like may say; the first is what the file has. */
 const tags: fc.Arbitrary<Binary> = fc.constantFrom(
-  "*",
-  '"a-0"',
-  'W/"a-0"',
-  '"x", "a-0" , W/"y"',
-  ",,",
-  "a-0",
+  ...["*", '"a-0"', 'W/"a-0"', '"x", "a-0" , W/"y"', ",,", "a-0"],
 );
 
 /** One header without its CR LF, of those that matter. */
-const header: fc.Arbitrary<Binary> = fc.oneof(
-  { weight: 3, arbitrary: range.map((value) => `Range: ${value}`) },
-  {
-    weight: 3,
-    arbitrary: fc.tuple(
+const header: fc.Arbitrary<Binary> = mixed(
+  [3, range.map((value) => `Range: ${value}`)],
+  [
+    3,
+    fc.tuple(
       fc.constantFrom("If-Match", "If-None-Match", "If-Range"),
       fc.oneof(tags, fc.constantFrom(...DATES)),
     ).map((parts) => parts.join(": ")),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.tuple(
+  ],
+  [
+    3,
+    fc.tuple(
       fc.constantFrom("If-Modified-Since", "If-Unmodified-Since", "If-Range"),
       fc.constantFrom(...DATES),
     ).map((parts) => parts.join(": ")),
-  },
-  {
-    weight: 4,
-    arbitrary: fc.constantFrom(
-      "Connection: close",
-      "Connection: keep-alive",
-      "connection: x,Keep-Alive",
-      "Expect: 100-continue",
-      "X: y",
-      "x:",
+  ],
+  [
+    4,
+    fc.constantFrom(
+      ...["Connection: close", "Connection: keep-alive"],
+      ...["connection: x,Keep-Alive", "Expect: 100-continue", "X: y", "x:"],
       "X-Long: ".padEnd(5_000, "x"),
     ),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom(
+  ],
+  [
+    1,
+    fc.constantFrom(
       "Expect: x",
       "X : y",
       " folded",
@@ -185,22 +149,22 @@ const header: fc.Arbitrary<Binary> = fc.oneof(
       "X-Long: ".padEnd(8_191, "x"),
       "X-Long: ".padEnd(8_192, "x"),
     ),
-  },
+  ],
 );
 
 /** A body, and the headers that say how long it is. */
 const BODY: Binary = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
-const body: fc.Arbitrary<[headers: Binary, body: Binary]> = fc.oneof(
-  { weight: 4, arbitrary: fc.constant<[Binary, Binary]>(["", ""]) },
-  {
-    weight: 1,
-    arbitrary: fc.oneof(noise(60), fc.constant(BODY)).map(
+const body: fc.Arbitrary<[headers: Binary, body: Binary]> = mixed(
+  [4, fc.constant<[Binary, Binary]>(["", ""])],
+  [
+    1,
+    fc.oneof(noise(60), fc.constant(BODY)).map(
       (text): [Binary, Binary] => [`Content-Length: ${text.length}\r\n`, text],
     ),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.array(
+  ],
+  [
+    1,
+    fc.array(
       fc.oneof(noise(20), fc.constant(BODY)).filter((text) => text !== ""),
       { maxLength: 3 },
     ).map((chunks): [Binary, Binary] => {
@@ -212,7 +176,7 @@ const body: fc.Arbitrary<[headers: Binary, body: Binary]> = fc.oneof(
         `${parts.join("")}0\r\nX: y\r\n\r\n`,
       ];
     }),
-  },
+  ],
 );
 
 /** How long a body is, said in ways that contradict one another. */
@@ -222,8 +186,7 @@ const UNCLEAR: readonly Binary[] = [
   "Transfer-Encoding: chunked, identity\r\n",
   "Transfer-Encoding: gzip, chunked\r\n",
   "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-  "Transfer-Encoding:\x0bchunked\r\n",
-  "Content-Length: +5\r\n",
+  ...["Transfer-Encoding:\x0bchunked\r\n", "Content-Length: +5\r\n"],
   "Content-Length: 99999\r\n",
   `Content-Length: ${"0".repeat(300)}5\r\n`,
 ];
@@ -231,18 +194,18 @@ const UNCLEAR: readonly Binary[] = [
 const request: fc.Arbitrary<Binary> = fc.record({
   method: fc.constantFrom("GET", "GET", "GET", "HEAD", "POST", "get", "X"),
   target,
-  version: fc.oneof(
-    { weight: 9, arbitrary: fc.constantFrom("1.1", "1.1", "1.0", "1.9") },
-    { weight: 1, arbitrary: fc.constantFrom("2.0", "0.9", "1.10", "1") },
+  version: mixed(
+    [9, fc.constantFrom("1.1", "1.1", "1.0", "1.9")],
+    [1, fc.constantFrom("2.0", "0.9", "1.10", "1")],
   ),
-  host: fc.oneof(
-    { weight: 9, arbitrary: fc.constant("Host: h\r\n") },
-    { weight: 1, arbitrary: fc.constantFrom("host:\r\n", "") },
+  host: mixed(
+    [9, fc.constant("Host: h\r\n")],
+    [1, fc.constantFrom("host:\r\n", "")],
   ),
   headers: fc.array(header, { maxLength: 3 }),
-  unclear: fc.oneof(
-    { weight: 15, arbitrary: fc.constant("") },
-    { weight: 1, arbitrary: fc.constantFrom(...UNCLEAR) },
+  unclear: mixed(
+    [15, fc.constant("")],
+    [1, fc.constantFrom(...UNCLEAR)],
   ),
   body,
 }).map(({ method, target, version, host, headers, unclear, body }) => {
@@ -255,16 +218,16 @@ const request: fc.Arbitrary<Binary> = fc.record({
 /** What a client says from the first byte to the last. */
 export const requests: fc.Arbitrary<Binary> = hostile(
   fc.array(
-    fc.oneof(
-      { weight: 8, arbitrary: request },
-      { weight: 1, arbitrary: fc.constant("\r\n") },
-      {
-        weight: 4,
-        arbitrary: fc.constantFrom(
+    mixed(
+      [8, request],
+      [1, fc.constant("\r\n")],
+      [
+        4,
+        fc.constantFrom(
           "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n",
           "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         ),
-      },
+      ],
     ),
     { minLength: 1, maxLength: 4 },
   ).map((parts) => parts.join("")),

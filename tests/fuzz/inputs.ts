@@ -30,6 +30,16 @@ export function utf8(text: string): Binary {
   return toBinary(new TextEncoder().encode(text));
 }
 
+/** One of these, each as often as its weight says. */
+export function mixed<T>(
+  ...parts: [weight: number, fc.Arbitrary<T>][]
+): fc.Arbitrary<T> {
+  const weighted = ([weight, arbitrary]: [number, fc.Arbitrary<T>]) => (
+    { weight, arbitrary }
+  );
+  return fc.oneof(...parts.map(weighted));
+}
+
 /** Any bytes, up to so many. */
 export function noise(maxLength = 200): fc.Arbitrary<Binary> {
   return fc.uint8Array({ maxLength }).map(toBinary);
@@ -46,22 +56,8 @@ export function soup(
 
 /** What protocols trip over. */
 const TROUBLE: readonly Binary[] = [
-  "\r",
-  "\n",
-  "\r\n",
-  "\r\n\r\n",
-  "\n\n",
-  "\0",
-  ".",
-  "\r\n.\r\n",
-  "\n.\n",
-  "\r.\r",
-  " ",
-  "\t",
-  ":",
-  "\x7f",
-  "\x80",
-  "\xff",
+  ...["\r", "\n", "\r\n", "\r\n\r\n", "\n\n", "\0", ".", "\r\n.\r\n", "\n.\n"],
+  ...["\r.\r", " ", "\t", ":", "\x7f", "\x80", "\xff"],
   "\xc3\xa9", // é
   "\xc3", // half of it
   "\xed\xa0\x80", // a lone surrogate
@@ -163,11 +159,11 @@ export function changed(
 
 /** What would be right, as it is or changed, and now and then mere noise. */
 export function hostile(base: fc.Arbitrary<Binary>): fc.Arbitrary<Binary> {
-  return fc.oneof(
-    { weight: 5, arbitrary: base },
-    { weight: 8, arbitrary: changed(base) },
-    { weight: 1, arbitrary: noise() },
-    { weight: 1, arbitrary: soup(TROUBLE, 60) },
+  return mixed(
+    [5, base],
+    [8, changed(base)],
+    [1, noise()],
+    [1, soup(TROUBLE, 60)],
   );
 }
 
@@ -249,15 +245,15 @@ export function endless(
 ): fc.Arbitrary<Endless> {
   const starts = fc.constantFrom(...all.map(({ start }) => start));
   const units = fc.constantFrom(...all.map(({ unit }) => unit));
-  return fc.oneof(
-    { weight: 3, arbitrary: fc.constantFrom(...all) },
-    { weight: 1, arbitrary: fc.record({ start: starts, unit: units }) },
-    {
-      weight: 1,
-      arbitrary: fc.record({
+  return mixed(
+    [3, fc.constantFrom(...all)],
+    [1, fc.record({ start: starts, unit: units })],
+    [
+      1,
+      fc.record({
         start: fc.oneof(starts, noise(20)),
         unit: noise(20).map((text) => text || "x"),
       }),
-    },
+    ],
   );
 }

@@ -18,7 +18,7 @@ import { LogLines } from "../fakes.ts";
 import { TestMap } from "../support.ts";
 import { type Mark, terminatorOf } from "./async_chat_model.ts";
 import { ENDLESS as HTTP_TALK } from "./http_inputs.ts";
-import { type Endless, endless, toBytes } from "./inputs.ts";
+import { type Endless, endless, mixed, toBytes } from "./inputs.ts";
 import { WatchedFolder } from "./peer.ts";
 import { fuzz } from "./property.ts";
 import { ENDLESS as SMTP_TALK } from "./smtp_inputs.ts";
@@ -136,9 +136,9 @@ async function checkMemory(
 
 /** Talk without an end, most of it in large pieces, as there is more of it. */
 function talk(all: readonly Endless[]): fc.Arbitrary<Talk> {
-  const piece = fc.oneof(
-    { weight: 1, arbitrary: fc.integer({ min: 1, max: 100 }) },
-    { weight: 2, arbitrary: fc.constantFrom(1_000, 4_096, 65_536) },
+  const piece = mixed(
+    [1, fc.integer({ min: 1, max: 100 })],
+    [2, fc.constantFrom(1_000, 4_096, 65_536)],
   );
   return fc.tuple(endless(all), piece)
     .map(([said, piece]) => ({ ...said, piece }));

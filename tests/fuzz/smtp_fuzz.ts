@@ -69,12 +69,8 @@ fuzz({
     isExtended: fc.boolean(),
   }),
   examples: [
-    "TO:<a@[x\r\nX: y]>",
-    'TO:<"\r\nX: y"@b>',
-    "TO:<a@b\r\nX: y>",
-    "FROM:<a@b>\r\nX: y",
-    "[x\r\nX: y]",
-    "x\r\nX: y",
+    ...["TO:<a@[x\r\nX: y]>", 'TO:<"\r\nX: y"@b>', "TO:<a@b\r\nX: y>"],
+    ...["FROM:<a@b>\r\nX: y", "[x\r\nX: y]", "x\r\nX: y"],
   ].map((argument) => ({ argument, isExtended: true })),
   check({ argument, isExtended }) {
     const options = { maxSize: 1_000, isExtended };

@@ -6,46 +6,26 @@ import {
   changed,
   type Endless,
   hostile,
+  mixed,
   noise,
   soup,
 } from "./inputs.ts";
 
 const PATHS: readonly Binary[] = [
-  "<a@b>",
-  "<>",
-  "<ann@example.org>",
-  "<@x.org,@y.org:a@b>",
-  '<"a b>\\"c"@d>',
-  "<a@[127.0.0.1]>",
-  "<postmaster>",
-  "<a>",
-  "<a@b",
+  ...["<a@b>", "<>", "<ann@example.org>", "<@x.org,@y.org:a@b>"],
+  ...['<"a b>\\"c"@d>', "<a@[127.0.0.1]>", "<postmaster>", "<a>", "<a@b"],
   "<a@b>x",
 ];
 
 const GRAMMAR: readonly Binary[] = [
   ..."<>@.-\"\\ =:,[]\0\x7f\x80\xff\n\r\t%'",
-  "FROM:",
-  "TO:",
-  "a",
-  "1",
-  "SIZE=",
-  "BODY=8BITMIME",
-  "MAIL",
+  ...["FROM:", "TO:", "a", "1", "SIZE=", "BODY=8BITMIME", "MAIL"],
 ];
 
 /** Pieces that regular expressions could be tried on again and again. */
 const UNITS: readonly Binary[] = [
   ...'a.-"\\@,<>:= ',
-  "a.",
-  "a-",
-  "-a",
-  "@a,",
-  '""',
-  "\\\\",
-  '\\"',
-  "a@a",
-  " a=b",
+  ...["a.", "a-", "-a", "@a,", '""', "\\\\", '\\"', "a@a", " a=b"],
 ];
 
 /** The same over and over, between a beginning and an end. */
@@ -56,22 +36,15 @@ const monotonous: fc.Arbitrary<Binary> = fc.tuple(
   soup([...UNITS, ">"], 3),
 ).map(([start, unit, times, end]) => start + unit.repeat(times) + end);
 
-const path: fc.Arbitrary<Binary> = fc.oneof(
-  { weight: 5, arbitrary: fc.constantFrom(...PATHS) },
-  { weight: 2, arbitrary: changed(fc.constantFrom(...PATHS), 2) },
-  { weight: 1, arbitrary: soup(GRAMMAR, 10).map((text) => `<${text}>`) },
+const path: fc.Arbitrary<Binary> = mixed(
+  [5, fc.constantFrom(...PATHS)],
+  [2, changed(fc.constantFrom(...PATHS), 2)],
+  [1, soup(GRAMMAR, 10).map((text) => `<${text}>`)],
 );
 
 const parameters: fc.Arbitrary<Binary> = soup([
-  " ",
-  " SIZE=1000",
-  " size=0",
-  " SIZE=99999999999999999999",
-  " BODY=7BIT",
-  " BODY=8bitmime",
-  " SMTPUTF8",
-  " =",
-  " A=B",
+  ...[" ", " SIZE=1000", " size=0", " SIZE=99999999999999999999", " BODY=7BIT"],
+  ...[" BODY=8bitmime", " SMTPUTF8", " =", " A=B"],
 ], 2);
 
 /** What may stand behind a verb, or be given to a parser. */
@@ -85,23 +58,8 @@ export const argument: fc.Arbitrary<Binary> = fc.oneof(
 );
 
 const VERBS: readonly Binary[] = [
-  "AUTH",
-  "DATA",
-  "EHLO",
-  "EXPN",
-  "HELO",
-  "HELP",
-  "MAIL",
-  "NOOP",
-  "RCPT",
-  "RSET",
-  "STARTTLS",
-  "VRFY",
-  "data",
-  "mAiL",
-  "GET",
-  "Post",
-  "",
+  ...["AUTH", "DATA", "EHLO", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "RCPT"],
+  ...["RSET", "STARTTLS", "VRFY", "data", "mAiL", "GET", "Post", ""],
 ];
 
 /** Lines around the longest that a command may be, and much longer ones. */
@@ -111,50 +69,31 @@ const longLine: fc.Arbitrary<Binary> = fc.tuple(
 ).map(([start, length]) => start.padEnd(length, "x"));
 
 /** A line that stands where a command is expected, without its end. */
-export const command: fc.Arbitrary<Binary> = fc.oneof(
-  {
-    weight: 8,
-    arbitrary: fc.constantFrom(
-      "EHLO client.example",
-      "HELO me",
-      "MAIL FROM:<a@b>",
-      "RCPT TO:<c@d>",
-      "DATA",
-      "RSET",
-      "NOOP",
-      "VRFY x",
+export const command: fc.Arbitrary<Binary> = mixed(
+  [
+    8,
+    fc.constantFrom(
+      ...["EHLO client.example", "HELO me", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"],
+      ...["DATA", "RSET", "NOOP", "VRFY x"],
     ),
-  },
-  {
-    weight: 4,
-    arbitrary: fc.tuple(
+  ],
+  [
+    4,
+    fc.tuple(
       fc.constantFrom(...VERBS),
       fc.constantFrom(" ", "", "  "),
       argument,
     ).map((parts) => parts.join("")),
-  },
-  { weight: 1, arbitrary: longLine },
-  { weight: 1, arbitrary: noise(20) },
-  { weight: 1, arbitrary: fc.constant("QUIT") },
+  ],
+  [1, longLine],
+  [1, noise(20)],
+  [1, fc.constant("QUIT")],
 );
 
 /** A message: lines that end with CR LF, and all the trouble there is in them. */
 export const message: fc.Arbitrary<Binary> = soup([
-  ".",
-  "..",
-  "a",
-  " ",
-  "\t",
-  "\r\n",
-  "\r\n.",
-  "\r\n.\r\n",
-  "\r",
-  "\n",
-  "\n.\n",
-  "\r.\r",
-  "\0",
-  "\xff",
-  "Subject: spam\r\n\r\n",
+  ...[".", "..", "a", " ", "\t", "\r\n", "\r\n.", "\r\n.\r\n", "\r", "\n"],
+  ...["\n.\n", "\r.\r", "\0", "\xff", "Subject: spam\r\n\r\n"],
   "x".repeat(1_000),
 ], 20).map((text) => text === "" ? "" : `${text}\r\n`);
 
@@ -195,14 +134,8 @@ const DATA: Binary = `${MAIL}RCPT TO:<c@d>\r\nDATA\r\n`;
 
 /** What servers have been tricked with: ends of a message that are none. */
 export const TRICKS: readonly Binary[] = [
-  "\n.\n",
-  "\n.\r\n",
-  "\r\n.\n",
-  "\r.\r",
-  "\r.\r\n",
-  "\r\n.\r",
-  "\r\n\0.\r\n",
-  "\r\n.\0\r\n",
+  ...["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r"],
+  ...["\r\n\0.\r\n", "\r\n.\0\r\n"],
 ].map((end) => `${DATA}x${end}MAIL FROM:<e@f>\r\nDATA\r\n.\r\nQUIT\r\n`);
 
 /** What clients may say without an end. */

@@ -87,6 +87,28 @@ function inTurns(channel: Channel, ...slow: ("read" | "write")[]): Break {
   };
 }
 
+type Read = (channel: Channel, target: Uint8Array) => Promise<number | null>;
+const reads = (read: Read): Break => (channel) => ({
+  read: (target) => read(channel, target),
+});
+
+type Write = (channel: Channel, data: Uint8Array) => Promise<number>;
+const writes = (write: Write): Break => (channel) => ({
+  write: (data) => write(channel, data),
+});
+
+/** Does something else when a write fails with this error. */
+const insteadOf = (
+  name: string,
+  run: (data: Uint8Array) => number | Promise<number>,
+): Break =>
+  writes((channel, data) =>
+    channel.write(data).catch((error) => {
+      if (error.name === name) return run(data);
+      throw error;
+    })
+  );
+
 interface Case {
   what: string;
   kind?: Kind;
@@ -132,51 +154,43 @@ const BUFFERS: Case[] = [
   },
   {
     what: "drops what does not fit into a read",
-    wrong: (channel) => ({
-      read: async (target) => {
-        const whole = new Uint8Array(64 * 1024);
-        const count = await channel.read(whole);
-        if (count === null) return null;
-        target.set(whole.subarray(0, Math.min(count, target.length)));
-        return Math.min(count, target.length);
-      },
+    wrong: reads(async (channel, target) => {
+      const whole = new Uint8Array(64 * 1024);
+      const count = await channel.read(whole);
+      if (count === null) return null;
+      target.set(whole.subarray(0, Math.min(count, target.length)));
+      return Math.min(count, target.length);
     }),
     fails: "read() gives what fits, and the rest later",
     says: "read() of the second channel did not settle",
   },
   {
     what: "writes beyond what it read",
-    wrong: (channel) => ({
-      read: async (target) => {
-        const count = await channel.read(target);
-        target.fill(0, count ?? 0);
-        return count;
-      },
+    wrong: reads(async (channel, target) => {
+      const count = await channel.read(target);
+      target.fill(0, count ?? 0);
+      return count;
     }),
     fails: "read() writes only as far as it says",
     says: "wrote where it did not say",
   },
   {
     what: "reads to the beginning of the buffer",
-    wrong: (channel) => ({
-      read: async (target) => {
-        const whole = new Uint8Array(target.buffer);
-        return await channel.read(whole.subarray(0, target.length));
-      },
+    wrong: reads(async (channel, target) => {
+      const whole = new Uint8Array(target.buffer);
+      return await channel.read(whole.subarray(0, target.length));
     }),
     fails: "read() writes only as far as it says",
     says: "arrived as 7, expected 1",
   },
   {
     what: "detaches the target",
-    wrong: (channel) => ({
-      read: async (target) => {
-        const count = await channel.read(target);
-        structuredClone(target.buffer, {
-          transfer: [target.buffer as ArrayBuffer],
-        });
-        return count;
-      },
+    wrong: reads(async (channel, target) => {
+      const count = await channel.read(target);
+      structuredClone(target.buffer, {
+        transfer: [target.buffer as ArrayBuffer],
+      });
+      return count;
     }),
     fails: "read() writes only as far as it says",
     says: "read() detached",
@@ -199,84 +213,70 @@ const BUFFERS: Case[] = [
   },
   {
     what: "takes no room for the end",
-    wrong: (channel) => ({
-      read: (target) =>
-        target.length > 0 ? channel.read(target) : Promise.resolve(null),
-    }),
+    wrong: reads((channel, target) =>
+      target.length > 0 ? channel.read(target) : Promise.resolve(null)
+    ),
     fails: "read() into no room takes nothing",
     says: "returned null, expected 0",
   },
   {
     what: "says that it took all, and takes a part",
-    wrong: (channel) => ({
-      write: async (data) => {
-        await channel.write(data.subarray(0, 200_000));
-        return data.length;
-      },
+    wrong: writes(async (channel, data) => {
+      await channel.write(data.subarray(0, 200_000));
+      return data.length;
     }),
     fails: "write() says how many bytes it took",
     says: "returned 262151, and 200000 bytes arrived",
   },
   {
     what: "says that it took more than there is",
-    wrong: (channel) => ({
-      write: async (data) => await channel.write(data) + 1,
-    }),
+    wrong: writes(async (channel, data) => await channel.write(data) + 1),
     fails: "carries bytes as they are",
     says: "returned 1001, expected a whole number from 1 to 1000",
   },
   {
     what: "sends the whole buffer behind its bytes",
-    wrong: (channel) => ({
-      write: (data) =>
-        channel.write(new Uint8Array(data.buffer, 0, data.length)),
-    }),
+    wrong: writes((channel, data) =>
+      channel.write(new Uint8Array(data.buffer, 0, data.length))
+    ),
     fails: "write() sends the part of a buffer that it is given",
     says: "byte 0 arrived as 7",
   },
   {
     what: "changes what it is given",
-    wrong: (channel) => ({
-      write: async (data) => {
-        const count = await channel.write(data);
-        data.fill(0);
-        return count;
-      },
+    wrong: writes(async (channel, data) => {
+      const count = await channel.write(data);
+      data.fill(0);
+      return count;
     }),
     fails: "write() leaves its bytes as they are",
     says: "changed the bytes",
   },
   {
     what: "detaches what it is given",
-    wrong: (channel) => ({
-      write: async (data) => {
-        const count = await channel.write(data);
-        structuredClone(data, { transfer: [data.buffer as ArrayBuffer] });
-        return count;
-      },
+    wrong: writes(async (channel, data) => {
+      const count = await channel.write(data);
+      structuredClone(data, { transfer: [data.buffer as ArrayBuffer] });
+      return count;
     }),
     fails: "write() leaves its bytes as they are",
     says: "write() detached",
   },
   {
     what: "keeps what it is given and sends it later",
-    wrong: (channel) => ({
-      write: async (data) => {
-        await turn();
-        void turn().then(() => channel.write(data)).catch(() => {});
-        return data.length;
-      },
+    wrong: writes(async (channel, data) => {
+      await turn();
+      void turn().then(() => channel.write(data)).catch(() => {});
+      return data.length;
     }),
     fails: "write() does not look at its bytes afterwards",
     says: "arrived as 0, expected",
   },
   {
     what: "ends at a write of no bytes",
-    wrong: (channel) => ({
-      write: async (data) => {
-        if (data.length === 0) await channel.closeWrite!();
-        return data.length === 0 ? 0 : await channel.write(data);
-      },
+    wrong: writes(async (channel, data) => {
+      if (data.length === 0) await channel.closeWrite!();
+      return data.length === 0 ? 0 : await channel.write(data);
     }),
     fails: "write() of no bytes sends nothing",
     says: "BrokenPipe",
@@ -319,20 +319,19 @@ const ENDS: Case[] = [
   },
   {
     what: "forgets a pending read at close()",
-    wrong: (channel) => ({
-      read: async (target) => await channel.read(target).catch(never),
-    }),
+    wrong: reads(async (channel, target) =>
+      await channel.read(target).catch(never)
+    ),
     fails: "close() settles a read that is pending",
     says: "did not settle",
   },
   {
     what: "fails a pending read with some error at close()",
-    wrong: (channel) => ({
-      read: (target) =>
-        channel.read(target).catch(() => {
-          throw new TypeError("spam");
-        }),
-    }),
+    wrong: reads((channel, target) =>
+      channel.read(target).catch(() => {
+        throw new TypeError("spam");
+      })
+    ),
     fails: "close() settles a read that is pending",
     says: "failed with TypeError: spam, expected a disconnect",
   },
@@ -353,21 +352,13 @@ const ENDS: Case[] = [
   },
   {
     what: "gives bytes after close()",
-    wrong: (channel) => ({
-      read: (target) => channel.read(target).catch(() => 1),
-    }),
+    wrong: reads((channel, target) => channel.read(target).catch(() => 1)),
     fails: "read() after close() gives no bytes",
     says: "returned 1",
   },
   {
     what: "takes bytes after close()",
-    wrong: (channel) => ({
-      write: (data) =>
-        channel.write(data).catch((error) => {
-          if (error.name === "BadResource") return data.length;
-          throw error;
-        }),
-    }),
+    wrong: insteadOf("BadResource", ({ length }) => length),
     fails: "write() after close() fails with a disconnect",
     says: "returned 4",
   },
@@ -377,27 +368,24 @@ const FLOW: Case[] = [
   {
     what: "does not wait for bytes",
     kind: "pipe",
-    wrong: (channel) => ({
-      read: async (target) =>
-        await Promise.race([
-          channel.read(target),
-          turn().then(turn).then(turn).then(() => 0),
-        ]),
-    }),
+    wrong: reads(async (channel, target) =>
+      await Promise.race([
+        channel.read(target),
+        turn().then(turn).then(turn).then(() => 0),
+      ])
+    ),
     fails: "read() waits for bytes that come later",
     says: "returned 0",
   },
   {
     what: "does not tell a waiting read of the end",
     kind: "pipe",
-    wrong: (channel) => ({
-      read: async (target) => {
-        const start = performance.now();
-        const count = await channel.read(target);
-        await turn();
-        const hasWaited = performance.now() - start > 0;
-        return count === null && hasWaited ? await never() : count;
-      },
+    wrong: reads(async (channel, target) => {
+      const start = performance.now();
+      const count = await channel.read(target);
+      await turn();
+      const hasWaited = performance.now() - start > 0;
+      return count === null && hasWaited ? await never() : count;
     }),
     fails: "read() that waits is told of the end",
     says: "did not settle",
@@ -405,39 +393,21 @@ const FLOW: Case[] = [
   {
     what: "forgets a pending write at close()",
     kind: "pipe",
-    wrong: (channel) => ({
-      write: (data) =>
-        channel.write(data).catch((error) => {
-          if (error.name === "Interrupted") return never();
-          throw error;
-        }),
-    }),
+    wrong: insteadOf("Interrupted", never),
     fails: "close() settles a write that is pending",
     says: "did not settle",
   },
   {
     what: "forgets a pending write when the peer leaves",
     kind: "pipe",
-    wrong: (channel) => ({
-      write: (data) =>
-        channel.write(data).catch((error) => {
-          if (error.name === "BrokenPipe") return never();
-          throw error;
-        }),
-    }),
+    wrong: insteadOf("BrokenPipe", never),
     fails: "write() that is pending is told that the peer has left",
     says: "did not settle",
   },
   {
     what: "goes on taking bytes for a peer that has left",
     kind: "pipe",
-    wrong: (channel) => ({
-      write: (data) =>
-        channel.write(data).catch((error) => {
-          if (error.name === "BrokenPipe") return data.length;
-          throw error;
-        }),
-    }),
+    wrong: insteadOf("BrokenPipe", ({ length }) => length),
     fails: "write() to a peer that has left fails with a disconnect",
     says: "went on succeeding",
   },
@@ -471,13 +441,11 @@ const FLOW: Case[] = [
   {
     what: "counts a write wrong that had to wait",
     kind: "pipe",
-    wrong: (channel) => ({
-      write: async (data) => {
-        const writing = channel.write(data);
-        const late = turn().then(turn).then(() => null);
-        const count = await Promise.race([writing, late]);
-        return count ?? await writing - 1;
-      },
+    wrong: writes(async (channel, data) => {
+      const writing = channel.write(data);
+      const late = turn().then(turn).then(() => null);
+      const count = await Promise.race([writing, late]);
+      return count ?? await writing - 1;
     }),
     fails: "write() waits for a peer that does not read, then goes on",
     says: "write() returned 65535, and 65536 bytes arrived",

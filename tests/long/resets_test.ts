@@ -11,12 +11,19 @@ import {
   assertGreaterOrEqual,
 } from "@std/assert";
 import { isDisconnect } from "../../core/errors.ts";
-import { AsyncChat, type Channel, DispatcherWithSend } from "../../mod.ts";
-import { certificates, hasCommand } from "../certificates.ts";
+import {
+  AsyncChat,
+  type Channel,
+  type Dispatcher,
+  DispatcherWithSend,
+} from "../../mod.ts";
+import { certificates } from "../certificates.ts";
 import { LogLines, pattern, watch } from "../fakes.ts";
 import { Child } from "../peers.ts";
 import {
   bytes,
+  canRun,
+  captureRejections,
   families,
   type Family,
   loopUntil,
@@ -28,7 +35,7 @@ import {
 } from "../support.ts";
 
 const python = ["python3", "/usr/bin/python3"].find((name) =>
-  hasCommand(name, "-c", "import ssl")
+  canRun(name, "-c", "import ssl")
 );
 
 /** How many clients reset in each test, half of them over TLS. */
@@ -44,38 +51,42 @@ const PIECE = pattern(16 * 1024);
 const PIECES = 64;
 
 /** What became of a connection on the server's side. */
-interface Life {
-  isSecure: boolean;
+class ServedConnection {
+  readonly isSecure: boolean;
   /** What its client asked for, by the first letter. */
-  request: string;
-  received: number;
-  closes: number;
-  errors: unknown[];
-  closeReason: Error | null;
+  request = "";
+  received = 0;
+  closes = 0;
+  readonly errors: unknown[] = [];
+  closeReason: Error | null = null;
   /** Something was read while many bytes waited to be sent. */
-  readWhileFull: boolean;
-  hasProducer: boolean;
+  readWhileFull = false;
+  hasProducer = false;
   /** The producer was asked to stop. */
-  released: boolean;
-}
+  released = false;
 
-function newLife(isSecure: boolean): Life {
-  return {
-    isSecure,
-    request: "",
-    received: 0,
-    closes: 0,
-    errors: [],
-    closeReason: null,
-    readWhileFull: false,
-    hasProducer: false,
-    released: false,
-  };
+  constructor(isSecure: boolean) {
+    this.isSecure = isSecure;
+  }
+
+  /** Notes how it ends. */
+  watch(handler: Dispatcher): void {
+    const { handleClose, handleError } = handler;
+    handler.handleClose = () => {
+      this.closes++;
+      this.closeReason = handler.closeReason;
+      return handleClose.call(handler);
+    };
+    handler.handleError = (error) => {
+      this.errors.push(error);
+      return handleError.call(handler, error);
+    };
+  }
 }
 
 /** What a client asks for. */
 interface Talker {
-  life: Life;
+  life: ServedConnection;
   bufferedAmount: number;
   highWaterMark: number;
   give(data: Uint8Array): void;
@@ -102,12 +113,13 @@ function goOn(talker: Talker, data: Uint8Array): void {
 }
 
 class SendHandler extends DispatcherWithSend implements Talker {
-  readonly life: Life;
+  readonly life: ServedConnection;
   #isEndless = false;
 
-  constructor(conn: Channel, map: TestMap, life: Life) {
+  constructor(conn: Channel, map: TestMap, life: ServedConnection) {
     super(conn, { map });
     this.life = life;
+    life.watch(this);
   }
   give(data: Uint8Array): void {
     this.send(data);
@@ -127,19 +139,10 @@ class SendHandler extends DispatcherWithSend implements Talker {
     }
     if (data.length > 0) goOn(this, data);
   }
-  override handleClose(): void {
-    this.life.closes++;
-    this.life.closeReason = this.closeReason;
-    this.close();
-  }
-  override handleError(error: unknown): void {
-    this.life.errors.push(error);
-    super.handleError(error);
-  }
 }
 
 /** Bytes without end, until it is told to stop. */
-function* endless(life: Life): Generator<Uint8Array> {
+function* endless(life: ServedConnection): Generator<Uint8Array> {
   try {
     for (;;) yield SOME;
   } finally {
@@ -148,12 +151,13 @@ function* endless(life: Life): Generator<Uint8Array> {
 }
 
 class ChatHandler extends AsyncChat implements Talker {
-  readonly life: Life;
+  readonly life: ServedConnection;
   #request = "";
 
-  constructor(conn: Channel, map: TestMap, life: Life) {
+  constructor(conn: Channel, map: TestMap, life: ServedConnection) {
     super(conn, { map });
     this.life = life;
+    life.watch(this);
     this.setTerminator(1);
   }
   give(data: Uint8Array): void {
@@ -170,15 +174,6 @@ class ChatHandler extends AsyncChat implements Talker {
   override foundTerminator(): void {
     this.setTerminator(null);
     begin(this, this.#request);
-  }
-  override handleClose(): void {
-    this.life.closes++;
-    this.life.closeReason = this.closeReason;
-    this.close();
-  }
-  override handleError(error: unknown): void {
-    this.life.errors.push(error);
-    super.handleError(error);
   }
 }
 
@@ -210,20 +205,16 @@ function descriptorsSince(before: string[]): string[] {
 class Bed implements AsyncDisposable {
   readonly logger = new LogLines();
   readonly map = new ScopedMap({ logger: this.logger });
-  readonly lives: Life[] = [];
+  readonly lives: ServedConnection[] = [];
   readonly plain: TestServer;
   readonly secure: TestServer;
-  readonly rejections: unknown[] = [];
+  readonly rejections = captureRejections();
   #whenAccepted = Promise.withResolvers<void>();
-  readonly #onRejection = (event: PromiseRejectionEvent) => {
-    event.preventDefault();
-    this.rejections.push(event.reason);
-  };
 
   constructor(Handler: Handler) {
     const listen = (family: Family, isSecure: boolean) =>
       new TestServer(this.map, (conn) => {
-        const life = newLife(isSecure);
+        const life = new ServedConnection(isSecure);
         this.lives.push(life);
         new Handler(conn, this.map, life);
         this.#tell();
@@ -232,11 +223,10 @@ class Bed implements AsyncDisposable {
     const options = { transport: "tls", tls: certificates().good } as const;
     this.plain = listen(family, false);
     this.secure = listen({ ...family, options }, true);
-    addEventListener("unhandledrejection", this.#onRejection);
   }
 
   /** The lives of the clients that made this request. */
-  livesOf(request: string): Life[] {
+  livesOf(request: string): ServedConnection[] {
     return this.lives.filter((life) => life.request === request);
   }
 
@@ -307,7 +297,7 @@ class Bed implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    removeEventListener("unhandledrejection", this.#onRejection);
+    this.rejections[Symbol.dispose]();
     await this.map[Symbol.asyncDispose]();
   }
 }
@@ -352,7 +342,7 @@ function testResets(what: string, test: (bed: Bed) => Promise<void>): void {
         await loopUntil(bed.map, () => bed.isQuiet);
         await bed.serve();
         await loopUntil(bed.map, () => !descriptorsSince(before).length);
-        assertEquals(bed.rejections, []);
+        assertEquals(bed.rejections.reasons, []);
         for (const { errors } of bed.lives) assertEquals(errors, []);
         assert(bed.plain.accepting && bed.secure.accepting);
       },
@@ -361,7 +351,7 @@ function testResets(what: string, test: (bed: Bed) => Promise<void>): void {
 }
 
 /** All who made this request were told of the end once, and why. */
-function assertEnded(bed: Bed, request: string): Life[] {
+function assertEnded(bed: Bed, request: string): ServedConnection[] {
   const lives = bed.livesOf(request);
   assertEquals(lives.filter(({ isSecure }) => isSecure).length, HALF);
   assertEquals(lives.length, CLIENTS);

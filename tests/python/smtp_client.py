@@ -1,6 +1,6 @@
 """Sends mail with smtplib and prints what the server said, as JSON.
 
-    python3 smtp_client.py PORT several|refused|pipelined
+    python3 smtp_client.py PORT several|refused
 """
 
 import json
@@ -49,18 +49,6 @@ def refused(client):
     answers["help"] = client.help().decode()
     answers["starttls"] = client.has_extn("starttls")
     return answers
-
-
-def pipelined(client):
-    """All commands in one packet, as RFC 2920 allows."""
-    client.send(
-        "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nRCPT TO:<broken\r\n"
-        "RCPT TO:<%s>\r\nDATA\r\n" % (FROM, *TO)
-    )
-    codes = [client.getreply()[0] for _ in range(5)]
-    client.send("Subject: one\r\n\r\n1\r\n.\r\nRSET\r\nNOOP\r\n")
-    codes += [client.getreply()[0] for _ in range(3)]
-    return codes
 
 
 def main():

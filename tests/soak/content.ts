@@ -5,50 +5,50 @@
 
 import { Buffer } from "node:buffer";
 import { randomFrom } from "../fakes.ts";
-import { Dice, mix } from "./dice.ts";
+import { mix, RandomChoices } from "./random.ts";
+import { order } from "./order.ts";
 
 /** After so many bytes a stream begins again. */
 const LENGTH = 4_194_301;
 /** What a conversation may look for; they come more often than by chance. */
 const LINE_ENDS = ["\n", "\r\n", "\r\r\n", "\n\r\n", "\r\n\r\n"];
 const LONGEST_LINE = 8_000;
-/** So many wrong bytes are looked for elsewhere, to say what happened. */
-const SAMPLE = 24;
 
 /** The bytes of all streams, twice, so that every stretch lies in one piece. */
-const table = new Uint8Array(2 * LENGTH);
+const table = drawTable();
 
-/** Draws the bytes. */
-export function fillTable(seed: number): void {
-  const random = randomFrom(seed);
-  for (let at = 0; at < LENGTH; at++) table[at] = random() * 256;
-  const dice = new Dice(mix(seed, 1));
-  for (let at = 0; at < LENGTH - 8; at += dice.log(1, LONGEST_LINE)) {
-    for (const letter of dice.one(LINE_ENDS)) {
+function drawTable(): Uint8Array {
+  const table = new Uint8Array(2 * LENGTH);
+  const randomBytes = randomFrom(order.seed);
+  for (let at = 0; at < LENGTH; at++) table[at] = randomBytes() * 256;
+  const random = new RandomChoices(mix(order.seed, 1));
+  for (let at = 0; at < LENGTH - 8; at += random.log(1, LONGEST_LINE)) {
+    for (const letter of random.one(LINE_ENDS)) {
       table[at++] = letter.charCodeAt(0);
     }
   }
-  table.copyWithin(LENGTH, 0, LENGTH);
+  return table.copyWithin(LENGTH, 0, LENGTH);
 }
 
-function isLineEnd(byte: number | undefined): boolean {
-  return byte === 10 || byte === 13;
-}
-
-/** What is sent in one direction of one connection. */
+/** What is sent in one direction of one connection, and checks that it arrives. */
 export class Content {
   readonly size: number;
+  /** How many bytes have arrived, all of them right. */
+  at = 0;
   readonly #offset: number;
 
   constructor(key: number, size: number) {
     this.size = size;
-    let offset = mix(key, size) % LENGTH;
+    this.#offset = mix(key, size) % LENGTH;
     // What looks like the beginning of a line end is held back for ever if
     // nothing follows.
-    while (size > 0 && isLineEnd(table[(offset + size - 1) % LENGTH])) {
-      offset = (offset + 1) % LENGTH;
+    while (size > 0 && [10, 13].includes(this.slice(size - 1, 1)[0]!)) {
+      this.#offset = (this.#offset + 1) % LENGTH;
     }
-    this.#offset = offset;
+  }
+
+  get isComplete(): boolean {
+    return this.at === this.size;
   }
 
   /** A stretch of it: a view, for whoever does not change it. */
@@ -57,55 +57,16 @@ export class Content {
     return table.subarray(start, start + length);
   }
 
-  /** Where in this content the bytes at `index` of the table come, if they do. */
-  placeOf(index: number): number | null {
-    const at = (index - this.#offset + LENGTH) % LENGTH;
-    return at < this.size ? at : null;
-  }
-}
-
-/** Checks what arrives, byte by byte. */
-export class Checker {
-  /** How many bytes have arrived, all of them right. */
-  at = 0;
-  readonly content: Content;
-
-  constructor(content: Content) {
-    this.content = content;
-  }
-
-  get isComplete(): boolean {
-    return this.at === this.content.size;
-  }
-
-  /** Looks at what comes next; tells what is wrong, or nothing. */
-  take(data: Uint8Array): string | null {
-    const { at, content } = this;
-    const { length } = data;
-    if (at + length > content.size) {
-      return `${at + length} bytes arrived of a stream of ${content.size}`;
+  /** Looks at what has arrived at `at`; tells what is wrong, or nothing. */
+  check(data: Uint8Array, at: number): string | null {
+    const right = this.slice(at, data.length);
+    if (at + data.length <= this.size && Buffer.compare(data, right) === 0) {
+      return null;
     }
-    const right = content.slice(at, length);
-    if (Buffer.compare(data, right) !== 0) {
-      const wrong = data.findIndex((byte, i) => byte !== right[i]);
-      return explain(content, at + wrong, data.subarray(wrong));
-    }
-    this.at += length;
-    return null;
+    const wrong = data.findIndex((byte, i) => byte !== right[i]);
+    const sample = data.subarray(wrong, wrong + 24);
+    const found = Buffer.from(table.buffer).indexOf(sample) - this.#offset;
+    return `byte ${at + wrong} of ${this.size} is wrong: ` +
+      `${Deno.inspect(sample)} is byte ${found % LENGTH} or of another stream`;
   }
-}
-
-/** Says where wrong bytes belong. */
-function explain(content: Content, at: number, data: Uint8Array): string {
-  const sample = data.subarray(0, SAMPLE);
-  const wrong = `byte ${at} of ${content.size} is wrong`;
-  const index = Buffer.from(table.buffer).indexOf(sample);
-  if (index < 0 || sample.length < 4) {
-    return `${wrong}: ${Deno.inspect(sample)} is to be found nowhere near`;
-  }
-  const place = content.placeOf(index % LENGTH);
-  if (place === null) return `${wrong}: it belongs to another stream`;
-  return place > at
-    ? `${wrong}: it is byte ${place}, so ${place - at} are missing`
-    : `${wrong}: it is byte ${place}, which has been there`;
 }

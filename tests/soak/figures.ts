@@ -1,16 +1,8 @@
 /** What must be after the soak as it was before. */
 
-import type { Clock, SocketMap } from "../../mod.ts";
-import { systemClock } from "../../core/clock.ts";
+import { type Clock, type SocketMap, socketMap } from "../../mod.ts";
 import { REACTOR } from "../../core/symbols.ts";
-import type { Verdict } from "./messages.ts";
-import { wait } from "./wait.ts";
-
-/** Where the descriptors of this process are to be seen, by system. */
-const DESCRIPTORS: Record<string, string> = {
-  linux: "/proc/self/fd",
-  darwin: "/dev/fd",
-};
+import { wait } from "./random.ts";
 
 /** How much more the heap may hold afterwards, in bytes. */
 const HEAP_ROOM = 1.5 * 1024 * 1024;
@@ -21,122 +13,72 @@ const LEAST_LOOKS = 8;
 const MOST_LOOKS = 50;
 const LOOK_EVERY = 100;
 
-/** The real clock, and how many of its timeouts are armed. */
-export class CountingClock implements Clock {
-  readonly #armed = new Set<unknown>();
+const armed = new Set<unknown>();
 
-  get armed(): number {
-    return this.#armed.size;
-  }
-  now(): number {
-    return systemClock.now();
-  }
-  setTimeout(callback: () => void, delay: number): unknown {
-    const id = systemClock.setTimeout(() => {
-      this.#armed.delete(id);
+/** The real clock, whose armed timeouts are counted. */
+export const countingClock: Clock = {
+  now: () => socketMap.clock.now(),
+  setTimeout(callback, delay) {
+    const id = socketMap.clock.setTimeout(() => {
+      armed.delete(id);
       callback();
     }, delay);
-    this.#armed.add(id);
+    armed.add(id);
     return id;
-  }
-  clearTimeout(id: unknown): void {
-    this.#armed.delete(id);
-    systemClock.clearTimeout(id);
-  }
-  setImmediate(callback: () => void, isOverdue?: boolean): void {
-    systemClock.setImmediate(callback, isOverdue);
-  }
-}
-
-/** What is counted before and after. */
-export interface Figures {
-  /** -1 where they cannot be counted. */
-  descriptors: number;
-  dispatchers: number;
-  /** Timeouts of the clock, and maps whose loop still has a timer. */
-  timers: number;
-  heap: number;
-  /** Outside of the heap. */
-  buffers: number;
-}
-
-/** Counts what there is; `expected` descriptors are waited for. */
-export async function takeFigures(
-  maps: SocketMap[],
-  clock: CountingClock,
-  expected = Infinity,
-): Promise<Figures> {
-  let [dispatchers, timers] = [0, clock.armed];
-  for (const map of maps) {
-    dispatchers += countDispatchers(map);
-    if (hasTimers(map)) timers++;
-  }
-  return { dispatchers, timers, ...await settle(expected) };
-}
-
-/** Those of a map, with the closed ones that linger. */
-export function countDispatchers(map: SocketMap): number {
-  return map.size + map.lingering;
-}
+  },
+  clearTimeout(id) {
+    armed.delete(id);
+    socketMap.clock.clearTimeout(id);
+  },
+  setImmediate: (...args) => socketMap.clock.setImmediate(...args),
+};
 
 /** A timer is armed in the loop of a map. */
 export function hasTimers(map: SocketMap): boolean {
   return map[REACTOR].timers.nextDue < Infinity;
 }
 
+export type Figures = Awaited<ReturnType<typeof takeFigures>>;
+
 /**
- * The least descriptors and the least memory of a while: the runtime closes and
- * frees some of them later.
+ * Counts what there is: of descriptors and memory the least of a while, as the
+ * runtime closes and frees some of them later. `expected` descriptors are
+ * waited for.
  */
-async function settle(expected: number) {
-  const { gc } = globalThis as { gc?: () => void };
-  if (!gc) throw new Error("The soak needs --v8-flags=--expose-gc");
-  let descriptors = Infinity;
-  let heap = Infinity;
-  let buffers = Infinity;
+export async function takeFigures(maps: SocketMap[], expected = Infinity) {
+  const dispatchers = maps.reduce((n, map) => n + map.size + map.lingering, 0);
+  const timers = armed.size + maps.filter(hasTimers).length;
+  let [descriptors, heap, buffers] = [Infinity, Infinity, Infinity];
   for (let i = 0; i < MOST_LOOKS; i++) {
     if (i >= LEAST_LOOKS && descriptors <= expected) break;
-    gc();
+    (globalThis as unknown as { gc(): void }).gc();
     await wait(LOOK_EVERY);
     descriptors = Math.min(descriptors, countDescriptors());
     const { heapUsed, external } = Deno.memoryUsage();
     heap = Math.min(heap, heapUsed);
     buffers = Math.min(buffers, external);
   }
-  return { descriptors, heap, buffers };
+  return { descriptors, dispatchers, timers, heap, buffers };
 }
 
+/** How many descriptors this process has, or 0 where that is not to be seen. */
 function countDescriptors(): number {
-  const directory = DESCRIPTORS[Deno.build.os];
-  if (directory === undefined) return -1;
-  return [...Deno.readDirSync(directory)].length;
+  const { os } = Deno.build;
+  if (os === "windows") return 0;
+  return [...Deno.readDirSync(os === "linux" ? "/proc/self/fd" : "/dev/fd")]
+    .length;
 }
 
-/** Whether all has come back to where it was. */
-export function compare(before: Figures, after: Figures): Verdict[] {
-  const judge = (promise: string, isKept: boolean, wrong: string): Verdict => ({
-    promise,
-    wrong: isKept ? null : wrong,
-  });
-  const descriptors = after.descriptors - before.descriptors;
-  const heap = after.heap - before.heap;
-  const buffers = after.buffers - before.buffers;
-  const { dispatchers, timers } = after;
-  const verdicts = [
-    judge("No dispatcher is left", dispatchers === 0, `${dispatchers} are`),
-    judge("No timer is left", timers === 0, `${timers} are`),
-    judge("The heap has not grown", heap <= HEAP_ROOM, `by ${mib(heap)}`),
-    judge("Buffers are freed", buffers <= BUFFER_ROOM, `not ${mib(buffers)}`),
-  ];
-  if (after.descriptors < 0) return verdicts; // They cannot be counted here.
-  const wrong = `${descriptors} are left open`;
-  verdicts.unshift(
-    judge("All descriptors are closed", descriptors <= 0, wrong),
-  );
-  return verdicts;
-}
-
-/** Bytes as people read them. */
-export function mib(bytes: number): string {
-  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+/** What is promised of the figures, and whether it is kept. */
+export function compare(
+  before: Figures,
+  after: Figures,
+): Record<string, boolean> {
+  return {
+    "All descriptors are closed": after.descriptors <= before.descriptors,
+    "No dispatcher is left": after.dispatchers === 0,
+    "No timer is left": after.timers === 0,
+    "The heap has not grown": after.heap - before.heap <= HEAP_ROOM,
+    "Buffers are freed": after.buffers - before.buffers <= BUFFER_ROOM,
+  };
 }

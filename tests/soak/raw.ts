@@ -1,24 +1,17 @@
 /** A client without the library: a plain connection and two loops. */
 
+import { wait } from "./random.ts";
 import type { Fault } from "./plan.ts";
-import type { Side } from "./side.ts";
-import { wait } from "./wait.ts";
-
-/** How often a slow reader waits before it reads. */
-const MOST_READ_PAUSES = 20;
-
-/** Makes the connection. */
-export type Connect = () => Promise<Deno.Conn>;
+import type { Party, Side } from "./side.ts";
 
 /** Sends and receives by itself. */
-export class RawParty {
+export class RawParty implements Party {
   readonly closeReason = null;
   isGone = false;
   readonly #side: Side;
-  #conn: Deno.Conn | null = null;
-  /** The time of silence is over. */
-  #silence: Promise<void> | null = null;
-  #sent = false;
+  #conn!: Deno.Conn;
+  /** Nothing is read until this settles. */
+  #silence: Promise<void> = Promise.resolve();
 
   constructor(side: Side) {
     this.#side = side;
@@ -26,100 +19,90 @@ export class RawParty {
   }
 
   /** Runs from the first byte to the last. */
-  async run(connect: Connect, header: Uint8Array): Promise<void> {
+  async run(connect: () => Promise<Deno.Conn>, header: Uint8Array) {
+    const side = this.#side;
     try {
       this.#conn = await connect();
-      this.#side.connects++;
-      if (this.#side.dice.chance(0.5)) setNoDelay(this.#conn);
+      side.connects++;
       await this.#write(header);
-      this.#side.begin();
-      const sending = this.#guard(this.#send());
-      if (this.#side.plan.readsLast) {
-        this.#side.stalls++;
-        await sending;
+      side.begin();
+      const halves = [this.#send(), this.#receive()];
+      // The end of one direction leaves the other as it is.
+      for (const result of await Promise.allSettled(halves)) {
+        if (result.status === "rejected") throw result.reason;
       }
-      await Promise.all([sending, this.#guard(this.#receive())]);
     } catch (error) {
-      this.#side.failures.push(error);
+      if (!side.isOver) side.failures.push(error);
     }
     this.#close();
     this.isGone = true;
   }
 
-  /** The end of one direction leaves the other as it is. */
-  async #guard(direction: Promise<void>): Promise<void> {
+  /** Says something else than a TLS server expects, or nothing. */
+  async runAsStranger(connect: () => Promise<Deno.Conn>): Promise<void> {
+    const { output, random } = this.#side;
+    using conn = await connect();
     try {
-      await direction;
-    } catch (error) {
-      if (!this.#side.isOver) this.#side.failures.push(error);
+      // A silent one does not wait: it would be given ten seconds.
+      if (random.chance(0.2)) await wait(random.int(0, 50));
+      else {
+        await conn.write(output.slice(0, 1_000));
+        while (await conn.read(new Uint8Array(1_000)) !== null);
+      }
+    } catch {
+      // That is how it may end.
     }
+    this.isGone = true;
   }
 
   async #write(data: Uint8Array): Promise<void> {
     while (data.length > 0) {
-      data = data.subarray(await this.#conn!.write(data));
+      data = data.subarray(await this.#conn.write(data));
     }
   }
 
   async #send(): Promise<void> {
     const side = this.#side;
     while (side.mayOffer) {
-      const piece = side.offer();
-      await this.#write(piece);
+      await this.#write(side.offer());
       if (side.isOver) return;
-      side.accept(piece.length, piece.length);
+      side.accept();
       await wait(side.takePause());
     }
-    if (side.isOver || side.isStalled) return;
-    this.#sent = true;
-    if (side.plan.ending === "halves") await this.#conn!.closeWrite();
-    else await this.#finishIfDone();
   }
 
   async #receive(): Promise<void> {
     const side = this.#side;
-    const { readSize, readPause } = side.plan;
-    const buffer = new Uint8Array(readSize);
-    for (let reads = 0;; reads++) {
+    const buffer = new Uint8Array(side.plan.readSize);
+    for (;;) {
+      await wait(side.takeReadPause());
       await this.#silence;
-      if (readPause > 0 && reads < MOST_READ_PAUSES) {
-        side.stalls++;
-        await wait(readPause);
-      }
       if (side.isOver) return;
-      const length = await this.#conn!.read(buffer);
-      if (length === null) break;
-      if (side.isOver) return;
+      const length = await this.#conn.read(buffer);
+      if (length === null || side.isOver) break;
       side.take(buffer.slice(0, length));
-      await this.#finishIfDone();
-      if (side.isOver) return;
     }
     side.peerEnded = true;
     if (side.plan.ending !== "halves") this.#close();
   }
 
-  async #finishIfDone(): Promise<void> {
-    const { plan, input } = this.#side;
-    if (plan.ending !== "closes" || !this.#sent || !input.isComplete) return;
+  async endWriting(): Promise<void> {
+    await this.#conn.closeWrite().catch(() => {});
+  }
+  async finish(): Promise<void> {
     // Deno's TLS loses what it still holds otherwise.
-    if ("handshake" in this.#conn!) await this.#conn.closeWrite();
+    if ("handshake" in this.#conn) await this.endWriting();
     this.#close();
   }
-
-  endWriting(): void {}
-  finish(): void {}
   move(): void {}
 
-  act(fault: Fault): void {
-    if (fault.kind === "idle") {
-      this.#silence = this.#side.givenUp.then(() => wait(fault.ms)).then(() => {
-        if (!fault.resumes) this.#close();
-      });
-    } else {
-      // Nothing is read meanwhile, so that something lies unread.
-      this.#silence = wait(fault.ms).then(() => this.#close());
-      this.#side.isStalled = true;
-    }
+  act({ kind, ms }: Fault): void {
+    const side = this.#side;
+    side.isStalled = true;
+    const { promise } = side.peer.timedOut;
+    const due = kind === "idle" ? promise : Promise.resolve();
+    // Nothing is read meanwhile, so that something lies unread.
+    this.#silence = due.then(() => wait(ms)).then(() => this.#close());
   }
 
   #close(): void {
@@ -130,41 +113,4 @@ export class RawParty {
       // It is closed.
     }
   }
-}
-
-/** Says something else than a TLS server expects, or nothing. */
-export class Stranger {
-  readonly closeReason = null;
-  isGone = false;
-  readonly #side: Side;
-
-  constructor(side: Side) {
-    this.#side = side;
-    side.party = this;
-  }
-
-  async run(connect: Connect): Promise<void> {
-    const { content, dice } = this.#side;
-    using conn = await connect();
-    try {
-      // A silent one does not wait: it would be given ten seconds.
-      if (dice.chance(0.8)) {
-        await conn.write(content.slice(0, 1_000));
-        const buffer = new Uint8Array(1_000);
-        while (await conn.read(buffer) !== null);
-      } else await wait(dice.int(0, 50));
-    } catch {
-      // That is how it may end.
-    }
-    this.isGone = true;
-  }
-
-  endWriting(): void {}
-  finish(): void {}
-  move(): void {}
-  act(): void {}
-}
-
-function setNoDelay(conn: Deno.Conn): void {
-  if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay();
 }

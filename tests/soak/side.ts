@@ -1,17 +1,28 @@
 /**
  * One side of a connection: what it has sent and received, and when it does
- * what its plan says.
+ * what its plan says. Its hooks run under its eyes: some take their time, one
+ * throws, and none may run when it should not.
  */
 
-import { complain } from "./messages.ts";
-import { Checker, Content } from "./content.ts";
-import { Dice, mix } from "./dice.ts";
-import { type Counts, HookWatch } from "./hook_watch.ts";
-import type { Fault, Kind, Plan, SideName, SidePlan } from "./plan.ts";
+import type { SocketMap } from "../../mod.ts";
+import { Content } from "./content.ts";
+import { mix, RandomChoices, wait } from "./random.ts";
+import { complain, isPlanned, PlannedError, PlannedExit } from "./order.ts";
+import type { Fault, Plan, SideName, SidePlan } from "./plan.ts";
 
 /** How long all pauses of one side may take together, in ms. */
 const MOST_PAUSES = 1_500;
+/** How long an async hook takes at most, in ms, and how many take any time. */
+const LONGEST_HOOK = 12;
+const MOST_SLOW_HOOKS = 40;
 const SCRIBBLE = 0xee;
+/** The faults that one side does when it has come so far. */
+const ACTIONS = ["reset", "abort", "idle", "close"];
+/** The hooks that hand out what has arrived. */
+const INPUT = ["collectIncomingData", "foundTerminator"];
+
+/** What is counted in all. */
+export const counts = { hookErrors: 0, received: 0 };
 
 /** What a side can be told to do, however it is made. */
 export interface Party {
@@ -22,7 +33,7 @@ export interface Party {
   /** Does what its fault says. */
   act(fault: Fault): void;
   /** Joins another map. */
-  move(): void;
+  move(map: SocketMap): void;
   /** Nothing of it is left. */
   readonly isGone: boolean;
   /** Why the connection ended, if the library says so. */
@@ -31,97 +42,71 @@ export interface Party {
 
 /** One side of a connection. */
 export class Side {
-  readonly id: number;
   readonly name: SideName;
   readonly plan: SidePlan;
+  /** What it does wrong. */
   readonly fault: Fault | null;
-  readonly dice: Dice;
-  /** Stands between its hooks and what they do. */
-  readonly hooks: HookWatch;
-  /** What it sends. */
-  readonly content: Content;
-  /** What it receives. */
-  readonly input: Checker;
+  readonly random: RandomChoices;
+  /** What it sends, and what it receives. */
+  readonly output: Content;
+  readonly input: Content;
+  peer!: Side;
   party: Party | null = null;
-  /** Settles when the peer has given up waiting for this side. */
-  givenUp: Promise<void> = Promise.resolve();
+  /** The map that it may move to. */
+  otherMap: SocketMap | null = null;
 
-  /** Bytes that were handed out to be sent … */
+  /** Bytes that were handed out to be sent, and those accepted for certain. */
   offered = 0;
-  /** … and those that were accepted for certain. */
   accepted = 0;
   connects = 0;
   closes = 0;
-  timeouts: string[] = [];
-  /** Settles with the first of them. */
+  readonly timeouts: string[] = [];
   readonly timedOut: PromiseWithResolvers<void> = Promise.withResolvers();
   /** Errors that nobody planned: they may follow from a fault. */
-  failures: unknown[] = [];
-  /** It closed or aborted by itself, rather than by `handleClose()`. */
-  closedItself = false;
+  readonly failures: unknown[] = [];
   /** It is closed: no hook may run. */
   isOver = false;
-  closedAt = Infinity;
-  /** It takes something in a read event, or did so when it closed. */
-  isTaking = false;
+  /** … by itself, rather than by `handleClose()`. */
+  closedItself = false;
   /** What is to go wrong on this side has done so. */
   fired = false;
   /** How often it has stopped reading for a while. */
   stalls = 0;
-  /** It sends nothing more, and does not end by itself … */
-  isStalled = false;
-  /** … and reads nothing for a while … */
-  isHeld = false;
-  /** … or says no more, and is to hear nothing more. */
-  isDeaf = false;
   begun = false;
   peerEnded = false;
+  isResting = false;
+  /** It sends nothing more, and does not end by itself … */
+  isStalled = false;
+  /** … and is to hear nothing more. */
+  isDeaf = false;
 
-  readonly #counts: Counts;
-  readonly #describe: () => string;
+  readonly #where: () => string;
   readonly #number: number;
   #toldSent = false;
   #hasMoved = false;
-  #pieces = 0;
-  #rests = false;
   #paused = 0;
   #kept: { at: number; data: Uint8Array } | null = null;
+  #calls = 0;
+  #errorCalls = 0;
+  /** The async hook that waits. */
+  #waiting: string | null = null;
 
-  constructor(
-    id: number,
-    name: SideName,
-    plan: Plan,
-    { counts, running, describe }: {
-      counts: Counts;
-      running: Int32Array;
-      describe: () => string;
-    },
-  ) {
-    const { fault } = plan;
+  constructor(id: number, name: SideName, plan: Plan, where: () => string) {
+    const mine = name === "server" ? 1 : 0;
     const peer = name === "server" ? plan.client : plan.server;
-    this.id = id;
     this.name = name;
     this.plan = plan[name];
-    this.fault = fault?.by === name ? fault : null;
-    this.dice = new Dice(mix(this.plan.seed, id));
-    const [mine, theirs] = name === "server" ? [1, 0] : [0, 1];
-    this.content = new Content(2 * id + mine, this.plan.size);
-    this.input = new Checker(new Content(2 * id + theirs, peer.size));
-    this.#counts = counts;
-    this.hooks = new HookWatch(this, counts, running);
-    this.#describe = describe;
+    this.fault = plan.fault.by === name ? plan.fault : null;
+    this.random = new RandomChoices(mix(this.plan.seed, id));
+    this.output = new Content(2 * id + mine, this.plan.size);
+    this.input = new Content(2 * id + 1 - mine, peer.size);
+    this.#where = where;
     this.#number = plan.number;
   }
 
   /** Says what is wrong. */
-  complain(text: string): void {
-    complain(`the ${this.name}: ${text}`, this.#describe(), this.#number);
-  }
-
-  /** It has sent all, and ended its writing while it could still hear. */
-  get hasEndedWriting(): boolean {
-    const { ending, size } = this.plan;
-    return ending === "halves" && this.begun && this.accepted === size;
+  complain(text: string): never {
+    complain(`the ${this.name}: ${text}\n${this.#where()}`, this.#number);
   }
 
   // Sending
@@ -132,36 +117,32 @@ export class Side {
     this.lookAtEnd();
   }
 
-  /** There is something to send, and it is time to. */
-  get mayOffer(): boolean {
-    return this.hasMore && this.begun && !this.#rests && !this.isStalled;
-  }
   get hasMore(): boolean {
     return this.offered < this.plan.size && !this.isOver;
+  }
+  /** There is something to send, and it is time to. */
+  get mayOffer(): boolean {
+    return this.hasMore && this.begun && !this.isResting && !this.isStalled;
   }
 
   /** The next piece, which counts as handed out. */
   offer(): Uint8Array {
-    const left = this.plan.size - this.offered;
-    const { dice, plan } = this;
-    const least = dice.chance(0.1) ? 1 : Math.ceil(plan.piece / 2);
-    const length = Math.min(left, dice.log(least, plan.piece));
-    const piece = this.content.slice(this.offered, length);
+    const { random, plan, offered } = this;
+    const least = random.chance(0.1) ? 1 : Math.ceil(plan.piece / 2);
+    const length = Math.min(plan.size - offered, random.log(least, plan.piece));
     this.offered += length;
-    this.#pieces++;
-    return piece;
+    return this.output.slice(offered, length);
   }
 
-  /** So many of the bytes that were handed out last were accepted. */
-  accept(length: number, of: number): void {
-    this.offered -= of - length;
+  /** All that was handed out was accepted. */
+  accept(): void {
     this.accepted = this.offered;
     this.onProgress();
     if (this.accepted === this.plan.size) this.lookAtEnd();
   }
 
-  /** Sends the next piece by `send`; returns how much of it was taken. */
-  sendBy(send: (data: Uint8Array) => number): number {
+  /** Sends the next piece by `send`; tells whether it was taken. */
+  sendBy(send: (data: Uint8Array) => number): boolean {
     const piece = this.offer();
     const data = this.plan.scribbles ? piece.slice() : piece;
     const length = send(data);
@@ -169,106 +150,84 @@ export class Side {
       this.complain(`send() took ${length} bytes of ${data.length}`);
     }
     if (data !== piece) data.fill(SCRIBBLE);
-    this.accept(length, piece.length);
-    return length;
+    if (length === 0) this.offered -= piece.length;
+    this.accept();
+    return length > 0;
   }
 
   /** How long to pause now, in ms: to ask counts as pausing. */
   takePause(): number {
-    const { pause, pauseEvery, drips } = this.plan;
-    if (pause === 0 || this.#pieces % pauseEvery > 0) return 0;
+    const { pause, drips } = this.plan;
+    if (!this.hasMore || !(drips || this.random.chance(0.4))) return 0;
     this.#paused += pause;
     return this.#paused < MOST_PAUSES || drips ? pause : 0;
-  }
-
-  /** Pauses if it is time to, and then goes on. */
-  rest(later: (delay: number, then: () => void) => void, goOn: () => void) {
-    if (this.#rests || !this.hasMore) return;
-    const pause = this.takePause();
-    if (pause === 0) return;
-    this.#rests = true;
-    later(pause, () => {
-      this.#rests = false;
-      goOn();
-    });
   }
 
   // Receiving
 
   /** Looks at what has arrived. */
   take(data: Uint8Array): void {
-    const kept = this.#kept;
-    if (kept !== null) {
-      const { at } = this.input;
-      this.input.at = kept.at;
-      const wrong = this.input.take(kept.data);
-      if (wrong) this.complain(`what was received has changed since: ${wrong}`);
-      this.input.at = at;
-    }
-    const wrong = this.input.take(data);
-    if (wrong) this.complain(wrong);
     if (this.isOver) this.complain("received after it was closed");
-    this.#counts.received += data.length;
-    const { scribbles } = this.plan;
-    this.#kept = scribbles || data.length > 4_096
+    const { input, plan } = this;
+    const kept = this.#kept;
+    const changed = kept && input.check(kept.data, kept.at);
+    if (changed) this.complain(`what was received has changed: ${changed}`);
+    const wrong = input.check(data, input.at);
+    if (wrong) this.complain(wrong);
+    this.#kept = plan.scribbles || data.length > 4_096
       ? null
-      : { at: this.input.at - data.length, data };
-    if (scribbles) data.fill(SCRIBBLE);
-    this.isTaking = READS.has(this.plan.kind);
+      : { at: input.at, data };
+    input.at += data.length;
+    counts.received += data.length;
+    if (plan.scribbles) data.fill(SCRIBBLE);
     this.onProgress();
-    if (this.input.isComplete) this.lookAtEnd();
-    if (!this.isOver) this.isTaking = false;
+    if (input.isComplete) this.lookAtEnd();
+  }
+
+  /** How long to read nothing, in ms. */
+  takeReadPause(): number {
+    if (this.stalls > 20 || this.random.chance(0.5)) return 0;
+    if (this.plan.readPause > 0) this.stalls++;
+    return this.plan.readPause;
   }
 
   /** The peer's end of the stream, while ours goes on. */
   onPeerEnd(): void {
     this.peerEnded = true;
-    this.lookAtEnd();
+    if (this.plan.startsLast) this.begin();
+    else this.lookAtEnd();
   }
 
   // What follows
 
   /** Does what is due when all is sent, or received. */
   lookAtEnd(): void {
-    const { party, plan } = this;
-    if (!party || this.isOver || this.isStalled || !this.begun) return;
+    const { party, plan, begun, isOver, isStalled } = this;
+    if (!party || isOver || isStalled || !begun || this.#toldSent) return;
     if (this.accepted < plan.size) return;
-    const { ending } = plan;
-    if (!this.#toldSent && (ending === "halves" || this.peerEnded)) {
-      this.#toldSent = true;
-      party.endWriting();
-    } else if (ending === "closes" && this.input.isComplete) {
-      if (this.#toldSent) return;
-      this.#toldSent = true;
-      party.finish();
-    }
+    const isHalf = plan.ending === "halves" || this.peerEnded;
+    if (!isHalf && !(plan.ending === "closes" && this.input.isComplete)) return;
+    this.#toldSent = true;
+    if (isHalf) party.endWriting();
+    else party.finish();
   }
 
   /** Bytes have gone or come. */
   onProgress(): void {
     const { fault, plan, party } = this;
     const progress = this.accepted + this.input.at;
-    if (plan.movesAt >= 0 && progress >= plan.movesAt && !this.#hasMoved) {
+    if (this.isOver || !party) return;
+    if (plan.moves && !this.#hasMoved && progress > plan.size / 2) {
       this.#hasMoved = true;
-      if (!this.isOver) party?.move();
+      party.move(this.otherMap!);
     }
-    if (fault === null || this.fired || this.isOver || party === null) return;
-    if (!ACTIONS.has(fault.kind)) return;
-    const isDue = fault.hearsAll
-      ? this.input.isComplete && this.accepted >= fault.at
-      : progress >= fault.at;
-    if (isDue) this.#fire(fault, party);
-  }
-
-  #fire(fault: Fault, party: Party): void {
+    // Nothing goes wrong until the other side is there.
+    if (!fault || this.fired || !this.peer.party) return;
+    if (!ACTIONS.includes(fault.kind) || progress < fault.at) return;
     this.fired = true;
-    if (fault.kind === "idle") {
-      this.stalls++;
-      this.isStalled = this.isHeld = true;
-    }
-    if (fault.outside) {
-      setTimeout(() => this.isOver || party.act(fault), 0);
-    } else party.act(fault);
+    if (fault.kind === "idle") this.stalls++;
+    if (!fault.outside) party.act(fault);
+    else setTimeout(() => this.isOver || party.act(fault), 0);
   }
 
   /** The connection was silent for too long, or has lasted too long. */
@@ -282,18 +241,87 @@ export class Side {
   onClose(): void {
     if (this.isOver) return;
     this.isOver = true;
-    this.closedAt = performance.now();
-    if (this.closes === 0) this.closedItself = true;
+    this.closedItself = this.closes === 0;
+  }
+
+  // Hooks
+
+  /**
+   * Runs a hook's work, at once or after a while, with the error that is due.
+   * `early` ones come before the work, which is then left for another event.
+   */
+  hook(
+    place: string,
+    work: () => void,
+    early = false,
+  ): void | Promise<void> {
+    if (this.isOver) this.complain(`${place}() ran after close()`);
+    if (this.isDeaf && INPUT.includes(place)) {
+      this.complain(`${place}() ran after closeWhenDone()`);
+    }
+    if (this.#waiting !== null && place !== "handleClose") {
+      this.complain(`${place}() ran while ${this.#waiting}() was pending`);
+    }
+    const error = this.errorAt(place);
+    const act = () => {
+      if (error && early) throw error;
+      work();
+      if (error) throw error;
+    };
+    if (!(error && this.fault!.rejects) && !this.#isSlow()) return act();
+    this.#waiting = place;
+    const { isOver } = this;
+    return wait(this.random.int(0, LONGEST_HOOK)).then(() => {
+      this.#waiting = null;
+      if (this.isOver === isOver) act();
+      else if (error) throw error;
+    });
+  }
+
+  #isSlow(): boolean {
+    const { asyncEvery } = this.plan;
+    if (asyncEvery === 0 || ++this.#calls % asyncEvery > 0) return false;
+    return this.#calls / asyncEvery <= MOST_SLOW_HOOKS;
+  }
+
+  /** The error that is due at this call, if one is. */
+  errorAt(place: string): Error | null {
+    const { fault } = this;
+    if (fault?.kind !== "hookError" || fault.place !== place) return null;
+    if (!this.peer.party || ++this.#errorCalls !== fault.call) return null;
+    this.fired = true;
+    counts.hookErrors++;
+    const Kind = fault.then === "exits" ? PlannedExit : PlannedError;
+    return new Kind(`planned for connection ${this.#number}`);
+  }
+
+  /** What `handleError()` does; `otherwise` is its default. */
+  onError(
+    error: unknown,
+    otherwise: () => void | Promise<void>,
+  ): void | Promise<void> {
+    if (!isPlanned(error)) {
+      this.failures.push(error);
+      return otherwise();
+    }
+    const { then, rejects } = this.fault!;
+    if (then === "survives") return;
+    if (then !== "fails") return otherwise();
+    counts.hookErrors++;
+    const second = new PlannedError("of handleError() itself");
+    if (rejects) return Promise.reject(second);
+    throw second;
+  }
+
+  /** How far it has come. */
+  toString(): string {
+    const { name, plan, party, input, closes, accepted, offered } = this;
+    const there = party?.isGone ? "gone" : "there";
+    const state = party ? there : "not there";
+    const reasons = [party?.closeReason, ...this.failures].filter(Boolean);
+    return `  ${name} (${plan.kind}), ${state}: ` +
+      `${accepted} of ${plan.size} bytes accepted (${offered} offered), ` +
+      `${input.at} of ${input.size} received, handleClose() ran ${closes} ` +
+      `times, closed itself: ${this.closedItself}; ${reasons.join("; ")}`;
   }
 }
-
-/** Those who take what arrives in a read event, and nowhere else. */
-const READS: ReadonlySet<Kind> = new Set<Kind>(["predicates", "buffered"]);
-
-/** The kinds of faults that one side does when it has come so far. */
-const ACTIONS: ReadonlySet<string> = new Set([
-  "reset",
-  "abort",
-  "idle",
-  "closePending",
-]);

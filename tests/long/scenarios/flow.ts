@@ -1,7 +1,7 @@
 /** Bytes on their way from a sender to a receiver, which checks them. */
 
 import { assertEquals } from "@std/assert";
-import { findDifference, type Life } from "./scenario.ts";
+import { findDifference, type HostRun } from "./scenario.ts";
 
 /** One direction of a transfer. */
 export class Flow {
@@ -9,7 +9,7 @@ export class Flow {
   /** How much the sender has handed over. */
   accepted = 0;
   received = 0;
-  sender: Life | null = null;
+  sender: HostRun | null = null;
   /** The receiver was told that this is all. */
   hasEnded = false;
 

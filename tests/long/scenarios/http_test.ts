@@ -17,7 +17,7 @@ import {
   addHost,
   endWell,
   findDifference,
-  Life,
+  HostRun,
   Listener,
   pattern,
   pick,
@@ -133,14 +133,14 @@ function makeQuestion(sim: SimNetwork, contents: Contents): Question {
 /** Asks, a few questions at a time, and checks the answers. */
 class Browser extends AsyncChat {
   readonly #browsing: Browsing;
-  readonly #server: Life;
+  readonly #server: HostRun;
   /** What was asked on this connection and is not answered, in order. */
   #asked: Question[] = [];
   #head: string | null = null;
   #collected: Uint8Array[] = [];
   isOver = false;
 
-  constructor(browsing: Browsing, host: SimHost, server: Life) {
+  constructor(browsing: Browsing, host: SimHost, server: HostRun) {
     super(null, { map: host.map, idleTimeout: 30_000 });
     this.#browsing = browsing;
     this.#server = server;
@@ -266,7 +266,7 @@ class Browsing {
   }
 
   begin(host = this.#host) {
-    if (!this.isDone) new Browser(this, host, new Life(this.#server));
+    if (!this.isDone) new Browser(this, host, new HostRun(this.#server));
   }
 
   goOn(map: SimHost["map"]) {

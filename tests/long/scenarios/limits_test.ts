@@ -1,15 +1,13 @@
 /**
- * Limits on a bad network, in simulated time: `idleTimeout` and `lifetime` end
- * a connection when they should and not before; `connectTimeout` a connect;
- * there are never more than `maxConnections`, and everybody gets a turn;
- * `shutdown()` is over at its deadline.
+ * Limits on a bad network, in simulated time: there are never more than
+ * `maxConnections`, and everybody gets a turn; `shutdown()` is over at its
+ * deadline.
  */
 
-import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import { assertEquals, assertLessOrEqual } from "@std/assert";
 import {
   AsyncChat,
   type Channel,
-  Dispatcher,
   DispatcherWithSend,
   shutdown,
   type ShutdownResult,
@@ -20,7 +18,7 @@ import {
   addHost,
   addSteadyHost,
   endWell,
-  Life,
+  HostRun,
   Listener,
   pattern,
   pick,
@@ -33,169 +31,6 @@ const PORT = 7;
 /** What rounding may do to a time, in ms. */
 const EXACT = 0.01;
 const SPAM = new TextEncoder().encode("spam");
-
-/** Asserts that a time has come, and only just. */
-function assertDue(time: number, due: number) {
-  assert(time > due - EXACT, `${due - time} ms too early`);
-  assert(time < due + EXACT, `${time - due} ms too late`);
-}
-
-/** Answers what it gets, and knows when its time is over. */
-class Timed extends DispatcherWithSend {
-  readonly #limits: { idleTimeout: number; lifetime: number };
-  readonly #start: number;
-  #activeAt: number;
-
-  constructor(
-    conn: Channel,
-    limits: { idleTimeout: number; lifetime: number },
-  ) {
-    super(conn, { ...limits, linger: 0 });
-    this.#limits = limits;
-    this.#start = this.#activeAt = this.#now;
-  }
-
-  get #now(): number {
-    return this.map.clock.now();
-  }
-
-  override handleRead() {
-    const { idleTimeout, lifetime } = this.#limits;
-    const now = this.#now;
-    assertLessOrEqual(now - this.#activeAt, idleTimeout + EXACT);
-    assertLessOrEqual(now - this.#start, lifetime + EXACT);
-    this.#activeAt = now;
-    const data = this.recv();
-    if (Math.random() < 0.5) this.send(data); // the host's own random number
-  }
-
-  override handleTimeout(kind: "idle" | "lifetime") {
-    const { idleTimeout, lifetime } = this.#limits;
-    if (kind === "idle") assertDue(this.#now, this.#activeAt + idleTimeout);
-    else assertDue(this.#now, this.#start + lifetime);
-    return super.handleTimeout(kind);
-  }
-
-  override handleClose() {
-    this.close();
-  }
-}
-
-/** Says something now and then. */
-class Speaker extends DispatcherWithSend {
-  readonly #sim: SimNetwork;
-
-  constructor(sim: SimNetwork) {
-    super(null, { idleTimeout: 60_000 });
-    this.#sim = sim;
-    this.createSocket({ connectTimeout: 5_000 });
-    this.connect({ hostname: "server", port: PORT });
-  }
-
-  override handleConnect() {
-    this.#speakLater();
-  }
-
-  #speakLater() {
-    this.callLater(pick(this.#sim, 0, 4_000), () => {
-      this.send(SPAM);
-      this.#speakLater();
-    });
-  }
-
-  override handleRead() {
-    this.recv();
-  }
-
-  override handleClose() {
-    this.close();
-  }
-}
-
-testScenario(
-  "idleTimeout and lifetime end a connection in time",
-  async (sim) => {
-    const idleTimeout = pick(sim, 1_000, 5_000);
-    const lifetime = pick(sim, 3_000, 15_000);
-    addHost(sim, "server", () => {
-      new Listener(PORT, (conn) => {
-        new Timed(conn, { idleTimeout, lifetime });
-      });
-    });
-    for (let i = 0; i < 3; i++) {
-      addHost(sim, `client${i}`, () => new Speaker(sim));
-    }
-    await sim.run({ limit: 20_000 });
-    await endWell(sim);
-  },
-);
-
-/** Connects, and knows when it should have. */
-class Connecting extends Dispatcher {
-  readonly #timeout: number;
-  readonly #start: number;
-  outcome: "connected" | "late" | "failed" | null = null;
-
-  constructor(host: string, connectTimeout: number) {
-    super();
-    this.#timeout = connectTimeout;
-    this.createSocket({ connectTimeout });
-    this.#start = this.map.clock.now();
-    this.connect({ hostname: host, port: PORT });
-  }
-
-  get #elapsed(): number {
-    return this.map.clock.now() - this.#start;
-  }
-
-  override handleConnect() {
-    assertEquals(this.outcome, null);
-    assertLessOrEqual(this.#elapsed, this.#timeout + EXACT);
-    this.outcome = "connected";
-  }
-
-  override handleError(error: unknown) {
-    assertEquals(this.outcome, null, `${error}`);
-    assert(error instanceof Error);
-    const isLate = error.message.includes("No connection within");
-    if (isLate) assertDue(this.#elapsed, this.#timeout);
-    else assertLessOrEqual(this.#elapsed, this.#timeout + EXACT);
-    this.outcome = isLate ? "late" : "failed";
-  }
-
-  override handleRead() {
-    this.recv();
-  }
-
-  override handleClose() {
-    assert(this.outcome !== null);
-    this.close();
-  }
-}
-
-const DEAF = {
-  ...{ blackhole: 0.3, refuse: 0.1, lookup: 0.1, acceptDelay: 0.5 },
-  ...{ partition: 10, skew: 60_000, drift: 0.0005 },
-};
-
-testScenario("connectTimeout ends a connect in time", async (sim) => {
-  addSteadyHost(sim, "server").run(() => {
-    new Listener(PORT, (conn) => {
-      new DispatcherWithSend(conn, { idleTimeout: 30_000 });
-    });
-  });
-  const attempts: Connecting[] = [];
-  const client = addSteadyHost(sim, "client");
-  for (let i = 0; i < 4; i++) {
-    await sim.run({ limit: pick(sim, 0, 3_000) });
-    client.run(() => {
-      attempts.push(new Connecting("server", pick(sim, 20, 20_000)));
-    });
-  }
-  await sim.run({ limit: 21_000 });
-  for (const { outcome } of attempts) assert(outcome !== null);
-  await endWell(sim);
-}, { faults: DEAF });
 
 /** Greets, and is one of those of whom there may be only so many. */
 class Guest extends DispatcherWithSend {
@@ -357,7 +192,7 @@ class Taker extends DispatcherWithSend {
 testScenario("shutdown() is over at its deadline", async (sim) => {
   const deadline = pick(sim, 0, 6_000);
   const server = addSteadyHost(sim, "server");
-  const life = new Life(server);
+  const life = new HostRun(server);
   /** By the client's address. */
   const flows = new Map<string, Flow>();
   server.run(() => {

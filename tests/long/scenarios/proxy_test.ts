@@ -12,7 +12,7 @@ import { Flow } from "./flow.ts";
 import {
   addHost,
   endWell,
-  Life,
+  HostRun,
   Listener,
   pattern,
   pick,
@@ -38,7 +38,7 @@ interface Transfer {
 
 /** A client or a target. */
 class End extends DispatcherWithSend {
-  readonly life: Life;
+  readonly life: HostRun;
   readonly #proxy: SimHost;
   readonly #isTarget: boolean;
   #transfer: Transfer | null = null;
@@ -48,7 +48,7 @@ class End extends DispatcherWithSend {
 
   constructor(host: SimHost, proxy: SimHost, conn: Channel | null = null) {
     super(conn, { allowHalfOpen: true, idleTimeout: 60_000, linger: 60_000 });
-    this.life = new Life(host);
+    this.life = new HostRun(host);
     this.#proxy = proxy;
     this.#isTarget = conn !== null;
   }
@@ -187,7 +187,7 @@ async function run(sim: SimNetwork): Promise<boolean> {
     transfers[id] = makeTransfer(sim);
     host.run(() => ends.push(new End(host, proxy).call(id)));
   }
-  const first = new Life(proxy);
+  const first = new HostRun(proxy);
   await sim.run({ limit: 20_000 });
   const { aborted } = (await endWell(sim, 120_000)).get("proxy")!;
   const isPlain = !sim.faultEvents.some(({ id }) => /^(crash|reset) /.test(id));

@@ -1,5 +1,5 @@
 /**
- * What the scenarios share: hosts whose log must not tell of a bug, the end of
+ * Helpers of the scenarios: hosts whose log must not tell of a bug, the end of
  * a run, and bytes that tell where they belong.
  */
 
@@ -20,6 +20,7 @@ import {
   simulate,
   SimulationError,
 } from "../../../testing/mod.ts";
+import { pattern as patternOf } from "../../fakes.ts";
 
 /** How many schedules of faults each scenario must stand. */
 const SEEDS = 1_000;
@@ -130,7 +131,7 @@ async function expectIdle(sim: SimNetwork): Promise<void> {
 }
 
 /** A program of a host, from a start to a crash. */
-export class Life {
+export class HostRun {
   readonly #host: SimHost;
   readonly #map: SocketMap;
 
@@ -161,11 +162,7 @@ export function pickOne<T>(sim: SimNetwork, list: readonly T[]): T {
 }
 
 const PATTERN_LENGTH = 512 * 1024;
-/** No stretch of it looks like another one nearby. */
-const PATTERN = Uint8Array.from(
-  { length: PATTERN_LENGTH },
-  (_, i) => (Math.imul(i, 0x9e3779b1) >>> 16) ^ i,
-);
+const PATTERN = patternOf(PATTERN_LENGTH);
 
 /** So many bytes of which each tells where it belongs. */
 export function pattern(sim: SimNetwork, length: number): Uint8Array {
@@ -180,25 +177,19 @@ export function findDifference(a: Uint8Array, b: Uint8Array): number {
   return a.length === b.length ? -1 : length;
 }
 
+type Serve = Dispatcher["handleAccepted"];
+
 /** Listens on a port of the host it runs on, and makes something of clients. */
 export class Listener extends Dispatcher {
-  readonly #serve: (...args: Parameters<Dispatcher["handleAccepted"]>) => void;
-
   constructor(
     port: number,
-    serve: (...args: Parameters<Dispatcher["handleAccepted"]>) => void,
+    serve: Serve,
     options: Parameters<Dispatcher["createSocket"]>[0] = {},
   ) {
     super();
-    this.#serve = serve;
+    this.handleAccepted = serve;
     this.createSocket(options);
     this.bind({ port });
     this.listen();
-  }
-
-  override handleAccepted(
-    ...args: Parameters<Dispatcher["handleAccepted"]>
-  ): void {
-    this.#serve(...args);
   }
 }

@@ -1,0 +1,180 @@
+/**
+ * A listener: it has an address, takes connections, and gives each to its
+ * dispatcher.
+ *
+ * @module
+ */
+
+import { type AcceptEvents, Accepting } from "./accepting.ts";
+import type { Acceptor, CheckedChannel } from "./channel.ts";
+import { closeQuietly } from "./channel.ts";
+import { shakeHands } from "./handshake.ts";
+import type { Hook } from "./hooks.ts";
+import { describeError } from "./log.ts";
+import { Socket, type SocketParts } from "./socket.ts";
+import { next } from "./states.ts";
+
+/**
+ * The states of a listener, and the events that lead from one to another. An
+ * event that a state does not list changes nothing.
+ */
+export const LISTENER_STATES = {
+  /** It has its address, and takes no connections yet. */
+  bound: { listen: "listening", close: "closed" },
+  listening: { close: "closed" },
+  closed: {},
+} as const;
+
+const ACCEPT: Hook = (pollable) => pollable.handleReadEvent();
+
+/** One listener of a dispatcher. */
+export class Listener extends Socket {
+  #state: keyof typeof LISTENER_STATES = "bound";
+  readonly acceptor: Acceptor;
+  accepting: Accepting | null = null;
+  #isAborted = false;
+
+  /** Takes over an acceptor. */
+  constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
+    super(parts, former);
+    this.acceptor = acceptor;
+    this.addr = acceptor.addr;
+  }
+
+  override get phase(): string {
+    return this.#state;
+  }
+
+  override get wrapped(): Acceptor {
+    return this.acceptor;
+  }
+
+  override get listens(): boolean {
+    return this.#state === "listening";
+  }
+
+  /** Starts to take connections. */
+  listen(): this {
+    this.#go("listen");
+    this.accepting = new Accepting(
+      this.acceptor,
+      this.options.maxConnections,
+      this.#acceptEvents(),
+    );
+    if (!this.joined || this.interest === null) return this; // enter() comes.
+    if (this.asks) this.reactor.notice();
+    else this.watch();
+    return this;
+  }
+
+  #acceptEvents(): AcceptEvents {
+    const { maxConnections, handshakeTimeout } = this.options;
+    const warn = (isPaused: boolean, reason: string) =>
+      this.warn(
+        isPaused
+          ? `accepting paused (${reason}): existing connections go on, new ones wait`
+          : "accepting resumed",
+      );
+    const { time } = this;
+    return {
+      ...time,
+      ready: () => this.reactor.queue(this),
+      wanted: () => this.joined && this.wantsRead,
+      exhausted: (isOn, error) => warn(isOn, describeError(error)),
+      full: (isOn) => warn(isOn, `maxConnections, ${maxConnections}, reached`),
+      shakeHands: (checked) =>
+        shakeHands(checked, handshakeTimeout, time.startTimer),
+    };
+  }
+
+  /** Gives its address back, and becomes a socket as `createSocket()` made it. */
+  unbind(): Socket {
+    closeQuietly(this.acceptor);
+    return this.become(new Socket(this, this));
+  }
+
+  override get clientsGone(): number {
+    return this.accepting?.clientsGone ?? 0;
+  }
+
+  /** Takes the first waiting connection, or `null`. */
+  accept(): CheckedChannel | null {
+    return this.accepting?.take() ?? null;
+  }
+
+  /**
+   * How many connections an accept event may take: as many as there are entries
+   * with a turn. In a crowded pass, new clients must not wait one pass each.
+   */
+  override get acceptBatch(): number {
+    return Math.max(1, this.reactor.turns.readyCount);
+  }
+
+  protected override shiftTime(change: number): void {
+    this.accepting?.shift(change);
+  }
+
+  protected override watch(): void {
+    const accepting = this.accepting;
+    if (accepting === null) return;
+    if (accepting.ready) this.reactor.queue(this);
+    else accepting.arm();
+  }
+
+  override read(): void {
+    if (this.held || this.interest === null) return;
+    const accepting = this.accepting;
+    if (this.due !== null) this.tellDue();
+    else if (accepting === null) return;
+    else if (accepting.ended) this.hooks.closeWithError(accepting.error);
+    else if (!accepting.ready) {
+      if (!this.asks) this.watch();
+    } else if (this.asks ? this.wantsRead : this.#decidesToAccept()) {
+      this.#dispatchAccept();
+    }
+  }
+
+  #decidesToAccept(): boolean {
+    try {
+      return this.wantsRead = !this.isHeldBack;
+    } catch (error) {
+      this.refuse(error);
+      return false;
+    }
+  }
+
+  #dispatchAccept(): void {
+    this.reactor.tick++;
+    try {
+      this.hooks.run(ACCEPT);
+    } finally { // An ExitNow must not leave a deaf listener behind.
+      const goesOn = !this.held && this.joined && !this.asks;
+      if (goesOn) this.reactor.turns.readSoon(this);
+    }
+  }
+
+  override get releaseTimeout(): number {
+    return this.#isAborted ? 0 : this.options.linger;
+  }
+
+  override abort(reason: Error | null = null): void {
+    if (!this.closed) this.ownReason ??= reason;
+    this.#isAborted = true;
+    if (this.closed && this.release.isWaiting) this.release.free();
+    else this.close();
+  }
+
+  override close(): void {
+    if (this.closed) return;
+    this.#go("close");
+    this.leave();
+    this.accepting?.close();
+    this.release.close(this.acceptor);
+    this.release.track(this.accepting?.whenClosed());
+    this.release.begin(true);
+  }
+
+  #go(event: "listen" | "close"): void {
+    this.#state = next(LISTENER_STATES, this.#state, event);
+  }
+}
