@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Address } from "./core/address.ts";
+import type { Address, SocketAddress } from "./core/address.ts";
 import { checkBytes, checkInteger } from "./core/arguments.ts";
 import {
   type Acceptor,
@@ -26,6 +26,7 @@ import {
   socketSettings,
   type StartTlsOptions,
 } from "./core/dispatcher_options.ts";
+import type { HookResult } from "./core/entry.ts";
 import { libraryMethods } from "./core/interest.ts";
 import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
@@ -41,6 +42,7 @@ import {
   tlsOf,
 } from "./core/socket_options.ts";
 import { Socket, type SocketParts } from "./core/socket.ts";
+import { connectionOf, openSocket } from "./core/socket_access.ts";
 import { requestTls } from "./core/start_tls.ts";
 import {
   CONNECTION,
@@ -295,7 +297,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     }
     const checked = entry.accept();
     if (checked === null) return null;
-    return { conn: checked.channel, addr: checked.addr ?? entry.addr! };
+    const addr = checked.addr ?? entry.addr!;
+    return { conn: checked.channel, addr: addr as SocketAddress };
   }
 
   /**
@@ -451,7 +454,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @param delay In milliseconds.
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
-  callLater(delay: number, callback: () => void | Promise<void>): Timer {
+  callLater(delay: number, callback: () => unknown): Timer {
     return startTimer(this.#map, delay, callback, false, this.#ownTimers);
   }
 
@@ -465,7 +468,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @param interval In milliseconds.
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
-  callEvery(interval: number, callback: () => void | Promise<void>): Timer {
+  callEvery(interval: number, callback: () => unknown): Timer {
     return startTimer(this.#map, interval, callback, true, this.#ownTimers);
   }
 
@@ -486,25 +489,12 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /** @ignore */
   [CONNECTION](action: string): Connection {
-    const present = this.#entry;
-    const entry = present === null || present.former === null
-      ? present
-      : present.ofRunningHook;
-    if (entry instanceof Connection) return entry;
-    if (entry?.closed) return Connection.neverOpened(entry);
-    const { phase = "created" } = entry ?? {};
-    const advice = phase === "created"
-      ? "call connect() first"
-      : `it is ${phase}`;
-    const what = `${nameOf(this)} is not connected: ${advice}`;
-    throw new Error(`Cannot ${action}: ${what}`);
+    return connectionOf(this, this.#entry, action);
   }
 
   /** @ignore */
   [SOCKET](action: string): Socket {
-    if (this.#entry?.closed === false) return this.#entry;
-    const what = `${nameOf(this)} has no socket: call createSocket() first`;
-    throw new Error(`Cannot ${action}: ${what}`);
+    return openSocket(this, this.#entry, action);
   }
 
   /** @ignore */
@@ -654,7 +644,7 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /** @ignore */
-  override [WAKE](): void | Promise<void> {
+  override [WAKE](): HookResult {
     if (this.#mark.takeDrain(this[CURRENT]!)) return this.handleDrain();
   }
 
@@ -682,7 +672,7 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /** Goes on sending. */
-  override handleWrite(): void | Promise<void> {
+  override handleWrite(): HookResult {
     this.initiateSend();
   }
 
@@ -690,7 +680,7 @@ export class DispatcherWithSend extends Dispatcher {
    * Runs when {@linkcode DispatcherWithSend.bufferedAmount} has fallen from
    * `highWaterMark` or more to half of it or less: the sender may go on.
    */
-  handleDrain(): void | Promise<void> {}
+  handleDrain(): HookResult {}
 }
 
 libraryMethods.set(Dispatcher.prototype.close, "plain");

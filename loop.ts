@@ -214,7 +214,7 @@ export class SocketMap implements Iterable<Pollable> {
    * deadline.reset(); // ten more seconds from now
    * ```
    */
-  callLater(delay: number, callback: () => void | Promise<void>): Timer {
+  callLater(delay: number, callback: () => unknown): Timer {
     return startTimer(this, delay, callback, false, null);
   }
 
@@ -227,7 +227,7 @@ export class SocketMap implements Iterable<Pollable> {
    * @throws {TypeError} If `interval` is no number or `callback` no function.
    * @throws {RangeError} If `interval` is NaN, less than 0.001 or infinite.
    */
-  callEvery(interval: number, callback: () => void | Promise<void>): Timer {
+  callEvery(interval: number, callback: () => unknown): Timer {
     return startTimer(this, interval, callback, true, null);
   }
 
@@ -529,7 +529,7 @@ const SHORTEST_INTERVAL = 0.001;
 export function startTimer(
   map: SocketMap,
   delay: number,
-  callback: () => void | Promise<void>,
+  callback: () => unknown,
   repeats: boolean,
   group: TimerGroup | null,
 ): Timer {

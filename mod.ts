@@ -86,7 +86,14 @@ export {
   type ProducerLike,
   SimpleProducer,
 } from "./chat/producer.ts";
-export type { Address, Transport } from "./core/address.ts";
+export type {
+  Address,
+  SocketAddress,
+  Transport,
+  UnixSocketAddress,
+  VsockSocketAddress,
+} from "./core/address.ts";
+export type { HookResult } from "./core/entry.ts";
 export type {
   Network,
   NetworkConnectOptions,

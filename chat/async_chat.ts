@@ -10,6 +10,7 @@ import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
 import type { StartTlsOptions } from "../core/dispatcher_options.ts";
+import type { HookResult } from "../core/entry.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
@@ -161,12 +162,12 @@ export class AsyncChat extends Dispatcher {
    * kept for long. Transferring that buffer is an error if more bytes lie in
    * it; transfer `data.slice()`.
    */
-  collectIncomingData(_data: Uint8Array): void | Promise<void> {
+  collectIncomingData(_data: Uint8Array): HookResult {
     throw new Error("collectIncomingData() must be overridden");
   }
 
   /** What was collected is complete. Override it. */
-  foundTerminator(): void | Promise<void> {
+  foundTerminator(): HookResult {
     throw new Error("foundTerminator() must be overridden");
   }
 
@@ -176,7 +177,7 @@ export class AsyncChat extends Dispatcher {
    * An override that does not close gets the rest as if it were a message of
    * its own.
    */
-  handleOverflow(): void | Promise<void> {
+  handleOverflow(): HookResult {
     const reason =
       `more than ${this.#input.maxLength} bytes without a terminator`;
     logLimited(this, {
@@ -191,7 +192,7 @@ export class AsyncChat extends Dispatcher {
    * Cuts received bytes into messages. After an error in a hook that did not
    * close the connection, it goes on behind the bytes that the hook was given.
    */
-  override handleRead(): void | Promise<void> {
+  override handleRead(): HookResult {
     const connection = this.#begin();
     if (this.#input.isDone) {
       const data = this.#receive();
@@ -383,7 +384,7 @@ export class AsyncChat extends Dispatcher {
    * more to half of it or less: go on pushing. Does not run after
    * {@linkcode AsyncChat.closeWhenDone}.
    */
-  handleDrain(): void | Promise<void> {}
+  handleDrain(): HookResult {}
 
   /**
    * Whether to read: a {@linkcode DispatcherOptions.role} of `"server"` does
@@ -417,13 +418,13 @@ export class AsyncChat extends Dispatcher {
   }
 
   /** Goes on sending. */
-  override handleWrite(): void | Promise<void> {
+  override handleWrite(): HookResult {
     const connection = this.#begin();
     if (connection) this.#pump(connection);
   }
 
   /** The connection stands. */
-  override handleConnectEvent(): void | Promise<void> {
+  override handleConnectEvent(): HookResult {
     const connection = this.#begin();
     if (connection) this.#watch(connection); // For closeWhenDone()
     return super.handleConnectEvent();
@@ -454,13 +455,13 @@ export class AsyncChat extends Dispatcher {
   }
 
   /** Calls {@linkcode AsyncChat.closeWhenDone}, as the program ends. */
-  override handleShutdown(): void | Promise<void> {
+  override handleShutdown(): HookResult {
     if (this.connected || this.connecting) this.closeWhenDone();
     else return super.handleShutdown();
   }
 
   /** The connection is over: closes. */
-  override handleClose(): void | Promise<void> {
+  override handleClose(): HookResult {
     return this.close();
   }
 
@@ -517,7 +518,7 @@ export class AsyncChat extends Dispatcher {
    *
    * @ignore
    */
-  override [WAKE](): void | Promise<void> {
+  override [WAKE](): HookResult {
     const connection = this.#begin()!;
     const output = this.#output;
     const mayHandOut = this.#input.hasInput && !this.#isHeldBack(connection);

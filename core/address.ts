@@ -24,6 +24,30 @@ export type Address =
   | { readonly path: string }
   | { readonly cid: number; readonly port: number };
 
+/** The address of a Unix socket, as a part of {@linkcode SocketAddress}. */
+export interface UnixSocketAddress extends Deno.UnixAddr {
+  /** A Unix socket has no host. */
+  hostname: never;
+  /** A Unix socket has no port. */
+  port: never;
+}
+
+/** The address of a vsock socket, as a part of {@linkcode SocketAddress}. */
+export interface VsockSocketAddress extends Deno.VsockAddr {
+  /** A vsock socket has no host. */
+  hostname: never;
+}
+
+/**
+ * The address of a socket: a `Deno.Addr` whose `port` and `hostname` can be read
+ * without a cast, as almost every program is for TCP or UDP. `transport` tells the
+ * kinds apart: where it is `"unix"`, there is a `path`, and no port.
+ */
+export type SocketAddress =
+  | Deno.NetAddr
+  | UnixSocketAddress
+  | VsockSocketAddress;
+
 /** A wrong address is the fault of the call that got it, so it says which. */
 export interface AddressPurpose {
   /** The verb of the message. */

@@ -69,6 +69,8 @@ export interface Channel {
   readonly chunkSize?: number;
   /** The address of the peer, if it is known. */
   readonly remoteAddr?: Deno.Addr;
+  /** The address of this side, if it is known. */
+  readonly localAddr?: Deno.Addr;
 }
 
 /** Something that takes connections, such as `Deno.Listener`. */
@@ -92,6 +94,7 @@ export interface CheckedChannel {
   readonly channel: Channel;
   readonly chunkSize: number | undefined;
   readonly addr: Deno.Addr | null;
+  readonly localAddr: Deno.Addr | null;
   /** It has a `closeWrite()`. */
   readonly endsWriting: boolean;
   /** It has a `handshake()`. */
@@ -110,18 +113,20 @@ export interface CheckedChannel {
 export function asChannel(name: string, value: unknown): CheckedChannel {
   checkMethods(name, value, ["read", "write", "close"]);
   const channel = value as Channel;
-  const { closeWrite, handshake, chunkSize, remoteAddr } = channel;
+  const { closeWrite, handshake, chunkSize, remoteAddr, localAddr } = channel;
   checkMaybeFunction(name, "closeWrite", closeWrite);
   checkMaybeFunction(name, "handshake", handshake);
   if (chunkSize !== undefined) {
     checkInteger(`${name}.chunkSize`, chunkSize, 1, LARGEST_CHUNK);
   }
   checkAddr(name, "remoteAddr", remoteAddr);
+  checkAddr(name, "localAddr", localAddr);
   const transport = remoteAddr?.transport;
   return {
     channel,
     chunkSize,
     addr: remoteAddr ?? null,
+    localAddr: localAddr ?? null,
     endsWriting: closeWrite !== undefined,
     shakesHands: handshake !== undefined,
     isLocal: IN_PROCESS in channel || transport === "unix" ||

@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { Channel, CheckedChannel } from "./channel.ts";
+import type { CheckedChannel } from "./channel.ts";
 import { ChannelSource } from "./channel_source.ts";
 import { Closing, type ClosingConnection } from "./closing.ts";
 import { Connecting, type Outcome } from "./connecting.ts";
@@ -117,10 +117,6 @@ export class Connection extends SendingSocket
 
   override get closeReason(): Error | null {
     return this.ownReason ?? this.source?.reason ?? this.writer.error;
-  }
-
-  override get wrapped(): Channel | null {
-    return this.checked === null ? null : this.checked.channel;
   }
 
   override join(reactor: Reactor): void {

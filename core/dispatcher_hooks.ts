@@ -6,9 +6,9 @@
  * @module
  */
 
-import { formatAddress } from "./address.ts";
+import { formatAddress, type SocketAddress } from "./address.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
-import type { Pollable } from "./entry.ts";
+import type { HookResult, Pollable } from "./entry.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
@@ -28,6 +28,7 @@ export interface HookedEntry {
   readonly wrapped: Channel | Acceptor | null;
   readonly clientsGone: number;
   readonly addr: Deno.Addr | null;
+  readonly localAddr: Deno.Addr | null;
   /** How long the connection may be silent, and last, in ms. */
   readonly options: { readonly idleTimeout: number; readonly lifetime: number };
   readonly hooks: Hooks;
@@ -48,7 +49,7 @@ export interface Accepted {
   /** The connection: hand it to a dispatcher, or close it. */
   conn: Channel;
   /** The client's address. */
-  addr: Deno.Addr;
+  addr: SocketAddress;
 }
 
 /**
@@ -61,11 +62,13 @@ export abstract class DispatcherHooks implements Pollable {
   // and thousands of connections share them.
 
   /**
-   * Whether to log details that help to debug, such as the bytes sent.
+   * Whether to log details that help to debug, such as the bytes sent. Any value
+   * that JavaScript takes for true turns it on: a class may have a `debug` field
+   * of any type.
    *
    * @default {false}
    */
-  declare debug: boolean;
+  declare debug: unknown;
   /**
    * {@linkcode Dispatcher.logInfo} leaves out lines of these types. Each
    * dispatcher has a set of its own.
@@ -157,9 +160,22 @@ export abstract class DispatcherHooks implements Pollable {
     return this[ENTRY]?.lingers ?? false;
   }
 
-  /** The peer's address, or the one listened on; `null` before there is one. */
-  get addr(): Deno.Addr | null {
-    return this[ENTRY]?.addr ?? null;
+  /**
+   * The peer's address, or the one listened on; `null` before there is one. Of a
+   * connection that could not be made, it is the address that was tried. It stays
+   * readable after {@linkcode Dispatcher.close}.
+   */
+  get addr(): SocketAddress | null {
+    return this[ENTRY]?.addr as SocketAddress ?? null;
+  }
+
+  /**
+   * The address of this side, as `getsockname()` gives it in Python; `null` before
+   * it is known: until the connection stands, or the listener is bound. It stays
+   * readable after {@linkcode Dispatcher.close}.
+   */
+  get localAddr(): SocketAddress | null {
+    return this[ENTRY]?.localAddr as SocketAddress ?? null;
   }
 
   /** The channel or the listener; `null` before there is one, and after `close()`. */
@@ -199,17 +215,17 @@ export abstract class DispatcherHooks implements Pollable {
   // no other event.
 
   /** The connection stands. */
-  handleConnect(): void | Promise<void> {
+  handleConnect(): HookResult {
     this.#logUnhandled("unhandled connect event");
   }
 
   /** {@linkcode Dispatcher.recv} has bytes, or the end of the stream. */
-  handleRead(): void | Promise<void> {
+  handleRead(): HookResult {
     this.#logUnhandled("unhandled read event");
   }
 
   /** {@linkcode Dispatcher.send} will accept bytes. */
-  handleWrite(): void | Promise<void> {
+  handleWrite(): HookResult {
     this.#logUnhandled("unhandled write event");
   }
 
@@ -219,7 +235,7 @@ export abstract class DispatcherHooks implements Pollable {
    * pass in which many dispatchers have something to do, one call takes as many
    * connections as there are such dispatchers.
    */
-  handleAccept(): void | Promise<void> {
+  handleAccept(): HookResult {
     for (let left = this[ENTRY]?.acceptBatch ?? 1; left > 0; left--) {
       const pair = this.accept();
       if (pair === null) return;
@@ -230,7 +246,7 @@ export abstract class DispatcherHooks implements Pollable {
     }
   }
 
-  #handOver({ conn, addr }: Accepted): void | Promise<void> {
+  #handOver({ conn, addr }: Accepted): HookResult {
     try {
       const result = this.handleAccepted(conn, addr);
       if (!isPromise(result)) return;
@@ -247,10 +263,12 @@ export abstract class DispatcherHooks implements Pollable {
    * It is also closed when this throws, except an {@linkcode ExitNow}: that
    * leaves it open for the dispatcher that has taken it over.
    *
-   * @param conn The connection.
-   * @param _addr The client's address.
+   * @param conn The connection. An override may name the type that it gets, such
+   * as `Deno.TcpConn`, `Deno.TlsConn` or `Deno.UnixConn`.
+   * @param _addr The client's address. An override may name the type that it gets,
+   * such as `Deno.NetAddr` or `Deno.UnixAddr`.
    */
-  handleAccepted(conn: Channel, _addr: Deno.Addr): void | Promise<void> {
+  handleAccepted(conn: Channel, _addr: Deno.Addr): HookResult {
     closeQuietly(conn);
     this.#logUnhandled("unhandled accepted event");
   }
@@ -260,7 +278,7 @@ export abstract class DispatcherHooks implements Pollable {
    * {@linkcode DispatcherOptions.allowHalfOpen} keeps ours open. By default our
    * side ends, too.
    */
-  handleEnd(): void | Promise<void> {
+  handleEnd(): HookResult {
     this.shutdownWrite();
   }
 
@@ -275,7 +293,7 @@ export abstract class DispatcherHooks implements Pollable {
    *
    * @param kind Which of the two times is over.
    */
-  handleTimeout(kind: TimeoutKind): void | Promise<void> {
+  handleTimeout(kind: TimeoutKind): HookResult {
     const reason = kind === "idle"
       ? `nothing read or written for ${this[ENTRY]?.options.idleTimeout} ms`
       : `the lifetime of ${this[ENTRY]?.options.lifetime} ms is over`;
@@ -295,12 +313,12 @@ export abstract class DispatcherHooks implements Pollable {
    * `handleClose()` overrides this as well. The call waits for the promise of
    * another hook, and outside of a map for {@linkcode Dispatcher.addChannel}.
    */
-  handleShutdown(): void | Promise<void> {
+  handleShutdown(): HookResult {
     this[ENTRY]?.hooks.close();
   }
 
   /** Urgent data has arrived. Deno does not report it, so the loop never calls this. */
-  handleExpt(): void | Promise<void> {
+  handleExpt(): HookResult {
     this.#logUnhandled("unhandled incoming priority event");
   }
 
@@ -310,7 +328,7 @@ export abstract class DispatcherHooks implements Pollable {
    * it runs inside of the `recv()` that finds the end; otherwise it waits for the
    * promise of another hook.
    */
-  handleClose(): void | Promise<void> {
+  handleClose(): HookResult {
     this.#logUnhandled("unhandled close event");
     return this.close();
   }
@@ -321,7 +339,7 @@ export abstract class DispatcherHooks implements Pollable {
    *
    * @param error The error, or whatever else was thrown.
    */
-  handleError(error: unknown): void | Promise<void> {
+  handleError(error: unknown): HookResult {
     logLimited(this, {
       type: "error",
       kind: "uncaught exception",
@@ -336,22 +354,22 @@ export abstract class DispatcherHooks implements Pollable {
   // The layer above the hooks, which the loop calls.
 
   /** Something can be read or accepted. */
-  handleReadEvent(): void | Promise<void> {
+  handleReadEvent(): HookResult {
     return this[ENTRY]?.listens ? this.handleAccept() : this.handleRead();
   }
 
   /** Something can be written. */
-  handleWriteEvent(): void | Promise<void> {
+  handleWriteEvent(): HookResult {
     return this.handleWrite();
   }
 
   /** The connection stands; when this is done, `connected` turns true. */
-  handleConnectEvent(): void | Promise<void> {
+  handleConnectEvent(): HookResult {
     return this.handleConnect();
   }
 
   /** Urgent data has arrived. */
-  handleExptEvent(): void | Promise<void> {
+  handleExptEvent(): HookResult {
     return this.handleExpt();
   }
 
@@ -403,7 +421,7 @@ export abstract class DispatcherHooks implements Pollable {
    *
    * @ignore
    */
-  [WAKE](): void | Promise<void> {}
+  [WAKE](): HookResult {}
 
   /**
    * Whether nobody would see a line of this type.
@@ -443,7 +461,8 @@ export abstract class DispatcherHooks implements Pollable {
   /** The class, the state and the address: `<EchoServer listening [::1]:7>`. */
   toString(): string {
     const parts = [nameOf(this)];
-    if (this.accepting) parts.push("listening");
+    if (this[ENTRY]?.closed) parts.push("closed");
+    else if (this.accepting) parts.push("listening");
     else if (this.connected) parts.push("connected");
     else if (this.connecting) parts.push("connecting");
     const address = this.addr && formatAddress(this.addr);

@@ -8,6 +8,16 @@
 import type { Asked } from "./predicates.ts";
 
 /**
+ * The result of a hook: anything, so that `return this.send(data)` is fine. If it
+ * is a promise, the dispatcher gets no other event until the promise settles; a
+ * rejection goes to `handleError()`.
+ */
+// Only with `any` may an override return a number, and another one return what
+// the hook that it overrides has returned.
+// deno-lint-ignore no-explicit-any
+export type HookResult = any;
+
+/**
  * A member of a {@linkcode SocketMap}: the part of a dispatcher that the loop
  * calls. Every `Dispatcher` is a `Pollable`.
  */
@@ -27,15 +37,15 @@ export interface Pollable {
   /** Whether it wants to write. */
   writable(): boolean;
   /** Runs when there are bytes to read, or connections to accept. */
-  handleReadEvent(): void | Promise<void>;
+  handleReadEvent(): HookResult;
   /** Runs when bytes can be written. */
-  handleWriteEvent(): void | Promise<void>;
+  handleWriteEvent(): HookResult;
   /** Runs when the connection is established. */
-  handleConnectEvent(): void | Promise<void>;
+  handleConnectEvent(): HookResult;
   /** Runs when the connection is over. */
-  handleClose(): void | Promise<void>;
+  handleClose(): HookResult;
   /** Runs when a hook or a predicate has thrown, or an operation has failed. */
-  handleError(error: unknown): void | Promise<void>;
+  handleError(error: unknown): HookResult;
   /** Logs a hit, such as a request. */
   log(message: string): void;
   /** Logs a message of a type, such as `"warning"`. */

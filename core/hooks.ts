@@ -12,7 +12,7 @@
  */
 
 import type { TimeoutKind } from "./limits.ts";
-import type { Pollable } from "./entry.ts";
+import type { HookResult, Pollable } from "./entry.ts";
 import { ExitNow, type Reactor } from "./reactor.ts";
 import type { WAKE } from "./symbols.ts";
 import { isPromise, toPromise } from "./thenable.ts";
@@ -20,13 +20,13 @@ import { isPromise, toPromise } from "./thenable.ts";
 /** The hooks of a dispatcher that the loop calls. */
 export interface Hooked extends Pollable {
   /** Runs when the peer has ended its side, and this side stays open. */
-  handleEnd(): void | Promise<void>;
+  handleEnd(): HookResult;
   /** Runs when the connection was idle for too long, or has lasted too long. */
-  handleTimeout(kind: TimeoutKind): void | Promise<void>;
+  handleTimeout(kind: TimeoutKind): HookResult;
   /** Runs when `shutdown()` was called. */
-  handleShutdown(): void | Promise<void>;
+  handleShutdown(): HookResult;
   /** Goes on with work that waited for room, or for its turn. */
-  [WAKE](): void | Promise<void>;
+  [WAKE](): HookResult;
 }
 
 /** A socket, as its hooks need it. */

@@ -45,6 +45,10 @@ export class Listener extends Socket {
     return this.#state;
   }
 
+  override get localAddr(): Deno.Addr | null {
+    return this.addr;
+  }
+
   override get wrapped(): Acceptor {
     return this.acceptor;
   }

@@ -6,7 +6,7 @@
  */
 
 import { LONGEST_STALL, type Role, Stall } from "./backpressure.ts";
-import type { CheckedChannel } from "./channel.ts";
+import type { Channel, CheckedChannel } from "./channel.ts";
 import type { Closing } from "./closing.ts";
 import type { Hook } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
@@ -68,6 +68,14 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   constructor(parts: SocketParts, former: Socket | null = null) {
     super(parts, former);
     this.role = this.options.role ?? "server";
+  }
+
+  override get localAddr(): Deno.Addr | null {
+    return this.checked === null ? null : this.checked.localAddr;
+  }
+
+  override get wrapped(): Channel | null {
+    return this.checked === null ? null : this.checked.channel;
   }
 
   /** Its writing direction has ended, or will end after the accepted bytes. */

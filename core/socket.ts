@@ -133,6 +133,11 @@ export class Socket implements Entry, HookTarget, Releasable {
     return this.interest !== null && this.interest.asks;
   }
 
+  /** The address of this side, once it is known. */
+  get localAddr(): Deno.Addr | null {
+    return null;
+  }
+
   /** The channel or the acceptor that the dispatcher wraps. */
   get wrapped(): Channel | Acceptor | null {
     return null;

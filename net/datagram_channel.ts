@@ -106,6 +106,11 @@ export class DatagramChannel implements Channel {
     this.#socket = socket;
   }
 
+  /** The address that the socket is bound to. */
+  get localAddr(): Deno.Addr {
+    return this.#socket.addr;
+  }
+
   /** Receives one datagram and keeps it; the byte that it reports is a token. */
   async read(): Promise<number> {
     for (let refusals = 1;; refusals++) {

@@ -8,6 +8,7 @@ import { type Address, formatAddress, parseAddress } from "../core/address.ts";
 import { checkBytes, checkMethods, checkOptions } from "../core/arguments.ts";
 import { type Acceptor, asChannel, type Channel } from "../core/channel.ts";
 import { Connection } from "../core/connection.ts";
+import type { HookResult } from "../core/entry.ts";
 import { describeError, textOf } from "../core/log.ts";
 import type { SocketOptions } from "../core/network.ts";
 import { Queue } from "../core/queue.ts";
@@ -323,7 +324,7 @@ export class DatagramDispatcher extends Dispatcher {
    *
    * @param error What was thrown.
    */
-  override handleError(error: unknown): void | Promise<void> {
+  override handleError(error: unknown): HookResult {
     if (!(error instanceof DatagramError)) return super.handleError(error);
     this.#logLoss(error);
   }

@@ -80,8 +80,8 @@ testFamilies(
     handler.abort();
     client.close();
     server.close();
-    assertEquals(`${client}`, `<EchoClient ${address}>`);
-    assertEquals(`${server}`, `<TestServer ${address}>`);
+    assertEquals(`${client}`, `<EchoClient closed ${address}>`);
+    assertEquals(`${server}`, `<TestServer closed ${address}>`);
   },
 );
 

@@ -131,7 +131,7 @@ Deno.test("SocketMap tells how many bytes were lost with the lines that it left 
   // 21 + 22 + … + 30
   assertMatch(
     log.lines[20]!,
-    /left out 10 more like this, with 255 bytes in all: <DispatcherWithSend> was closed and lost 21 accepted bytes \(Error: spam\)$/,
+    /left out 10 more like this, with 255 bytes in all: <DispatcherWithSend closed> was closed and lost 21 accepted bytes \(Error: spam\)$/,
   );
   await end();
 });
