@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertFalse,
+  assertGreater,
   assertInstanceOf,
   assertNotEquals,
   assertRejects,
@@ -16,6 +17,7 @@ import {
   Dispatcher,
 } from "../mod.ts";
 import { FakeChannel, loopToEnd, passes, pattern, quietMap } from "./fakes.ts";
+import { runCommand } from "./peers.ts";
 import {
   bytes,
   families,
@@ -279,6 +281,28 @@ testFamilies(
 );
 
 testFamilies(
+  "Dispatcher.handleError() gets what handleWrite() throws",
+  async (family) => {
+    await using map = new ScopedMap();
+    const server = makeServer(map, family);
+    const spam = new Error("spam");
+    const errors: unknown[] = [];
+    const client = makeClient(map, server, family, {
+      writable: () => errors.length === 0,
+      handleWrite() {
+        throw spam;
+      },
+      handleError: (error) => void errors.push(error),
+    });
+    await loopUntil(map, () => errors.length > 0);
+    await passes(map, 3);
+    assertEquals(errors.length, 1);
+    assertStrictEquals(errors[0], spam);
+    assert(client.connected, "handleError() did not close it");
+  },
+);
+
+testFamilies(
   "Dispatcher tells a client that nobody listens there",
   async (family) => {
     await using map = new ScopedMap();
@@ -381,6 +405,33 @@ testFamilies(
     assertEquals(flags(dispatcher), []);
     dispatcher.listen();
     assertEquals(flags(dispatcher), ["accepting"]);
+  },
+);
+
+/** The sockets among the descriptors of a process, but for its standard streams. */
+async function socketsOf(pid: number | "self"): Promise<string[]> {
+  const { out } = await runCommand("ls", ["-l", `/proc/${pid}/fd`]);
+  return [...out.matchAll(/ (\d+) -> (socket:\[\d+\])/g)]
+    .filter(([, fd]) => Number(fd) > 2).map(([, , socket]) => socket!);
+}
+
+testFamilies(
+  "Dispatcher's sockets are of the address's family, and no child process gets them",
+  async (family) => {
+    await using map = new ScopedMap();
+    const server = makeServer(map, family, ECHO);
+    const client = makeClient(map, server, family);
+    await loopUntil(map, () => client.connected);
+    for (const addr of [server.addr!, client.addr!]) {
+      assertEquals(addr.transport, family.options.transport);
+      if (addr.transport !== "tcp") continue;
+      assertEquals(addr.hostname.includes(":"), family.name === "IPv6");
+    }
+    if (Deno.build.os !== "linux") return; // Others do not tell of sockets.
+    const ours = await socketsOf(Deno.pid);
+    const inChild = await socketsOf("self");
+    assertGreater(ours.length, 1);
+    assertEquals(inChild.filter((socket) => ours.includes(socket)), []);
   },
 );
 

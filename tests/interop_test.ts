@@ -11,7 +11,7 @@ import {
   DispatcherWithSend,
 } from "../mod.ts";
 import { loopToEnd, pattern, watch } from "./fakes.ts";
-import { Child, runCommand } from "./peers.ts";
+import { Child, findPython } from "./peers.ts";
 import {
   bytes,
   families,
@@ -20,21 +20,13 @@ import {
   loopUntil,
   rawConnect,
   ScopedMap,
+  StrictDispatcher,
   type TestMap,
   TestServer,
+  text,
 } from "./support.ts";
 
-/** The first Python that can import asyncore. */
-async function findPython(): Promise<string | null> {
-  for (const name of ["python3.11", "python3", "/usr/bin/python3", "python"]) {
-    const args = ["-W", "ignore", "-c", "import asyncore"];
-    const result = await runCommand(name, args).catch(() => null);
-    if (result?.code === 0) return name;
-  }
-  return null;
-}
-
-const python = await findPython();
+const python = await findPython("import asyncore");
 if (python === null) {
   console.log(
     "No Python with asyncore is here: ignoring tests/interop_test.ts",
@@ -44,7 +36,7 @@ if (python === null) {
 /** Starts a Python program of the tests. */
 function startPython(name: string, ...args: string[]): Child {
   const program = `${import.meta.dirname}/python/${name}.py`;
-  return new Child(python!, ["-W", "ignore", program, ...args]);
+  return new Child(python!.name, ["-W", "ignore", program, ...args]);
 }
 
 /** The next lines that a program prints. */
@@ -180,6 +172,9 @@ testWithPython("close() reaches a client in Python", async (family) => {
   assertEquals(await lines, ["connected", "lost after 100"]);
 });
 
+/** A Unix socket cannot reset, and has no urgent data. */
+const TCP = families.filter(({ name }) => name !== "Unix");
+
 testWithPython(
   "Dispatcher goes on serving after clients that reset before they are accepted",
   async (family) => {
@@ -206,5 +201,30 @@ testWithPython(
     assertEquals(answer.error, undefined);
     assert(server.accepting);
   },
-  families.filter(({ name }) => name !== "Unix"), // Its clients cannot reset.
+  TCP,
+);
+
+testWithPython(
+  "Dispatcher gets no event for urgent data, and all other bytes",
+  async (family) => {
+    await using map = new ScopedMap();
+    let received = "";
+    let closes = 0;
+    class Handler extends StrictDispatcher {
+      override handleRead() {
+        received += text(this.recv());
+      }
+      override handleClose() {
+        closes++;
+      }
+    }
+    const serve = (conn: Channel) => new Handler(map, conn);
+    const server = new TestServer(map, serve, family);
+    const [, ...place] = placeOf(server.addr);
+    await using client = startPython("urgent_client", ...place);
+    assertEquals(await client.until(""), "sent");
+    await loopUntil(map, () => closes > 0);
+    assertEquals(received, "spam and eggs");
+  },
+  TCP,
 );

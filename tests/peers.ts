@@ -325,6 +325,18 @@ export async function runCommand(
   return { code, out: text(stdout), err: text(stderr) };
 }
 
+/** The first Python that runs a program well, and what that prints. */
+export async function findPython(
+  program: string,
+): Promise<{ name: string; out: string } | null> {
+  for (const name of ["python3.11", "python3", "/usr/bin/python3", "python"]) {
+    const args = ["-W", "ignore", "-c", program];
+    const result = await runCommand(name, args).catch(() => null);
+    if (result?.code === 0) return { name, out: result.out };
+  }
+  return null;
+}
+
 /** Starts a Python program with the files of these PEMs, which says its port. */
 export async function startPython(
   program: string,

@@ -51,6 +51,7 @@ const REFUSALS: Record<string, [args: string[], complaint: string][]> = {
     [["--seconds"], "--seconds needs a value"],
   ],
   mutate: [[["--foo"], 'Unknown option "--foo"']],
+  "test:python": [[["spam"], 'Unexpected argument "spam"']],
 };
 
 for (const [task, cases] of Object.entries(REFUSALS)) {
