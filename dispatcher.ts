@@ -6,7 +6,7 @@
  */
 
 import type { Address, SocketAddress } from "./core/address.ts";
-import { checkBytes, checkInteger } from "./core/arguments.ts";
+import { checkBytes, checkInteger, toBytes } from "./core/arguments.ts";
 import {
   type Acceptor,
   asAcceptor,
@@ -106,7 +106,7 @@ export interface DispatcherWithSendOptions extends DispatcherOptions {
  * class Client extends asyncore.Dispatcher {
  *   answer = "";
  *   override handleConnect() {
- *     this.send(new TextEncoder().encode("spam"));
+ *     this.send("spam");
  *   }
  *   override handleRead() {
  *     this.answer = new TextDecoder().decode(this.recv());
@@ -338,20 +338,20 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Accepts all of the bytes, or none: look at the result, and keep the bytes if
+   * Accepts all of the bytes, or none: look at the result, and keep `data` if
    * it is 0. Accepted bytes go out by themselves, even after
    * {@linkcode Dispatcher.close}. The caller may change `data` afterwards.
    *
-   * @param data The bytes.
+   * @param data Bytes, or text as UTF-8.
    * @returns How many bytes were accepted. It is 0 before the connection is
    * established, after it is over, and while 64 KiB are on their way (or twice the
    * {@linkcode Channel.chunkSize} of the channel, if it has one).
-   * @throws {TypeError} If `data` is not a `Uint8Array`.
+   * @throws {TypeError} If `data` is neither bytes nor text.
    * @throws {Error} If there was no `connect()` and no connection.
    */
-  send(data: Uint8Array): number {
-    if (!(data instanceof Uint8Array)) checkBytes("data", data);
-    return this[CONNECTION]("send").send(data);
+  send(data: Uint8Array | string): number {
+    const bytes = toBytes("data", data);
+    return this[CONNECTION]("send").send(bytes);
   }
 
   /**
@@ -559,7 +559,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
  * const client = new DispatcherWithSend();
  * client.createSocket();
  * client.connect(listener.addr as Deno.NetAddr);
- * client.send(new TextEncoder().encode("spam"));
+ * client.send("spam");
  * client.close(); // the bytes still go out
  * const [conn] = await Promise.all([listener.accept(), loop()]);
  *
@@ -619,19 +619,19 @@ export class DispatcherWithSend extends Dispatcher {
    * Accepts all of `data`, even while connecting. The caller may change `data`
    * afterwards.
    *
-   * @param data The bytes.
+   * @param data Bytes, or text as UTF-8.
    * @returns How many bytes were accepted: all, or 0 when the connection is
    * over.
-   * @throws {TypeError} If `data` is not a `Uint8Array`.
+   * @throws {TypeError} If `data` is neither bytes nor text.
    * @throws {Error} If there was no `connect()` and no connection.
    */
-  override send(data: Uint8Array): number {
-    checkBytes("data", data);
+  override send(data: Uint8Array | string): number {
+    const bytes = toBytes("data", data);
     const connection = this[CONNECTION]("send");
     if (this.debug) {
-      connection.reactor.follow(this.logInfo(`sending ${preview(data)}`));
+      connection.reactor.follow(this.logInfo(`sending ${preview(bytes)}`));
     }
-    const accepted = connection.buffer(data);
+    const accepted = connection.buffer(bytes);
     if (connection.writer.pending >= this.#mark.bytes) this.#watch(connection);
     this.initiateSend();
     return accepted;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkBytes, checkInteger } from "../core/arguments.ts";
+import { checkInteger, toBytes } from "../core/arguments.ts";
 import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
@@ -23,7 +23,6 @@ import { Collector } from "./collector.ts";
 import type { ProducerLike } from "./producer.ts";
 import { ProducerQueue } from "./producer_queue.ts";
 
-const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
 
 /** Options of an {@linkcode AsyncChat}. */
@@ -270,8 +269,7 @@ export class AsyncChat extends Dispatcher {
    * no `connect()` and no connection.
    */
   push(data: Uint8Array | string): void {
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
-    checkBytes("data", bytes, "a Uint8Array or text");
+    const bytes = toBytes("data", data);
     const connection = this.#pushable();
     if (connection.closed) return;
     if (this.#output.length === 0) connection.buffer(bytes);

@@ -74,22 +74,33 @@ export function isCount(value: unknown, most: number): value is number {
     (value as number) <= most;
 }
 
+const encoder = new TextEncoder();
+
+/**
+ * The bytes to send: those that are given, or text as UTF-8.
+ *
+ * @throws {TypeError} If `data` is neither bytes nor text.
+ */
+export function toBytes(name: string, data: unknown): Uint8Array {
+  if (data instanceof Uint8Array) return data;
+  if (typeof data === "string") return encoder.encode(data);
+  throw new TypeError(
+    `${name} must be a Uint8Array or text, got ${showValue(data)}`,
+  );
+}
+
 /**
  * Checks that `value` is a `Uint8Array`.
  *
  * @throws {TypeError} If it is anything else.
  */
-export function checkBytes(
-  name: string,
-  value: unknown,
-  kind: string = "a Uint8Array",
-): void {
+export function checkBytes(name: string, value: unknown): void {
   if (value instanceof Uint8Array) return;
   const hint = typeof value === "string"
     ? ": encode text with new TextEncoder().encode(text)"
     : "";
   throw new TypeError(
-    `${name} must be ${kind}, got ${showValue(value)}${hint}`,
+    `${name} must be a Uint8Array, got ${showValue(value)}${hint}`,
   );
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { type Address, formatAddress, parseAddress } from "../core/address.ts";
-import { checkBytes, checkMethods, checkOptions } from "../core/arguments.ts";
+import { checkMethods, checkOptions, toBytes } from "../core/arguments.ts";
 import { type Acceptor, asChannel, type Channel } from "../core/channel.ts";
 import { Connection } from "../core/connection.ts";
 import type { HookResult } from "../core/entry.ts";
@@ -63,7 +63,7 @@ const ROOM = 64 * 1024;
  *   override handleRead() {
  *     const { data, addr } = this.recvFrom();
  *     const text = new TextDecoder().decode(data);
- *     this.sendTo(new TextEncoder().encode(text.toUpperCase()), addr);
+ *     this.sendTo(text.toUpperCase(), addr);
  *     this.close(); // one datagram is enough; the answer still goes out
  *   }
  * }
@@ -82,7 +82,7 @@ const ROOM = 64 * 1024;
  * const client = new Client();
  * client.createSocket();
  * client.bind({ hostname: "127.0.0.1", port: 0 });
- * client.sendTo(new TextEncoder().encode("spam"), server.addr!);
+ * client.sendTo("spam", server.addr!);
  * await loop();
  * assertEquals(client.answer, "SPAM");
  * ```
@@ -232,7 +232,7 @@ export class DatagramDispatcher extends Dispatcher {
    * Accepts a datagram to be sent. It goes out by itself, in order, also after
    * `close()`; the caller may change `data` afterwards.
    *
-   * @param data The content. How much fits is up to the system: 65,507 bytes
+   * @param data The content: bytes, or text as UTF-8. How much fits is up to the system: 65,507 bytes
    * over IPv4 at most, and about 1,200 to pass unharmed everywhere.
    * @param address A host (by default `127.0.0.1`) and a port, such as `addr`
    * of a received one. A name is looked up each time, while those behind wait.
@@ -240,21 +240,21 @@ export class DatagramDispatcher extends Dispatcher {
    * ones (64 KiB or more) are still on their way, or the dispatcher is closed.
    * A datagram without bytes counts as one byte; if it is not accepted for want
    * of room, `handleError()` gets a {@linkcode DatagramError}.
-   * @throws {TypeError} If `data` is not a `Uint8Array`, or the address none of
-   * UDP.
+   * @throws {TypeError} If `data` is neither bytes nor text, or the address none
+   * of UDP.
    * @throws {RangeError} If the port is out of range.
    * @throws {Error} If the dispatcher is not bound.
    */
-  sendTo(data: Uint8Array, address: Address): number {
-    checkBytes("data", data);
+  sendTo(data: Uint8Array | string, address: Address): number {
+    const bytes = toBytes("data", data);
     const addr = checkAddress("send", address);
     const connection = this.#bound("send");
-    const { length } = data;
+    const { length } = bytes;
     if (connection.writer.pending >= ROOM && !connection.closed) {
       if (length === 0) this.#refuseEmpty(connection, addr);
       return 0;
     }
-    if (connection.buffer(length > 0 ? data : FILLER) === 0) return 0;
+    if (connection.buffer(length > 0 ? bytes : FILLER) === 0) return 0;
     this.#channel!.outgoing.push({ length, addr });
     connection.sendSoon();
     return length;

@@ -133,7 +133,7 @@ export interface PartitionOptions {
  * const client = sim.host("client").run(() => new Client());
  * client.createSocket();
  * client.connect({ hostname: "server", port: 7 });
- * client.send(new TextEncoder().encode("spam, eggs and spam"));
+ * client.send("spam, eggs and spam");
  * await sim.run({ until: () => client.answer.length === 19 });
  * assertEquals(client.answer, "spam, eggs and spam");
  * ```

@@ -423,11 +423,14 @@ for (
   });
 }
 
-Deno.test("DatagramDispatcher.sendTo() takes bytes, and an address without a hostname", () => {
-  const { dispatcher } = setUp();
-  const sendText = () => dispatcher.sendTo("spam" as never, PEER);
-  assertThrows(sendText, TypeError, "data must be a Uint8Array");
+Deno.test("DatagramDispatcher.sendTo() takes bytes or text, and an address without a hostname", async () => {
+  const { map, socket, dispatcher } = setUp();
+  const sendNumber = () => dispatcher.sendTo(4 as never, PEER);
+  assertThrows(sendNumber, TypeError, "data must be a Uint8Array or text");
   assertEquals(dispatcher.sendTo(bytes("spam"), { port: 2 }), 4);
+  assertEquals(dispatcher.sendTo("Käse", { port: 2 }), 5);
+  await loopUntil(map, () => socket.sent.length === 2);
+  assertEquals(socket.sent, ["2: spam", "2: Käse"]);
 });
 
 Deno.test("DatagramDispatcher refuses what is no datagram socket, and options for one", () => {

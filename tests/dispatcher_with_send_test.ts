@@ -7,7 +7,12 @@ import {
   assertThrows,
 } from "@std/assert";
 import { assertSpyCalls, spy } from "@std/testing/mock";
-import { type Acceptor, type Channel, DispatcherWithSend } from "../mod.ts";
+import {
+  type Acceptor,
+  type Channel,
+  Dispatcher,
+  DispatcherWithSend,
+} from "../mod.ts";
 import {
   FakeChannel,
   LogLines,
@@ -156,18 +161,38 @@ Deno.test("DispatcherWithSend.send() accepts nothing once the connection is over
   assertEquals(closed.send(bytes("spam")), 0);
 });
 
-Deno.test("DispatcherWithSend.send() throws where nothing was connected or data is no bytes", () => {
+Deno.test("DispatcherWithSend.send() throws where nothing was connected or data is neither bytes nor text", () => {
   const sender = new Sender(new TestMap());
   const missing = "Cannot send: Sender is not connected: call connect() first";
   assertThrows(() => sender.send(bytes("spam")), Error, missing);
   sender.createSocket();
   assertThrows(() => sender.send(bytes("spam")), Error, "Cannot send");
   assertThrows(
-    () => sender.send("spam" as never),
+    () => sender.send(5 as never),
     TypeError,
-    "data must be a Uint8Array",
+    "data must be a Uint8Array or text, got 5",
   );
   assertEquals(sender.bufferedAmount, 0);
+});
+
+Deno.test("send() takes text as UTF-8, and counts its bytes", async () => {
+  const channels = [new FakeChannel(), new FakeChannel()] as const;
+  const map = new TestMap();
+  const senders = [
+    new Dispatcher(channels[0], { map }),
+    new DispatcherWithSend(channels[1], { map }),
+  ];
+  for (const sender of senders) {
+    assertEquals(sender.send("Größe \u{1F9C0}\ud800"), 15);
+    assertEquals(sender.send(""), 0);
+    assertEquals(sender.send(bytes("!")), 1);
+  }
+  const sent = "Größe \u{1F9C0}\ufffd!"; // Half a pair has no UTF-8.
+  await loopUntil(map, () => channels.every((it) => it.sent === sent));
+  for (const sender of senders) {
+    sender.abort();
+    assertEquals(sender.send("spam"), 0);
+  }
 });
 
 Deno.test("DispatcherWithSend.bufferedAmount is what has not gone out", async () => {
