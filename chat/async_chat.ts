@@ -16,7 +16,7 @@ import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
 import { syncAnswer } from "../core/predicates.ts";
 import { endWithoutTls, refuseTls } from "../core/start_tls.ts";
-import { CONNECTION, CURRENT, WAKE } from "../core/symbols.ts";
+import { CONNECTION, CURRENT, ENTRY, WAKE } from "../core/symbols.ts";
 import { isPromise } from "../core/thenable.ts";
 import { Dispatcher, type DispatcherWithSendOptions } from "../dispatcher.ts";
 import { Collector } from "./collector.ts";
@@ -28,7 +28,7 @@ const NO_BYTES = new Uint8Array(0);
 /** Options of an {@linkcode AsyncChat}. */
 export interface AsyncChatOptions extends DispatcherWithSendOptions {
   /**
-   * How many bytes may arrive without a terminator that is looked for.
+   * The most bytes of a message: see {@linkcode AsyncChat.maxLength}.
    *
    * @default {65_536}
    */
@@ -37,8 +37,9 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
 
 /**
  * A dispatcher for protocols that talk in lines, or in blocks of known length,
- * or in both by turns. Override {@linkcode AsyncChat.collectIncomingData} and
- * {@linkcode AsyncChat.foundTerminator}.
+ * or in both by turns. Override {@linkcode AsyncChat.foundTerminator}, and take
+ * there what has arrived, by {@linkcode AsyncChat.takeText} or
+ * {@linkcode AsyncChat.takeData}.
  *
  * @example Answer each line in capitals
  * ```ts
@@ -46,18 +47,12 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
  * import { assertEquals } from "@std/assert";
  *
  * class Shouter extends AsyncChat {
- *   #line = "";
- *   readonly #decoder = new TextDecoder();
  *   constructor(conn: Channel) {
  *     super(conn);
  *     this.setTerminator("\r\n");
  *   }
- *   override collectIncomingData(data: Uint8Array) {
- *     this.#line += this.#decoder.decode(data, { stream: true });
- *   }
  *   override foundTerminator() {
- *     this.push(`${this.#line.toUpperCase()}\r\n`);
- *     this.#line = "";
+ *     this.push(`${this.takeText().toUpperCase()}\r\n`);
  *   }
  * }
  *
@@ -126,8 +121,9 @@ export class AsyncChat extends Dispatcher {
    */
   setTerminator(terminator: string | Uint8Array | number | null): void {
     const connection = this.#begin();
-    const isHeld = this.#input.setTerminator(terminator);
-    if (isHeld) connection?.wake(); // To look at it again.
+    const isDue = this.#input.setTerminator(terminator);
+    // Before the connection stands, no hook of it may run.
+    if (isDue && connection?.checked) connection.wake();
   }
 
   /**
@@ -140,9 +136,9 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * How many bytes may arrive without a terminator that is looked for; beyond
-   * it, {@linkcode AsyncChat.handleOverflow} runs. In bytes. A number of bytes
-   * as terminator bounds itself.
+   * The most bytes of a message: that arrive without a terminator that is looked
+   * for, or that wait for {@linkcode AsyncChat.takeData}. Beyond it,
+   * {@linkcode AsyncChat.handleOverflow} runs.
    *
    * @default {65_536}
    */
@@ -154,36 +150,64 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * Bytes have arrived, none of them part of a terminator. Override it.
+   * Bytes have arrived, none of them part of a terminator. Collects a copy of
+   * them for {@linkcode AsyncChat.takeData}. Override it to use them as they
+   * come.
    *
-   * @param _data The bytes, to keep or to change: they will not be looked at
+   * @param data The bytes, to keep or to change: they will not be looked at
    * again. Other pieces lie in the same `data.buffer`, so copy what is to be
    * kept for long. Transferring that buffer is an error if more bytes lie in
    * it; transfer `data.slice()`.
+   * @throws {TypeError} If `data` is not a `Uint8Array`.
    */
-  collectIncomingData(_data: Uint8Array): HookResult {
-    throw new Error("collectIncomingData() must be overridden");
+  collectIncomingData(data: Uint8Array): HookResult {
+    checkBytes("data", data);
+    const connection = this.#begin();
+    const entry = this[ENTRY];
+    // A hook of the former connection must not add to what this one collects.
+    if (entry !== null && entry !== entry.ofRunningHook) return;
+    if (this.#input.keep(data)) connection?.wake();
   }
 
-  /** What was collected is complete. Override it. */
+  /**
+   * Takes what was collected since it was last taken, as an array of the caller's
+   * own, at any time, also in `handleClose()`. A new connection begins with none.
+   */
+  takeData(): Uint8Array<ArrayBuffer> {
+    this.#begin();
+    return this.#input.takeData();
+  }
+
+  /**
+   * {@linkcode AsyncChat.takeData} as text, of UTF-8: wrong bytes become U+FFFD,
+   * and a byte order mark stays. Before the message is complete, or the peer has
+   * ended its side, an incomplete letter is left for the next call.
+   */
+  takeText(): string {
+    const connection = this.#begin();
+    const input = this.#input;
+    return input.takeText(connection !== null && isOver(connection, input));
+  }
+
+  /**
+   * What was collected is complete: take it by {@linkcode AsyncChat.takeText} or
+   * {@linkcode AsyncChat.takeData}. Override it.
+   */
   foundTerminator(): HookResult {
     throw new Error("foundTerminator() must be overridden");
   }
 
   /**
-   * {@linkcode AsyncChat.maxLength} bytes were collected, and more follow. By
-   * default that is logged, and the connection is over: `handleClose()` runs.
-   * An override that does not close gets the rest as if it were a message of
-   * its own.
+   * {@linkcode AsyncChat.maxLength} bytes were collected, and more follow. It
+   * also runs as soon as a larger number is the terminator of a class that does
+   * not override `collectIncomingData()`. By default that is logged, and the
+   * connection is over: `handleClose()` runs. After an override that does not
+   * close, what it did not take is dropped, and the rest is a message of its own.
    */
   handleOverflow(): HookResult {
-    const reason =
-      `more than ${this.#input.maxLength} bytes without a terminator`;
-    logLimited(this, {
-      type: "error",
-      kind: "overflow",
-      text: (self) => `closing ${self}: ${reason}`,
-    });
+    const reason = this.#input.excess;
+    const text = (self: string) => `closing ${self}: ${reason}`;
+    logLimited(this, { type: "error", kind: "overflow", text });
     this[CURRENT]?.closeBecause(new RangeError(reason));
   }
 
@@ -194,20 +218,11 @@ export class AsyncChat extends Dispatcher {
   override handleRead(): HookResult {
     const connection = this.#begin();
     if (this.#input.isDone) {
-      const data = this.#receive();
+      const data = receive(this);
       if (data.length === 0 || this.#closesWhenDone) return;
       this.#input.feed(data);
     }
     return this.#parse(connection!);
-  }
-
-  #receive(): Uint8Array {
-    try {
-      return this.recv(this.acInBufferSize);
-    } catch (error) {
-      if (error instanceof Deno.errors.WouldBlock) return NO_BYTES;
-      throw error;
-    }
   }
 
   /** Forgets what belongs to a former connection. */
@@ -338,13 +353,14 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * Forgets what was received and not collected, and what was pushed and has
-   * not begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. An end of
+   * Forgets what was received and not taken, and what was pushed and has not
+   * begun to be sent, {@linkcode AsyncChat.closeWhenDone} too. An end of
    * writing that was asked for stays, and comes at once. For emergencies.
    */
   discardBuffers(): void {
     const connection = this.#begin();
     this.#input.forget();
+    this.#input.dropKept();
     this.#output.cancel();
     this.#closesWhenDone = false;
     if (connection === null) return;
@@ -440,7 +456,7 @@ export class AsyncChat extends Dispatcher {
    */
   override startTls(options: StartTlsOptions = {}): Promise<void> {
     const connection = this.#begin();
-    const isWaiting = this.#input.keepsBytes;
+    const isWaiting = this.#input.hasBegun;
     if (!isWaiting && this.#output.length === 0) return super.startTls(options);
     const obstacle = isWaiting
       ? "unencrypted bytes wait to be collected"
@@ -553,3 +569,22 @@ export class AsyncChat extends Dispatcher {
 
 libraryMethods.set(AsyncChat.prototype.handleWrite, "buffering");
 libraryMethods.set(AsyncChat.prototype.readable, "buffering");
+libraryMethods.set(AsyncChat.prototype.collectIncomingData, "plain");
+
+/** What `recv()` gives; nothing if nothing has arrived. */
+function receive(chat: AsyncChat): Uint8Array {
+  try {
+    return chat.recv(chat.acInBufferSize);
+  } catch (error) {
+    if (error instanceof Deno.errors.WouldBlock) return NO_BYTES;
+    throw error;
+  }
+}
+
+/** No more bytes will be handed out. */
+function isOver(connection: Connection, input: Collector): boolean {
+  const { closed, hooks, source } = connection;
+  if (closed || hooks.hasClosed) return true;
+  return !input.hasInput && source !== null && source.ended &&
+    source.available === 0;
+}

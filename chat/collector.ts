@@ -5,7 +5,9 @@
  */
 
 import { checkInteger, showValue } from "../core/arguments.ts";
+import { libraryMethods } from "../core/interest.ts";
 import { isPromise } from "../core/thenable.ts";
+import { Collected } from "./collected.ts";
 import { Terminator } from "./terminator.ts";
 
 const encoder = new TextEncoder();
@@ -20,15 +22,14 @@ export interface CollectorHooks {
   collectIncomingData(data: Uint8Array): unknown;
   /** The terminator has arrived. */
   foundTerminator(): unknown;
-  /** Too many bytes have arrived without one. */
+  /** Too many bytes were collected. */
   handleOverflow(): unknown;
 }
 
 /** Cuts what arrives, and calls one hook at a time. */
 export class Collector {
-  /** How many bytes may arrive without a terminator that is looked for. */
+  /** How many bytes may arrive without a terminator, and may be kept. */
   maxLength: number;
-
   readonly #hooks: CollectorHooks;
   #terminator: TerminatorLike = null;
   /** How to find the terminator; `null` where it is a number or nothing. */
@@ -52,6 +53,15 @@ export class Collector {
   /** How many bytes were collected since the last terminator. */
   #collected = 0;
 
+  /** The bytes that the chat's class leaves to the library; `null` if it never did. */
+  #kept: Collected | null = null;
+  /** A counted block will not fit into what may be kept. */
+  #isTooLarge = false;
+  /** An overflow of kept bytes is to be told, or was told and is to be ended. */
+  #isOver = false;
+  /** What was too much in the last overflow. */
+  #excess = "too many bytes";
+
   constructor(hooks: CollectorHooks, maxLength: number) {
     this.#hooks = hooks;
     this.maxLength = maxLength;
@@ -68,7 +78,7 @@ export class Collector {
   /**
    * Sets the terminator of all input that has not been collected.
    *
-   * @returns Whether held bytes wait to be looked at again.
+   * @returns Whether a hook can run at once, without further input.
    * @throws {TypeError | RangeError} If it is none.
    */
   setTerminator(terminator: TerminatorLike): boolean {
@@ -79,8 +89,17 @@ export class Collector {
     this.#isDue = false;
     this.#terminator = terminator;
     this.#search = search;
-    this.#left = typeof terminator === "number" ? terminator : 0;
-    return wasHolding;
+    this.#startCount();
+    return wasHolding || this.#isOver;
+  }
+
+  /** Starts to count down, if the terminator is a number. */
+  #startCount(): void {
+    const left = typeof this.#terminator === "number" ? this.#terminator : 0;
+    this.#left = left;
+    this.#isTooLarge = left > this.maxLength &&
+      libraryMethods.has(this.#hooks.collectIncomingData);
+    if (this.#isTooLarge) this.#isOver = true;
   }
 
   /** Protocols often go back and forth between a few terminators. */
@@ -99,25 +118,26 @@ export class Collector {
   /** Starts anew for the next connection, with the last terminator. */
   restart(): void {
     this.forget();
-    if (typeof this.#terminator === "number") this.#left = this.#terminator;
+    this.#kept = null;
+    this.#startCount();
   }
 
-  /** Forgets the input that was not handed out. */
+  /** Forgets the input that was not handed out. What is kept can be taken still. */
   forget(): void {
     this.feed(NO_BYTES);
     this.#collected = 0;
-    this.#isDue = false;
+    this.#isDue = this.#isOver = false;
     if (this.#search) this.#search.matched = 0;
   }
 
   /** A hook can run without further input. */
   get hasInput(): boolean {
-    return this.#isDue || this.#at < this.#data.length;
+    return this.#isDue || this.#isOver || this.#at < this.#data.length;
   }
 
   /** All input was looked at. Transferred input counts as not looked at. */
   get isDone(): boolean {
-    return !this.#isDue && this.#at >= this.#size;
+    return !this.#isDue && !this.#isOver && this.#at >= this.#size;
   }
 
   /** Bytes have arrived that were not handed out, the held ones included. */
@@ -125,6 +145,74 @@ export class Collector {
     const isHeld = this.#search !== null && this.#search.matched > 0;
     return isHeld || this.#at < this.#data.length;
   }
+
+  /** Bytes of a message that is not complete have arrived. */
+  get hasBegun(): boolean {
+    const kept = this.#kept;
+    return this.keepsBytes ||
+      kept !== null && kept.length > 0 && !kept.isComplete;
+  }
+
+  // What the chat's class leaves to the library
+
+  /**
+   * Keeps a copy of bytes.
+   *
+   * @returns Whether there are too many now.
+   */
+  keep(data: Uint8Array): boolean {
+    if (data.length === 0) return false;
+    const kept = this.#kept ??= new Collected();
+    kept.add(data);
+    this.#isOver ||= kept.length > this.maxLength;
+    return this.#isOver;
+  }
+
+  /** Takes the bytes that were kept. */
+  takeData(): Uint8Array<ArrayBuffer> {
+    return this.#kept?.takeData() ?? new Uint8Array(0);
+  }
+
+  /** Takes their text. `isOver` says that no more bytes will follow. */
+  takeText(isOver: boolean): string {
+    const kept = this.#kept;
+    return kept === null ? "" : kept.takeText(isOver || kept.isComplete);
+  }
+
+  /** Drops them. */
+  dropKept(): void {
+    this.#kept = null;
+  }
+
+  /** Goes on after an overflow that was told, and tells of the next one. */
+  #tellOverflow(): unknown {
+    const kept = this.#kept;
+    const isTooLarge = this.#isTooLarge && this.#left > this.maxLength;
+    this.#isOver = this.#isTooLarge = false;
+    kept?.endOverflow();
+    if (isTooLarge) {
+      return this.#overflow(`a block of ${this.#left} bytes is to come`);
+    }
+    if (kept === null || kept.length <= this.maxLength) return;
+    const { maxLength } = this;
+    return this.#overflow(`more than ${maxLength} bytes wait to be taken`);
+  }
+
+  /** What was too much, and what to do about it. */
+  get excess(): string {
+    return `${this.#excess}: maxLength is ${this.maxLength}; if the protocol ` +
+      "has longer messages, give AsyncChat a larger maxLength";
+  }
+
+  #overflow(excess: string): unknown {
+    this.#excess = excess;
+    this.#collected = 0;
+    this.#kept?.beginOverflow(this.maxLength);
+    this.#isOver = this.#kept !== null;
+    return this.#hooks.handleOverflow();
+  }
+
+  // What arrives
 
   /** Replaces the input by the next. */
   feed(data: Uint8Array): void {
@@ -148,15 +236,21 @@ export class Collector {
    * @returns What the hook gave, perhaps a promise.
    */
   next(connection: { readonly mayTell: boolean }): unknown {
+    if (this.#isOver) return this.#tellOverflow();
     if (this.#isDue) {
       this.#isDue = false;
-      this.#collected = 0;
-      return this.#hooks.foundTerminator();
+      return this.#found();
     }
     if (this.#data.length < this.#size) this.#refuseTransfer();
     return this.#search === null
       ? this.#count()
       : this.#cut(connection, this.#search);
+  }
+
+  #found(): unknown {
+    this.#collected = 0;
+    if (this.#kept !== null) this.#kept.isComplete = true;
+    return this.#hooks.foundTerminator();
   }
 
   /** A hook transferred its piece: the bytes behind it went with the buffer. */
@@ -222,13 +316,11 @@ export class Collector {
       const result = this.#hooks.collectIncomingData(view(data, start, stop));
       if (!isFound || isPromise(result) || !connection.mayTell) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
-        this.#data === data;
+        this.#data === data && !this.#isOver;
       if (!isAsBefore) return;
     }
     this.#at = end;
-    if (!isFound) return;
-    this.#collected = 0;
-    return this.#hooks.foundTerminator();
+    return isFound ? this.#found() : undefined;
   }
 
   /**
@@ -241,8 +333,10 @@ export class Collector {
     const start = this.#at;
     if (held === 0) this.#plainTo = start + plain;
     if (room <= 0) {
-      this.#collected = 0;
-      return this.#hooks.handleOverflow();
+      const { maxLength } = this;
+      return this.#overflow(
+        `more than ${maxLength} bytes without a terminator`,
+      );
     }
     if (held === 0) {
       this.#at = Math.min(start + room, this.#plainTo);

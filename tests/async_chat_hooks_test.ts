@@ -202,7 +202,9 @@ Deno.test("AsyncChat.handleOverflow() logs and closes, however the input is spli
     assertEquals(chat.taken, "abc|abcde!");
     assert(channel.closed);
     assertEquals(logger.lines, [
-      "error: closing <Talker connected>: more than 5 bytes without a terminator",
+      "error: closing <Talker connected>: more than 5 bytes without a " +
+      "terminator: maxLength is 5; if the protocol has longer messages, give " +
+      "AsyncChat a larger maxLength",
     ]);
   }
 });
