@@ -5,16 +5,9 @@
  * @module
  */
 
-import type { Address, SocketAddress } from "./core/address.ts";
+import type { Address } from "./core/address.ts";
 import { checkBytes, checkInteger, toBytes } from "./core/arguments.ts";
-import {
-  type Acceptor,
-  asAcceptor,
-  asChannel,
-  type Channel,
-  isAcceptor,
-  received,
-} from "./core/channel.ts";
+import { type Acceptor, type Channel, received } from "./core/channel.ts";
 import { HighWaterMark } from "./core/backpressure.ts";
 import { Connection } from "./core/connection.ts";
 import { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
@@ -22,12 +15,13 @@ import {
   type ConnectionOptions,
   type ConnectionSettings,
   connectionSettings,
-  refuseOptionsFirst,
   socketSettings,
   type StartTlsOptions,
 } from "./core/dispatcher_options.ts";
 import type { HookResult } from "./core/entry.ts";
+import { type GateKind, PIECE } from "./core/gate.ts";
 import { libraryMethods } from "./core/interest.ts";
+import { DetachedChannel } from "./core/handover.ts";
 import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
 import type { SocketOptions } from "./core/network.ts";
@@ -37,20 +31,28 @@ import {
   checkSocketOptions,
   DEFAULT_BACKLOG,
   listenOn,
-  type NamedOptions,
   NO_OPTIONS,
   tlsOf,
 } from "./core/socket_options.ts";
 import { Socket, type SocketParts } from "./core/socket.ts";
-import { connectionOf, openSocket } from "./core/socket_access.ts";
+import {
+  acceptFrom,
+  adopterOf,
+  boundListener,
+  connectionOf,
+  failedSocket,
+  openSocket,
+} from "./core/socket_access.ts";
 import { requestTls } from "./core/start_tls.ts";
 import {
   CONNECTION,
   CURRENT,
   ENTRY,
+  GATE,
   MAP,
   OPEN,
   REACTOR,
+  SEND_THROUGH,
   SOCKET,
   WAKE,
 } from "./core/symbols.ts";
@@ -128,7 +130,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   readonly #settings: ConnectionSettings;
   #map: SocketMap;
   #entry: Socket | null = null;
-  #options: NamedOptions = NO_OPTIONS;
+  #options: SocketOptions = NO_OPTIONS;
   /** The timers that were started while there was no socket. */
   #timers: TimerGroup | null = null;
 
@@ -177,24 +179,36 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Takes over a connection or a listener, and joins the map.
+   * Takes over a connection or a listener, and joins the map. If another dispatcher
+   * has it, that one leaves its map, and gets no further event: as in Python,
+   * `new Handler(this.socket)` hands a connection on. Everything goes over: bytes
+   * that have arrived and were not taken, an end that has arrived, and accepted
+   * bytes, which go out first.
    *
    * @param channel The connection or the listener. The dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
    * @throws {RangeError} If its `chunkSize` is out of range.
-   * @throws {Error} If there is a socket already.
+   * @throws {Error} If there is a socket already, or if the other dispatcher cannot
+   * give the connection up, as in {@linkcode Dispatcher.detach}.
    */
   setSocket(channel: Channel | Acceptor): void {
-    refuseOptionsFirst(channel);
-    let make: (parts: SocketParts) => Socket;
-    if (isAcceptor(channel)) {
-      asAcceptor("channel", channel);
-      make = (parts) => new Listener(parts, null, channel).listen();
-    } else {
-      const checked = asChannel("channel", channel);
-      make = (parts) => new Connection(parts).adopt(checked);
-    }
-    this.#begin("set a socket", NO_OPTIONS, make);
+    this.#begin("set a socket", NO_OPTIONS, adopterOf(channel));
+  }
+
+  /**
+   * Gives the connection up, for another dispatcher or for code without dispatchers.
+   * This dispatcher leaves the map, and gets no further event.
+   *
+   * @returns A channel that reads what has arrived already first. Accepted bytes go
+   * out before what is written to it, also after its `close()`.
+   * @throws {Error} If there is no connection, or it is closed; while it connects,
+   * or is at a handshake; while a producer of an {@linkcode AsyncChat} is
+   * unfinished, or an overridden `send()` takes nothing.
+   */
+  detach(): Channel {
+    const handover = this[CONNECTION]("detach").handOver();
+    if (handover !== null) return new DetachedChannel(handover);
+    throw new Error(`Cannot detach: ${this} has no connection`);
   }
 
   /**
@@ -248,13 +262,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     const entry = this[SOCKET]("listen");
     this.#attempt(() => {
       checkInteger("backlog", backlog, 0);
-      if (entry.phase !== "bound") {
-        const state = entry.phase === "created"
-          ? "is not bound: call bind() first"
-          : `is ${entry.phase} already`;
-        throw new Error(`Cannot listen: ${nameOf(this)} ${state}`);
-      }
-      (entry as Listener).listen();
+      boundListener(this, entry).listen();
     });
   }
 
@@ -274,9 +282,6 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     let checked!: Deno.Addr;
     this[OPEN]("connect", (socket) => {
       checked = checkConnect(address, this.#options);
-      if ("hostname" in checked) {
-        this.#options = { ...this.#options, hostname: checked.hostname };
-      }
       return new Connection(socket, socket);
     }).connect(checked, this.#map.network, tlsOf(this.#options));
   }
@@ -288,17 +293,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If the dispatcher does not listen.
    */
   override accept(): Accepted | null {
-    const entry = this.#entry;
-    if (entry?.closed) return null;
-    if (!(entry instanceof Listener && entry.listens)) {
-      throw new Error(
-        `Cannot accept: ${nameOf(this)} is not listening: call listen() first`,
-      );
-    }
-    const checked = entry.accept();
-    if (checked === null) return null;
-    const addr = checked.addr ?? entry.addr!;
-    return { conn: checked.channel, addr: addr as SocketAddress };
+    return acceptFrom(this, this.#entry);
   }
 
   /**
@@ -349,7 +344,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError} If `data` is neither bytes nor text.
    * @throws {Error} If there was no `connect()` and no connection.
    */
-  send(data: Uint8Array | string): number {
+  override send(data: Uint8Array | string): number {
     const bytes = toBytes("data", data);
     return this[CONNECTION]("send").send(bytes);
   }
@@ -381,7 +376,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * or TLS refuses it, such as `[::1]`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
-    return requestTls(this, options, this.#options.hostname);
+    return requestTls(this, options);
   }
 
   /**
@@ -482,6 +477,16 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     return this.#map;
   }
 
+  /**
+   * The bytes of its streams pass an overridden `send()` or `writable()`.
+   *
+   * @ignore
+   */
+  override [GATE](): GateKind {
+    if (this.writable !== Dispatcher.prototype.writable) return "writable";
+    return this.send === Dispatcher.prototype.send ? "none" : "send";
+  }
+
   /** @ignore */
   get [CURRENT](): Connection | null {
     return this.#entry instanceof Connection ? this.#entry : null;
@@ -514,9 +519,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     try {
       return open();
     } catch (error) {
-      const entry = this.#entry!;
-      if (entry.phase === "bound") this.#entry = (entry as Listener).unbind();
-      if (this.#entry!.phase === "created") this.#entry!.fail();
+      this.#entry = failedSocket(this.#entry!);
       throw error;
     }
   }
@@ -549,25 +552,6 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 /**
  * A dispatcher whose {@linkcode DispatcherWithSend.send} accepts all bytes at any
  * time, and sends them when the peer takes them.
- *
- * @example Send before the connection is established
- * ```ts
- * import { DispatcherWithSend, loop } from "@asyncore/asyncore";
- * import { assertEquals } from "@std/assert";
- *
- * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
- * const client = new DispatcherWithSend();
- * client.createSocket();
- * client.connect(listener.addr as Deno.NetAddr);
- * client.send("spam");
- * client.close(); // the bytes still go out
- * const [conn] = await Promise.all([listener.accept(), loop()]);
- *
- * const buffer = new Uint8Array(16);
- * assertEquals(await conn.read(buffer), 4);
- * conn.close();
- * listener.close();
- * ```
  */
 export class DispatcherWithSend extends Dispatcher {
   readonly #mark: HighWaterMark;
@@ -575,12 +559,10 @@ export class DispatcherWithSend extends Dispatcher {
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
    *
-   * @param channel A connection (then {@linkcode Dispatcher.connected} is
-   * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
-   * nothing: {@linkcode Dispatcher.createSocket} makes one later.
-   * @param options The map, and how the connection behaves.
+   * @param channel As for {@linkcode Dispatcher}.
+   * @param options As for {@linkcode Dispatcher}, and the mark.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
-   * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
+   * @throws {RangeError} If a number is out of range.
    */
   constructor(
     channel: Channel | Acceptor | null = null,
@@ -593,7 +575,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** How many accepted bytes wait to be sent. */
   get bufferedAmount(): number {
-    return this[CURRENT]?.writer.pending ?? 0;
+    return this[CURRENT]?.pending ?? 0;
   }
 
   /**
@@ -632,7 +614,7 @@ export class DispatcherWithSend extends Dispatcher {
       connection.reactor.follow(this.logInfo(`sending ${preview(bytes)}`));
     }
     const accepted = connection.buffer(bytes);
-    if (connection.writer.pending >= this.#mark.bytes) this.#watch(connection);
+    if (connection.pending >= this.#mark.bytes) this.#watch(connection);
     this.initiateSend();
     return accepted;
   }
@@ -644,13 +626,31 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   /** @ignore */
+  override [GATE](): GateKind {
+    return this.writable === DispatcherWithSend.prototype.writable
+      ? "none"
+      : "writable";
+  }
+
+  /**
+   * `send()` itself buffers, so it has seen these bytes.
+   *
+   * @ignore
+   */
+  override [SEND_THROUGH](data: Uint8Array): number {
+    return this[CURRENT]!.send(data.subarray(0, PIECE));
+  }
+
+  /** @ignore */
   override [WAKE](): HookResult {
     if (this.#mark.takeDrain(this[CURRENT]!)) return this.handleDrain();
   }
 
   /**
    * Starts to send the buffered bytes. `send()` calls it. If several dispatchers
-   * have a turn in this pass, the bytes go out after all their hooks.
+   * have a turn in this pass, the bytes go out after all their hooks. If the class
+   * overrides {@linkcode DispatcherWithSend.writable}, the bytes go out in pieces of
+   * at most 64 KiB, and before each piece `writable()` is asked.
    */
   initiateSend(): void {
     this[CURRENT]?.sendSoon();
@@ -666,7 +666,11 @@ export class DispatcherWithSend extends Dispatcher {
     return this[CURRENT]?.mayRead(isFull) ?? true;
   }
 
-  /** Whether bytes wait to be sent, or the connection is not yet established. */
+  /**
+   * Whether bytes wait to be sent, or the connection is not yet established. While
+   * an override answers `false`, nothing that is buffered goes out. After
+   * {@linkcode Dispatcher.close}, all of it goes out without a question.
+   */
   override writable(): boolean {
     return !this.connected || this.bufferedAmount > 0;
   }

@@ -5,23 +5,32 @@
  * @module
  */
 
-import { checkInteger, toBytes } from "../core/arguments.ts";
+import { checkBytes, checkInteger, toBytes } from "../core/arguments.ts";
 import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
 import type { StartTlsOptions } from "../core/dispatcher_options.ts";
 import type { HookResult } from "../core/entry.ts";
+import type { GateKind } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
-import { syncAnswer } from "../core/predicates.ts";
 import { endWithoutTls, refuseTls } from "../core/start_tls.ts";
-import { CONNECTION, CURRENT, ENTRY, WAKE } from "../core/symbols.ts";
+import {
+  CONNECTION,
+  CURRENT,
+  ENTRY,
+  GATE,
+  HAND_OVER,
+  HAS_OUTPUT,
+  SEND_THROUGH,
+  WAKE,
+} from "../core/symbols.ts";
 import { isPromise } from "../core/thenable.ts";
 import { Dispatcher, type DispatcherWithSendOptions } from "../dispatcher.ts";
 import { Collector } from "./collector.ts";
+import { Outbox } from "./outbox.ts";
 import type { ProducerLike } from "./producer.ts";
-import { ProducerQueue } from "./producer_queue.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -74,14 +83,10 @@ export class AsyncChat extends Dispatcher {
   /** While so many bytes are on their way, producers are not asked for more. */
   acOutBufferSize = 65_536;
 
-  readonly #mark: HighWaterMark;
-
   /** The connection that the following fields belong to. */
   #connection: Connection | null = null;
   readonly #input: Collector;
-  readonly #output: ProducerQueue;
-  #closesWhenDone = false;
-  #endsWhenDone = false;
+  readonly #output: Outbox;
 
   /**
    * Makes a chat; with a channel it joins the map at once.
@@ -99,10 +104,8 @@ export class AsyncChat extends Dispatcher {
     const { maxLength = 64 * 1024 } = options ?? {};
     checkInteger("maxLength", maxLength, 1);
     super(channel, options);
-    this.#mark = mark;
     this.#input = new Collector(this, maxLength);
-    const goOn = (connection: Connection) => this.#pump(connection);
-    this.#output = new ProducerQueue(this, goOn);
+    this.#output = new Outbox(this, mark, this.#input);
   }
 
   // What arrives
@@ -219,7 +222,7 @@ export class AsyncChat extends Dispatcher {
     const connection = this.#begin();
     if (this.#input.isDone) {
       const data = receive(this);
-      if (data.length === 0 || this.#closesWhenDone) return;
+      if (data.length === 0 || this.#output.closesWhenDone) return;
       this.#input.feed(data);
     }
     return this.#parse(connection!);
@@ -232,7 +235,6 @@ export class AsyncChat extends Dispatcher {
     this.#connection = connection;
     this.#input.restart();
     this.#output.restart();
-    this.#closesWhenDone = this.#endsWhenDone = false;
     return connection;
   }
 
@@ -241,8 +243,8 @@ export class AsyncChat extends Dispatcher {
     const input = this.#input;
     try {
       while (!connection.closed) {
-        if (input.hasInput && this.#mustPause(connection)) {
-          this.#watch(connection); // To go on.
+        if (input.hasInput && this.#output.mustPause(connection)) {
+          this.#output.watch(connection); // To go on.
           return;
         }
         if (input.isDone) {
@@ -287,11 +289,9 @@ export class AsyncChat extends Dispatcher {
     const bytes = toBytes("data", data);
     const connection = this.#pushable();
     if (connection.closed) return;
-    if (this.#output.length === 0) connection.buffer(bytes);
+    const isShared = bytes === data && this.#output.queue.length > 0;
     // What goes out later must not change meanwhile.
-    else this.#output.push(bytes === data ? new Uint8Array(bytes) : bytes);
-    connection.sendSoon();
-    if (this.bufferedAmount >= this.#mark.bytes) this.#watch(connection);
+    this.#output.push(connection, isShared ? new Uint8Array(bytes) : bytes);
   }
 
   /**
@@ -314,7 +314,7 @@ export class AsyncChat extends Dispatcher {
       return;
     }
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    this.#output.add(this.#pushable(), producer);
+    this.#output.queue.add(this.#pushable(), producer);
   }
 
   /**
@@ -329,10 +329,10 @@ export class AsyncChat extends Dispatcher {
   closeWhenDone(): void {
     const connection = this[CONNECTION]("close when done");
     if (connection !== this.#begin()) return;
-    this.#closesWhenDone = true;
+    this.#output.closesWhenDone = true;
     this.#input.forget();
     connection.finish(true);
-    this.#watch(connection);
+    this.#output.watch(connection);
   }
 
   /**
@@ -345,9 +345,9 @@ export class AsyncChat extends Dispatcher {
   override shutdownWrite(): void {
     const connection = this[CONNECTION]("shut down writing");
     if (connection !== this.#begin()) return;
-    if (this.#output.length === 0) super.shutdownWrite();
+    if (this.#output.queue.length === 0) super.shutdownWrite();
     else {
-      this.#endsWhenDone = true;
+      this.#output.endsWhenDone = true;
       connection.finish(true);
     }
   }
@@ -361,18 +361,18 @@ export class AsyncChat extends Dispatcher {
     const connection = this.#begin();
     this.#input.forget();
     this.#input.dropKept();
-    this.#output.cancel();
-    this.#closesWhenDone = false;
+    this.#output.queue.cancel();
+    this.#output.closesWhenDone = false;
     if (connection === null) return;
-    connection.writer.discard();
-    this.#pump(connection); // The end of writing may be due.
+    connection.discard();
+    this.#output.pump(connection); // The end of writing may be due.
     connection.finish(false);
     connection.lookAgain();
   }
 
   /** Bytes that were pushed and have not yet left for the peer. */
   get bufferedAmount(): number {
-    return this.#output.bytes + (this[CURRENT]?.writer.pending ?? 0);
+    return this.#output.amount(this[CURRENT]);
   }
 
   /**
@@ -383,14 +383,14 @@ export class AsyncChat extends Dispatcher {
    * @default {65_536}
    */
   get highWaterMark(): number {
-    return this.#mark.bytes;
+    return this.#output.mark.bytes;
   }
   set highWaterMark(bytes: number) {
-    this.#mark.bytes = bytes;
+    this.#output.mark.bytes = bytes;
     const connection = this.#begin();
     if (connection === null) return;
     connection.lookAgain();
-    this.#watch(connection);
+    this.#output.watch(connection);
   }
 
   /**
@@ -407,40 +407,46 @@ export class AsyncChat extends Dispatcher {
    * meanwhile, either. Override it to decide otherwise.
    */
   override readable(): boolean {
-    return this[CURRENT]?.mayRead(this.#isFull) ?? true;
+    const connection = this[CURRENT];
+    return connection?.mayRead(this.#output.isFull(connection)) ?? true;
   }
 
-  /** So much waits to be sent that a server takes in nothing more. */
-  get #isFull(): boolean {
-    return this.bufferedAmount >= this.#mark.bytes || this.#output.isFull;
+  /**
+   * Whether something waits to be sent, or the connection is not yet established.
+   * While an override answers `false`, nothing that was pushed goes out, and
+   * {@linkcode AsyncChat.closeWhenDone} does not close. It is asked in each pass,
+   * and before each piece. After {@linkcode Dispatcher.close}, what was pushed goes
+   * out without a question.
+   */
+  override writable(): boolean {
+    const { closesWhenDone, queue } = this.#output;
+    return !this.connected || closesWhenDone || queue.length > 0 ||
+      this.bufferedAmount > 0;
   }
 
-  /** Whether the next piece of input must wait. */
-  #mustPause(connection: Connection): boolean {
-    const output = this.#output;
-    const waiting = output.bytes + connection.writer.pending;
-    return output.isPaused ||
-      (waiting >= this.#mark.bytes || output.isFull) &&
-        this.#isHeldBack(connection) ||
-      !connection.mayTell; // Perhaps by what a readable() of its own has done.
-  }
-
-  /** Input waits for room, unless an override wants to read all the same. */
-  #isHeldBack(connection: Connection): boolean {
-    return !connection.mayRead(this.#isFull) &&
-      !syncAnswer("readable", this.readable());
-  }
-
-  /** Goes on sending. */
-  override handleWrite(): HookResult {
+  /**
+   * Sends what may be sent now; {@linkcode AsyncChat.push} and the loop do so by
+   * themselves. If the class overrides `send()` or `writable()`, the bytes go out
+   * through them: at most {@linkcode AsyncChat.acOutBufferSize} bytes a call, each
+   * pushed piece on its own. A `send()` that takes only a part gets the rest
+   * again.
+   */
+  initiateSend(): void {
     const connection = this.#begin();
-    if (connection) this.#pump(connection);
+    if (connection) this.#output.pump(connection);
+  }
+
+  /** Goes on sending, and closes if {@linkcode AsyncChat.closeWhenDone} says so. */
+  override handleWrite(): HookResult {
+    this.initiateSend();
+    const connection = this[CURRENT];
+    if (connection?.mayTell) this.#output.closeIfDone(connection);
   }
 
   /** The connection stands. */
   override handleConnectEvent(): HookResult {
     const connection = this.#begin();
-    if (connection) this.#watch(connection); // For closeWhenDone()
+    if (connection) this.#output.watch(connection); // For closeWhenDone()
     return super.handleConnectEvent();
   }
 
@@ -457,7 +463,9 @@ export class AsyncChat extends Dispatcher {
   override startTls(options: StartTlsOptions = {}): Promise<void> {
     const connection = this.#begin();
     const isWaiting = this.#input.hasBegun;
-    if (!isWaiting && this.#output.length === 0) return super.startTls(options);
+    if (!isWaiting && this.#output.queue.length === 0) {
+      return super.startTls(options);
+    }
     const obstacle = isWaiting
       ? "unencrypted bytes wait to be collected"
       : "a producer is unfinished";
@@ -483,48 +491,8 @@ export class AsyncChat extends Dispatcher {
     const connection = this[CONNECTION]("push");
     // A hook of the former connection must not push to this one.
     if (connection !== this.#begin()) return connection;
-    if (this.#closesWhenDone) {
-      throw new Error(`Cannot push: ${this} closes when done`);
-    }
-    if (this.#endsWhenDone) {
-      throw new Error(`Cannot push: ${this} ends its writing when done`);
-    }
-    connection.checkWritable();
+    this.#output.checkPush(connection);
     return connection;
-  }
-
-  // Who wakes whom: #watch() asks the connection to wake the chat, and the
-  // connection calls [WAKE](), in a turn of the loop. [WAKE]() takes one step: it
-  // hands out input, throws a producer's error, or calls #pump(). #pump() sends,
-  // and calls #watch() for the next step. The producer queue calls #pump(), too,
-  // when it can go on.
-
-  /** Asks the connection to wake the chat when the next step is possible. */
-  #watch(connection: Connection): void {
-    if (connection.writer.failed) return;
-    this.#mark.note(connection, this.bufferedAmount);
-    if (this.#output.hasFailed) connection.wake();
-    else if (this.#output.isPaused) return; // The next pass goes on.
-    else if (this.#input.hasInput && !this.#isHeldBack(connection)) {
-      connection.wake();
-    } else {
-      const amount = this.#nextMark(connection);
-      if (amount >= 0) connection.wakeBelow(amount);
-    }
-  }
-
-  /** The number of pending bytes at which the chat must be woken; -1 for never. */
-  #nextMark(connection: Connection): number {
-    const output = this.#output;
-    const low = this.#mark.low - output.bytes;
-    const isDrainDue = this.#mark.isReachedBy(connection) &&
-      !this.#closesWhenDone;
-    let mark = output.mark;
-    if (isDrainDue || this.#input.hasInput && !output.isFull) {
-      mark = Math.max(mark, low);
-    }
-    const isLast = this.#closesWhenDone && connection.checked !== null;
-    return output.length === 0 && isLast ? Math.max(mark, 0) : mark;
   }
 
   /**
@@ -535,40 +503,57 @@ export class AsyncChat extends Dispatcher {
   override [WAKE](): HookResult {
     const connection = this.#begin()!;
     const output = this.#output;
-    const mayHandOut = this.#input.hasInput && !this.#isHeldBack(connection);
-    if (mayHandOut && !output.isPaused) {
-      this.#watch(connection);
+    const { queue } = output;
+    const mayHandOut = this.#input.hasInput && !output.isHeldBack(connection);
+    if (mayHandOut && !queue.isPaused) {
+      output.watch(connection);
       return this.#parse(connection);
     }
-    if (output.hasFailed) {
-      const error = output.takeFailure(connection);
+    if (queue.hasFailed) {
+      const error = queue.takeFailure(connection);
       connection.wake(); // To go on, if it stays open.
       throw error;
     }
-    this.#pump(connection);
+    output.pump(connection);
     if (!connection.mayTell) return; // A producer has closed it, say.
-    if (this.#closesWhenDone) {
-      const isDone = this.bufferedAmount === 0 && output.length === 0;
-      if (isDone && connection.checked !== null) connection.hooks.close();
-    } else if (this.#mark.takeDrain(connection, this.bufferedAmount)) {
+    if (output.closesWhenDone) output.closeIfDone(connection);
+    else if (output.mark.takeDrain(connection, this.bufferedAmount)) {
       return this.handleDrain();
     }
   }
 
-  /** Sends what may be sent, and ends the writing if that is due. */
-  #pump(connection: Connection): void {
-    this.#output.move(connection);
-    if (connection.closed) return;
-    if (this.#endsWhenDone && this.#output.length === 0) {
-      this.#endsWhenDone = false;
-      super.shutdownWrite();
-    }
-    this.#watch(connection);
+  /** @ignore */
+  override [GATE](): GateKind {
+    if (this.writable !== AsyncChat.prototype.writable) return "writable";
+    return this.send === AsyncChat.prototype.send ? "none" : "send";
+  }
+
+  /** @ignore */
+  override [SEND_THROUGH](data: Uint8Array): number {
+    checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
+    return this.send(data.subarray(0, this.acOutBufferSize));
+  }
+
+  /**
+   * Gives up the input that was not handed out.
+   *
+   * @ignore
+   * @throws {Error} If a producer is unfinished.
+   */
+  override [HAND_OVER](): Uint8Array | null {
+    this.#output.checkHandover();
+    return this.#input.takeRest();
+  }
+
+  /** @ignore */
+  override [HAS_OUTPUT](): boolean {
+    return this.#output.isDone(this[CURRENT]);
   }
 }
 
-libraryMethods.set(AsyncChat.prototype.handleWrite, "buffering");
-libraryMethods.set(AsyncChat.prototype.readable, "buffering");
+for (const name of ["readable", "writable", "handleWrite"] as const) {
+  libraryMethods.set(AsyncChat.prototype[name], "buffering");
+}
 libraryMethods.set(AsyncChat.prototype.collectIncomingData, "plain");
 
 /** What `recv()` gives; nothing if nothing has arrived. */

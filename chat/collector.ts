@@ -130,6 +130,15 @@ export class Collector {
     if (this.#search) this.#search.matched = 0;
   }
 
+  /** Takes the input that was not handed out; `null` if there is none. */
+  takeRest(): Uint8Array | null {
+    if (!this.keepsBytes) return null;
+    if (this.#search !== null) this.#unhold();
+    const rest = this.#data.subarray(this.#at);
+    this.forget();
+    return rest;
+  }
+
   /** A hook can run without further input. */
   get hasInput(): boolean {
     return this.#isDue || this.#isOver || this.#at < this.#data.length;

@@ -127,14 +127,15 @@ export class ProducerQueue {
   #endWith(connection: Connection): void {
     this.#connection = connection;
     connection.whenEnded(() => {
-      if (this.#bytes > 0) connection.loseBehind(this.#bytes);
+      if (this.#bytes > 0) {
+        connection.loseBehind(this.#bytes, "waited for a producer");
+      }
       this.cancel();
     });
   }
 
   /** Moves bytes into the connection, as far as it has room. */
   move(connection: Connection): void {
-    const { writer } = connection;
     while (this.#items.length > 0 && !this.#isAsking && !this.#failure) {
       if (!connection.isSending) break;
       const first = this.#items.first!;
@@ -143,7 +144,7 @@ export class ProducerQueue {
         this.#bytes -= first.length;
         connection.buffer(first);
       } else if (
-        writer.pending >= this.#owner.acOutBufferSize || this.isPaused
+        connection.pending >= this.#owner.acOutBufferSize || this.isPaused
       ) break;
       else this.#ask(connection, first);
       connection.sendSoon();

@@ -79,7 +79,7 @@ export class Accepting {
   clientsGone = 0;
 
   readonly #acceptor: Acceptor;
-  readonly #events: AcceptEvents;
+  #events: AcceptEvents;
   readonly #maxConnections: number;
   /** How many connections were taken and are not closed. */
   #open = 0;
@@ -104,11 +104,25 @@ export class Accepting {
     this.#acceptor = acceptor;
     this.#maxConnections = maxConnections;
     this.#events = events;
+    const now = () => this.#events.now();
+    const startTimer: StartTimer = (delay, callback) =>
+      this.#events.startTimer(delay, callback);
     this.#exhausted = new RateLimitedWarning({
-      ...events,
-      tell: (isOn) => events.exhausted(isOn, this.#failure),
+      now,
+      startTimer,
+      tell: (isOn) => this.#events.exhausted(isOn, this.#failure),
     });
-    this.#full = new RateLimitedWarning({ ...events, tell: events.full });
+    this.#full = new RateLimitedWarning({
+      now,
+      startTimer,
+      tell: (isOn) => this.#events.full(isOn),
+    });
+  }
+
+  /** Goes on for another listener, with the connections that wait. */
+  moveTo(events: AcceptEvents): this {
+    this.#events = events;
+    return this;
   }
 
   /** A connection or an error waits for the dispatcher. */

@@ -53,7 +53,7 @@ export class ChannelSource implements Source {
   isClosing = false;
 
   readonly #channel: Channel;
-  readonly #listener: ReadListener;
+  #listener: ReadListener;
   readonly #largestBuffer: number;
   #buffer: Uint8Array | null = null;
   /** Where in the buffer the waiting bytes begin. */
@@ -63,6 +63,7 @@ export class ChannelSource implements Source {
   /** How many bytes the write in flight has; 0 if none is in flight. */
   #writing = 0;
   /** Made with the first write: many connections never write. */
+  #writer: WriteListener | null = null;
   #onWritten: ((length: number) => void) | null = null;
   #onWriteError: ((error: unknown) => void) | null = null;
 
@@ -78,6 +79,10 @@ export class ChannelSource implements Source {
 
   get isBusy(): boolean {
     return this.isWatching || this.#writing > 0;
+  }
+
+  moveTo(listener: ReadListener): void {
+    this.#listener = listener;
   }
 
   watch(): void {
@@ -205,16 +210,18 @@ export class ChannelSource implements Source {
 
   write(data: Uint8Array, listener: WriteListener): number {
     this.#writing = data.length;
+    this.#writer = listener;
     const onError = this.#onWriteError ??= (error: unknown) => {
       this.#writing = 0;
-      listener.onWriteError(error);
+      this.#writer!.onWriteError(error);
     };
     this.#onWritten ??= (length) => {
       const asked = this.#writing;
+      const writer = this.#writer!;
       this.#writing = 0;
-      if (isCount(length, asked) && length > 0) listener.onWritable(length);
+      if (isCount(length, asked) && length > 0) writer.onWritable(length);
       // A channel that takes nothing could do so for ever: do not try again.
-      else listener.onWriteError(notTaken(length));
+      else writer.onWriteError(notTaken(length));
     };
     try {
       promiseOf(this.#channel.write(data), "write")

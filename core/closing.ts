@@ -35,7 +35,7 @@ export interface ClosingConnection extends Releasable {
   readonly release: Release;
   readonly connecting: Connecting | null;
   outcome: Outcome | null;
-  readonly isFailureTold: boolean;
+  readonly failure: { readonly isTold: boolean } | null;
   readonly isReleased: boolean;
   readonly lostBehind: number;
   readonly wasReset: boolean;
@@ -71,8 +71,8 @@ export class Closing {
 
   constructor(connection: ClosingConnection) {
     this.#connection = connection;
-    const { writer, hooks, isFailureTold } = connection;
-    this.#isLossTold = writer.failed && (isFailureTold || hooks.hasClosed);
+    const { writer, hooks, failure } = connection;
+    this.#isLossTold = writer.failed && (failure?.isTold || hooks.hasClosed);
   }
 
   /** Lingers if accepted bytes are at risk, and closes otherwise. */

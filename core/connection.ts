@@ -20,8 +20,15 @@ import type { CheckedChannel } from "./channel.ts";
 import { ChannelSource } from "./channel_source.ts";
 import { Closing, type ClosingConnection } from "./closing.ts";
 import { Connecting, type Outcome } from "./connecting.ts";
-import { failureOf, isDisconnect, isReset } from "./errors.ts";
+import { failureOf, isReset } from "./errors.ts";
 import { shakeHands } from "./handshake.ts";
+import {
+  type Handover,
+  handoverOf,
+  hold,
+  type Holder,
+  takeOver,
+} from "./handover.ts";
 import type { Hook } from "./hooks.ts";
 import { Limits, type TimeoutKind } from "./limits.ts";
 import { textOf } from "./log.ts";
@@ -30,11 +37,11 @@ import type { TlsOptions } from "./tls_options.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import { SendingSocket, WRITING_STATES } from "./sending.ts";
 import type { Reactor } from "./reactor.ts";
-import type { Socket } from "./socket.ts";
 import { type EventOf, next } from "./states.ts";
 import { ownSource, type ReadListener, type Source } from "./source.ts";
 import type { Upgradable } from "./start_tls.ts";
-import type { HeapTimer } from "./timers.ts";
+import { Writer } from "./writer.ts";
+import { WriteFailure } from "./write_failure.ts";
 
 /**
  * The states of a connection, and the events that lead from one to another. An
@@ -50,14 +57,21 @@ export const CONNECTION_STATES = {
     established: "connected",
     linger: "lingering",
     release: "releasing",
+    handOver: "handedOver",
   },
-  connected: { linger: "lingering", release: "releasing" },
+  connected: {
+    linger: "lingering",
+    release: "releasing",
+    handOver: "handedOver",
+  },
   /** It sends its accepted bytes, and waits for the peer to end its side. */
   lingering: { release: "releasing" },
   /** The channel is closed, and an operation of the system has not settled. */
   releasing: { free: "free" },
   /** The system has released the socket. */
   free: {},
+  /** Another dispatcher has taken it over, or detach() has. */
+  handedOver: {},
 } as const;
 
 /** The states of the reading direction. */
@@ -67,14 +81,6 @@ export const READING_STATES = {
   ended: { resume: "open" },
 } as const;
 
-/**
- * How long a broken connection waits for the peer's last bytes, in ms. They have
- * arrived already, so it waits for this process and not for the network. A longer
- * time tells of the failure later if no bytes come; a shorter one loses bytes on a
- * busy machine, where the read took up to some tens of ms. The value is a choice.
- */
-const LAST_BYTES = 250;
-
 const NO_BYTES = new Uint8Array(0);
 
 const READ: Hook = (pollable) => pollable.handleReadEvent();
@@ -82,7 +88,7 @@ const CONNECT: Hook = (pollable) => pollable.handleConnectEvent();
 
 /** One connection of a dispatcher. */
 export class Connection extends SendingSocket
-  implements ReadListener, ClosingConnection, Upgradable {
+  implements ReadListener, ClosingConnection, Upgradable, Holder {
   state: keyof typeof CONNECTION_STATES = "created";
   #reading: keyof typeof READING_STATES = "open";
   source: Source | null = null;
@@ -92,21 +98,12 @@ export class Connection extends SendingSocket
   outcome: Outcome | null = null;
   /** Report a failed write only after the waiting bytes were read. Set by toStreams(). */
   waitsForReader = false;
-  /** A hook has been told that writing failed. */
-  isFailureTold = false;
-  #lastBytes: HeapTimer | null = null;
+  /** How it tells of a failed write, once there is one. */
+  failure: WriteFailure | null = null;
   /** How many bytes had been taken before the last read event. */
   #takenBefore = 0;
   /** The last read event took no bytes. */
-  #tookNothing = false;
-
-  /** A closed connection, for a socket that was closed before it had one. */
-  static neverOpened({ pollable, reactor, options }: Socket): Connection {
-    const parts = { pollable, reactor, options, timers: null };
-    const connection = new Connection(parts);
-    connection.closed = true;
-    return connection;
-  }
+  tookNothing = false;
 
   override get phase(): string {
     if (this.closed) return "closed";
@@ -130,13 +127,58 @@ export class Connection extends SendingSocket
 
   // Opening
 
-  /** Takes over a connected channel. */
+  /**
+   * Takes over a connected channel, from the dispatcher that has it, if any.
+   *
+   * @throws {Error} If that cannot give it up now.
+   */
   adopt(checked: CheckedChannel): this {
+    const handover = takeOver(checked.channel);
     this.go("adopt");
-    this.addr = checked.addr;
-    this.attach(checked);
+    if (handover === null) {
+      this.addr = checked.addr;
+      this.attach(checked);
+    } else this.inherit(handover);
     this.#startLimits();
     return this;
+  }
+
+  /** Goes on with the connection of another dispatcher. */
+  inherit(handover: Handover): void {
+    const { checked, source, writer, role, addr, hostname } = handover;
+    this.role = this.options.role ?? role;
+    this.addr = addr;
+    this.hostname = hostname;
+    if (handover.hasEndedWriting) {
+      this.writing = next(WRITING_STATES, this.writing, "end");
+    }
+    this.writer = writer;
+    writer.moveTo(this);
+    source.moveTo(this);
+    this.attach(checked, source);
+  }
+
+  /**
+   * Gives the connection up, with what has arrived and what is still to be sent. Its
+   * dispatcher leaves the map, and gets no further event.
+   *
+   * @returns `null` if its channel was closed.
+   * @throws {Error} If it is not connected, or bytes of it cannot be given up.
+   */
+  handOver(): Handover | null {
+    if (this.isReleased) return null;
+    const handover = handoverOf(this);
+    this.go("handOver");
+    this.source = null;
+    this.writer = new Writer(this);
+    this.leave();
+    return handover;
+  }
+
+  /** Another connection of the same dispatcher, which never joins its map. */
+  heir(): Connection {
+    const { pollable, reactor, options } = this;
+    return new Connection({ pollable, reactor, options, timers: null });
   }
 
   /** Starts to connect; the outcome is an event. */
@@ -148,6 +190,7 @@ export class Connection extends SendingSocket
     this.go("connect");
     this.role = this.options.role ?? "client";
     this.addr = address;
+    if ("hostname" in address) this.hostname = address.hostname;
     const { connectTimeout, handshakeTimeout } = this.options;
     this.connecting = new Connecting({
       address,
@@ -171,10 +214,12 @@ export class Connection extends SendingSocket
   }
 
   /** Uses `checked` from now on: a new channel, or the same one over TLS. */
-  attach(checked: CheckedChannel): void {
+  attach(checked: CheckedChannel, source?: Source): void {
     const taken = this.source?.taken ?? 0;
     this.checked = checked;
-    this.source = ownSource(checked, this) ?? new ChannelSource(checked, this);
+    hold(checked.channel, this);
+    this.source = source ?? ownSource(checked, this) ??
+      new ChannelSource(checked, this);
     this.source.taken = taken;
     this.writer.attach(this.source);
     this.closing?.attach(checked, this.source);
@@ -210,6 +255,7 @@ export class Connection extends SendingSocket
     const { hooks } = this;
     const reason = `the lifetime of ${this.options.lifetime} ms is over`;
     if (!hooks.hasClosed) this.ownReason ??= new Deno.errors.TimedOut(reason);
+    this.sendRest();
     this.#beginClosing();
     const end = () => hooks.whenSettled(() => hooks.closeInAnyCase());
     this.whenMay(() => hooks.inAnyCase(tell, end), true);
@@ -226,10 +272,7 @@ export class Connection extends SendingSocket
       this.reactor.predicates.remember(this, CachedAnswer.unknown);
     }
     this.limits?.touch();
-    if (this.#lastBytes !== null) {
-      this.#lastBytes.cancel();
-      this.#lastBytes = null;
-    }
+    this.failure?.onReadable();
     if (this.joined) this.reactor.queue(this);
   }
 
@@ -243,7 +286,7 @@ export class Connection extends SendingSocket
     const { source } = this;
     if (source === null) return;
     if (source.available === 0 && !source.ended) source.watch();
-    else if (this.#tookNothing && this.#isUnheard) this.#readUnheard();
+    else if (this.tookNothing && this.#isUnheard) this.#readUnheard();
     else if (this.#reading === "open" || !this.#isHalfOpen) {
       this.reactor.queue(this);
     }
@@ -251,7 +294,7 @@ export class Connection extends SendingSocket
 
   /** Bytes wait, and the class has no handleRead(): one read event was enough. */
   get #isUnheard(): boolean {
-    return this.#tookNothing && this.interest?.reads === false;
+    return this.tookNothing && this.interest?.reads === false;
   }
 
   /**
@@ -298,11 +341,11 @@ export class Connection extends SendingSocket
     if (this.due !== null) this.tellDue();
     else if (this.closing !== null) return;
     else if (this.outcome !== null) this.#dispatchConnect(this.outcome);
-    else if (this.writer.failed && this.#mustTellFailure()) {
-      this.#dispatchWriteFailure();
+    else if (this.writer.failed && this.#failureOf().isDue) {
+      this.#failureOf().tell();
     } else if (source === null) return;
     else if (this.#reading === "ended" && this.#isHalfOpen) return;
-    else if (this.#tookNothing && this.#isUnheard) this.#readUnheard();
+    else if (this.tookNothing && this.#isUnheard) this.#readUnheard();
     else if (source.available === 0 && !source.ended) {
       if (!this.asks) this.watch();
     } else if (this.interest.asks) {
@@ -327,7 +370,7 @@ export class Connection extends SendingSocket
 
   /** Asks again after a failed write: it has ended the backpressure, if any. */
   #askAgain(): void {
-    if (this.asks && !this.wantsRead && !this.isFailureTold) this.ask();
+    if (this.asks && !this.wantsRead && !this.failure?.isTold) this.ask();
   }
 
   #dispatchRead(): void {
@@ -344,14 +387,14 @@ export class Connection extends SendingSocket
   #goOnReading(): void {
     this.#afterRead();
     if (!this.joined) return;
-    if (this.writer.failed && this.#mustTellFailure()) this.reactor.queue(this);
+    if (this.writer.failed && this.#failureOf().isDue) this.queue();
     if (!this.asks) this.reactor.turns.readSoon(this);
   }
 
   #afterRead(): void {
     this.event = null;
-    this.#tookNothing = this.source!.taken === this.#takenBefore;
-    if (this.#tookNothing && this.#isUnheard) this.#readUnheard();
+    this.tookNothing = this.source!.taken === this.#takenBefore;
+    if (this.tookNothing && this.#isUnheard) this.#readUnheard();
   }
 
   #dispatchConnect(outcome: Outcome): void {
@@ -380,41 +423,8 @@ export class Connection extends SendingSocket
     if (!this.asks) this.watch();
   }
 
-  /** Whether to tell of the failed write now: the peer's last bytes come first. */
-  #mustTellFailure(): boolean {
-    const { source, writer } = this;
-    if (this.isFailureTold || source === null) return false;
-    if (writer.isDetached) return true; // A failed handshake: trust no bytes.
-    if (this.waitsForReader && !this.wantsRead && !source.ended) return false;
-    return !(source.available > 0 && this.wantsRead && !this.#tookNothing);
-  }
-
-  #dispatchWriteFailure(): void {
-    const { error, isDetached } = this.writer;
-    // A disconnect during a handshake is an error of the handshake.
-    const isBroken = isDisconnect(error) && !isDetached;
-    // While a hook's promise was pending, no read was started.
-    if (isBroken && this.wantsRead) this.source!.watch();
-    if (isBroken && this.source!.isWatching && this.#awaitsLastBytes()) return;
-    this.isFailureTold = true;
-    this.reactor.tick++;
-    const isTold = this.hooks.lastFailure === error;
-    if (isBroken || isTold) this.hooks.closeInAnyCase();
-    else if (isDetached) this.hooks.closeWithError(error);
-    else this.hooks.fail(error);
-  }
-
-  /** Whether to wait on for the bytes that the peer sent before it broke. */
-  #awaitsLastBytes(): boolean {
-    if (this.#lastBytes?.index === -1) return false;
-    // If this thread was late, the bytes that have come are read in two turns.
-    const { clock } = this.reactor;
-    const soon = () => clock.setImmediate(() => this.reactor.queue(this));
-    this.#lastBytes ??= this.startTimer(
-      LAST_BYTES,
-      () => clock.setImmediate(soon),
-    );
-    return true;
+  #failureOf(): WriteFailure {
+    return this.failure ??= new WriteFailure(this);
   }
 
   /** Received bytes; none at the end of the stream, when `handleClose()` has run. */
@@ -432,21 +442,15 @@ export class Connection extends SendingSocket
     const { source } = this;
     if (source !== null && source.available > 0) {
       if (source.discarded > 0) {
-        throw new Error(
-          `Cannot receive: ${source.discarded} earlier bytes were dropped, ` +
-            `as ${this.pollable} has no handleRead() and called no recv()`,
-        );
+        throw dropped(source.discarded, this.pollable);
       }
       // recv() was called outside of a hook: start the next read.
-      if (this.#tookNothing && this.joined) this.reactor.queue(this);
-      this.#tookNothing = false;
+      if (this.tookNothing && this.joined) this.reactor.queue(this);
+      this.tookNothing = false;
       return true;
     }
     if (!source?.ended) {
-      throw new Deno.errors.WouldBlock(
-        `Cannot receive: no bytes wait for ${textOf(this.pollable)}: ` +
-          "call recv() once in each handleRead()",
-      );
+      throw nothingWaits(this.pollable);
     }
     this.#endOfStream();
     return false;
@@ -499,14 +503,13 @@ export class Connection extends SendingSocket
   shutdownWrite(): void {
     if (this.hasEndedWriting) return;
     this.writing = next(WRITING_STATES, this.writing, "end");
-    this.writer.end();
+    this.endWriting();
     if (this.#reading === "ended") this.#endBothWhenSent();
   }
 
   /** Both sides have ended: `handleClose()` runs when all bytes have gone out. */
   #endBothWhenSent(): void {
-    const { writer } = this;
-    writer.done().then(() => writer.closed)
+    this.sent().then(() => this.writer.closed)
       .then(() => this.whenMay(() => this.hooks.closeInAnyCase()));
   }
 
@@ -550,7 +553,8 @@ export class Connection extends SendingSocket
   }
 
   get isReleased(): boolean {
-    return this.state === "releasing" || this.state === "free";
+    return this.state === "releasing" || this.state === "free" ||
+      this.state === "handedOver";
   }
 
   #beginClosing(): void {
@@ -560,6 +564,8 @@ export class Connection extends SendingSocket
 
   override close(): void {
     if (this.closed) return;
+    this.sendRest();
+    if (this.closed) return; // An override of send() has closed it.
     this.leave();
     if (this.closing === null) this.#beginClosing();
   }
@@ -573,4 +579,19 @@ export class Connection extends SendingSocket
   override onFree(): void {
     this.closing!.onFree();
   }
+}
+
+function dropped(bytes: number, pollable: object): Error {
+  return new Error(
+    `Cannot receive: ${bytes} earlier bytes were dropped, as ${
+      textOf(pollable)
+    } has no handleRead() and called no recv()`,
+  );
+}
+
+function nothingWaits(pollable: object): Error {
+  return new Deno.errors.WouldBlock(
+    `Cannot receive: no bytes wait for ${textOf(pollable)}: ` +
+      "call recv() once in each handleRead()",
+  );
 }

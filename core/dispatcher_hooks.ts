@@ -9,12 +9,24 @@
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 import type { HookResult, Pollable } from "./entry.ts";
+import { type GateKind, PIECE } from "./gate.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
 import { logLimited } from "./own_lines.ts";
 import { ExitNow, type Reactor } from "./reactor.ts";
-import { ENTRY, IGNORES, MAP, REACTOR, WAKE, WRITE_LINE } from "./symbols.ts";
+import {
+  ENTRY,
+  GATE,
+  HAND_OVER,
+  HAS_OUTPUT,
+  IGNORES,
+  MAP,
+  REACTOR,
+  SEND_THROUGH,
+  WAKE,
+  WRITE_LINE,
+} from "./symbols.ts";
 import { isPromise } from "./thenable.ts";
 
 /** The present life of a dispatcher's socket, as its hooks see it. */
@@ -124,6 +136,9 @@ export abstract class DispatcherHooks implements Pollable {
 
   /** Takes the connection that waits: see {@linkcode Dispatcher.accept}. */
   abstract accept(): Accepted | null;
+
+  /** Accepts bytes to be sent: see {@linkcode Dispatcher.send}. */
+  abstract send(data: Uint8Array): number;
 
   /** Ends the writing direction: see {@linkcode Dispatcher.shutdownWrite}. */
   abstract shutdownWrite(): void;
@@ -422,6 +437,26 @@ export abstract class DispatcherHooks implements Pollable {
    * @ignore
    */
   [WAKE](): HookResult {}
+
+  /** @ignore */
+  [GATE](): GateKind {
+    return "none";
+  }
+
+  /** @ignore */
+  [SEND_THROUGH](data: Uint8Array): number {
+    return this.send(data.subarray(0, PIECE));
+  }
+
+  /** @ignore */
+  [HAS_OUTPUT](): boolean {
+    return false;
+  }
+
+  /** @ignore */
+  [HAND_OVER](): Uint8Array | null {
+    return null;
+  }
 
   /**
    * Whether nobody would see a line of this type.

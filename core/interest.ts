@@ -20,6 +20,8 @@ export interface Interest {
   reads: boolean;
   /** It overrides the hook of a write event. */
   writes: boolean;
+  /** The library sends for it: a write event calls nothing of its own. */
+  sendsItself: boolean;
   /** Its `readable()` is the library's backpressure. */
   hasBackpressure: boolean;
 }
@@ -64,6 +66,7 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
     asksWritable,
     reads: overrides("handleRead") || overrides("handleReadEvent"),
     writes,
+    sendsItself: sendsItself && !overrides("handleWriteEvent"),
     hasBackpressure: readable === "buffering",
   });
 }
@@ -72,9 +75,10 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
 const interests: Interest[] = [];
 
 function shared(interest: Interest): Interest {
-  const { asksReadable, asksWritable, reads, writes, hasBackpressure } =
-    interest;
+  const { asksReadable, asksWritable, reads, writes } = interest;
+  const { sendsItself, hasBackpressure } = interest;
   const key = Number(asksReadable) | Number(asksWritable) << 1 |
-    Number(reads) << 2 | Number(writes) << 3 | Number(hasBackpressure) << 4;
+    Number(reads) << 2 | Number(writes) << 3 | Number(sendsItself) << 4 |
+    Number(hasBackpressure) << 5;
   return interests[key] ??= interest;
 }

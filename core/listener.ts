@@ -25,6 +25,9 @@ export const LISTENER_STATES = {
   closed: {},
 } as const;
 
+/** The listeners of the acceptors. */
+const holders = new WeakMap<Acceptor, Listener>();
+
 const ACCEPT: Hook = (pollable) => pollable.handleReadEvent();
 
 /** One listener of a dispatcher. */
@@ -33,12 +36,27 @@ export class Listener extends Socket {
   readonly acceptor: Acceptor;
   accepting: Accepting | null = null;
   #isAborted = false;
+  /** The accepting side of the listener that had the acceptor before, if any. */
+  #inherited: Accepting | null;
 
-  /** Takes over an acceptor. */
+  /** Takes over an acceptor, from the dispatcher that has it, if any. */
   constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
     super(parts, former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
+    const holder = holders.get(acceptor);
+    this.#inherited = holder === undefined ? null : holder.#handOver();
+    holders.set(acceptor, this);
+  }
+
+  /** Gives its acceptor up, with the connections that wait. */
+  #handOver(): Accepting | null {
+    const { accepting } = this;
+    if (this.closed) return null;
+    this.accepting = null;
+    this.#go("close");
+    this.leave();
+    return accepting;
   }
 
   override get phase(): string {
@@ -60,11 +78,9 @@ export class Listener extends Socket {
   /** Starts to take connections. */
   listen(): this {
     this.#go("listen");
-    this.accepting = new Accepting(
-      this.acceptor,
-      this.options.maxConnections,
-      this.#acceptEvents(),
-    );
+    const events = this.#acceptEvents();
+    this.accepting = this.#inherited?.moveTo(events) ??
+      new Accepting(this.acceptor, this.options.maxConnections, events);
     if (!this.joined || this.interest === null) return this; // enter() comes.
     if (this.asks) this.reactor.notice();
     else this.watch();

@@ -8,12 +8,14 @@
 import { LONGEST_STALL, type Role, Stall } from "./backpressure.ts";
 import type { Channel, CheckedChannel } from "./channel.ts";
 import type { Closing } from "./closing.ts";
+import { Gate } from "./gate.ts";
 import type { Hook } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
 import { textOf } from "./log.ts";
 import { syncAnswer } from "./predicates.ts";
 import { Socket, type SocketParts } from "./socket.ts";
-import { WAKE } from "./symbols.ts";
+import { GATE, HAS_OUTPUT, WAKE } from "./symbols.ts";
+import type { HeapTimer } from "./timers.ts";
 import { Writer, type WriterListener } from "./writer.ts";
 
 /** The states of the writing direction. */
@@ -34,6 +36,14 @@ export const WRITING_STATES = {
  * within the noise.
  */
 const WRITABLE_BELOW = 64 * 1024;
+/**
+ * If an overridden `send()` takes nothing although there is room, it is called
+ * again after this time, in ms. Python calls it again at once, and does nothing
+ * else meanwhile. A shorter time takes more processor time, a longer one sends more
+ * slowly. The value is a choice.
+ */
+const RETRY_AFTER = 10;
+
 const WRITE: Hook = (pollable) => pollable.handleWriteEvent();
 const WAKEN: Hook = (pollable) => pollable[WAKE]();
 
@@ -41,15 +51,19 @@ const WAKEN: Hook = (pollable) => pollable[WAKE]();
 export abstract class SendingSocket extends Socket implements WriterListener {
   abstract readonly state: string;
   protected writing: keyof typeof WRITING_STATES = "open";
-  readonly writer: Writer = new Writer(this);
+  writer: Writer = new Writer(this);
+  /** The bytes that have to pass an overridden `send()` or `writable()`, if any. */
+  gate: Gate | null = null;
   checked: CheckedChannel | null = null;
   /** The event of the hook that runs, or whose promise is pending. */
   protected event: "read" | "write" | null = null;
   /** Its closing, once that has begun. */
   closing: Closing | null = null;
   limits: Limits | null = null;
+  /** The host name that connect() got. */
+  hostname: string | undefined = undefined;
   /** Its role. Without the option, `connect()` makes it a client. */
-  protected role: Role;
+  role: Role;
   /** Made when backpressure begins for the first time. */
   #stall: Stall | null = null;
   /** How many bytes had been accepted before the last write event. */
@@ -62,8 +76,11 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   #wakeBelow = -1;
   protected isWakeDue = false;
 
-  /** How many accepted bytes were lost because they waited behind a producer. */
+  /** How many accepted bytes were lost because they waited behind a producer, say. */
   lostBehind = 0;
+  /** Resolves when nothing waits at the gate. */
+  #whenPassed: PromiseWithResolvers<void> | null = null;
+  #retrying: HeapTimer | null = null;
 
   constructor(parts: SocketParts, former: Socket | null = null) {
     super(parts, former);
@@ -95,13 +112,23 @@ export abstract class SendingSocket extends Socket implements WriterListener {
     return chunkSize === undefined ? WRITABLE_BELOW : 2 * chunkSize;
   }
 
+  /** How many accepted bytes have yet to leave for the peer. */
+  get pending(): number {
+    return this.gate === null
+      ? this.writer.pending
+      : this.writer.pending + this.gate.bytes;
+  }
+
   /** Accepts bytes: all, or none while earlier ones fill the room for them. */
   send(data: Uint8Array): number {
-    const { writer } = this;
-    if (this.checked === null) return 0;
+    const { writer, gate } = this;
     if (writer.failed || this.closed || this.closing !== null) return 0;
-    if (this.writing !== "open") this.checkWritable();
-    if (writer.pending > 0 && writer.pending >= this.#room) return 0;
+    if (gate === null || !gate.isLast) {
+      if (this.checked === null) return 0;
+      const isBuffered = gate !== null && gate.isBusy; // Accepted before the end.
+      if (this.writing !== "open" && !isBuffered) this.checkWritable();
+      if (writer.pending > 0 && writer.pending >= this.#room) return 0;
+    }
     writer.append(data);
     if (this.reactor.turns.gathers) this.reactor.turns.sendSoon(this);
     else writer.start();
@@ -112,13 +139,134 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   buffer(data: Uint8Array): number {
     if (!this.isSending) return 0;
     this.checkWritable();
-    this.writer.append(data);
+    const isGated = this.pollable[GATE]() !== "none" || this.#isHeld;
+    if (isGated) (this.gate ??= new Gate()).push(data);
+    else this.writer.append(data);
     return data.length;
+  }
+
+  /** Buffered bytes have yet to pass the gate. */
+  get #isHeld(): boolean {
+    return this.gate !== null && this.gate.bytes > 0;
   }
 
   /** Sends accepted bytes: at once, or together with the others of the pass. */
   sendSoon(): void {
-    this.reactor.turns.sendSoon(this);
+    if (this.#isHeld) this.sendThrough();
+    else this.reactor.turns.sendSoon(this);
+  }
+
+  /**
+   * Sends what waits at the gate through the dispatcher's `send()`, as far as
+   * `writable()` and the room allow.
+   *
+   * @throws What these throw.
+   */
+  sendThrough(): void {
+    const { gate, pollable, writer } = this;
+    if (gate === null || gate.isBusy || this.checked === null) return;
+    const asks = pollable[GATE]() === "writable";
+    // A write event comes only if writable() said yes: one piece passes.
+    let isAsked = this.event === "write";
+    gate.isBusy = true;
+    try {
+      while (gate.bytes > 0 && this.isSending) {
+        const isHeld = asks && !isAsked &&
+          !syncAnswer("writable", pollable.writable());
+        if (isHeld) break;
+        isAsked = false;
+        if (gate.bytes === 0 || !this.isSending) break;
+        if (gate.send(pollable) > 0) continue;
+        if (writer.pending < this.#room) this.#retry();
+        break;
+      }
+    } finally {
+      gate.isBusy = false;
+    }
+    if (gate.bytes === 0) this.#passed();
+    if (this.pending <= this.#wakeBelow) this.wake();
+  }
+
+  #passGate(): Hook {
+    return (pollable) => {
+      this.sendThrough();
+      return pollable[WAKE]();
+    };
+  }
+
+  /** Nothing waits at the gate any more: ends the writing direction, if it is to end. */
+  #passed(): void {
+    if (this.hasEndedWriting) this.writer.end();
+    this.#whenPassed?.resolve();
+    this.#whenPassed = null;
+  }
+
+  /** `send()` took nothing although there was room: calls it again. */
+  #retry(): void {
+    this.#retrying ??= this.startTimer(RETRY_AFTER, () => {
+      this.#retrying = null;
+      this.wake();
+    });
+  }
+
+  /**
+   * Sends what waits at the gate, as this side closes: no predicate will be asked
+   * any more. Warns of what `send()` does not take.
+   */
+  protected sendRest(): void {
+    if (!this.#isHeld || !this.isSending) return;
+    this.reactor.outside(() => this.flushGate());
+    if (!this.#isHeld) return;
+    const gate = this.gate!;
+    this.loseBehind(gate.bytes, "were held back by send()");
+    gate.clear();
+    this.#passed();
+  }
+
+  /**
+   * Sends all that waits at the gate through `send()`, without a look at the room
+   * and at `writable()`.
+   *
+   * @throws {Error} If `send()` does not take it.
+   */
+  flushGate(): void {
+    const { gate } = this;
+    if (gate === null || gate.bytes === 0) return;
+    gate.isLast = true;
+    try {
+      while (!gate.isBusy && gate.bytes > 0) {
+        if (gate.send(this.pollable) === 0) break;
+      }
+    } finally {
+      gate.isLast = false;
+    }
+    if (gate.bytes > 0) {
+      throw new Error(
+        `${textOf(this.pollable)}: send() holds back ${gate.bytes} bytes`,
+      );
+    }
+    this.#passed();
+  }
+
+  /** Ends the writing direction when all accepted bytes have gone out. */
+  protected endWriting(): void {
+    if (!this.#isHeld) this.writer.end();
+  }
+
+  /** Drops the bytes that have not begun to be sent. */
+  discard(): void {
+    this.writer.discard();
+    if (!this.#isHeld) return;
+    this.gate!.clear();
+    this.#passed();
+  }
+
+  /** Resolves when all accepted bytes have gone out, or when writing has failed. */
+  async sent(): Promise<void> {
+    if (this.#isHeld) {
+      await (this.#whenPassed ??= Promise.withResolvers<void>()).promise;
+    }
+    await this.writer.done();
   }
 
   override startSending(): void {
@@ -141,6 +289,7 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   protected offerWriteEvent(): void {
     const { writer, reactor } = this;
     if (writer.failed) return;
+    if (this.#hasNoOutput) return;
     // A dispatcher that had nothing to add waits until the write has ended.
     const isIdle = writer.pending > 0 && this.idleTick === reactor.tick;
     if (writer.pending >= this.#room || isIdle) this.#awaitsRoom = true;
@@ -150,13 +299,23 @@ export abstract class SendingSocket extends Socket implements WriterListener {
     }
   }
 
+  /**
+   * The library sends for it, and has nothing to send: a write event would do
+   * nothing, and keep the loop from waiting.
+   */
+  get #hasNoOutput(): boolean {
+    return this.interest !== null && this.interest.sendsItself &&
+      (this.#retrying !== null ||
+        !this.#isHeld && !this.pollable[HAS_OUTPUT]());
+  }
+
   override write(): void {
     if (this.held || this.closing !== null) return;
     if (this.isWakeDue) {
       try {
         this.isWakeDue = false;
         this.reactor.tick++;
-        this.hooks.run(WAKEN);
+        this.hooks.run(this.#isHeld ? this.#passGate() : WAKEN);
       } catch (error) { // After an ExitNow, the write event still comes.
         if (this.isWriteDue) this.reactor.queueWrite(this);
         throw error;
@@ -171,7 +330,10 @@ export abstract class SendingSocket extends Socket implements WriterListener {
     this.idleTick = this.reactor.tick;
     this.event = "write";
     try {
-      this.hooks.run(WRITE);
+      // Bytes of a class that does not send by itself: those of its streams.
+      const isPlain = this.#isHeld && !this.interest!.writes &&
+        !this.interest!.sendsItself;
+      this.hooks.run(isPlain ? this.#passGate() : WRITE);
     } finally {
       if (!this.held) this.afterWrite();
     }
@@ -196,7 +358,7 @@ export abstract class SendingSocket extends Socket implements WriterListener {
       return;
     }
     this.limits?.touch();
-    if (writer.pending <= this.#wakeBelow) this.wake();
+    if (this.#isHeld || this.pending <= this.#wakeBelow) this.wake();
     this.#stall?.touch();
     // Backpressure may have kept it from reading.
     if (!this.wantsRead) this.lookAgain();
@@ -204,12 +366,12 @@ export abstract class SendingSocket extends Socket implements WriterListener {
     this.#awaitsRoom = false;
   }
 
-  /** Warns of accepted bytes that were lost behind a producer. */
-  loseBehind(bytes: number): void {
-    this.lostBehind = bytes;
+  /** Warns of accepted bytes that were lost behind a producer, say. */
+  loseBehind(bytes: number, reason: string): void {
+    this.lostBehind += bytes;
     this.warn(
-      `was closed and lost ${bytes} bytes that waited for a producer`,
-      { kind: "was closed and lost bytes behind a producer", lost: bytes },
+      `was closed and lost ${bytes} bytes that ${reason}`,
+      { kind: `was closed and lost bytes that ${reason}`, lost: bytes },
     );
   }
 
@@ -219,7 +381,7 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   wakeBelow(amount: number): void {
     this.#wakeBelow = amount;
     this.isWakeDue = false;
-    if (this.writer.pending <= amount) this.wake();
+    if (this.pending <= amount) this.wake();
   }
 
   /** It will wake its dispatcher when fewer bytes are pending. */

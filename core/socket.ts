@@ -78,7 +78,8 @@ export class Socket implements Entry, HookTarget, Releasable {
   former: Socket | null = null;
   /** The reason why this side has closed it, if there is one. */
   ownReason: Error | null = null;
-  protected wantsRead = true;
+  /** Its `readable()` wants to read. */
+  wantsRead = true;
   protected wantsWrite = true;
   /** The reactor's tick at the last write event. */
   protected idleTick = -1;

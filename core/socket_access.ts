@@ -1,13 +1,24 @@
 /**
- * What a dispatcher's socket is good for now: errors of calls that it is not
- * ready for.
+ * The socket that a call of a dispatcher works with, or the error that says why
+ * the call cannot work now.
  *
  * @module
  */
 
+import type { SocketAddress } from "./address.ts";
+import {
+  type Acceptor,
+  asAcceptor,
+  asChannel,
+  type Channel,
+  isAcceptor,
+} from "./channel.ts";
 import { Connection } from "./connection.ts";
+import type { Accepted } from "./dispatcher_hooks.ts";
+import { refuseOptionsFirst } from "./dispatcher_options.ts";
+import { Listener } from "./listener.ts";
 import { nameOf } from "./log.ts";
-import type { Socket } from "./socket.ts";
+import type { Socket, SocketParts } from "./socket.ts";
 
 /**
  * The connection that a call of a dispatcher works with.
@@ -25,7 +36,7 @@ export function connectionOf(
     ? present
     : present.ofRunningHook;
   if (entry instanceof Connection) return entry;
-  if (entry?.closed) return Connection.neverOpened(entry);
+  if (entry?.closed) return neverOpened(entry);
   const { phase = "created" } = entry ?? {};
   const advice = phase === "created"
     ? "call connect() first"
@@ -47,4 +58,75 @@ export function openSocket(
   if (present?.closed === false) return present;
   const what = `${nameOf(dispatcher)} has no socket: call createSocket() first`;
   throw new Error(`Cannot ${action}: ${what}`);
+}
+
+/**
+ * A listener that is bound, and takes no connections yet.
+ *
+ * @throws {Error} If the socket is none.
+ */
+export function boundListener(dispatcher: object, socket: Socket): Listener {
+  if (socket.phase === "bound") return socket as Listener;
+  const state = socket.phase === "created"
+    ? "is not bound: call bind() first"
+    : `is ${socket.phase} already`;
+  throw new Error(`Cannot listen: ${nameOf(dispatcher)} ${state}`);
+}
+
+/**
+ * Takes the next waiting connection of a listener; `null` if none waits, or the
+ * listener is closed.
+ *
+ * @throws {Error} If the dispatcher does not listen.
+ */
+export function acceptFrom(
+  dispatcher: object,
+  present: Socket | null,
+): Accepted | null {
+  if (present?.closed) return null;
+  if (!(present instanceof Listener && present.listens)) {
+    throw new Error(
+      `Cannot accept: ${
+        nameOf(dispatcher)
+      } is not listening: call listen() first`,
+    );
+  }
+  const checked = present.accept();
+  if (checked === null) return null;
+  const addr = checked.addr ?? present.addr!;
+  return { conn: checked.channel, addr: addr as SocketAddress };
+}
+
+/** A closed connection, for a socket that was closed before it had one. */
+function neverOpened({ pollable, reactor, options }: Socket): Connection {
+  const parts = { pollable, reactor, options, timers: null };
+  const connection = new Connection(parts);
+  connection.closed = true;
+  return connection;
+}
+
+/** The socket after an attempt to open it has failed: as it was created. */
+export function failedSocket(socket: Socket): Socket {
+  const created = socket.phase === "bound"
+    ? (socket as Listener).unbind()
+    : socket;
+  if (created.phase === "created") created.fail();
+  return created;
+}
+
+/**
+ * The function that makes a socket of what a dispatcher is to wrap.
+ *
+ * @throws {TypeError | RangeError} If that is neither a channel nor a listener.
+ */
+export function adopterOf(
+  wrapped: Channel | Acceptor,
+): (parts: SocketParts) => Socket {
+  refuseOptionsFirst(wrapped);
+  if (isAcceptor(wrapped)) {
+    asAcceptor("channel", wrapped);
+    return (parts) => new Listener(parts, null, wrapped).listen();
+  }
+  const checked = asChannel("channel", wrapped);
+  return (parts) => new Connection(parts).adopt(checked);
 }

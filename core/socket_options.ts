@@ -24,13 +24,8 @@ import { checkTls, type TlsOptions } from "./tls_options.ts";
  */
 export const DEFAULT_BACKLOG = 511;
 
-/** The options of a socket, and the host name that `connect()` got. */
-export interface NamedOptions extends SocketOptions {
-  hostname?: string;
-}
-
 /** No options: sockets that are made without any share this object. */
-export const NO_OPTIONS: NamedOptions = {};
+export const NO_OPTIONS: SocketOptions = {};
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 

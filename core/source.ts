@@ -77,6 +77,8 @@ export interface Source extends Reader, Sink {
   isClosing: boolean;
   /** A read or a write is in flight, so the system still holds the channel. */
   readonly isBusy: boolean;
+  /** Tells another listener from now on: another dispatcher takes the channel over. */
+  moveTo(listener: ReadListener): void;
 }
 
 /** The name of the method by which a channel brings a source of its own. */

@@ -36,6 +36,8 @@ export interface Upgradable {
   readonly release: Release;
   checked: CheckedChannel | null;
   readonly closed: boolean;
+  /** The host name that `connect()` got, if it was called. */
+  readonly hostname: string | undefined;
   /** Its channel was closed. */
   readonly isReleased: boolean;
   /** Its writing direction has ended, or will end after the accepted bytes. */
@@ -56,13 +58,10 @@ interface Conversing extends DispatcherHooks {
 
 /**
  * Asks for TLS over the connection of a dispatcher.
- *
- * @param asked The host name that `connect()` got, if it was called.
  */
 export function requestTls(
   dispatcher: Conversing,
   options: StartTlsOptions,
-  asked: string | undefined,
 ): Promise<void> {
   try {
     checkTls(options);
@@ -71,8 +70,9 @@ export function requestTls(
         'Cannot start TLS with a certificate: Deno shows one only on a socket of transport "tls"',
       );
     }
-    const { hostname = asked || hostOf(dispatcher.addr), ...tls } = options;
     const connection = dispatcher[CONNECTION]("start TLS");
+    const asked = connection.hostname || hostOf(dispatcher.addr);
+    const { hostname = asked, ...tls } = options;
     if (!connection.closed && hostname === "") {
       // Deno would check the name "localhost" instead.
       const message = "Cannot start TLS: hostname must not be empty";

@@ -35,6 +35,21 @@ export const OPEN: unique symbol = Symbol("open");
 /** Of a dispatcher: goes on with work that waited for room, or for its turn. */
 export const WAKE: unique symbol = Symbol("wake");
 
+/** Of a dispatcher: what its buffered bytes have to pass (see gate.ts). */
+export const GATE: unique symbol = Symbol("gate");
+
+/** Of a dispatcher: sends a piece of what was buffered, through its `send()`. */
+export const SEND_THROUGH: unique symbol = Symbol("send through");
+
+/** Of a dispatcher: a write event would bring the loop nearer to its end. */
+export const HAS_OUTPUT: unique symbol = Symbol("has output");
+
+/**
+ * Of a dispatcher: gives up the bytes that it has received and not handed out, for
+ * the next dispatcher of its connection.
+ */
+export const HAND_OVER: unique symbol = Symbol("hand over");
+
 /**
  * Of a channel: both sides are in this process. Closing it takes no bytes from the
  * peer, so `close()` does not wait for the peer's end.

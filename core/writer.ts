@@ -92,7 +92,7 @@ export class Writer implements WriteListener {
   /** A write is in flight. */
   isWriting = false;
 
-  readonly #listener: WriterListener;
+  #listener: WriterListener;
   #sink: Sink | null = null;
   /** The bytes from `#start` to `#end` of this buffer go out first. */
   #buffer: Uint8Array | null = null;
@@ -106,6 +106,11 @@ export class Writer implements WriteListener {
   #isEnding = false;
 
   constructor(listener: WriterListener) {
+    this.#listener = listener;
+  }
+
+  /** Tells another listener from now on: another dispatcher takes the bytes over. */
+  moveTo(listener: WriterListener): void {
     this.#listener = listener;
   }
 

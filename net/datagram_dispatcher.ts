@@ -13,7 +13,15 @@ import { describeError, textOf } from "../core/log.ts";
 import type { SocketOptions } from "../core/network.ts";
 import { Queue } from "../core/queue.ts";
 import { logLimited } from "../core/own_lines.ts";
-import { CONNECTION, CURRENT, OPEN, SOCKET, WAKE } from "../core/symbols.ts";
+import type { GateKind } from "../core/gate.ts";
+import {
+  CONNECTION,
+  CURRENT,
+  GATE,
+  OPEN,
+  SOCKET,
+  WAKE,
+} from "../core/symbols.ts";
 import type { Socket } from "../core/socket.ts";
 import { Dispatcher, type DispatcherOptions } from "../dispatcher.ts";
 import {
@@ -330,6 +338,15 @@ export class DatagramDispatcher extends Dispatcher {
   }
 
   /**
+   * Datagrams have no gate: each goes out whole, by {@linkcode sendTo}.
+   *
+   * @ignore
+   */
+  override [GATE](): GateKind {
+    return "none";
+  }
+
+  /**
    * The open socket.
    *
    * @ignore
@@ -363,6 +380,7 @@ export class DatagramDispatcher extends Dispatcher {
 
 /** What to do instead of an action that datagrams do not have. */
 const INSTEAD_OF: ReadonlyMap<string, string> = new Map([
+  ["detach", "its datagrams have senders, which a channel does not tell"],
   ["connect", "sendTo() takes the address each time"],
   ["listen", "bind() is enough"],
   ["receive", "call recvFrom()"],

@@ -334,10 +334,12 @@ class Conversation implements StreamPair {
   }
 
   async #send(piece: Uint8Array): Promise<void> {
-    const { writer } = this.#connection;
-    this.#connection.buffer(piece);
+    const connection = this.#connection;
+    const { writer } = connection;
+    connection.buffer(piece);
+    connection.sendThrough();
     writer.start();
-    if (writer.pending >= this.#highWaterMark) await this.#sent();
+    if (connection.pending >= this.#highWaterMark) await this.#sent();
     this.#checkSending();
   }
 
@@ -358,7 +360,7 @@ class Conversation implements StreamPair {
   #sent(): Promise<void> {
     return new Promise((resolve) => {
       this.#stopWaiting = resolve;
-      this.#connection.writer.done().then(resolve);
+      this.#connection.sent().then(resolve);
     });
   }
 

@@ -715,7 +715,7 @@ Deno.test("a reader held back by what it sends has the last bytes before a faile
   channel.take = () => gate.promise;
   const trace: string[] = [];
   const full = new DispatcherWithSend(channel, { map, highWaterMark: 4 });
-  full.writable = () => false; // So its predicates are asked.
+  full.writable = () => true; // So its predicates are asked.
   full.handleRead = () => void trace.push(text(full.recv()));
   full.handleClose = () => {
     trace.push("handleClose");

@@ -39,6 +39,11 @@ class Kernel implements SourceChannel {
     return new KernelSource(this);
   }
 
+  /** Tells another listener from now on. */
+  tell(listener: ReadListener): void {
+    this.#listener = listener;
+  }
+
   /** The peer sends something, or ends its side. */
   send(data: string | null): void {
     this.#incoming.push(data === null ? null : bytes(data));
@@ -112,6 +117,10 @@ class KernelSource implements Source {
 
   get ended(): boolean {
     return this.#kernel.next === null;
+  }
+
+  moveTo(listener: ReadListener): void {
+    this.#kernel.tell(listener);
   }
 
   watch(): void {

@@ -1,0 +1,163 @@
+/**
+ * What is sent in a conversation: when the chat asks its producers for more, when
+ * it reads, when it closes, and when its connection has to wake it.
+ *
+ * @module
+ */
+
+import type { HighWaterMark } from "../core/backpressure.ts";
+import type { Connection } from "../core/connection.ts";
+import type { GateKind } from "../core/gate.ts";
+import { textOf } from "../core/log.ts";
+import { syncAnswer } from "../core/predicates.ts";
+import { GATE } from "../core/symbols.ts";
+import { ProducerQueue } from "./producer_queue.ts";
+
+/** A chat, as its outbox needs it. */
+export interface OutboxChat {
+  /** While this many bytes are on their way, producers are not asked. */
+  readonly acOutBufferSize: number;
+  readable(): boolean;
+  writable(): boolean;
+  [GATE](): GateKind;
+}
+
+// Who wakes whom: watch() asks the connection to wake the chat, and the connection
+// calls the chat's [WAKE](), in a turn of the loop. [WAKE]() takes one step: it
+// hands out input, throws a producer's error, or calls pump(). pump() sends, and
+// calls watch() for the next step. The producer queue calls pump(), too, when it
+// can go on.
+
+/** The sending half of one chat. */
+export class Outbox {
+  readonly mark: HighWaterMark;
+  readonly queue: ProducerQueue;
+  /** closeWhenDone() was called. */
+  closesWhenDone = false;
+  /** The writing direction ends when all is sent. */
+  endsWhenDone = false;
+  readonly #chat: OutboxChat;
+  readonly #input: { readonly hasInput: boolean };
+
+  /** @throws {TypeError | RangeError} If the mark is no positive integer. */
+  constructor(
+    chat: OutboxChat,
+    mark: HighWaterMark,
+    input: { readonly hasInput: boolean },
+  ) {
+    this.#chat = chat;
+    this.mark = mark;
+    this.#input = input;
+    this.queue = new ProducerQueue(chat, (connection) => this.pump(connection));
+  }
+
+  /** Forgets what belongs to a former connection. */
+  restart(): void {
+    this.queue.restart();
+    this.closesWhenDone = this.endsWhenDone = false;
+  }
+
+  /** How many bytes have yet to leave for the peer. */
+  amount(connection: Connection | null): number {
+    return this.queue.bytes + (connection === null ? 0 : connection.pending);
+  }
+
+  /** So much waits to be sent that a server takes in nothing more. */
+  isFull(connection: Connection): boolean {
+    return this.amount(connection) >= this.mark.bytes || this.queue.isFull;
+  }
+
+  /** Whether the next piece of input must wait. */
+  mustPause(connection: Connection): boolean {
+    return this.queue.isPaused ||
+      this.isFull(connection) && this.isHeldBack(connection) ||
+      !connection.mayTell; // Perhaps by what a readable() of its own has done.
+  }
+
+  /** Input waits for room, unless an override wants to read all the same. */
+  isHeldBack(connection: Connection): boolean {
+    return !connection.mayRead(this.isFull(connection)) &&
+      !syncAnswer("readable", this.#chat.readable());
+  }
+
+  /** @throws {Error} If nothing can be pushed any more. */
+  checkPush(connection: Connection): void {
+    const { closesWhenDone, endsWhenDone } = this;
+    if (closesWhenDone || endsWhenDone) {
+      const what = closesWhenDone ? "closes" : "ends its writing";
+      throw new Error(`Cannot push: ${textOf(this.#chat)} ${what} when done`);
+    }
+    connection.checkWritable();
+  }
+
+  /** Sends bytes, behind all producers. They must not change any more. */
+  push(connection: Connection, bytes: Uint8Array): void {
+    if (this.queue.length === 0) connection.buffer(bytes);
+    else this.queue.push(bytes);
+    connection.sendSoon();
+    if (this.amount(connection) >= this.mark.bytes) this.watch(connection);
+  }
+
+  /** Sends what may be sent, and ends the writing if that is due. */
+  pump(connection: Connection): void {
+    connection.sendThrough();
+    this.queue.move(connection);
+    if (connection.closed) return;
+    if (this.endsWhenDone && this.queue.length === 0) {
+      this.endsWhenDone = false;
+      connection.shutdownWrite();
+    }
+    this.watch(connection);
+  }
+
+  /** Asks the connection to wake the chat when the next step is possible. */
+  watch(connection: Connection): void {
+    if (connection.writer.failed) return;
+    this.mark.note(connection, this.amount(connection));
+    if (this.queue.hasFailed) connection.wake();
+    else if (this.queue.isPaused) return; // The next pass goes on.
+    else if (this.#input.hasInput && !this.isHeldBack(connection)) {
+      connection.wake();
+    } else {
+      const amount = this.#nextMark(connection);
+      if (amount >= 0) connection.wakeBelow(amount);
+    }
+  }
+
+  /** The number of pending bytes at which the chat must be woken; -1 for never. */
+  #nextMark(connection: Connection): number {
+    const { queue, mark, closesWhenDone } = this;
+    const isDrainDue = mark.isReachedBy(connection) && !closesWhenDone;
+    let amount = queue.mark;
+    if (isDrainDue || this.#input.hasInput && !queue.isFull) {
+      amount = Math.max(amount, mark.low - queue.bytes);
+    }
+    const isLast = closesWhenDone && connection.checked !== null;
+    return queue.length === 0 && isLast ? Math.max(amount, 0) : amount;
+  }
+
+  /** closeWhenDone() was called, and all is sent. */
+  isDone(connection: Connection | null): boolean {
+    return this.closesWhenDone && this.amount(connection) === 0 &&
+      this.queue.length === 0;
+  }
+
+  /** Closes after closeWhenDone(), unless an overridden writable() holds that back. */
+  closeIfDone(connection: Connection): void {
+    if (!this.isDone(connection) || connection.checked === null) return;
+    const isHeldBack = this.#chat[GATE]() === "writable" &&
+      !syncAnswer("writable", this.#chat.writable());
+    if (!isHeldBack) connection.hooks.close();
+  }
+
+  /** @throws {Error} If a producer is unfinished: its bytes cannot be handed over. */
+  checkHandover(): void {
+    if (this.queue.length === 0) return;
+    throw new Error(
+      `Cannot hand over the connection of ${
+        textOf(this.#chat)
+      }: a producer is ` +
+        "unfinished: wait until bufferedAmount is 0, or call discardBuffers()",
+    );
+  }
+}
