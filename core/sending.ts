@@ -416,8 +416,8 @@ export abstract class SendingSocket extends Socket implements WriterListener {
       if (syncAnswer("readable", this.pollable.readable())) return false;
       this.warn(
         `was not read for ${LONGEST_STALL} ms, as much waits to be sent and ` +
-          "its peer takes nothing. Where this side is the client, give it the " +
-          'option role: "client"',
+          "its peer takes nothing. If this side is the client, give it the " +
+          'option role: "client"; a server that must read on overrides readable()',
       );
       return true;
     });
