@@ -199,7 +199,8 @@ export class SocketMap implements Iterable<Pollable> {
   /**
    * Runs `callback` once, inside a later pass of the loop. An error of the callback
    * goes to {@linkcode SocketMap.onError}; only an {@linkcode ExitNow} leaves the
-   * loop. A loop whose map is empty ends even if timers are pending.
+   * loop. A loop whose map is empty runs the timers that are due, and ends even if
+   * others are pending.
    *
    * @param delay In milliseconds; at 0 it runs in the next pass.
    * @throws {TypeError} If `delay` is no number or `callback` no function.
@@ -331,9 +332,12 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
   if (handover) await handover;
   try {
     signal?.addEventListener("abort", wake);
-    // A program may call loop() on an empty map again and again. It must not
-    // keep the rest of the process from running.
-    if (reactor.isIdle) await reactor.turn();
+    // A program may call loop() on an empty map again and again: its timers must
+    // run, and the rest of the process, too.
+    if (reactor.isIdle) {
+      if (passes-- > 0 && !signal?.aborted) await reactor.pass(0, false);
+      else await reactor.turn();
+    }
     while (passes-- > 0 && !signal?.aborted && !reactor.isIdle) {
       await reactor.pass(timeout, true);
     }

@@ -237,6 +237,18 @@ Deno.test("poll() of an empty map runs the timers that come due", async () => {
   assert(done.settled);
 });
 
+Deno.test("loop() of an empty map runs the timers that are due, and returns", async () => {
+  const { map, clock, ran, note } = timed();
+  map.callLater(10, note);
+  map.callLater(20, note);
+  await clock.advance(10);
+  await loop({ map, count: 0 });
+  await loop({ map, signal: AbortSignal.abort() });
+  assertEquals(ran, []);
+  await loop({ map, timeout: 1_000, count: 1 });
+  assertEquals(ran, [10]);
+});
+
 Deno.test("SocketMap.callLater() does not keep the loop of an empty map going", async () => {
   const { clock, map, ran, note } = timed();
   map.callLater(10, note);
