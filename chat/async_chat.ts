@@ -540,8 +540,9 @@ export class AsyncChat extends Dispatcher {
    * @ignore
    * @throws {Error} If a producer is unfinished.
    */
-  override [HAND_OVER](): Uint8Array | null {
+  override [HAND_OVER](flush: () => void): Uint8Array | null {
     this.#output.checkHandover();
+    flush();
     return this.#input.takeRest();
   }
 

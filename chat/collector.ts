@@ -132,6 +132,8 @@ export class Collector {
 
   /** Takes the input that was not handed out; `null` if there is none. */
   takeRest(): Uint8Array | null {
+    const isTransferred = this.#data.length < this.#size;
+    if (isTransferred && !this.isDone) this.#refuseTransfer();
     if (!this.keepsBytes) return null;
     if (this.#search !== null) this.#unhold();
     const rest = this.#data.subarray(this.#at);

@@ -454,7 +454,8 @@ export abstract class DispatcherHooks implements Pollable {
   }
 
   /** @ignore */
-  [HAND_OVER](): Uint8Array | null {
+  [HAND_OVER](flush: () => void): Uint8Array | null {
+    flush();
     return null;
   }
 
@@ -496,7 +497,7 @@ export abstract class DispatcherHooks implements Pollable {
   /** The class, the state and the address: `<EchoServer listening [::1]:7>`. */
   toString(): string {
     const parts = [nameOf(this)];
-    if (this[ENTRY]?.closed) parts.push("closed");
+    if (this[ENTRY]?.closed) parts.push(this[ENTRY].phase);
     else if (this.accepting) parts.push("listening");
     else if (this.connected) parts.push("connected");
     else if (this.connecting) parts.push("connecting");

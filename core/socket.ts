@@ -246,9 +246,14 @@ export class Socket implements Entry, HookTarget, Releasable {
     };
   }
 
-  startTimer(delay: number, callback: () => void): HeapTimer {
+  /** Starts a timer, by default one that ends with this socket. */
+  startTimer(
+    delay: number,
+    callback: () => void,
+    group: TimerGroup = this.timers,
+  ): HeapTimer {
     const { timers } = this.reactor;
-    const timer = new HeapTimer(timers, delay, false, callback, this.timers);
+    const timer = new HeapTimer(timers, delay, false, callback, group);
     timer.reset();
     return timer;
   }

@@ -46,7 +46,8 @@ export const HAS_OUTPUT: unique symbol = Symbol("has output");
 
 /**
  * Of a dispatcher: gives up the bytes that it has received and not handed out, for
- * the next dispatcher of its connection.
+ * the next dispatcher of its connection. It gets a function that sends what waits
+ * at the gate, and calls it when nothing of its own forbids to hand over.
  */
 export const HAND_OVER: unique symbol = Symbol("hand over");
 
