@@ -21,7 +21,6 @@ import {
 import type { HookResult } from "./core/entry.ts";
 import { type GateKind, PIECE } from "./core/gate.ts";
 import { libraryMethods } from "./core/interest.ts";
-import { DetachedChannel } from "./core/handover.ts";
 import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
 import type { SocketOptions } from "./core/network.ts";
@@ -39,7 +38,9 @@ import {
   acceptFrom,
   adopterOf,
   boundListener,
+  checkClosed,
   connectionOf,
+  detached,
   failedSocket,
   openSocket,
 } from "./core/socket_access.ts";
@@ -180,10 +181,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Takes over a connection or a listener, and joins the map. If another dispatcher
-   * has it, that one leaves its map, and gets no further event: as in Python,
-   * `new Handler(this.socket)` hands a connection on. Everything goes over: bytes
-   * that have arrived and were not taken, an end that has arrived, and accepted
-   * bytes, which go out first.
+   * has it, that one leaves its map, and gets no further event. Bytes and an end that
+   * have arrived go over, and accepted bytes, which go out first.
    *
    * @param channel The connection or the listener. The dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
@@ -196,25 +195,36 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Gives the connection up, for another dispatcher or for code without dispatchers.
+   * Gives the connection up, for code without dispatchers or for another dispatcher.
    * This dispatcher leaves the map, and gets no further event.
    *
-   * @returns A channel that reads what has arrived already first. Accepted bytes go
-   * out before what is written to it, also after its `close()`.
-   * @throws {Error} If there is no connection, or it is closed; while it connects,
-   * or is at a handshake; while a producer of an {@linkcode AsyncChat} is
-   * unfinished, or an overridden `send()` takes nothing.
+   * @returns A channel that reads what has arrived first. Accepted bytes go out
+   * before what is written to it, also after its `close()`. Close it at the end.
+   * @throws {Error} If it is not connected, at a handshake or has its streams; while
+   * a producer is unfinished, or an overridden `send()` takes nothing.
+   *
+   * @example
+   * ```ts
+   * import { Dispatcher, poll } from "@asyncore/asyncore";
+   * import { memoryPair } from "@asyncore/asyncore/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [ours, theirs] = memoryPair();
+   * const first = new Dispatcher(ours);
+   * await theirs.write(new Uint8Array([1, 2, 3]));
+   * await poll(1_000);
+   * first.recv(1);
+   * const channel = first.detach();
+   * const rest = new Uint8Array(9);
+   * assertEquals(await channel.read(rest), 2);
+   * channel.close();
+   * ```
    */
   detach(): Channel {
-    const handover = this[CONNECTION]("detach").handOver();
-    if (handover !== null) return new DetachedChannel(handover);
-    throw new Error(`Cannot detach: ${this} has no connection`);
+    return detached(this, this[CONNECTION]("detach"));
   }
 
-  /**
-   * Does nothing. Programs that come from Python call it; Deno lets a listener
-   * reuse an address wherever the system makes that safe.
-   */
+  /** Does nothing: Deno reuses an address wherever the system makes that safe. */
   setReuseAddr(): void {}
 
   /**
@@ -408,8 +418,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   /** Closes the dispatcher: `using client = new Client()`. */
   [Symbol.dispose](): void {
     const entry = this.#entry;
-    const isAsync = this.#map[REACTOR].follow(this.close());
-    if (!isAsync) entry?.closeAnyway();
+    if (!this.#map[REACTOR].follow(this.close())) entry?.closeAnyway();
   }
 
   /**
@@ -477,12 +486,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     return this.#map;
   }
 
-  /**
-   * The bytes of its streams pass an overridden `send()` or `writable()`.
-   *
-   * @ignore
-   */
-  override [GATE](): GateKind {
+  /** @ignore */
+  override [GATE](): GateKind { // For the bytes of its streams.
     if (this.writable !== Dispatcher.prototype.writable) return "writable";
     return this.send === Dispatcher.prototype.send ? "none" : "send";
   }
@@ -530,19 +535,15 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     options: SocketOptions,
     make: (parts: SocketParts) => Socket,
   ): void {
-    if (this.#entry?.closed === false) {
-      const what = `${this} has one already: call close() first`;
-      throw new Error(`Cannot ${action}: ${what}`);
-    }
-    const timers = this.#timers?.ended ? null : this.#timers;
-    this.#timers = null;
-    this.#options = options;
+    checkClosed(this, this.#entry, action);
     const entry = make({
       pollable: this,
       reactor: this.#map[REACTOR],
       options: socketSettings(this.#settings, options),
-      timers,
+      timers: this.#timers?.ended ? null : this.#timers,
     });
+    this.#timers = null;
+    this.#options = options;
     if (this.#entry !== null) entry.succeed(this.#entry);
     this.#entry = entry;
     this.addChannel();
@@ -632,13 +633,9 @@ export class DispatcherWithSend extends Dispatcher {
       : "writable";
   }
 
-  /**
-   * `send()` itself buffers, so it has seen these bytes.
-   *
-   * @ignore
-   */
+  /** @ignore */
   override [SEND_THROUGH](data: Uint8Array): number {
-    return this[CURRENT]!.send(data.subarray(0, PIECE));
+    return this[CURRENT]!.send(data.subarray(0, PIECE)); // An override has seen it.
   }
 
   /** @ignore */
