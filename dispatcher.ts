@@ -640,7 +640,12 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** @ignore */
   override [WAKE](): HookResult {
-    if (this.#mark.takeDrain(this[CURRENT]!)) return this.handleDrain();
+    const connection = this[CURRENT]!;
+    if (connection.isHeld) this.initiateSend();
+    if (this.#mark.takeDrain(connection, connection.pending)) {
+      return this.handleDrain();
+    }
+    if (this.#mark.isReachedBy(connection)) this.#watch(connection);
   }
 
   /**

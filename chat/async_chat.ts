@@ -11,7 +11,7 @@ import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
 import type { StartTlsOptions } from "../core/dispatcher_options.ts";
 import type { HookResult } from "../core/entry.ts";
-import type { GateKind } from "../core/gate.ts";
+import { type GateKind, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
 import { logLimited } from "../core/own_lines.ts";
@@ -23,6 +23,7 @@ import {
   GATE,
   HAND_OVER,
   HAS_OUTPUT,
+  INITIATES,
   SEND_THROUGH,
   WAKE,
 } from "../core/symbols.ts";
@@ -506,6 +507,7 @@ export class AsyncChat extends Dispatcher {
     const { queue } = output;
     const mayHandOut = this.#input.hasInput && !output.isHeldBack(connection);
     if (mayHandOut && !queue.isPaused) {
+      if (connection.isHeld) output.goOn(connection);
       output.watch(connection);
       return this.#parse(connection);
     }
@@ -514,7 +516,7 @@ export class AsyncChat extends Dispatcher {
       connection.wake(); // To go on, if it stays open.
       throw error;
     }
-    output.pump(connection);
+    output.goOn(connection);
     if (!connection.mayTell) return; // A producer has closed it, say.
     if (output.closesWhenDone) output.closeIfDone(connection);
     else if (output.mark.takeDrain(connection, this.bufferedAmount)) {
@@ -525,13 +527,23 @@ export class AsyncChat extends Dispatcher {
   /** @ignore */
   override [GATE](): GateKind {
     if (this.writable !== AsyncChat.prototype.writable) return "writable";
-    return this.send === AsyncChat.prototype.send ? "none" : "send";
+    const isPlain = this.send === AsyncChat.prototype.send;
+    return isPlain && !this[INITIATES] ? "none" : "send";
+  }
+
+  /**
+   * It overrides `initiateSend()`.
+   *
+   * @ignore
+   */
+  get [INITIATES](): boolean {
+    return this.initiateSend !== AsyncChat.prototype.initiateSend;
   }
 
   /** @ignore */
   override [SEND_THROUGH](data: Uint8Array): number {
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    return this.send(data.subarray(0, this.acOutBufferSize));
+    return sendPiece(this, data, this.acOutBufferSize);
   }
 
   /**

@@ -32,6 +32,8 @@ export interface Upgradable {
   readonly reactor: Reactor;
   readonly hooks: Hooks;
   readonly writer: Writer;
+  /** How many accepted bytes have yet to leave for the peer. */
+  readonly pending: number;
   readonly source: Reader | null;
   readonly release: Release;
   checked: CheckedChannel | null;
@@ -167,7 +169,7 @@ export function endWithoutTls(
 }
 
 function findObstacle(
-  { closed, checked, writer, source, hasEndedWriting }: Upgradable,
+  { closed, checked, writer, pending, source, hasEndedWriting }: Upgradable,
   network: Network,
 ): string | null {
   if (closed || checked === null) return "it is not connected";
@@ -177,7 +179,7 @@ function findObstacle(
   if (!network.startTls) return "its network has no startTls()";
   if (source!.isWatching) return "a read is in flight: call it inside a hook";
   if (source!.available > 0) return UNREAD;
-  if (writer.pending > 0) return "unencrypted bytes are being sent";
+  if (pending > 0) return "unencrypted bytes are being sent";
   return null;
 }
 
