@@ -14,6 +14,7 @@ import type { HookResult } from "../core/entry.ts";
 import { type GateKind, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
+import { nameOptions } from "../core/option_names.ts";
 import { logLimited } from "../core/own_lines.ts";
 import { endWithoutTls, refuseTls } from "../core/start_tls.ts";
 import {
@@ -28,7 +29,11 @@ import {
   WAKE,
 } from "../core/symbols.ts";
 import { isPromise } from "../core/thenable.ts";
-import { Dispatcher, type DispatcherWithSendOptions } from "../dispatcher.ts";
+import {
+  Dispatcher,
+  type DispatcherWithSendOptions,
+  WITH_SEND_OPTIONS,
+} from "../dispatcher.ts";
 import { Collector } from "./collector.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProducerLike } from "./producer.ts";
@@ -42,7 +47,7 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
    *
    * @default {65_536}
    */
-  maxLength?: number;
+  maxLength?: number | undefined;
 }
 
 /**
@@ -568,6 +573,10 @@ for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(AsyncChat.prototype[name], "buffering");
 }
 libraryMethods.set(AsyncChat.prototype.collectIncomingData, "plain");
+nameOptions<AsyncChatOptions>(AsyncChat, {
+  ...WITH_SEND_OPTIONS,
+  maxLength: true,
+});
 
 /** What `recv()` gives; nothing if nothing has arrived. */
 function receive(chat: AsyncChat): Uint8Array {

@@ -4,16 +4,12 @@
  * @module
  */
 
-import {
-  checkInteger,
-  checkOptions,
-  checkOwned,
-  showValue,
-} from "../core/arguments.ts";
+import { checkInteger, checkOwned, showValue } from "../core/arguments.ts";
 import type { Connection } from "../core/connection.ts";
 import { RETRY_AFTER, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import { ExitNow } from "../core/reactor.ts";
 import { CONNECTION } from "../core/symbols.ts";
 import { Dispatcher, DispatcherWithSend } from "../dispatcher.ts";
@@ -36,8 +32,10 @@ export interface ToStreamsOptions {
    *
    * @default {65_536}
    */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
 }
+
+const STREAM_OPTIONS: OptionNames<ToStreamsOptions> = { highWaterMark: true };
 
 /**
  * A large chunk is sent in pieces of this many bytes. Larger pieces pass the
@@ -138,7 +136,7 @@ export function toStreams(
     const got = showValue(dispatcher);
     throw new TypeError(`dispatcher must be a Dispatcher, got ${got}`);
   }
-  checkOptions(options);
+  checkOptions(options, STREAM_OPTIONS);
   const { highWaterMark = 64 * 1024 } = options;
   checkInteger("highWaterMark", highWaterMark, 0, Number.MAX_SAFE_INTEGER);
   const connection = dispatcher[CONNECTION]("make streams");

@@ -446,7 +446,7 @@ Deno.test("DatagramDispatcher refuses what is no datagram socket, and options fo
   }
   assertEquals(map.size, 0);
   const dispatcher = new DatagramDispatcher(null, { map });
-  const refused = '"transport" is no option of a datagram socket';
+  const refused = '"transport": createSocket() needs none for datagrams';
   const createTcp = () => dispatcher.createSocket({ transport: "tcp" });
   assertThrows(createTcp, TypeError, refused);
   assertThrows(() => dispatcher.createSocket(null!), TypeError);
