@@ -119,7 +119,7 @@ class Forwarder extends Dispatcher {
     this.setReuseAddr();
     this.bind({ hostname: "127.0.0.1", port: 0 });
     this.listen(5);
-    console.log(`listening on ${(this.addr as Deno.NetAddr).port}`);
+    console.log(`listening on ${this.addr!.port}`);
   }
 
   override handleAccepted(conn: Channel, addr: Deno.NetAddr): void {

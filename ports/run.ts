@@ -13,6 +13,7 @@
  */
 
 import { runCommand, UsageError } from "../examples/command_line.ts";
+import { quote } from "../examples/quote.ts";
 import { read, ROOT } from "../tests/modules.ts";
 import { findPython, hasCommand } from "../tests/peers.ts";
 
@@ -70,6 +71,8 @@ function pairOf(name: string): Pair {
 /** What is not on this machine, of what a pair needs. */
 export function missingFor(pair: Pair, python: string | null): string[] {
   return [
+    // Elsewhere sockets and signals differ.
+    ...Deno.build.os === "linux" ? [] : ["Linux"],
     ...python === null ? ["Python with asyncore"] : [],
     ...pair.clients.filter((client) => !hasCommand(client, "--version")),
   ];
@@ -208,7 +211,9 @@ async function main(isWriting: boolean, names: string[]): Promise<number> {
   );
   if (unknown !== undefined) {
     const known = pairs.map(({ name }) => name).join(", ");
-    throw new UsageError(`There is no pair "${unknown}", but ${known}`);
+    throw new UsageError(
+      `There is no pair called ${quote(unknown)}: take one of ${known}`,
+    );
   }
   const python = await findOriginals();
   let isWell = true;
