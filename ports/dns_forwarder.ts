@@ -66,7 +66,9 @@ class Upstream extends DatagramDispatcher {
   override handleRead(): void {
     const { data: bytes, addr } = this.recvFrom();
     const data = Buffer.from(bytes);
-    if (data.length < HEADER_LENGTH || addr.port !== this.server.port) {
+    const isServer = addr.hostname === this.server.hostname &&
+      addr.port === this.server.port;
+    if (data.length < HEADER_LENGTH || !isServer) {
       this.logInfo("answer dropped", "warning");
       return;
     }

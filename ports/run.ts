@@ -16,6 +16,7 @@ import { runCommand, UsageError } from "../examples/command_line.ts";
 import { quote } from "../examples/quote.ts";
 import { read, ROOT } from "../tests/modules.ts";
 import { findPython, hasCommand } from "../tests/peers.ts";
+import { formatMarkdown } from "../tools/format_markdown.ts";
 
 const USAGE = `\
 Usage: deno task ports [--write] [--help] [NAME…]
@@ -168,16 +169,7 @@ export async function table(pairs: Pair[]): Promise<string> {
 | --- | --- | --- | --- | --- |
 ${rows.join("\n")}
 `;
-  const fmt = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--ext=md", "-"],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const [{ stdout }] = await Promise.all([
-    fmt.output(),
-    new Response(text).body!.pipeTo(fmt.stdin),
-  ]);
-  return `\n${new TextDecoder().decode(stdout)}\n`;
+  return `\n${await formatMarkdown(text)}\n`;
 }
 
 /** The table as the docs have it. */

@@ -105,6 +105,29 @@ def both_ways_at_once():
     program.show_log()
 
 
+def client_reads_late():
+    def serve(sock):
+        length = int(read_all(sock))
+        sock.sendall(pattern(length))
+        sock.close()
+
+    scene("a client reads late, when another one has got its answer")
+    target = Listener(serve)
+    with Program(str(target.port)) as program:
+        with connect(program.port) as late:
+            late.sendall(b"20000000")
+            late.shutdown(socket.SHUT_WR)
+            program.until("client has ended")
+            with connect(program.port) as other:
+                other.sendall(b"10")
+                other.shutdown(socket.SHUT_WR)
+                show("another", read_all(other))
+            program.until("has sent", 2)
+            show("client", read_all(late))
+        program.until("has sent", 4)
+    program.show_log(in_order=False)
+
+
 def target_refuses():
     scene("the target refuses, and the next client is served as well")
     target = Listener(lambda sock: None)
@@ -154,6 +177,7 @@ curl_loads_a_page()
 target_answers_the_end()
 target_ends_first()
 both_ways_at_once()
+client_reads_late()
 target_refuses()
 target_dies()
 client_dies()
