@@ -205,7 +205,7 @@ class PopServer(asyncore.dispatcher):
         self.create_socket(socket.AF_INET, socket.SOCK_STREAM)
         self.set_reuse_addr()
         self.bind(("127.0.0.1", 0))
-        self.listen(5)
+        self.listen(100)
 
     def handle_accepted(self, sock, addr):
         PopChannel(sock, self)

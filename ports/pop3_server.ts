@@ -264,7 +264,7 @@ class PopServer extends Dispatcher {
     this.createSocket();
     this.setReuseAddr();
     this.bind({ hostname: "127.0.0.1", port: 0 });
-    this.listen(5);
+    this.listen(100);
   }
 
   override handleAccepted(conn: Channel) {
