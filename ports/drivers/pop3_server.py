@@ -7,7 +7,7 @@ import tempfile
 
 from support import (
     Program, connect, pattern, read_all, read_until, reset, run, scene,
-    show,
+    show, until,
 )
 
 SMALL = b"From: bob@example.org\r\nSubject: tea\r\n\r\nCome at five.\r\nBob\r\n"
@@ -43,6 +43,16 @@ def log_in(program):
     client.user("alice")
     client.pass_("wonderland")
     return client
+
+
+def log_in_when_free(program):
+    """Waits for the server to notice that the last client has left."""
+
+    def logged_in():
+        with contextlib.suppress(poplib.error_proto):
+            return log_in(program)
+
+    return until(logged_in)
 
 
 def attempt(method, *arguments):
@@ -161,15 +171,12 @@ def lost_clients():
         sock.sendall(b"USER alice\r\nPASS wonderland\r\nRETR 4\r\n")
         read_until(sock, b"Subject: large\r\n")
         reset(sock)
-        # When the server sees it is a matter of time.
-        while isinstance(client := attempt(log_in, program), Exception):
-            pass
+        client = log_in_when_free(program)
         show("the next client", client.stat())
         client.dele(1)
         # Without QUIT, nothing is removed.
         client.close()
-        while isinstance(client := attempt(log_in, program), Exception):
-            pass
+        client = log_in_when_free(program)
         show("the last client", client.stat())
         show("quit", client.quit())
 
