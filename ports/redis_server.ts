@@ -23,8 +23,8 @@ class ReplyError extends Error {}
 
 class Session extends AsyncChat {
   server: Server;
-  keys: Map<string, Uint8Array | Uint8Array[]>;
-  args: Uint8Array[] = [];
+  keys: Map<string, Buffer | Buffer[]>;
+  args: Buffer[] = [];
   missing = 0;
   inValue = false;
 
@@ -40,13 +40,15 @@ class Session extends AsyncChat {
 
   override foundTerminator() {
     if (this.inValue) {
-      this.takeValue(this.takeData());
+      this.takeValue(Buffer.from(this.takeData()));
       return;
     }
     const line = this.takeText();
     if (this.missing > 0) this.takeLength(line);
     else if (line.startsWith("*")) this.takeCount(line);
-    else this.run(line.split(" ").filter((word) => word).map(bytes));
+    else {this.run(
+        line.split(" ").filter((word) => word).map((word) => Buffer.from(word)),
+      );}
   }
 
   takeCount(line: string) {
@@ -66,7 +68,7 @@ class Session extends AsyncChat {
     }
   }
 
-  takeValue(data: Uint8Array) {
+  takeValue(data: Buffer) {
     this.inValue = false;
     this.setTerminator("\r\n");
     this.args.push(data.subarray(0, -2));
@@ -87,7 +89,7 @@ class Session extends AsyncChat {
     this.closeWhenDone();
   }
 
-  run([first, ...args]: Uint8Array[]) {
+  run([first, ...args]: Buffer[]) {
     if (first === undefined) return;
     this.server.commands += 1;
     const name = text(first).toLowerCase();
@@ -124,7 +126,7 @@ class Session extends AsyncChat {
     this.push(`:${number}\r\n`);
   }
 
-  bulk(value: Uint8Array | undefined) {
+  bulk(value: Buffer | undefined) {
     if (value === undefined) {
       this.push("$-1\r\n");
       return;
@@ -134,100 +136,100 @@ class Session extends AsyncChat {
     this.push("\r\n");
   }
 
-  array(values: (Uint8Array | undefined)[]) {
+  array(values: (Buffer | undefined)[]) {
     this.push(`*${values.length}\r\n`);
     for (const value of values) this.bulk(value);
   }
 
   // The commands
 
-  stringAt(key: Uint8Array): Uint8Array | undefined {
+  stringAt(key: Buffer): Buffer | undefined {
     const value = this.keys.get(text(key));
     if (Array.isArray(value)) throw new ReplyError("WRONGTYPE not a string");
     return value;
   }
 
-  listAt(key: Uint8Array): Uint8Array[] {
+  listAt(key: Buffer): Buffer[] {
     const value = this.keys.get(text(key)) ?? [];
     if (!Array.isArray(value)) throw new ReplyError("WRONGTYPE not a list");
     return value;
   }
 
-  doPing(message?: Uint8Array) {
+  doPing(message?: Buffer) {
     if (message === undefined) this.status("PONG");
     else this.bulk(message);
   }
 
-  doEcho(message: Uint8Array) {
+  doEcho(message: Buffer) {
     this.bulk(message);
   }
 
-  doSet(key: Uint8Array, value: Uint8Array) {
+  doSet(key: Buffer, value: Buffer) {
     this.keys.set(text(key), value);
     this.status("OK");
   }
 
-  doGet(key: Uint8Array) {
+  doGet(key: Buffer) {
     this.bulk(this.stringAt(key));
   }
 
-  doMget(...keys: Uint8Array[]) {
+  doMget(...keys: Buffer[]) {
     this.array(keys.map((key) => this.stringAt(key)));
   }
 
-  doStrlen(key: Uint8Array) {
+  doStrlen(key: Buffer) {
     this.integer(this.stringAt(key)?.length ?? 0);
   }
 
-  doAppend(key: Uint8Array, more: Uint8Array) {
-    const value = Buffer.concat([this.stringAt(key) ?? bytes(""), more]);
+  doAppend(key: Buffer, more: Buffer) {
+    const value = Buffer.concat([this.stringAt(key) ?? Buffer.from(""), more]);
     this.keys.set(text(key), value);
     this.integer(value.length);
   }
 
-  doIncr(key: Uint8Array) {
-    this.doIncrby(key, bytes("1"));
+  doIncr(key: Buffer) {
+    this.doIncrby(key, Buffer.from("1"));
   }
 
-  doDecr(key: Uint8Array) {
-    this.doIncrby(key, bytes("-1"));
+  doDecr(key: Buffer) {
+    this.doIncrby(key, Buffer.from("-1"));
   }
 
-  doIncrby(key: Uint8Array, more: Uint8Array) {
-    const total = number(this.stringAt(key) ?? bytes("0")) + number(more);
-    this.keys.set(text(key), bytes(`${total}`));
+  doIncrby(key: Buffer, more: Buffer) {
+    const total = number(this.stringAt(key) ?? Buffer.from("0")) + number(more);
+    this.keys.set(text(key), Buffer.from(`${total}`));
     this.integer(total);
   }
 
-  doDel(...keys: Uint8Array[]) {
+  doDel(...keys: Buffer[]) {
     const found = keys.filter((key) => this.keys.delete(text(key)));
     this.integer(found.length);
   }
 
-  doKeys(pattern: Uint8Array) {
+  doKeys(pattern: Buffer) {
     if (text(pattern) !== "*") {
       throw new ReplyError("ERR only KEYS * is implemented");
     }
-    this.array([...this.keys.keys()].sort().map(bytes));
+    this.array([...this.keys.keys()].sort().map((key) => Buffer.from(key)));
   }
 
-  doRpush(key: Uint8Array, ...values: Uint8Array[]) {
+  doRpush(key: Buffer, ...values: Buffer[]) {
     const items = this.listAt(key).concat(values);
     this.keys.set(text(key), items);
     this.integer(items.length);
   }
 
-  doLpush(key: Uint8Array, ...values: Uint8Array[]) {
+  doLpush(key: Buffer, ...values: Buffer[]) {
     const items = values.reverse().concat(this.listAt(key));
     this.keys.set(text(key), items);
     this.integer(items.length);
   }
 
-  doLpop(key: Uint8Array) {
+  doLpop(key: Buffer) {
     this.bulk(this.listAt(key).shift());
   }
 
-  doLrange(key: Uint8Array, start: Uint8Array, stop: Uint8Array) {
+  doLrange(key: Buffer, start: Buffer, stop: Buffer) {
     const items = this.listAt(key);
     let first = Number(number(start)), last = Number(number(stop));
     if (first < 0) first = Math.max(first + items.length, 0);
@@ -235,16 +237,16 @@ class Session extends AsyncChat {
     this.array(items.slice(first, Math.max(last + 1, 0)));
   }
 
-  doSubscribe(channel: Uint8Array) {
+  doSubscribe(channel: Buffer) {
     this.server.listeners.push([this, text(channel)]);
-    this.array([bytes("subscribe"), channel]);
+    this.array([Buffer.from("subscribe"), channel]);
   }
 
-  doPublish(channel: Uint8Array, message: Uint8Array) {
+  doPublish(channel: Buffer, message: Buffer) {
     const name = text(channel);
     const found = this.server.listeners.filter(([, what]) => what === name);
     for (const [session] of found) {
-      session.array([bytes("message"), channel, message]);
+      session.array([Buffer.from("message"), channel, message]);
     }
     this.integer(found.length);
   }
@@ -266,7 +268,7 @@ class Session extends AsyncChat {
 }
 
 // How many words a command has; a negative number says "or more".
-type Command = (this: Session, ...args: Uint8Array[]) => void;
+type Command = (this: Session, ...args: Buffer[]) => void;
 const COMMANDS = new Map<string, [arity: number, method: Command]>([
   ["ping", [-1, Session.prototype.doPing]],
   ["echo", [2, Session.prototype.doEcho]],
@@ -290,24 +292,17 @@ const COMMANDS = new Map<string, [arity: number, method: Command]>([
   ["shutdown", [1, Session.prototype.doShutdown]],
 ]);
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-
-function bytes(text: string): Uint8Array {
-  return encoder.encode(text);
+function text(key: Buffer): string {
+  return key.toString();
 }
 
-function text(key: Uint8Array): string {
-  return decoder.decode(key);
-}
-
-function number(value: Uint8Array): bigint {
+function number(value: Buffer): bigint {
   if (NUMBER.test(text(value))) return BigInt(text(value));
   throw new ReplyError("ERR value is not an integer or out of range");
 }
 
 class Server extends Dispatcher {
-  keys = new Map<string, Uint8Array | Uint8Array[]>();
+  keys = new Map<string, Buffer | Buffer[]>();
   listeners: [Session, string][] = [];
   commands = 0;
 
@@ -326,7 +321,7 @@ class Server extends Dispatcher {
 
 async function main() {
   const server = new Server();
-  console.log(`listening on ${(server.addr as Deno.NetAddr).port}`);
+  console.log(`listening on ${server.localAddr!.port}`);
   try {
     await loop();
   } catch (error) {
