@@ -12,12 +12,13 @@ import { HighWaterMark } from "./core/backpressure.ts";
 import { Connection } from "./core/connection.ts";
 import { type Accepted, DispatcherHooks } from "./core/dispatcher_hooks.ts";
 import {
-  CONNECTION_OPTIONS,
   type ConnectionOptions,
   type ConnectionSettings,
   connectionSettings,
+  DISPATCHER_OPTIONS,
   socketSettings,
   type StartTlsOptions,
+  WITH_SEND_OPTIONS,
 } from "./core/dispatcher_options.ts";
 import type { HookResult } from "./core/entry.ts";
 import { type GateKind, PIECE } from "./core/gate.ts";
@@ -45,11 +46,7 @@ import {
   failedSocket,
   openSocket,
 } from "./core/socket_access.ts";
-import {
-  nameOptions,
-  type OptionNames,
-  optionNamesOf,
-} from "./core/option_names.ts";
+import { nameOptions, optionNamesOf } from "./core/option_names.ts";
 import { requestTls } from "./core/start_tls.ts";
 import {
   CONNECTION,
@@ -183,8 +180,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Takes over a connection or a listener, and joins the map. If another dispatcher
-   * has it, that one leaves its map, and gets no further event. Bytes and an end that
-   * have arrived go over, and accepted bytes, which go out first.
+   * has it, that one leaves its map, and gets no further event: as in Python,
+   * `new Handler(this.socket)` hands a connection on. Bytes and an end that have
+   * arrived go over, and accepted bytes, which go out first.
    *
    * @param channel The connection or the listener. The dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
@@ -263,7 +261,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * Starts to take connections; `handleAccept()` runs for each. If this throws
    * before it listens, the address is free, and the dispatcher out of the map.
    *
-   * @param backlog No effect, as {@linkcode SocketOptions.backlog} tells.
+   * @param backlog Has no effect; Python has it. The length of the queue is
+   * {@linkcode SocketOptions.backlog}.
    * @throws {TypeError | RangeError} If `backlog` is not a number of 0 or more.
    * @throws {Error} If the dispatcher is not bound, or listens already.
    */
@@ -331,7 +330,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * stream, when `handleClose()` has run.
    * @throws {TypeError} If `target` is not a `Uint8Array`.
    * @throws {RangeError} If `target` is empty.
-   * @throws {Error} As {@linkcode Dispatcher.recv}, a `WouldBlock` for example.
+   * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
+   * @throws {Error} As in {@linkcode Dispatcher.recv}.
    */
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
@@ -685,16 +685,8 @@ export class DispatcherWithSend extends Dispatcher {
   handleDrain(): HookResult {}
 }
 
-const DISPATCHER_OPTIONS = nameOptions<DispatcherOptions>(Dispatcher, {
-  ...CONNECTION_OPTIONS,
-  map: true,
-});
-/** The names of the options of a {@linkcode DispatcherWithSend}. */
-export const WITH_SEND_OPTIONS: OptionNames<DispatcherWithSendOptions> =
-  nameOptions(DispatcherWithSend, {
-    ...DISPATCHER_OPTIONS,
-    highWaterMark: true,
-  });
+nameOptions<DispatcherOptions>(Dispatcher, DISPATCHER_OPTIONS);
+nameOptions<DispatcherWithSendOptions>(DispatcherWithSend, WITH_SEND_OPTIONS);
 libraryMethods.set(Dispatcher.prototype.close, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");

@@ -9,7 +9,10 @@ import { checkBytes, checkInteger, toBytes } from "../core/arguments.ts";
 import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
-import type { StartTlsOptions } from "../core/dispatcher_options.ts";
+import {
+  type StartTlsOptions,
+  WITH_SEND_OPTIONS,
+} from "../core/dispatcher_options.ts";
 import type { HookResult } from "../core/entry.ts";
 import { type GateKind, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
@@ -29,11 +32,7 @@ import {
   WAKE,
 } from "../core/symbols.ts";
 import { isPromise } from "../core/thenable.ts";
-import {
-  Dispatcher,
-  type DispatcherWithSendOptions,
-  WITH_SEND_OPTIONS,
-} from "../dispatcher.ts";
+import { Dispatcher, type DispatcherWithSendOptions } from "../dispatcher.ts";
 import { Collector } from "./collector.ts";
 import { Outbox } from "./outbox.ts";
 import type { ProducerLike } from "./producer.ts";

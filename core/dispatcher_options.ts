@@ -85,6 +85,15 @@ export const CONNECTION_OPTIONS: OptionNames<ConnectionOptions> = {
   lifetime: true,
 };
 
+/** The names of the options of a `Dispatcher`. */
+export const DISPATCHER_OPTIONS = { ...CONNECTION_OPTIONS, map: true } as const;
+
+/** The names of the options of a `DispatcherWithSend`. */
+export const WITH_SEND_OPTIONS = {
+  ...DISPATCHER_OPTIONS,
+  highWaterMark: true,
+} as const;
+
 /** Options of {@linkcode Dispatcher.startTls}. */
 export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
   /**
