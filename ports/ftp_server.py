@@ -1,6 +1,8 @@
 """An FTP server (RFC 959) for a folder, with passive and active data connections.
 
-    python3 -W ignore ports/ftp_server.py FOLDER
+    python3 -W ignore ports/ftp_server.py FOLDER PATIENCE
+
+A data connection must come in PATIENCE seconds.
 """
 
 import asynchat
@@ -13,7 +15,7 @@ import sys
 import time
 
 PASSWORDS = {"alice": "wonderland"}
-PATIENCE = 1.0  # The seconds in which a data connection must come.
+PATIENCE = float(sys.argv[2])
 AT_ANY_TIME = ("ABOR", "NOOP", "QUIT")
 WITHOUT_LOGIN = ("USER", "PASS", "SYST", "FEAT", "NOOP", "QUIT")
 

@@ -1,7 +1,9 @@
 /**
  * An FTP server (RFC 959) for a folder, with passive and active data connections.
  *
- *     deno run --quiet --allow-net --allow-read --allow-write ports/ftp_server.ts FOLDER
+ *     deno run --quiet --allow-net --allow-read --allow-write ports/ftp_server.ts FOLDER PATIENCE
+ *
+ * A data connection must come in PATIENCE seconds.
  *
  * @module
  */
@@ -20,7 +22,7 @@ import {
 import { join, resolve } from "node:path/posix";
 
 const PASSWORDS = new Map([["alice", "wonderland"]]);
-const PATIENCE = 1_000; // The ms in which a data connection must come.
+const PATIENCE = Number(Deno.args[1]) * 1_000;
 const AT_ANY_TIME = ["ABOR", "NOOP", "QUIT"];
 const WITHOUT_LOGIN = ["USER", "PASS", "SYST", "FEAT", "NOOP", "QUIT"];
 
