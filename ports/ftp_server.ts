@@ -26,6 +26,9 @@ const PATIENCE = Number(Deno.args[1]) * 1_000;
 const AT_ANY_TIME = ["ABOR", "NOOP", "QUIT"];
 const WITHOUT_LOGIN = ["USER", "PASS", "SYST", "FEAT", "NOOP", "QUIT"];
 
+/** What Python calls a socket. */
+type Sock = Channel | Acceptor;
+
 class FileProducer implements Producer {
   readonly file: Deno.FsFile;
 
@@ -426,9 +429,6 @@ const COMMANDS = new Map<string, (this: Session, argument: string) => void>([
   ["ABOR", Session.prototype.ftpAbor],
   ["QUIT", Session.prototype.ftpQuit],
 ]);
-
-/** What Python calls a socket. */
-type Sock = Channel | Acceptor;
 
 function statOf(path: string): Deno.FileInfo | null {
   try {
