@@ -15,13 +15,14 @@ import {
   type ConnectionOptions,
   type ConnectionSettings,
   connectionSettings,
+  DISPATCHER_OPTIONS,
   socketSettings,
   type StartTlsOptions,
+  WITH_SEND_OPTIONS,
 } from "./core/dispatcher_options.ts";
 import type { HookResult } from "./core/entry.ts";
 import { type GateKind, PIECE } from "./core/gate.ts";
 import { libraryMethods } from "./core/interest.ts";
-import { DetachedChannel } from "./core/handover.ts";
 import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
 import type { SocketOptions } from "./core/network.ts";
@@ -39,10 +40,13 @@ import {
   acceptFrom,
   adopterOf,
   boundListener,
+  checkClosed,
   connectionOf,
+  detached,
   failedSocket,
   openSocket,
 } from "./core/socket_access.ts";
+import { nameOptions, optionNamesOf } from "./core/option_names.ts";
 import { requestTls } from "./core/start_tls.ts";
 import {
   CONNECTION,
@@ -58,9 +62,8 @@ import {
 } from "./core/symbols.ts";
 import { TimerGroup } from "./core/timers.ts";
 import {
-  checkMap,
   checkMapOptions,
-  defaultMap,
+  mapOf,
   type SocketMap,
   startTimer,
   type Timer,
@@ -73,7 +76,7 @@ export interface DispatcherOptions extends ConnectionOptions {
    *
    * @default {socketMap}
    */
-  map?: SocketMap;
+  map?: SocketMap | null | undefined;
 }
 
 /** Options of a {@linkcode DispatcherWithSend}. */
@@ -83,7 +86,7 @@ export interface DispatcherWithSendOptions extends DispatcherOptions {
    *
    * @default {65_536}
    */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
 }
 
 /**
@@ -137,9 +140,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
    *
-   * @param channel A connection (then {@linkcode Dispatcher.connected} is
-   * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
-   * nothing: {@linkcode Dispatcher.createSocket} makes one later.
+   * @param channel A connection, which then is `connected`, a listener, which then
+   * is `accepting`, or nothing: `createSocket()` makes one later.
    * @param options The map, and how the connection behaves.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
    * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
@@ -149,10 +151,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     options: DispatcherOptions = {},
   ) {
     super();
-    checkMapOptions(options);
-    const { map = defaultMap() } = options;
-    checkMap(map);
-    this.#map = map;
+    checkMapOptions(options, optionNamesOf(this));
+    this.#map = mapOf(options.map);
     this.#settings = connectionSettings(options);
     if (channel !== null) this.setSocket(channel);
   }
@@ -168,8 +168,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * `close()`, a dispatcher can make another socket.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
-   * @throws {TypeError} If the transport is unknown, or an option has the wrong
-   * type or no effect on this transport.
+   * @throws {TypeError} If the transport or the name of an option is unknown, or an
+   * option has the wrong type or no effect on this transport.
    * @throws {RangeError} If a number is out of range.
    * @throws {Error} If there is a socket already.
    */
@@ -181,9 +181,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   /**
    * Takes over a connection or a listener, and joins the map. If another dispatcher
    * has it, that one leaves its map, and gets no further event: as in Python,
-   * `new Handler(this.socket)` hands a connection on. Everything goes over: bytes
-   * that have arrived and were not taken, an end that has arrived, and accepted
-   * bytes, which go out first.
+   * `new Handler(this.socket)` hands a connection on. Bytes and an end that have
+   * arrived go over, and accepted bytes, which go out first.
    *
    * @param channel The connection or the listener. The dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
@@ -196,25 +195,36 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Gives the connection up, for another dispatcher or for code without dispatchers.
+   * Gives the connection up, for code without dispatchers or for another dispatcher.
    * This dispatcher leaves the map, and gets no further event.
    *
-   * @returns A channel that reads what has arrived already first. Accepted bytes go
-   * out before what is written to it, also after its `close()`.
-   * @throws {Error} If there is no connection, or it is closed; while it connects,
-   * or is at a handshake; while a producer of an {@linkcode AsyncChat} is
-   * unfinished, or an overridden `send()` takes nothing.
+   * @returns A channel that reads what has arrived first. Accepted bytes go out
+   * before what is written to it, also after its `close()`. Close it at the end.
+   * @throws {Error} If it is not connected, at a handshake or has its streams; while
+   * a producer is unfinished, or an overridden `send()` takes nothing.
+   *
+   * @example
+   * ```ts
+   * import { Dispatcher, poll } from "@asyncore/asyncore";
+   * import { memoryPair } from "@asyncore/asyncore/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [ours, theirs] = memoryPair();
+   * const first = new Dispatcher(ours);
+   * await theirs.write(new Uint8Array([1, 2, 3]));
+   * await poll(1_000);
+   * first.recv(1);
+   * const channel = first.detach();
+   * const rest = new Uint8Array(9);
+   * assertEquals(await channel.read(rest), 2);
+   * channel.close();
+   * ```
    */
   detach(): Channel {
-    const handover = this[CONNECTION]("detach").handOver();
-    if (handover !== null) return new DetachedChannel(handover);
-    throw new Error(`Cannot detach: ${this} has no connection`);
+    return detached(this, this[CONNECTION]("detach"));
   }
 
-  /**
-   * Does nothing. Programs that come from Python call it; Deno lets a listener
-   * reuse an address wherever the system makes that safe.
-   */
+  /** Does nothing: Deno reuses an address wherever the system makes that safe. */
   setReuseAddr(): void {}
 
   /**
@@ -233,8 +243,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * `createSocket()` got an option for clients.
    * @throws {RangeError} If the port is out of range.
    * @throws {Deno.errors.AddrInUse} If a listener has the address already, or the
-   * path names a file. A program that crashes leaves its socket file behind, and
-   * the next program has to remove it.
+   * path names a file: a program that crashes leaves its own behind.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
    * @throws {Deno.errors.NotSupported} If this Deno has no `reusePort`.
    * @throws {Error} If there is no socket, or it is bound or connected.
@@ -250,8 +259,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Starts to take connections; `handleAccept()` runs for each. If this throws
-   * before the dispatcher listens, the address is free again, and the dispatcher
-   * is out of the map, as in {@linkcode Dispatcher.bind}.
+   * before it listens, the address is free, and the dispatcher out of the map.
    *
    * @param backlog Has no effect; Python has it. The length of the queue is
    * {@linkcode SocketOptions.backlog}.
@@ -323,8 +331,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError} If `target` is not a `Uint8Array`.
    * @throws {RangeError} If `target` is empty.
    * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
-   * @throws {Error} If there is no connection, if reading has failed, or if earlier
-   * bytes were dropped, as in {@linkcode Dispatcher.recv}.
+   * @throws {Error} As in {@linkcode Dispatcher.recv}.
    */
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
@@ -408,23 +415,22 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   /** Closes the dispatcher: `using client = new Client()`. */
   [Symbol.dispose](): void {
     const entry = this.#entry;
-    const isAsync = this.#map[REACTOR].follow(this.close());
-    if (!isAsync) entry?.closeAnyway();
+    if (!this.#map[REACTOR].follow(this.close())) entry?.closeAnyway();
   }
 
   /**
    * Joins a map, with its timers. A dispatcher is in one map at a time, so it
    * leaves the other one.
    *
-   * @param map The map; by default the dispatcher's own.
+   * @param map The map; by default, and for `null`, the dispatcher's own.
    * @throws {TypeError} If it is no `SocketMap`.
    * @throws {Error} If there is no socket.
    */
-  addChannel(map: SocketMap = this.#map): void {
-    checkMap(map);
+  addChannel(map: SocketMap | null = this.#map): void {
+    const joined = mapOf(map ?? this.#map);
     const entry = this[SOCKET]("add a channel");
-    this.#map = map;
-    entry.join(map[REACTOR]);
+    this.#map = joined;
+    entry.join(joined[REACTOR]);
   }
 
   /**
@@ -436,9 +442,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @param map If it is not the dispatcher's map, the call does nothing.
    * @throws {TypeError} If it is no `SocketMap`.
    */
-  delChannel(map: SocketMap = this.#map): void {
-    checkMap(map);
-    if (map !== this.#map) return;
+  delChannel(map: SocketMap | null = this.#map): void {
+    if (mapOf(map ?? this.#map) !== this.#map) return;
     this.#entry?.reactor.leave(this.#entry);
   }
 
@@ -477,12 +482,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     return this.#map;
   }
 
-  /**
-   * The bytes of its streams pass an overridden `send()` or `writable()`.
-   *
-   * @ignore
-   */
-  override [GATE](): GateKind {
+  /** @ignore */
+  override [GATE](): GateKind { // For the bytes of its streams.
     if (this.writable !== Dispatcher.prototype.writable) return "writable";
     return this.send === Dispatcher.prototype.send ? "none" : "send";
   }
@@ -530,19 +531,15 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     options: SocketOptions,
     make: (parts: SocketParts) => Socket,
   ): void {
-    if (this.#entry?.closed === false) {
-      const what = `${this} has one already: call close() first`;
-      throw new Error(`Cannot ${action}: ${what}`);
-    }
-    const timers = this.#timers?.ended ? null : this.#timers;
-    this.#timers = null;
-    this.#options = options;
+    checkClosed(this, this.#entry, action);
     const entry = make({
       pollable: this,
       reactor: this.#map[REACTOR],
       options: socketSettings(this.#settings, options),
-      timers,
+      timers: this.#timers?.ended ? null : this.#timers,
     });
+    this.#timers = null;
+    this.#options = options;
     if (this.#entry !== null) entry.succeed(this.#entry);
     this.#entry = entry;
     this.addChannel();
@@ -632,18 +629,19 @@ export class DispatcherWithSend extends Dispatcher {
       : "writable";
   }
 
-  /**
-   * `send()` itself buffers, so it has seen these bytes.
-   *
-   * @ignore
-   */
+  /** @ignore */
   override [SEND_THROUGH](data: Uint8Array): number {
-    return this[CURRENT]!.send(data.subarray(0, PIECE));
+    return this[CURRENT]!.send(data.subarray(0, PIECE)); // An override has seen it.
   }
 
   /** @ignore */
   override [WAKE](): HookResult {
-    if (this.#mark.takeDrain(this[CURRENT]!)) return this.handleDrain();
+    const connection = this[CURRENT]!;
+    if (connection.isHeld) this.initiateSend();
+    if (this.#mark.takeDrain(connection, connection.pending)) {
+      return this.handleDrain();
+    }
+    if (this.#mark.isReachedBy(connection)) this.#watch(connection);
   }
 
   /**
@@ -687,6 +685,8 @@ export class DispatcherWithSend extends Dispatcher {
   handleDrain(): HookResult {}
 }
 
+nameOptions<DispatcherOptions>(Dispatcher, DISPATCHER_OPTIONS);
+nameOptions<DispatcherWithSendOptions>(DispatcherWithSend, WITH_SEND_OPTIONS);
 libraryMethods.set(Dispatcher.prototype.close, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");

@@ -9,11 +9,15 @@ import { checkBytes, checkInteger, toBytes } from "../core/arguments.ts";
 import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
-import type { StartTlsOptions } from "../core/dispatcher_options.ts";
+import {
+  type StartTlsOptions,
+  WITH_SEND_OPTIONS,
+} from "../core/dispatcher_options.ts";
 import type { HookResult } from "../core/entry.ts";
-import type { GateKind } from "../core/gate.ts";
+import { type GateKind, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
+import { nameOptions } from "../core/option_names.ts";
 import { logLimited } from "../core/own_lines.ts";
 import { endWithoutTls, refuseTls } from "../core/start_tls.ts";
 import {
@@ -23,6 +27,7 @@ import {
   GATE,
   HAND_OVER,
   HAS_OUTPUT,
+  INITIATES,
   SEND_THROUGH,
   WAKE,
 } from "../core/symbols.ts";
@@ -41,7 +46,7 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
    *
    * @default {65_536}
    */
-  maxLength?: number;
+  maxLength?: number | undefined;
 }
 
 /**
@@ -506,6 +511,7 @@ export class AsyncChat extends Dispatcher {
     const { queue } = output;
     const mayHandOut = this.#input.hasInput && !output.isHeldBack(connection);
     if (mayHandOut && !queue.isPaused) {
+      if (connection.isHeld) output.goOn(connection);
       output.watch(connection);
       return this.#parse(connection);
     }
@@ -514,7 +520,7 @@ export class AsyncChat extends Dispatcher {
       connection.wake(); // To go on, if it stays open.
       throw error;
     }
-    output.pump(connection);
+    output.goOn(connection);
     if (!connection.mayTell) return; // A producer has closed it, say.
     if (output.closesWhenDone) output.closeIfDone(connection);
     else if (output.mark.takeDrain(connection, this.bufferedAmount)) {
@@ -525,13 +531,23 @@ export class AsyncChat extends Dispatcher {
   /** @ignore */
   override [GATE](): GateKind {
     if (this.writable !== AsyncChat.prototype.writable) return "writable";
-    return this.send === AsyncChat.prototype.send ? "none" : "send";
+    const isPlain = this.send === AsyncChat.prototype.send;
+    return isPlain && !this[INITIATES] ? "none" : "send";
+  }
+
+  /**
+   * It overrides `initiateSend()`.
+   *
+   * @ignore
+   */
+  get [INITIATES](): boolean {
+    return this.initiateSend !== AsyncChat.prototype.initiateSend;
   }
 
   /** @ignore */
   override [SEND_THROUGH](data: Uint8Array): number {
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    return this.send(data.subarray(0, this.acOutBufferSize));
+    return sendPiece(this, data, this.acOutBufferSize);
   }
 
   /**
@@ -540,8 +556,9 @@ export class AsyncChat extends Dispatcher {
    * @ignore
    * @throws {Error} If a producer is unfinished.
    */
-  override [HAND_OVER](): Uint8Array | null {
+  override [HAND_OVER](flush: () => void): Uint8Array | null {
     this.#output.checkHandover();
+    flush();
     return this.#input.takeRest();
   }
 
@@ -555,6 +572,10 @@ for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(AsyncChat.prototype[name], "buffering");
 }
 libraryMethods.set(AsyncChat.prototype.collectIncomingData, "plain");
+nameOptions<AsyncChatOptions>(AsyncChat, {
+  ...WITH_SEND_OPTIONS,
+  maxLength: true,
+});
 
 /** What `recv()` gives; nothing if nothing has arrived. */
 function receive(chat: AsyncChat): Uint8Array {

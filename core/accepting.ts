@@ -19,6 +19,7 @@ import { isClientGone, isExhaustion } from "./errors.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
 import { onClose } from "./channel_end.ts";
+import { TimerGroup } from "./timers.ts";
 
 /**
  * Accepting goes on without the dispatcher's turn until so many connections wait
@@ -59,7 +60,10 @@ export interface AcceptEvents {
   /** Whether the dispatcher wanted connections when it was last asked. */
   wanted(): boolean;
   now(): number;
+  /** Starts a timer of {@linkcode Accepting.timers}. */
   startTimer: StartTimer;
+  /** How many connections there may be at the same time. */
+  readonly maxConnections: number;
   /** Accepting fails because descriptors or memory ran out, or works again. */
   exhausted(isExhausted: boolean, error: unknown): void;
   /** The listener has `maxConnections` connections, or fewer again. */
@@ -78,9 +82,11 @@ export class Accepting {
   /** How many clients left, or failed at their handshake, before they were accepted. */
   clientsGone = 0;
 
+  /** The timers, which go to the next listener together with the acceptor. */
+  readonly timers: TimerGroup = new TimerGroup();
+
   readonly #acceptor: Acceptor;
   #events: AcceptEvents;
-  readonly #maxConnections: number;
   /** How many connections were taken and are not closed. */
   #open = 0;
   /** The connections that the dispatcher has not yet taken. */
@@ -96,13 +102,8 @@ export class Accepting {
   readonly #exhausted: RateLimitedWarning;
   readonly #full: RateLimitedWarning;
 
-  constructor(
-    acceptor: Acceptor,
-    maxConnections: number,
-    events: AcceptEvents,
-  ) {
+  constructor(acceptor: Acceptor, events: AcceptEvents) {
     this.#acceptor = acceptor;
-    this.#maxConnections = maxConnections;
     this.#events = events;
     const now = () => this.#events.now();
     const startTimer: StartTimer = (delay, callback) =>
@@ -121,6 +122,7 @@ export class Accepting {
 
   /** Goes on for another listener, with the connections that wait. */
   moveTo(events: AcceptEvents): this {
+    this.shift(events.now() - this.#events.now());
     this.#events = events;
     return this;
   }
@@ -153,7 +155,7 @@ export class Accepting {
   take(): CheckedChannel | null {
     const checked = this.#waiting.shift();
     if (checked === undefined) return null;
-    if (this.#maxConnections < Infinity) this.#count(checked.channel);
+    if (this.#events.maxConnections < Infinity) this.#count(checked.channel);
     return checked;
   }
 
@@ -174,6 +176,7 @@ export class Accepting {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.timers.end();
     this.#endPause();
     closeQuietly(this.#acceptor);
     for (const { channel } of this.#waiting) closeQuietly(channel);
@@ -211,7 +214,8 @@ export class Accepting {
 
   get #isFull(): boolean {
     const { size } = this.#handshakes;
-    return this.#open + this.#waiting.length + size >= this.#maxConnections;
+    const { maxConnections } = this.#events;
+    return this.#open + this.#waiting.length + size >= maxConnections;
   }
 
   /** A connection has come or gone. */

@@ -23,6 +23,7 @@ import { Connecting, type Outcome } from "./connecting.ts";
 import { failureOf, isReset } from "./errors.ts";
 import { shakeHands } from "./handshake.ts";
 import {
+  dropped,
   type Handover,
   handoverOf,
   hold,
@@ -96,8 +97,6 @@ export class Connection extends SendingSocket
   connecting: Connecting | null = null;
   /** How the attempt ended, until the loop dispatches it. */
   outcome: Outcome | null = null;
-  /** Report a failed write only after the waiting bytes were read. Set by toStreams(). */
-  waitsForReader = false;
   /** How it tells of a failed write, once there is one. */
   failure: WriteFailure | null = null;
   /** How many bytes had been taken before the last read event. */
@@ -106,6 +105,7 @@ export class Connection extends SendingSocket
   tookNothing = false;
 
   override get phase(): string {
+    if (this.state === "handedOver") return "handed over";
     if (this.closed) return "closed";
     const isConnecting = this.state === "connecting" ||
       this.connecting !== null;
@@ -134,8 +134,8 @@ export class Connection extends SendingSocket
    */
   adopt(checked: CheckedChannel): this {
     const handover = takeOver(checked.channel);
-    this.go("adopt");
     if (handover === null) {
+      this.go("adopt");
       this.addr = checked.addr;
       this.attach(checked);
     } else this.inherit(handover);
@@ -146,6 +146,8 @@ export class Connection extends SendingSocket
   /** Goes on with the connection of another dispatcher. */
   inherit(handover: Handover): void {
     const { checked, source, writer, role, addr, hostname } = handover;
+    handover.former.successor = this;
+    this.go("adopt");
     this.role = this.options.role ?? role;
     this.addr = addr;
     this.hostname = hostname;
@@ -442,7 +444,7 @@ export class Connection extends SendingSocket
     const { source } = this;
     if (source !== null && source.available > 0) {
       if (source.discarded > 0) {
-        throw dropped(source.discarded, this.pollable);
+        throw dropped("receive", source.discarded);
       }
       // recv() was called outside of a hook: start the next read.
       if (this.tookNothing && this.joined) this.reactor.queue(this);
@@ -571,6 +573,7 @@ export class Connection extends SendingSocket
   }
 
   override abort(reason: Error | null = null): void {
+    this.dropHeld(reason && "were held back by its class");
     this.leave();
     this.closing ??= new Closing(this);
     this.closing.abort(reason);
@@ -579,14 +582,6 @@ export class Connection extends SendingSocket
   override onFree(): void {
     this.closing!.onFree();
   }
-}
-
-function dropped(bytes: number, pollable: object): Error {
-  return new Error(
-    `Cannot receive: ${bytes} earlier bytes were dropped, as ${
-      textOf(pollable)
-    } has no handleRead() and called no recv()`,
-  );
 }
 
 function nothingWaits(pollable: object): Error {

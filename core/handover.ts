@@ -8,6 +8,7 @@
 
 import type { Role } from "./backpressure.ts";
 import type { Channel, CheckedChannel } from "./channel.ts";
+import type { Entry } from "./entry.ts";
 import { textOf } from "./log.ts";
 import type { ReadListener, Source } from "./source.ts";
 import { HAND_OVER } from "./symbols.ts";
@@ -27,9 +28,9 @@ export interface Handover {
   /** The host name that connect() got. */
   readonly hostname: string | undefined;
   /** Its writing direction has ended, or ends after the accepted bytes. */
-  readonly hasEndedWriting: boolean;
-  /** Sends the accepted bytes, and closes. */
-  close(): void;
+  hasEndedWriting: boolean;
+  /** The connection of the dispatcher that has given it up. */
+  readonly former: Held;
 }
 
 /** The holder of a channel. */
@@ -56,15 +57,13 @@ export function hold(channel: Channel, holder: Holder): void {
  * @throws {Error} If it cannot be handed over now.
  */
 export function takeOver(channel: Channel): Handover | null {
-  const holder = channel instanceof DetachedChannel
-    ? channel
-    : holders.get(channel);
-  return holder?.handOver() ?? null;
+  const own = channel instanceof DetachedChannel ? channel.channel : channel;
+  return holders.get(own)?.handOver() ?? null;
 }
 
 /** A connection that is to be handed over. */
 interface Held {
-  readonly pollable: { [HAND_OVER](): Uint8Array | null };
+  readonly pollable: { [HAND_OVER](flush: () => void): Uint8Array | null };
   readonly closed: boolean;
   readonly closing: object | null;
   readonly checked: CheckedChannel | null;
@@ -74,6 +73,10 @@ interface Held {
   readonly addr: Deno.Addr | null;
   readonly hostname: string | undefined;
   readonly hasEndedWriting: boolean;
+  /** The bytes that have arrived are in the hands of toStreams(). */
+  readonly hasStreams: boolean;
+  /** The connection that goes on for this one. */
+  successor: Entry | null;
   /** Sends what an overridden `send()` has yet to send. */
   flushGate(): void;
   /** Another connection of the same dispatcher. */
@@ -88,11 +91,13 @@ interface Held {
  */
 export function handoverOf(connection: Held): Handover {
   checkHandover(connection);
-  connection.flushGate();
-  const bytes = connection.pollable[HAND_OVER]();
+  const bytes = connection.pollable[HAND_OVER](() => {
+    connection.flushGate();
+    checkHandover(connection); // An override of send() may have closed it.
+  });
   const { writer, role, addr, hostname, hasEndedWriting } = connection;
   const source = connection.source!;
-  const handover: Handover = {
+  return {
     checked: connection.checked!,
     source: bytes === null ? source : unread(source, bytes),
     writer,
@@ -100,22 +105,19 @@ export function handoverOf(connection: Held): Handover {
     addr,
     hostname,
     hasEndedWriting,
-    close: () => {
-      const heir = connection.heir();
-      heir.inherit(handover);
-      heir.close();
-    },
+    former: connection,
   };
-  return handover;
 }
 
 function checkHandover(connection: Held): void {
-  const { pollable, closed, closing, source, writer } = connection;
+  const { pollable, closed, closing, source, writer, hasStreams } = connection;
   let obstacle: string;
   if (closed || closing !== null) obstacle = "it is closed, and still sends";
   else if (source === null) obstacle = "it is not connected yet";
   else if (writer.isDetached) obstacle = "a handshake is under way";
-  else return;
+  else if (hasStreams) {
+    obstacle = "its streams are in use: toStreams() has it";
+  } else return;
   const self = textOf(pollable);
   throw new Error(`Cannot hand over the connection of ${self}: ${obstacle}`);
 }
@@ -127,20 +129,24 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
   readonly chunkSize?: number;
   /** Only a channel that can end its writing direction has it. */
   readonly closeWrite?: () => Promise<void>;
+  /** The channel that the dispatcher had. */
+  readonly channel: Channel;
 
-  /** `null` when another dispatcher has taken it over, or it is closed. */
+  /** `null` when a dispatcher has taken it over, or it is closed. */
   #handover: Handover | null;
-  #onReadable: (() => void) | null = null;
+  /** Wakes the pending read. */
+  #wake: (() => void) | null = null;
 
   constructor(handover: Handover) {
     const { checked, source, writer, addr } = handover;
-    const { localAddr, chunkSize, endsWriting } = checked;
+    const { localAddr, chunkSize, endsWriting, channel } = checked;
     if (addr) this.remoteAddr = addr;
     if (localAddr) this.localAddr = localAddr;
     if (chunkSize) this.chunkSize = chunkSize;
     if (endsWriting) this.closeWrite = () => this.#closeWrite();
+    this.channel = channel;
     this.#handover = handover;
-    hold(checked.channel, this);
+    hold(channel, this);
     source.moveTo(this);
     writer.moveTo({ onProgress() {} });
     writer.start();
@@ -148,7 +154,7 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
 
   handOver(): Handover {
     const handover = this.#open("hand over");
-    if (this.#onReadable) {
+    if (this.#wake !== null) {
       throw new Error("Cannot hand over a channel: a read of it is pending");
     }
     this.#handover = null;
@@ -157,15 +163,21 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
 
   async read(target: Uint8Array): Promise<number | null> {
     const { source } = this.#open("read");
+    if (this.#wake !== null) {
+      throw new Deno.errors.Busy("Cannot read: another read is pending");
+    }
     while (source.available === 0 && !source.ended && !source.unsupported) {
-      const readable = new Promise<void>((done) => this.#onReadable = done);
+      const readable = new Promise<void>((wake) => this.#wake = wake);
       source.watch();
       await readable;
       this.#open("read");
     }
-    if (source.available > 0) return source.takeInto(target);
+    if (source.available > 0) {
+      if (source.discarded > 0) throw dropped("read", source.discarded);
+      return source.takeInto(target);
+    }
     if (source.unsupported) {
-      throw new Deno.errors.NotSupported("It cannot be read");
+      throw new Deno.errors.NotSupported("The channel cannot be read");
     }
     const error = source.takeError() ?? source.reason;
     if (error !== null) throw error;
@@ -173,36 +185,43 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
   }
 
   onReadable(): void {
-    const wake = this.#onReadable;
-    this.#onReadable = null;
+    const wake = this.#wake;
+    this.#wake = null;
     wake?.();
   }
 
   async write(data: Uint8Array): Promise<number> {
-    const { source, writer } = this.#open("write");
-    await writer.done(); // Accepted bytes go first.
-    this.#open("write");
+    const { writer, hasEndedWriting } = this.#open("write");
+    if (hasEndedWriting) {
+      const what = "its writing direction has ended";
+      throw new Deno.errors.BrokenPipe(`Cannot write to a channel: ${what}`);
+    }
+    // Behind the bytes that were accepted before.
+    writer.append(data);
+    writer.start();
+    await writer.done();
     if (writer.failed) throw writer.error;
-    return await new Promise((resolve, reject) => {
-      const length = source.write(data, {
-        onWritable: resolve,
-        onWriteError: reject,
-      });
-      if (length > 0) resolve(length);
-    });
+    return data.length;
   }
 
   async #closeWrite(): Promise<void> {
-    const { source, writer, hasEndedWriting } = this.#open("end writing");
+    const handover = this.#open("end writing");
+    const { writer } = handover;
+    handover.hasEndedWriting = true;
+    writer.end();
     await writer.done();
+    await writer.closed;
     if (writer.failed) throw writer.error;
-    if (!hasEndedWriting) await source.closeWrite();
   }
 
   /** Sends the accepted bytes, and closes. */
   close(): void {
-    this.#handover?.close();
+    const handover = this.#handover;
+    if (handover === null) return;
     this.#handover = null;
+    const heir = handover.former.heir();
+    heir.inherit(handover);
+    heir.close();
     this.onReadable(); // A pending read must settle.
   }
 
@@ -211,4 +230,12 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
     const what = "it is closed, or a dispatcher has taken it over";
     throw new Deno.errors.BadResource(`Cannot ${action} a channel: ${what}`);
   }
+}
+
+/** The error of an action that would skip bytes. */
+export function dropped(action: string, bytes: number): Error {
+  return new Error(
+    `Cannot ${action}: ${bytes} earlier bytes were dropped, as the dispatcher ` +
+      "that had them has no handleRead() and called no recv()",
+  );
 }

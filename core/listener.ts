@@ -8,11 +8,12 @@
 import { type AcceptEvents, Accepting } from "./accepting.ts";
 import type { Acceptor, CheckedChannel } from "./channel.ts";
 import { closeQuietly } from "./channel.ts";
-import { shakeHands } from "./handshake.ts";
+import { shakeHands, type StartTimer } from "./handshake.ts";
 import type { Hook } from "./hooks.ts";
 import { describeError } from "./log.ts";
+import type { Reactor } from "./reactor.ts";
 import { Socket, type SocketParts } from "./socket.ts";
-import { next } from "./states.ts";
+import { type EventOf, next } from "./states.ts";
 
 /**
  * The states of a listener, and the events that lead from one to another. An
@@ -20,9 +21,11 @@ import { next } from "./states.ts";
  */
 export const LISTENER_STATES = {
   /** It has its address, and takes no connections yet. */
-  bound: { listen: "listening", close: "closed" },
-  listening: { close: "closed" },
+  bound: { listen: "listening", close: "closed", handOver: "handed over" },
+  listening: { close: "closed", handOver: "handed over" },
   closed: {},
+  /** Another dispatcher has its acceptor. */
+  "handed over": {},
 } as const;
 
 /** The listeners of the acceptors. */
@@ -54,7 +57,7 @@ export class Listener extends Socket {
     const { accepting } = this;
     if (this.closed) return null;
     this.accepting = null;
-    this.#go("close");
+    this.#go("handOver");
     this.leave();
     return accepting;
   }
@@ -80,7 +83,7 @@ export class Listener extends Socket {
     this.#go("listen");
     const events = this.#acceptEvents();
     this.accepting = this.#inherited?.moveTo(events) ??
-      new Accepting(this.acceptor, this.options.maxConnections, events);
+      new Accepting(this.acceptor, events);
     if (!this.joined || this.interest === null) return this; // enter() comes.
     if (this.asks) this.reactor.notice();
     else this.watch();
@@ -95,15 +98,18 @@ export class Listener extends Socket {
           ? `accepting paused (${reason}): existing connections go on, new ones wait`
           : "accepting resumed",
       );
-    const { time } = this;
+    const startTimer: StartTimer = (delay, callback) =>
+      this.startTimer(delay, callback, this.accepting!.timers);
     return {
-      ...time,
+      now: () => this.reactor.clock.now(),
+      startTimer,
+      maxConnections,
       ready: () => this.reactor.queue(this),
       wanted: () => this.joined && this.wantsRead,
       exhausted: (isOn, error) => warn(isOn, describeError(error)),
       full: (isOn) => warn(isOn, `maxConnections, ${maxConnections}, reached`),
       shakeHands: (checked) =>
-        shakeHands(checked, handshakeTimeout, time.startTimer),
+        shakeHands(checked, handshakeTimeout, startTimer),
     };
   }
 
@@ -128,6 +134,12 @@ export class Listener extends Socket {
    */
   override get acceptBatch(): number {
     return Math.max(1, this.reactor.turns.readyCount);
+  }
+
+  override join(reactor: Reactor): void {
+    const timers = this.accepting?.timers;
+    super.join(reactor);
+    if (timers && timers.heap !== reactor.timers) timers.moveTo(reactor.timers);
   }
 
   protected override shiftTime(change: number): void {
@@ -194,7 +206,7 @@ export class Listener extends Socket {
     this.release.begin(true);
   }
 
-  #go(event: "listen" | "close"): void {
+  #go(event: EventOf<typeof LISTENER_STATES>): void {
     this.#state = next(LISTENER_STATES, this.#state, event);
   }
 }

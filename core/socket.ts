@@ -246,9 +246,14 @@ export class Socket implements Entry, HookTarget, Releasable {
     };
   }
 
-  startTimer(delay: number, callback: () => void): HeapTimer {
+  /** Starts a timer, by default one that ends with this socket. */
+  startTimer(
+    delay: number,
+    callback: () => void,
+    group: TimerGroup = this.timers,
+  ): HeapTimer {
     const { timers } = this.reactor;
-    const timer = new HeapTimer(timers, delay, false, callback, this.timers);
+    const timer = new HeapTimer(timers, delay, false, callback, group);
     timer.reset();
     return timer;
   }
@@ -440,6 +445,9 @@ export class Socket implements Entry, HookTarget, Releasable {
   write(): void {}
 
   startSending(): void {}
+
+  /** Sends what waits for `send()` and `writable()`. */
+  sendThrough(): void {}
 
   /** A read or an accept is in flight, so the loop will be told. */
   protected get isWatching(): boolean {

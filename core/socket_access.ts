@@ -16,8 +16,9 @@ import {
 import { Connection } from "./connection.ts";
 import type { Accepted } from "./dispatcher_hooks.ts";
 import { refuseOptionsFirst } from "./dispatcher_options.ts";
+import { DetachedChannel } from "./handover.ts";
 import { Listener } from "./listener.ts";
-import { nameOf } from "./log.ts";
+import { nameOf, textOf } from "./log.ts";
 import type { Socket, SocketParts } from "./socket.ts";
 
 /**
@@ -58,6 +59,29 @@ export function openSocket(
   if (present?.closed === false) return present;
   const what = `${nameOf(dispatcher)} has no socket: call createSocket() first`;
   throw new Error(`Cannot ${action}: ${what}`);
+}
+
+/** @throws {Error} If a dispatcher that is to get a socket has an open one. */
+export function checkClosed(
+  dispatcher: object,
+  present: Socket | null,
+  action: string,
+): void {
+  if (present === null || present.closed) return;
+  const what = `${textOf(dispatcher)} has one already: call close() first`;
+  throw new Error(`Cannot ${action}: ${what}`);
+}
+
+/**
+ * Takes a dispatcher's connection from it.
+ *
+ * @throws {Error} If it is closed, or cannot be given up now.
+ */
+export function detached(dispatcher: object, connection: Connection): Channel {
+  const handover = connection.handOver();
+  if (handover !== null) return new DetachedChannel(handover);
+  const self = textOf(dispatcher);
+  throw new Error(`Cannot detach: ${self} has no connection`);
 }
 
 /**

@@ -41,12 +41,16 @@ export const GATE: unique symbol = Symbol("gate");
 /** Of a dispatcher: sends a piece of what was buffered, through its `send()`. */
 export const SEND_THROUGH: unique symbol = Symbol("send through");
 
+/** Of a chat: it overrides `initiateSend()`. */
+export const INITIATES: unique symbol = Symbol("initiates");
+
 /** Of a dispatcher: a write event would bring the loop nearer to its end. */
 export const HAS_OUTPUT: unique symbol = Symbol("has output");
 
 /**
  * Of a dispatcher: gives up the bytes that it has received and not handed out, for
- * the next dispatcher of its connection.
+ * the next dispatcher of its connection. It gets a function that sends what waits
+ * at the gate, and calls it when nothing of its own forbids to hand over.
  */
 export const HAND_OVER: unique symbol = Symbol("hand over");
 

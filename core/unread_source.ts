@@ -19,6 +19,8 @@ class UnreadSource implements Source {
   readonly #source: Source;
   #bytes: Uint8Array;
   taken = 0;
+  /** How many of its own bytes were dropped. */
+  #dropped = 0;
 
   constructor(bytes: Uint8Array, source: Source) {
     this.#bytes = bytes;
@@ -37,7 +39,7 @@ class UnreadSource implements Source {
     return this.#bytes.length + this.#source.available;
   }
   get discarded(): number {
-    return this.#source.discarded;
+    return this.#dropped + this.#source.discarded;
   }
   get isWatching(): boolean {
     return this.#source.isWatching;
@@ -95,6 +97,7 @@ class UnreadSource implements Source {
   }
 
   discard(): void {
+    this.#dropped += this.#bytes.length;
     this.#bytes = this.#bytes.subarray(this.#bytes.length);
     this.#source.discard();
   }

@@ -81,8 +81,11 @@ export function missingFor(pair: Pair, python: string | null): string[] {
 
 /** The Python that has asyncore, asynchat and smtpd; `null` if none is here. */
 export async function findOriginals(): Promise<string | null> {
-  const found = await findPython("import asyncore, asynchat, smtpd");
-  return found && found.name;
+  // Its own path: a wrapper, as of pyenv, would cost each start a shell.
+  const program =
+    "import asyncore, asynchat, smtpd, sys; print(sys.executable)";
+  const found = await findPython(program);
+  return found && found.out.trim();
 }
 
 /**

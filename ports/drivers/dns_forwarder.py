@@ -90,6 +90,7 @@ def dig(program, *args):
     options = ["+noall", "+comments", "+question", "+answer", "+tries=1"]
     plain = ["+noedns", "+nocookie", "+ignore", f"+time={LIMIT - 5}"]
     result = run("dig", *place, *options, *plain, *args)
+    result.check_returncode()
     text = re.sub(rb"id: \d+", b"id: ID", result.stdout)
     for line in (text + result.stderr).decode().splitlines():
         if line and not line.startswith("; <<>>"):

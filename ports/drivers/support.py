@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 # A wait that takes so many seconds has failed; a busy machine does not reach it.
 LIMIT = 20
@@ -206,6 +207,16 @@ def reset(sock):
     """Closes a connection so that its peer gets a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def until(condition):
+    """Waits until a condition holds: the value that it then has."""
+    deadline = time.monotonic() + LIMIT
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{condition.__name__}() does not hold")
+        time.sleep(0.01)
+    return value
 
 
 class Thread(threading.Thread):
