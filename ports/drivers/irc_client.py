@@ -82,7 +82,8 @@ def talk(session):
     session.send(ALICE + b"PRIVMSG #eggs :!flood 5000")
     show("bot", b"\n".join(session.line() for _ in range(5000)))
     scene("ignores what it does not know")
-    session.send(b"", b"  ", b":prefix", b":irc.test 372 spam :motd", b"PING :last")
+    session.send(b"", b"  ", b":prefix", b":irc.test 372 spam :motd")
+    session.send(b"\xef\xbb\xbfPING :a mark", b"PING :last")
     session.expect()
     scene("comes back after KICK")
     session.send(
