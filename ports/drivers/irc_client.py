@@ -152,7 +152,7 @@ def drive(program, listener):
 def main():
     listener = listen()
     port = listener.getsockname()[1]
-    with Program("127.0.0.1", str(port), "spam", "#eggs", ready="ready") as program:
+    with Program("localhost", str(port), "spam", "#eggs", ready="ready") as program:
         drive(program, listener)
     program.show_log()
 
