@@ -27,6 +27,10 @@ class Session(asynchat.async_chat):
         self.in_value = False
         self.set_terminator(b"\r\n")
 
+    # Clients send a pipeline of any length before they read the first answer.
+    def readable(self):
+        return True
+
     # Commands arrive as a line "*COUNT", and then for each of the arguments a
     # line "$LENGTH" and so many bytes. A line without "*" is a command, too.
 

@@ -35,6 +35,11 @@ class Session extends AsyncChat {
     this.setTerminator("\r\n");
   }
 
+  // Clients send a pipeline of any length before they read the first answer.
+  override readable() {
+    return true;
+  }
+
   // Commands arrive as a line "*COUNT", and then for each of the arguments a
   // line "$LENGTH" and so many bytes. A line without "*" is a command, too.
 

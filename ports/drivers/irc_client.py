@@ -2,7 +2,7 @@
 
 import socket
 
-from support import LIMIT, Program, reset, scene, show
+from support import LIMIT, Lines, Program, reset, scene, show
 
 ALICE = b":alice!a@host "
 
@@ -13,7 +13,7 @@ class Session:
     def __init__(self, listener):
         self.sock, _ = listener.accept()
         self.sock.settimeout(LIMIT)
-        self.rest = b""
+        self.line = Lines(self.sock).next
 
     def send(self, *lines):
         self.sock.sendall(b"".join(line + b"\r\n" for line in lines))
@@ -22,15 +22,6 @@ class Session:
         """Sends `data` in pieces, each in a packet of its own."""
         for start, end in zip((0, *places), (*places, len(data))):
             self.sock.sendall(data[start:end])
-
-    def line(self):
-        while b"\r\n" not in self.rest:
-            data = self.sock.recv(65536)
-            if not data:
-                return b"<end> " + self.rest
-            self.rest += data
-        line, _, self.rest = self.rest.partition(b"\r\n")
-        return line
 
     def expect(self, count=1):
         for _ in range(count):
@@ -91,7 +82,8 @@ def talk(session):
     session.send(ALICE + b"PRIVMSG #eggs :!flood 5000")
     show("bot", b"\n".join(session.line() for _ in range(5000)))
     scene("ignores what it does not know")
-    session.send(b"", b"  ", b":prefix", b":irc.test 372 spam :motd", b"PING :last")
+    session.send(b"", b"  ", b":prefix", b":irc.test 372 spam :motd")
+    session.send(b"\xef\xbb\xbfPING :a mark", b"PING :last")
     session.expect()
     scene("comes back after KICK")
     session.send(
@@ -160,7 +152,7 @@ def drive(program, listener):
 def main():
     listener = listen()
     port = listener.getsockname()[1]
-    with Program("127.0.0.1", str(port), "spam", "#eggs", ready="ready") as program:
+    with Program("localhost", str(port), "spam", "#eggs", ready="ready") as program:
         drive(program, listener)
     program.show_log()
 

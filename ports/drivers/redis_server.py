@@ -1,7 +1,7 @@
 """Needs: redis-cli"""
 
 from support import (
-    Program, Thread, connect, pattern, read_all, read_exactly, read_until, reset,
+    Program, connect, pattern, read_all, read_exactly, read_until, reset,
     run, scene, show,
 )
 
@@ -46,9 +46,9 @@ def redis_cli_talks(port):
 
 def redis_cli_sends_much(port):
     scene("redis-cli sends much")
-    stream = b"".join(command("SET", "key:%d" % n, "v" * (n % 300)) for n in range(10_000))
+    stream = b"".join(command("SET", "key:%d" % n, "v" * (n % 300)) for n in range(5_000))
     cli(port, "--pipe", input=stream)
-    cli(port, "GET", "key:9999")
+    cli(port, "GET", "key:4999")
     cli(port, "-x", "SET", "large", input=pattern(LARGE))
     cli(port, "STRLEN", "large")
     result = run("redis-cli", "-p", str(port), "GET", "large")
@@ -89,10 +89,14 @@ def a_pipeline_is_answered_in_order(port):
     scene("a pipeline is answered in order, however late the client reads")
     sock = connect(port)
     count = 20_000
-    writer = Thread(sock.sendall, b"".join(command("ECHO", str(n)) for n in range(count)))
-    writer.result()
+    sock.sendall(b"".join(command("ECHO", str(n)) for n in range(count)))
     wanted = b"".join(b"$%d\r\n%d\r\n" % (len(str(n)), n) for n in range(count))
     show("in order", read_exactly(sock, len(wanted)) == wanted)
+    scene("a pipeline that fits into no buffer of the system")
+    values = [pattern(20_000, n % 7) for n in range(1_600)]
+    sock.sendall(b"".join(command("ECHO", value) for value in values))
+    wanted = b"".join(b"$20000\r\n%s\r\n" % value for value in values)
+    show("as it was sent", read_exactly(sock, len(wanted)) == wanted)
     scene("many large answers wait for a slow client")
     sock.sendall(command("GET", "large") * 4 + command("PING"))
     show("STRLEN", run("redis-cli", "-p", str(port), "STRLEN", "large").stdout)

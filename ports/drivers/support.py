@@ -184,6 +184,25 @@ def read_all(sock):
     return read_exactly(sock, sys.maxsize)
 
 
+class Lines:
+    """Reads a connection line by line, and no byte twice."""
+
+    def __init__(self, sock, end=b"\r\n"):
+        self.sock = sock
+        self.end = end
+        self.rest = b""
+
+    def next(self):
+        """A line without its end; `None` at the end of the stream."""
+        while self.end not in self.rest:
+            data = self.sock.recv(1 << 16)
+            if not data:
+                return None
+            self.rest += data
+        line, _, self.rest = self.rest.partition(self.end)
+        return line
+
+
 def reset(sock):
     """Closes a connection so that its peer gets a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
