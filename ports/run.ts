@@ -165,10 +165,10 @@ export async function table(pairs: Pair[]): Promise<string> {
   const rows = pairs.map(({ name, clients, reason }) =>
     `| \`${name}\` | ${count(`ports/${name}.py`)} | ${
       count(`ports/${name}.ts`)
-    } | ${clients.join(", ") || "Python's"} | ${reason || "the same"} |`
+    } | ${clients.join(", ") || "none"} | ${reason || "the same"} |`
   );
   const text =
-    `| pair | lines of Python | lines of the port | clients | transcripts |
+    `| pair | lines of Python | lines of the port | other clients | transcripts |
 | --- | --- | --- | --- | --- |
 ${rows.join("\n")}
 `;
