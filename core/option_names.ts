@@ -62,7 +62,9 @@ function refuseUnknown(
   if (name in Object.prototype && !Object.hasOwn(options, name)) return;
   if ((options as Record<string, unknown>)[name] === undefined) return;
   if (options instanceof AbortSignal) {
-    const wanted = names.signal ? "{ signal }" : "an object of other options";
+    const wanted = names["signal"]
+      ? "{ signal }"
+      : "an object of other options";
     throw new TypeError(`options must be ${wanted}, got the signal itself`);
   }
   const prefix = owner === "" ? "" : `${owner}.`;

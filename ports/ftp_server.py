@@ -1,6 +1,8 @@
 """An FTP server (RFC 959) for a folder, with passive and active data connections.
 
-    python3 -W ignore ports/ftp_server.py FOLDER
+    python3 -W ignore ports/ftp_server.py FOLDER PATIENCE
+
+A data connection must come in PATIENCE seconds.
 """
 
 import asynchat
@@ -13,7 +15,7 @@ import sys
 import time
 
 PASSWORDS = {"alice": "wonderland"}
-PATIENCE = 1.0  # The seconds in which a data connection must come.
+PATIENCE = float(sys.argv[2])
 AT_ANY_TIME = ("ABOR", "NOOP", "QUIT")
 WITHOUT_LOGIN = ("USER", "PASS", "SYST", "FEAT", "NOOP", "QUIT")
 
@@ -263,15 +265,21 @@ class Session(asynchat.async_chat):
         self.opener = self.ready = self.data = self.file = None
 
     def ftp_list(self, argument):
-        lines = [describe(path, name) for path, name in self.entries()]
-        self.send_text("".join(lines))
+        self.send_text("".join(self.describe(name) for name in self.names()))
 
     def ftp_nlst(self, argument):
-        self.send_text("".join(f"{name}\r\n" for _, name in self.entries()))
+        self.send_text("".join(f"{name}\r\n" for name in self.names()))
 
-    def entries(self):
-        folder = self.folder + self.cwd
-        return [(os.path.join(folder, name), name) for name in sorted(os.listdir(folder))]
+    def names(self):
+        return sorted(os.listdir(self.folder + self.cwd))
+
+    def describe(self, name):
+        """A line of a listing."""
+        path = os.path.join(self.folder + self.cwd, name)
+        kind = "d" if os.path.isdir(path) else "-"
+        stat = os.stat(path)
+        when = time.strftime("%b %d %H:%M", time.gmtime(stat.st_mtime))
+        return f"{kind}rw-r--r-- 1 ftp ftp {stat.st_size} {when} {name}\r\n"
 
     def send_text(self, text):
         producer = asynchat.simple_producer(text.encode("utf-8"))
@@ -318,14 +326,6 @@ class Session(asynchat.async_chat):
     def handle_close(self):
         self.close()
         self.drop_data()
-
-
-def describe(path, name):
-    """A line of a listing."""
-    stat = os.stat(path)
-    kind = "d" if os.path.isdir(path) else "-"
-    when = time.strftime("%b %d %H:%M", time.gmtime(stat.st_mtime))
-    return f"{kind}rw-r--r-- 1 ftp ftp {stat.st_size} {when} {name}\r\n"
 
 
 class FtpServer(asyncore.dispatcher):

@@ -1,7 +1,9 @@
 /**
  * An FTP server (RFC 959) for a folder, with passive and active data connections.
  *
- *     deno run --quiet --allow-net --allow-read --allow-write ports/ftp_server.ts FOLDER
+ *     deno run --quiet --allow-net --allow-read --allow-write ports/ftp_server.ts FOLDER PATIENCE
+ *
+ * A data connection must come in PATIENCE seconds.
  *
  * @module
  */
@@ -20,9 +22,12 @@ import {
 import { join, resolve } from "node:path/posix";
 
 const PASSWORDS = new Map([["alice", "wonderland"]]);
-const PATIENCE = 1_000; // The ms in which a data connection must come.
+const PATIENCE = Number(Deno.args[1]) * 1_000;
 const AT_ANY_TIME = ["ABOR", "NOOP", "QUIT"];
 const WITHOUT_LOGIN = ["USER", "PASS", "SYST", "FEAT", "NOOP", "QUIT"];
+
+/** What Python calls a socket. */
+type Sock = Channel | Acceptor;
 
 class FileProducer implements Producer {
   readonly file: Deno.FsFile;
@@ -424,9 +429,6 @@ const COMMANDS = new Map<string, (this: Session, argument: string) => void>([
   ["ABOR", Session.prototype.ftpAbor],
   ["QUIT", Session.prototype.ftpQuit],
 ]);
-
-/** What Python calls a socket. */
-type Sock = Channel | Acceptor;
 
 function statOf(path: string): Deno.FileInfo | null {
   try {

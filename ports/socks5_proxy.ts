@@ -189,12 +189,17 @@ class Client extends Side {
 
   answerFailure(error: unknown) {
     this.partner = null;
-    if (error instanceof Deno.errors.ConnectionRefused) this.answer(REFUSED);
-    else if (error instanceof Deno.errors.NetworkUnreachable) {
+    if (error instanceof Deno.errors.ConnectionRefused) {
+      this.answer(REFUSED);
+    } else if (error instanceof RangeError) {
+      this.answer(REFUSED); // Deno refuses port 0, as the system does in Python.
+    } else if (error instanceof Deno.errors.NetworkUnreachable) {
       this.answer(NO_NETWORK);
     } else if (error instanceof Error && !("code" in error)) {
-      this.answer(NO_HOST);
-    } else this.answer(FAILURE);
+      this.answer(NO_HOST); // Deno's errors of names have no class of their own.
+    } else {
+      this.answer(FAILURE);
+    }
   }
 
   answer(code: number) {

@@ -150,6 +150,7 @@ def hostile_clients():
         proxy.attempt("wrong name", NO_LOGIN, proxy.request(b"\3\3a b"))
         proxy.attempt("binary name", NO_LOGIN, proxy.request(b"\3\3\0\r\n"))
         proxy.attempt("empty label", NO_LOGIN, proxy.request(b"\3\4a..b"))
+        proxy.attempt("port 0", NO_LOGIN, proxy.request(port=0))
         port = closed_port()
         proxy.program.hide(str(port), "CLOSED")
         proxy.attempt("closed port", NO_LOGIN, proxy.request(port=port))
