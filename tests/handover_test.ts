@@ -76,17 +76,29 @@ Deno.test("new Handler(this.socket) reads what the other one has not taken, and 
 });
 
 Deno.test("new Handler(this.socket) sends behind the bytes that the other one has sent", async () => {
-  const { channel, open } = gatedChannel();
+  const channel = new FakeChannel();
+  channel.take = ({ length }) => Math.min(length, 2);
   const { map, begin } = handing(channel);
   const first = begin(channel, "first");
   first.send("one, two, ");
   const second = begin(channelOf(first), "second");
   second.send("three");
   second.close();
-  open();
   await loopToEnd(map);
   assertEquals(channel.sent, "one, two, three");
-  assert(channel.closed);
+});
+
+Deno.test("new Handler(this.socket) that is closed sends the bytes of the other one first", async () => {
+  const { channel, open } = gatedChannel();
+  const { map, begin } = handing(channel);
+  const first = begin(channel, "first");
+  first.send("one, two");
+  begin(channelOf(first), "second").close();
+  await rest(map);
+  assertFalse(channel.closed);
+  open();
+  await loopToEnd(map);
+  assertEquals([channel.sent, channel.closed], ["one, two", true]);
 });
 
 Deno.test("new Handler(this.socket) gets the end that has arrived already", async () => {
@@ -654,7 +666,8 @@ Deno.test("startTls() of a handler that took a client over checks the name of it
   });
   first.createSocket();
   first.connect({ hostname: "mail.example", port: 25 });
-  network.succeed(new FakeChannel());
+  const remoteAddr = { transport: "tcp", hostname: "10.0.0.1", port: 25 };
+  network.succeed(Object.assign(new FakeChannel(), { remoteAddr }));
   await loopToEnd(map);
   assertEquals(names, ["mail.example"]);
 });
