@@ -666,7 +666,11 @@ Deno.test("startTls() of a handler that took a client over checks the name of it
   });
   first.createSocket();
   first.connect({ hostname: "mail.example", port: 25 });
-  const remoteAddr = { transport: "tcp", hostname: "10.0.0.1", port: 25 };
+  const remoteAddr: Deno.NetAddr = {
+    transport: "tcp",
+    hostname: "10.0.0.1",
+    port: 25,
+  };
   network.succeed(Object.assign(new FakeChannel(), { remoteAddr }));
   await loopToEnd(map);
   assertEquals(names, ["mail.example"]);
