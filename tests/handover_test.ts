@@ -172,10 +172,24 @@ Deno.test("new Handler(this.socket) knows that the other one has ended the writi
   assertEquals(second.received, "answer");
 });
 
+Deno.test("new Handler(this.socket) gets what a class without handleRead() has left for some seconds", async () => {
+  const { map, clock, channel, begin } = handing();
+  const deaf = new Dispatcher(channel, { map });
+  channel.push("x".repeat(200_000), null);
+  await rest(map);
+  await clock.advance(4_999);
+  const second = begin(channelOf(deaf), "second");
+  await loopToEnd(map);
+  assertEquals(second.received.length, 200_000);
+  assertEquals(second.errors, []);
+});
+
 Deno.test("new Handler(this.socket) says that bytes were dropped before", async () => {
-  const { map, channel, begin } = handing();
+  const { map, clock, channel, begin } = handing();
   const deaf = new Dispatcher(channel, { map });
   channel.push(new Uint8Array(100_000));
+  await rest(map);
+  await clock.advance(5_000);
   await rest(map);
   channel.push("spam");
   const second = begin(channelOf(deaf), "second");
@@ -185,13 +199,15 @@ Deno.test("new Handler(this.socket) says that bytes were dropped before", async 
 });
 
 Deno.test("new Handler(this.socket) that has no handleRead() drops what it was given, and says so", async () => {
-  const { map, channel, begin } = handing();
-  const chat = new Talker(map, channel, { role: "server" });
+  const { map, clock, channel, begin } = handing();
+  const chat = new Talker(map, channel);
   chat.setTerminator("\n");
   chat.act.found = () => void new Dispatcher(channelOf(chat), { map });
   channel.push("one\ntwo\n");
   await rest(map);
   channel.push(new Uint8Array(100_000));
+  await rest(map);
+  await clock.advance(5_000);
   await rest(map);
   channel.push("spam");
   const [deaf] = map;
