@@ -314,8 +314,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError | RangeError} If `size` is not a positive integer.
    * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
    * @throws {Error} If there is no connection, if reading has failed, or if earlier
-   * bytes were dropped. The loop drops them if 64 KiB wait and the class has no
-   * `handleRead()`.
+   * bytes were dropped. The loop drops them if 64 KiB have waited for 5 s and the
+   * class has no `handleRead()`.
    */
   recv(size: number = Infinity): Uint8Array {
     checkInteger("size", size, 1);
