@@ -596,7 +596,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /**
    * Accepts all of `data`, even while connecting. The caller may change `data`
-   * afterwards.
+   * afterwards. An override sees the bytes now, not when they go out, as in Python.
    *
    * @param data Bytes, or text as UTF-8.
    * @returns How many bytes were accepted: all, or 0 when the connection is

@@ -312,8 +312,12 @@ export class AsyncChat extends Dispatcher {
    * caller may change `data` afterwards. When the connection is over, they are
    * dropped.
    *
+   * If a class overrides `send()`, `writable()` or `initiateSend()`, they go out
+   * through these: see {@linkcode AsyncChat.initiateSend}.
+   *
    * @param data What to send.
    * @throws {TypeError} If it is neither bytes nor text.
+   * @throws What an overridden `send()` or `writable()` throws. The bytes wait.
    * @throws {Error} After {@linkcode AsyncChat.closeWhenDone}, or if there was
    * no `connect()` and no connection.
    */
@@ -458,10 +462,16 @@ export class AsyncChat extends Dispatcher {
 
   /**
    * Sends what may be sent now; {@linkcode AsyncChat.push} and the loop do so by
-   * themselves. If the class overrides `send()` or `writable()`, the bytes go out
-   * through them: at most {@linkcode AsyncChat.acOutBufferSize} bytes a call, each
-   * pushed piece on its own. A `send()` that takes only a part gets the rest
-   * again.
+   * themselves. An override holds everything back until it calls this.
+   *
+   * If the class overrides `send()` or `writable()`, the bytes go out through them:
+   * while `writable()` answers `true`, `send()` gets at most
+   * {@linkcode AsyncChat.acOutBufferSize} bytes a call, each pushed piece by
+   * itself, and returns how many it took. The rest comes again; after 10 ms if it
+   * took none although there was room, or threw.
+   *
+   * @throws What these throw.
+   * @throws {TypeError} If `send()` does not return how many bytes it took.
    */
   initiateSend(): void {
     const connection = this.#begin();
