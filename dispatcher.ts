@@ -314,8 +314,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError | RangeError} If `size` is not a positive integer.
    * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
    * @throws {Error} If there is no connection, if reading has failed, or if earlier
-   * bytes were dropped. The loop drops them if 64 KiB wait and the class has no
-   * `handleRead()`.
+   * bytes were dropped. The loop drops them if 64 KiB have waited for 5 s and the
+   * class has no `handleRead()`.
    */
   recv(size: number = Infinity): Uint8Array {
     checkInteger("size", size, 1);
@@ -596,7 +596,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /**
    * Accepts all of `data`, even while connecting. The caller may change `data`
-   * afterwards.
+   * afterwards. An override sees the bytes now, not when they go out, as in Python.
    *
    * @param data Bytes, or text as UTF-8.
    * @returns How many bytes were accepted: all, or 0 when the connection is

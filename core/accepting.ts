@@ -62,8 +62,6 @@ export interface AcceptEvents {
   now(): number;
   /** Starts a timer of {@linkcode Accepting.timers}. */
   startTimer: StartTimer;
-  /** How many connections there may be at the same time. */
-  readonly maxConnections: number;
   /** Accepting fails because descriptors or memory ran out, or works again. */
   exhausted(isExhausted: boolean, error: unknown): void;
   /** The listener has `maxConnections` connections, or fewer again. */
@@ -87,6 +85,7 @@ export class Accepting {
 
   readonly #acceptor: Acceptor;
   #events: AcceptEvents;
+  readonly #maxConnections: number;
   /** How many connections were taken and are not closed. */
   #open = 0;
   /** The connections that the dispatcher has not yet taken. */
@@ -102,8 +101,13 @@ export class Accepting {
   readonly #exhausted: RateLimitedWarning;
   readonly #full: RateLimitedWarning;
 
-  constructor(acceptor: Acceptor, events: AcceptEvents) {
+  constructor(
+    acceptor: Acceptor,
+    maxConnections: number,
+    events: AcceptEvents,
+  ) {
     this.#acceptor = acceptor;
+    this.#maxConnections = maxConnections;
     this.#events = events;
     const now = () => this.#events.now();
     const startTimer: StartTimer = (delay, callback) =>
@@ -155,7 +159,7 @@ export class Accepting {
   take(): CheckedChannel | null {
     const checked = this.#waiting.shift();
     if (checked === undefined) return null;
-    if (this.#events.maxConnections < Infinity) this.#count(checked.channel);
+    if (this.#maxConnections < Infinity) this.#count(checked.channel);
     return checked;
   }
 
@@ -214,8 +218,7 @@ export class Accepting {
 
   get #isFull(): boolean {
     const { size } = this.#handshakes;
-    const { maxConnections } = this.#events;
-    return this.#open + this.#waiting.length + size >= maxConnections;
+    return this.#open + this.#waiting.length + size >= this.#maxConnections;
   }
 
   /** A connection has come or gone. */

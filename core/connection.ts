@@ -41,6 +41,7 @@ import type { Reactor } from "./reactor.ts";
 import { type EventOf, next } from "./states.ts";
 import { ownSource, type ReadListener, type Source } from "./source.ts";
 import type { Upgradable } from "./start_tls.ts";
+import { Unheard } from "./unheard.ts";
 import { Writer } from "./writer.ts";
 import { WriteFailure } from "./write_failure.ts";
 
@@ -103,6 +104,7 @@ export class Connection extends SendingSocket
   #takenBefore = 0;
   /** The last read event took no bytes. */
   tookNothing = false;
+  #unheard: Unheard | null = null;
 
   override get phase(): string {
     if (this.state === "handedOver") return "handed over";
@@ -310,8 +312,7 @@ export class Connection extends SendingSocket
     if (source.ended) {
       if (this.#reading === "open" && !hasReader) this.#tellEnd();
     } else if (!source.watchBehind() && !hasReader) {
-      source.discard();
-      source.watch();
+      (this.#unheard ??= new Unheard(this)).drop();
     }
   }
 

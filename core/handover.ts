@@ -112,12 +112,11 @@ export function handoverOf(connection: Held): Handover {
 function checkHandover(connection: Held): void {
   const { pollable, closed, closing, source, writer, hasStreams } = connection;
   let obstacle: string;
-  if (closed || closing !== null) obstacle = "it is closed, and still sends";
+  if (closed || closing !== null) obstacle = "it is closed";
   else if (source === null) obstacle = "it is not connected yet";
   else if (writer.isDetached) obstacle = "a handshake is under way";
-  else if (hasStreams) {
-    obstacle = "its streams are in use: toStreams() has it";
-  } else return;
+  else if (hasStreams) obstacle = "its streams are in use";
+  else return;
   const self = textOf(pollable);
   throw new Error(`Cannot hand over the connection of ${self}: ${obstacle}`);
 }

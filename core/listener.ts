@@ -44,10 +44,10 @@ export class Listener extends Socket {
 
   /** Takes over an acceptor, from the dispatcher that has it, if any. */
   constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
-    super(parts, former);
+    const holder = holders.get(acceptor);
+    super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
-    const holder = holders.get(acceptor);
     this.#inherited = holder === undefined ? null : holder.#handOver();
     holders.set(acceptor, this);
   }
@@ -83,7 +83,7 @@ export class Listener extends Socket {
     this.#go("listen");
     const events = this.#acceptEvents();
     this.accepting = this.#inherited?.moveTo(events) ??
-      new Accepting(this.acceptor, events);
+      new Accepting(this.acceptor, this.options.maxConnections, events);
     if (!this.joined || this.interest === null) return this; // enter() comes.
     if (this.asks) this.reactor.notice();
     else this.watch();
@@ -103,7 +103,6 @@ export class Listener extends Socket {
     return {
       now: () => this.reactor.clock.now(),
       startTimer,
-      maxConnections,
       ready: () => this.reactor.queue(this),
       wanted: () => this.joined && this.wantsRead,
       exhausted: (isOn, error) => warn(isOn, describeError(error)),
@@ -209,4 +208,11 @@ export class Listener extends Socket {
   #go(event: EventOf<typeof LISTENER_STATES>): void {
     this.#state = next(LISTENER_STATES, this.#state, event);
   }
+}
+
+/** The parts of a listener that takes over another one, with its limits. */
+function limitedAs({ options }: Listener, parts: SocketParts): SocketParts {
+  const { maxConnections, handshakeTimeout } = options;
+  const limits = { maxConnections, handshakeTimeout };
+  return { ...parts, options: { ...parts.options, ...limits } };
 }

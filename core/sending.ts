@@ -365,7 +365,7 @@ export abstract class SendingSocket extends Socket
   /** Wakes its dispatcher, once, when no more than `amount` bytes are pending. */
   wakeBelow(amount: number): void {
     this.#wakeBelow = amount;
-    this.isWakeDue = false;
+    if (!this.isHeld) this.isWakeDue = false; // The gate waits for its turn.
     if (this.pending <= amount) this.wake();
   }
 

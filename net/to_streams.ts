@@ -81,6 +81,8 @@ type Overrides = Pick<
  * - When the connection fails or the dispatcher is closed, both streams fail,
  *   with the reason or a `Deno.errors.Interrupted`; the readable not before
  *   what had arrived is read.
+ * - What is written goes through the `send()` of a class that overrides it, piece
+ *   by piece, and waits while its own `writable()` says no.
  * - `write()` settles when fewer than {@linkcode ToStreamsOptions.highWaterMark}
  *   bytes are on their way; until then the chunk must not change. A chunk that
  *   is no `Uint8Array` is a `TypeError`, and aborts the writable.

@@ -195,10 +195,12 @@ Deno.test("a detached channel tells of the errors of the other one, also of form
 });
 
 Deno.test("a detached channel says that bytes were dropped before", async () => {
-  const map = quietMap();
+  const { map, clock } = setUp();
   const channel = new FakeChannel();
   const deaf = new Dispatcher(channel, { map });
   channel.push(new Uint8Array(100_000));
+  await rest(map);
+  await clock.advance(5_000);
   await rest(map);
   const own = deaf.detach();
   channel.push("spam");

@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertFalse,
+  assertGreater,
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
@@ -299,13 +300,35 @@ Deno.test("handleClose() tells a class without handleRead() of the end behind by
 });
 
 Deno.test("handleClose() tells a class without handleRead() of the end behind many bytes", async () => {
-  await using map = new ScopedMap();
+  const { map, clock } = setUp();
   const channel = new FakeChannel();
   const handler = new Deaf(channel, { map });
   for (let i = 0; i < 1_000; i++) channel.push("x".repeat(1_000));
   channel.push(null);
+  await rest(map);
+  await clock.advance(4_999);
+  await rest(map);
+  const { unread } = channel; // The peer waits for somebody who takes the bytes.
+  assertGreater(unread, 900);
+  await clock.advance(1);
   await loopUntil(map, () => handler.closes > 0);
   assert(handler.unread.length <= 65_536);
+});
+
+Deno.test("recv() within five seconds keeps all that waits for a class without handleRead()", async () => {
+  const { map, clock } = setUp();
+  const channel = new FakeChannel();
+  const handler = new Dispatcher(channel, { map });
+  channel.push("x".repeat(200_000));
+  await rest(map);
+  await clock.advance(3_000);
+  let received = handler.recv(1).length;
+  await rest(map);
+  await clock.advance(60_000);
+  for (; received < 200_000; await rest(map)) {
+    received += handler.recv().length;
+  }
+  handler.abort();
 });
 
 Deno.test("handleClose() waits for bytes that a class without handleRead() takes elsewhere", async () => {

@@ -16,6 +16,7 @@ import {
   type Channel,
   Dispatcher,
 } from "../mod.ts";
+import { MockClock } from "../testing/mod.ts";
 import { FakeChannel, loopToEnd, passes, pattern, quietMap } from "./fakes.ts";
 import { runCommand } from "./peers.ts";
 import {
@@ -643,10 +644,13 @@ Deno.test("Dispatcher takes over a listener that is there already", async () => 
 });
 
 Deno.test("recv() in a class without handleRead() gives no stream with a hole", async () => {
-  const map = quietMap();
+  const clock = new MockClock();
+  const map = quietMap({ clock });
   const channel = new FakeChannel();
   const late = new Dispatcher(channel, { map });
   for (let i = 0; i < 200; i++) channel.push(pattern(1_000));
+  await passes(map, 400);
+  await clock.advance(5_000);
   await passes(map, 400);
   assertThrows(() => late.recv(), Error, "earlier bytes were dropped");
   late.abort();

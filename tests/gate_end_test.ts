@@ -12,6 +12,7 @@ import {
   type Channel,
   Dispatcher,
   DispatcherWithSend,
+  loop,
   shutdown,
   toStreams,
 } from "../mod.ts";
@@ -25,6 +26,7 @@ import {
   passes,
   quietMap,
   rest,
+  watch,
 } from "./fakes.ts";
 import { Counter, Odd, Throttled, ThrottledSender } from "./gates.ts";
 import { text } from "./support.ts";
@@ -71,6 +73,26 @@ for (const limit of ["idleTimeout", "lifetime"]) {
     assertEquals([channel.sent, limited.pieces], ["spam", ["spam"]]);
   });
 }
+
+Deno.test("lifetime that ends while a hook is pending sends what writable() holds back", async () => {
+  const clock = new MockClock();
+  const map = quietMap({ clock });
+  const channel = new FakeChannel();
+  const chat = new Throttled(map, channel, { lifetime: 1_000 });
+  chat.setTerminator("\n");
+  const { promise, resolve } = Promise.withResolvers<void>();
+  chat.act.found = () => {
+    chat.push("spam");
+    return promise;
+  };
+  channel.push("hello\n");
+  const looping = watch(loop({ map }));
+  await clock.advance(1_000);
+  assertEquals([channel.sent, chat.pieces], ["spam", ["spam"]]);
+  resolve();
+  await clock.advance(10_000);
+  assert(looping.settled);
+});
 
 Deno.test("AsyncChat.close() warns of what send() does not take", async () => {
   const log = new LogLines();
@@ -243,6 +265,19 @@ Deno.test("new Dispatcher(this.socket) is an error while send() takes nothing", 
   assertThrows(take, Error, "send() holds back 4 bytes");
   chat.take = (data) => chat.pass(data); // The chat goes on.
   chat.close();
+  await loopToEnd(map);
+  assertEquals(channel.sent, "spam");
+});
+
+Deno.test("new Dispatcher(this.socket) in send() is an error, and sends nothing twice", async () => {
+  const { chat, channel, map } = talk(Odd);
+  chat.take = (data) => {
+    const take = () => new Dispatcher(chat.socket as Channel, { map });
+    assertThrows(take, Error, "send() holds back 4 bytes");
+    return chat.pass(data);
+  };
+  chat.push("spam");
+  chat.closeWhenDone();
   await loopToEnd(map);
   assertEquals(channel.sent, "spam");
 });

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import { loop, SimpleProducer } from "../mod.ts";
 import { MockClock } from "../testing/mock_clock.ts";
-import { block, countTurns, talk, Valve } from "./chats.ts";
+import { block, countTurns, talk, Talker, Valve } from "./chats.ts";
 import {
   FakeNetwork,
   LogLines,
@@ -102,6 +102,18 @@ Deno.test("send() that takes nothing is called again 10 ms later, and blocks nob
   assert(looping.settled);
 });
 
+Deno.test("send() that takes nothing is called again although closeWhenDone() comes in between", async () => {
+  const clock = new MockClock();
+  const { chat, channel, map } = talk(Odd, quietMap({ clock }));
+  chat.take = () => 0;
+  chat.push("spam");
+  chat.take = (data) => chat.pass(data);
+  chat.callLater(10, () => chat.closeWhenDone()); // In the very pass.
+  const looping = watch(loop({ map }));
+  await clock.advance(5_000);
+  assertEquals([channel.sent, looping.settled], ["spam", true]);
+});
+
 Deno.test("send() that takes nothing does not keep the loop busy, nor does handleWrite() of its class", async () => {
   class Busy extends Odd {
     override handleWrite() {
@@ -131,17 +143,19 @@ Deno.test("send() that takes nothing for want of room is called when there is so
 });
 
 Deno.test("send() that throws in push() throws there, and is called again for the same bytes", async () => {
-  const clock = new MockClock({ autojump: true });
+  const clock = new MockClock();
   const { chat, channel, map } = talk(Odd, quietMap({ clock }));
   chat.take = () => {
     throw new Error("not now");
   };
   assertThrows(() => chat.push("spam"), Error, "not now");
   chat.take = (data) => chat.pass(data);
-  chat.push(" and eggs");
-  chat.closeWhenDone();
-  await loopToEnd(map);
-  assertEquals(channel.sent, "spam and eggs");
+  const looping = watch(loop({ map }));
+  await clock.advance(10);
+  assertEquals(channel.sent, "spam");
+  chat.close();
+  await clock.advance(5_000);
+  assert(looping.settled);
 });
 
 for (const kind of ["sync", "async"]) {
@@ -239,19 +253,21 @@ Deno.test("send() that discards keeps nothing of its own piece", async () => {
 });
 
 Deno.test("send() that leaves the map gets the rest when the chat is back", async () => {
-  const { chat, channel, map } = talk(Odd);
+  const { chat, map } = talk(Odd);
+  let taken = "";
   chat.acOutBufferSize = 4;
-  chat.take = (data) => {
+  chat.take = (data) => { // To another place.
+    taken += text(data);
     chat.delChannel();
-    return chat.pass(data);
+    return data.length;
   };
   chat.push("spam and eggs");
   await rest(map);
-  assertEquals(channel.sent, "spam");
-  for (const sent of ["spam and", "spam and egg", "spam and eggs"]) {
+  assertEquals(taken, "spam");
+  for (const all of ["spam and", "spam and egg", "spam and eggs"]) {
     chat.addChannel();
     await rest(map);
-    assertEquals(channel.sent, sent);
+    assertEquals(taken, all);
   }
   chat.abort();
 });
@@ -281,7 +297,7 @@ Deno.test("writable() that says no holds back a closeWhenDone() with nothing to 
   assert(channel.closed);
 });
 
-Deno.test("writable() is asked before each piece", async () => {
+Deno.test("writable() is asked before each piece, and before the close", async () => {
   class OneByOne extends Throttled {
     override send(data: Uint8Array) {
       this.isOpen = false;
@@ -290,11 +306,15 @@ Deno.test("writable() is asked before each piece", async () => {
   }
   const { chat, channel, map } = talk(OneByOne);
   for (const piece of ["a", "b", "c"]) chat.push(piece);
+  chat.closeWhenDone();
   for (const sent of ["a", "ab", "abc"]) {
     chat.isOpen = true;
     await rest(map);
-    assertEquals(channel.sent, sent);
+    assertEquals([channel.sent, channel.closed], [sent, false]);
   }
+  chat.isOpen = true;
+  await loopToEnd(map);
+  assert(channel.closed);
 });
 
 Deno.test("writable() that says yes every third time lets all pass, and closes", async () => {
@@ -312,6 +332,23 @@ Deno.test("writable() that says yes every third time lets all pass, and closes",
   await clock.advance(10_000);
   assert(looping.settled);
   assertEquals([channel.sent, chat.events], ["abc", ["close"]]);
+});
+
+Deno.test("writable() that said yes to the loop is not asked again for the first piece", async () => {
+  class Once extends Throttled {
+    override writable() {
+      const { isOpen } = this;
+      this.isOpen = false;
+      return isOpen;
+    }
+  }
+  const { chat, channel, map } = talk(Once);
+  chat.push("a");
+  chat.push("b");
+  chat.isOpen = true;
+  await rest(map);
+  assertEquals(channel.sent, "a");
+  chat.abort();
 });
 
 Deno.test("writable() that says yes lets one piece of handleWrite() pass, however many that pushes", async () => {
@@ -347,7 +384,7 @@ Deno.test("writable() that says yes with nothing to send does not keep the loop 
 // initiateSend()
 
 Deno.test("AsyncChat.initiateSend() of a class is called by push(), and holds bytes and producers back", async () => {
-  class Corked extends Counter {
+  class Corked extends Talker {
     isCorked = true;
     calls = 0;
     override initiateSend() {

@@ -5,6 +5,7 @@ import {
   assertEquals,
   assertFalse,
   assertMatch,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import {
@@ -26,12 +27,20 @@ import {
   rest,
 } from "./fakes.ts";
 import { gatedChannel, stuckChannel } from "./scenes.ts";
-import { connected, connecting, listening, recorder, setUp } from "./setups.ts";
+import {
+  type Acts,
+  connected,
+  connecting,
+  listening,
+  recorder,
+  setUp,
+} from "./setups.ts";
 import {
   bytes,
   connectedPair,
   loopUntil,
   ScopedMap,
+  type TestMap,
   text,
   turn,
 } from "./support.ts";
@@ -67,17 +76,29 @@ Deno.test("new Handler(this.socket) reads what the other one has not taken, and 
 });
 
 Deno.test("new Handler(this.socket) sends behind the bytes that the other one has sent", async () => {
-  const { channel, open } = gatedChannel();
+  const channel = new FakeChannel();
+  channel.take = ({ length }) => Math.min(length, 2);
   const { map, begin } = handing(channel);
   const first = begin(channel, "first");
   first.send("one, two, ");
   const second = begin(channelOf(first), "second");
   second.send("three");
   second.close();
-  open();
   await loopToEnd(map);
   assertEquals(channel.sent, "one, two, three");
-  assert(channel.closed);
+});
+
+Deno.test("new Handler(this.socket) that is closed sends the bytes of the other one first", async () => {
+  const { channel, open } = gatedChannel();
+  const { map, begin } = handing(channel);
+  const first = begin(channel, "first");
+  first.send("one, two");
+  begin(channelOf(first), "second").close();
+  await rest(map);
+  assertFalse(channel.closed);
+  open();
+  await loopToEnd(map);
+  assertEquals([channel.sent, channel.closed], ["one, two", true]);
 });
 
 Deno.test("new Handler(this.socket) gets the end that has arrived already", async () => {
@@ -151,10 +172,24 @@ Deno.test("new Handler(this.socket) knows that the other one has ended the writi
   assertEquals(second.received, "answer");
 });
 
+Deno.test("new Handler(this.socket) gets what a class without handleRead() has left for some seconds", async () => {
+  const { map, clock, channel, begin } = handing();
+  const deaf = new Dispatcher(channel, { map });
+  channel.push("x".repeat(200_000), null);
+  await rest(map);
+  await clock.advance(4_999);
+  const second = begin(channelOf(deaf), "second");
+  await loopToEnd(map);
+  assertEquals(second.received.length, 200_000);
+  assertEquals(second.errors, []);
+});
+
 Deno.test("new Handler(this.socket) says that bytes were dropped before", async () => {
-  const { map, channel, begin } = handing();
+  const { map, clock, channel, begin } = handing();
   const deaf = new Dispatcher(channel, { map });
   channel.push(new Uint8Array(100_000));
+  await rest(map);
+  await clock.advance(5_000);
   await rest(map);
   channel.push("spam");
   const second = begin(channelOf(deaf), "second");
@@ -164,13 +199,15 @@ Deno.test("new Handler(this.socket) says that bytes were dropped before", async 
 });
 
 Deno.test("new Handler(this.socket) that has no handleRead() drops what it was given, and says so", async () => {
-  const { map, channel, begin } = handing();
-  const chat = new Talker(map, channel, { role: "server" });
+  const { map, clock, channel, begin } = handing();
+  const chat = new Talker(map, channel);
   chat.setTerminator("\n");
   chat.act.found = () => void new Dispatcher(channelOf(chat), { map });
   channel.push("one\ntwo\n");
   await rest(map);
   channel.push(new Uint8Array(100_000));
+  await rest(map);
+  await clock.advance(5_000);
   await rest(map);
   channel.push("spam");
   const [deaf] = map;
@@ -445,6 +482,7 @@ Deno.test("new Handler(this.socket) gets what a chat has read and not handed out
   // Chat after chat: each takes two bytes, and leaves the others to the next.
   const second = new Talker(map, channelOf(chat));
   second.setTerminator(4);
+  second.acInBufferSize = 5; // It leaves bytes to the next chat in two places.
   let third!: Talker;
   second.act.found = () => {
     third = new Talker(map, channelOf(second));
@@ -502,11 +540,29 @@ Deno.test("new Handler(this.socket) has what waits pass the send() of the other 
   second.abort();
 });
 
+Deno.test("new Handler(this.socket) is an error where a hook has transferred the bytes behind its own", async () => {
+  const { map, channel } = handing();
+  const chat = new Talker(map, channel);
+  chat.setTerminator("\n");
+  chat.collectIncomingData = (data) => {
+    structuredClone(null, { transfer: [data.buffer as ArrayBuffer] });
+    assertThrows(
+      () => chat.detach(),
+      TypeError,
+      "transfer data.slice() instead",
+    );
+  };
+  channel.push("header\nbody");
+  await rest(map);
+  assertEquals(map.size, 1);
+  chat.abort();
+});
+
 // What cannot be handed on
 
 /** Cases, each of which gives a dispatcher whose connection stays with it. */
 const OBSTACLES: [what: string, make: () => Dispatcher][] = [
-  ["it is closed, and still sends", () => {
+  ["it is closed", () => {
     const { map, begin } = handing();
     const first = begin(stuckChannel(), "first");
     first.send("spam");
@@ -546,6 +602,34 @@ for (const [what, make] of OBSTACLES) {
     dispatcher.abort();
   });
 }
+
+Deno.test("detach() refuses where send(), which it calls, closes the connection", () => {
+  const { map, channel } = handing();
+  const chat = new Talker(map, channel);
+  chat.send = (data) => {
+    chat.send = () => data.length;
+    chat.abort();
+    return data.length;
+  };
+  chat.writable = () => false;
+  chat.push("spam");
+  assertThrows(() => chat.detach(), Error, "it is closed");
+  assertMatch(String(chat), /closed/);
+});
+
+Deno.test("setSocket() of a connection that cannot be given up keeps the timers", async () => {
+  const { map, channel, clock, trace } = handing();
+  const chat = new Talker(map, channel);
+  chat.pushWithProducer({ more: () => new Promise<never>(() => {}) });
+  const second = new Recorder(map);
+  second.callLater(1, () => trace.push("timer"));
+  assertThrows(() => second.setSocket(channelOf(chat)), Error, "a producer");
+  second.close();
+  await clock.advance(1);
+  chat.abort();
+  await loopToEnd(map);
+  assertEquals(trace, []);
+});
 
 Deno.test("new Handler(this.socket) during a handshake is an error, and the handshake goes on", async () => {
   const { map, channel, begin, network } = handing();
@@ -598,7 +682,12 @@ Deno.test("startTls() of a handler that took a client over checks the name of it
   });
   first.createSocket();
   first.connect({ hostname: "mail.example", port: 25 });
-  network.succeed(new FakeChannel());
+  const remoteAddr: Deno.NetAddr = {
+    transport: "tcp",
+    hostname: "10.0.0.1",
+    port: 25,
+  };
+  network.succeed(Object.assign(new FakeChannel(), { remoteAddr }));
   await loopToEnd(map);
   assertEquals(names, ["mail.example"]);
 });
@@ -685,19 +774,35 @@ Deno.test("new Server(this.socket) still cuts off a client at its handshake", as
   await loopToEnd(map);
 });
 
-Deno.test("new Server(this.socket) obeys its own maxConnections", async () => {
+Deno.test("new Server(this.socket) keeps maxConnections, and what was said about it", async () => {
   const { network, map } = setUp();
-  const taken: Channel[] = [];
-  const first = new Recorder(map);
+  const [taken, lines] = [[] as Channel[], [] as string[]];
+  const acts: Acts = {
+    handleAccepted: (conn) => void taken.push(conn),
+    logInfo: (line) => void lines.push(line),
+  };
+  const first = recorder(map, null, acts);
   first.createSocket({ maxConnections: 1 });
   first.bind({ port: 0 });
   first.listen();
-  const second = recorder(map, first.socket, {
-    handleAccepted: (conn) => void taken.push(conn),
-  });
-  network.acceptor.push(new FakeChannel(), new FakeChannel());
+  const knock = async (map: TestMap) => {
+    network.acceptor.push(new FakeChannel());
+    await rest(map);
+  };
+  await knock(map);
+  taken[0]!.close();
   await rest(map);
-  assertEquals(taken.length, 2);
+  assertEquals(lines.length, 2, lines.join()); // It is reached, and it is not.
+
+  const other = setUp();
+  await other.clock.advance(1_000_000);
+  const second = recorder(other.map, network.acceptor, acts);
+  await knock(other.map);
+  await knock(other.map);
+  assertEquals([taken.length, lines.length], [2, 2]);
+  await other.clock.advance(10_000);
+  await rest(other.map);
+  assertStringIncludes(lines[2]!, "maxConnections, 1, reached");
   second.close();
-  await loopToEnd(map);
+  await loopToEnd(other.map);
 });
