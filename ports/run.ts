@@ -123,10 +123,12 @@ export async function runPair(
   python: string,
 ): Promise<{ original: string; port: string }> {
   const file = `ports/${pair.name}`;
-  const [original, port] = await Promise.all([
+  const runs = [
     drive(pair, python, [python, "-W", "ignore", `${file}.py`]),
     drive(pair, python, [Deno.execPath(), "run", ...pair.flags, `${file}.ts`]),
-  ]);
+  ] as const;
+  await Promise.allSettled(runs); // If one fails, the other one ends, too.
+  const [original, port] = await Promise.all(runs);
   return { original, port };
 }
 
