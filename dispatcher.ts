@@ -15,8 +15,10 @@ import {
   type ConnectionOptions,
   type ConnectionSettings,
   connectionSettings,
+  DISPATCHER_OPTIONS,
   socketSettings,
   type StartTlsOptions,
+  WITH_SEND_OPTIONS,
 } from "./core/dispatcher_options.ts";
 import type { HookResult } from "./core/entry.ts";
 import { type GateKind, PIECE } from "./core/gate.ts";
@@ -44,6 +46,7 @@ import {
   failedSocket,
   openSocket,
 } from "./core/socket_access.ts";
+import { nameOptions, optionNamesOf } from "./core/option_names.ts";
 import { requestTls } from "./core/start_tls.ts";
 import {
   CONNECTION,
@@ -59,9 +62,8 @@ import {
 } from "./core/symbols.ts";
 import { TimerGroup } from "./core/timers.ts";
 import {
-  checkMap,
   checkMapOptions,
-  defaultMap,
+  mapOf,
   type SocketMap,
   startTimer,
   type Timer,
@@ -74,7 +76,7 @@ export interface DispatcherOptions extends ConnectionOptions {
    *
    * @default {socketMap}
    */
-  map?: SocketMap;
+  map?: SocketMap | null | undefined;
 }
 
 /** Options of a {@linkcode DispatcherWithSend}. */
@@ -84,7 +86,7 @@ export interface DispatcherWithSendOptions extends DispatcherOptions {
    *
    * @default {65_536}
    */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
 }
 
 /**
@@ -138,9 +140,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   /**
    * Makes a dispatcher; with a channel it joins the map at once.
    *
-   * @param channel A connection (then {@linkcode Dispatcher.connected} is
-   * true), a listener (then {@linkcode Dispatcher.accepting} is true), or
-   * nothing: {@linkcode Dispatcher.createSocket} makes one later.
+   * @param channel A connection, which then is `connected`, a listener, which then
+   * is `accepting`, or nothing: `createSocket()` makes one later.
    * @param options The map, and how the connection behaves.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
    * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
@@ -150,10 +151,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     options: DispatcherOptions = {},
   ) {
     super();
-    checkMapOptions(options);
-    const { map = defaultMap() } = options;
-    checkMap(map);
-    this.#map = map;
+    checkMapOptions(options, optionNamesOf(this));
+    this.#map = mapOf(options.map);
     this.#settings = connectionSettings(options);
     if (channel !== null) this.setSocket(channel);
   }
@@ -169,8 +168,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * `close()`, a dispatcher can make another socket.
    *
    * @param options Transport, TLS, backlog, port sharing, timeouts.
-   * @throws {TypeError} If the transport is unknown, or an option has the wrong
-   * type or no effect on this transport.
+   * @throws {TypeError} If the transport or the name of an option is unknown, or an
+   * option has the wrong type or no effect on this transport.
    * @throws {RangeError} If a number is out of range.
    * @throws {Error} If there is a socket already.
    */
@@ -181,8 +180,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Takes over a connection or a listener, and joins the map. If another dispatcher
-   * has it, that one leaves its map, and gets no further event. Bytes and an end that
-   * have arrived go over, and accepted bytes, which go out first.
+   * has it, that one leaves its map, and gets no further event: as in Python,
+   * `new Handler(this.socket)` hands a connection on. Bytes and an end that have
+   * arrived go over, and accepted bytes, which go out first.
    *
    * @param channel The connection or the listener. The dispatcher will close it.
    * @throws {TypeError} If it lacks a method.
@@ -243,8 +243,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * `createSocket()` got an option for clients.
    * @throws {RangeError} If the port is out of range.
    * @throws {Deno.errors.AddrInUse} If a listener has the address already, or the
-   * path names a file. A program that crashes leaves its socket file behind, and
-   * the next program has to remove it.
+   * path names a file: a program that crashes leaves its own behind.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
    * @throws {Deno.errors.NotSupported} If this Deno has no `reusePort`.
    * @throws {Error} If there is no socket, or it is bound or connected.
@@ -260,8 +259,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /**
    * Starts to take connections; `handleAccept()` runs for each. If this throws
-   * before the dispatcher listens, the address is free again, and the dispatcher
-   * is out of the map, as in {@linkcode Dispatcher.bind}.
+   * before it listens, the address is free, and the dispatcher out of the map.
    *
    * @param backlog Has no effect; Python has it. The length of the queue is
    * {@linkcode SocketOptions.backlog}.
@@ -333,8 +331,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {TypeError} If `target` is not a `Uint8Array`.
    * @throws {RangeError} If `target` is empty.
    * @throws {Deno.errors.WouldBlock} If no bytes have arrived.
-   * @throws {Error} If there is no connection, if reading has failed, or if earlier
-   * bytes were dropped, as in {@linkcode Dispatcher.recv}.
+   * @throws {Error} As in {@linkcode Dispatcher.recv}.
    */
   recvInto(target: Uint8Array): number {
     checkBytes("target", target);
@@ -425,15 +422,15 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * Joins a map, with its timers. A dispatcher is in one map at a time, so it
    * leaves the other one.
    *
-   * @param map The map; by default the dispatcher's own.
+   * @param map The map; by default, and for `null`, the dispatcher's own.
    * @throws {TypeError} If it is no `SocketMap`.
    * @throws {Error} If there is no socket.
    */
-  addChannel(map: SocketMap = this.#map): void {
-    checkMap(map);
+  addChannel(map: SocketMap | null = this.#map): void {
+    const joined = mapOf(map ?? this.#map);
     const entry = this[SOCKET]("add a channel");
-    this.#map = map;
-    entry.join(map[REACTOR]);
+    this.#map = joined;
+    entry.join(joined[REACTOR]);
   }
 
   /**
@@ -445,9 +442,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @param map If it is not the dispatcher's map, the call does nothing.
    * @throws {TypeError} If it is no `SocketMap`.
    */
-  delChannel(map: SocketMap = this.#map): void {
-    checkMap(map);
-    if (map !== this.#map) return;
+  delChannel(map: SocketMap | null = this.#map): void {
+    if (mapOf(map ?? this.#map) !== this.#map) return;
     this.#entry?.reactor.leave(this.#entry);
   }
 
@@ -600,7 +596,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /**
    * Accepts all of `data`, even while connecting. The caller may change `data`
-   * afterwards.
+   * afterwards. An override sees the bytes now, not when they go out, as in Python.
    *
    * @param data Bytes, or text as UTF-8.
    * @returns How many bytes were accepted: all, or 0 when the connection is
@@ -640,7 +636,12 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** @ignore */
   override [WAKE](): HookResult {
-    if (this.#mark.takeDrain(this[CURRENT]!)) return this.handleDrain();
+    const connection = this[CURRENT]!;
+    if (connection.isHeld) this.initiateSend();
+    if (this.#mark.takeDrain(connection, connection.pending)) {
+      return this.handleDrain();
+    }
+    if (this.#mark.isReachedBy(connection)) this.#watch(connection);
   }
 
   /**
@@ -684,6 +685,8 @@ export class DispatcherWithSend extends Dispatcher {
   handleDrain(): HookResult {}
 }
 
+nameOptions<DispatcherOptions>(Dispatcher, DISPATCHER_OPTIONS);
+nameOptions<DispatcherWithSendOptions>(DispatcherWithSend, WITH_SEND_OPTIONS);
 libraryMethods.set(Dispatcher.prototype.close, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");

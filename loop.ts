@@ -12,13 +12,17 @@ import {
   checkInteger,
   checkMethods,
   checkMilliseconds,
-  checkOptions,
   showValue,
 } from "./core/arguments.ts";
 import { type Clock, systemClock } from "./core/clock.ts";
 import { type Logger, uncaughtLine } from "./core/log.ts";
 import type { Network } from "./core/network.ts";
 import type { Pollable } from "./core/entry.ts";
+import {
+  type AnyNames,
+  checkOptions,
+  type OptionNames,
+} from "./core/option_names.ts";
 import { ExitNow, Reactor } from "./core/reactor.ts";
 import { Shutdown, type ShutdownResult } from "./core/shutdown.ts";
 import { REACTOR } from "./core/symbols.ts";
@@ -35,19 +39,19 @@ export interface SocketMapOptions {
    *
    * @default {the network of this machine}
    */
-  network?: Network;
+  network?: Network | undefined;
   /**
    * Tells the time and runs the timeouts.
    *
    * @default {the monotonic clock of this machine}
    */
-  clock?: Clock;
+  clock?: Clock | undefined;
   /**
    * Gets the log lines of each dispatcher that has no logger of its own.
    *
    * @default {none: the console}
    */
-  logger?: Logger;
+  logger?: Logger | undefined;
   /**
    * Gets the errors that no dispatcher can handle: from timers, from a logger,
    * from a `handleError()`, from a hook whose dispatcher has closed, and from a
@@ -56,9 +60,15 @@ export interface SocketMapOptions {
    *
    * @default {logs them as errors, a limited number: see `Logger`}
    */
-  onError?: (error: unknown) => void;
+  onError?: ((error: unknown) => void) | undefined;
 }
 
+const MAP_OPTIONS: OptionNames<SocketMapOptions> = {
+  network: true,
+  clock: true,
+  logger: true,
+  onError: true,
+};
 const CLOCK_METHODS = ["now", "setTimeout", "clearTimeout", "setImmediate"];
 const LOG_METHODS = ["debug", "info", "warn", "error"];
 
@@ -93,10 +103,11 @@ export class SocketMap implements Iterable<Pollable> {
    * Makes an empty map.
    *
    * @param options The network, the clock, the logger, and onError.
-   * @throws {TypeError} If one of them lacks a method, or has the wrong type.
+   * @throws {TypeError} If one of them lacks a method, or has the wrong type or an
+   * unknown name.
    */
   constructor(options: SocketMapOptions = {}) {
-    checkOptions(options);
+    checkOptions(options, MAP_OPTIONS);
     const { network, clock = systemClock } = options;
     if (network !== undefined) {
       checkMethods("network", network, ["connect", "listen"]);
@@ -278,22 +289,29 @@ export interface LoopOptions {
    *
    * @default {30_000}
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /**
    * The most passes to make.
    *
    * @default {Infinity}
    */
-  count?: number;
+  count?: number | undefined;
   /**
    * The map to drive.
    *
    * @default {socketMap}
    */
-  map?: SocketMap;
+  map?: SocketMap | null | undefined;
   /** Ends the loop when it aborts. `loop()` then returns, and closes nothing. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
+
+const LOOP_OPTIONS: OptionNames<LoopOptions> = {
+  timeout: true,
+  count: true,
+  map: true,
+  signal: true,
+};
 
 /**
  * Drives the dispatchers of a map, pass after pass. It ends when the map is empty
@@ -303,7 +321,7 @@ export interface LoopOptions {
  * @param options Timeout, count, map, signal.
  * @throws {ExitNow} If a hook, a predicate or a timer throws it.
  * @throws The error of the map's clock: see {@linkcode Clock}.
- * @throws {TypeError | RangeError} If an option is wrong.
+ * @throws {TypeError | RangeError} If an option is wrong, or has an unknown name.
  * @throws {Error} If a loop runs on this map already. A hook runs inside of one,
  * so it cannot call `loop()`.
  *
@@ -318,11 +336,11 @@ export interface LoopOptions {
  * ```
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
-  checkMapOptions(options);
-  const { timeout = 30_000, map = defaultMap(), signal } = options;
+  checkMapOptions(options, LOOP_OPTIONS);
+  const { timeout = 30_000, signal } = options;
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
-  checkMap(map);
+  const map = mapOf(options.map);
   if (signal !== undefined) {
     checkMethods("signal", signal, ["addEventListener", "removeEventListener"]);
   }
@@ -356,7 +374,7 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
  * dispatches the events. If the map is empty, it sleeps for `timeout`.
  *
  * @param timeout In milliseconds.
- * @param map The map to drive.
+ * @param map The map to drive; by default, and for `null`, the default map.
  * @throws {ExitNow} If a hook, a predicate or a timer throws it.
  * @throws The error of the map's clock: see {@linkcode Clock}.
  * @throws {TypeError | RangeError} If an argument is wrong.
@@ -377,7 +395,7 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
  */
 export async function poll(
   timeout: number = 0,
-  map: SocketMap = defaultMap(),
+  map?: SocketMap | null,
 ): Promise<void> {
   if (typeof timeout === "object") {
     throw new TypeError(
@@ -386,8 +404,7 @@ export async function poll(
     );
   }
   checkMilliseconds("timeout", timeout);
-  checkMap(map);
-  const reactor = map[REACTOR];
+  const reactor = mapOf(map)[REACTOR];
   const handover = reactor.start();
   if (handover) await handover;
   try {
@@ -405,19 +422,18 @@ export async function poll(
  * `close()` throws, the dispatcher is closed all the same, and the others are
  * closed, too. Accepted bytes go out in the background.
  *
- * @param map The map to empty.
+ * @param map The map to empty; by default, and for `null`, the default map.
  * @param ignoreAll Whether to ignore the errors of `close()`. An
  * {@linkcode ExitNow} is never ignored.
  * @throws {TypeError} If an argument is wrong.
  * @throws The first error of a `close()`, after all dispatchers are closed.
  */
 export function closeAll(
-  map: SocketMap = defaultMap(),
+  map?: SocketMap | null,
   ignoreAll: boolean = false,
 ): void {
-  checkMap(map);
+  const reactor = mapOf(map)[REACTOR];
   checkBoolean("ignoreAll", ignoreAll);
-  const reactor = map[REACTOR];
   const errors: unknown[] = [];
   for (const entry of [...reactor.members.values()]) {
     try {
@@ -438,15 +454,20 @@ export interface ShutdownOptions {
    *
    * @default {socketMap}
    */
-  map?: SocketMap;
+  map?: SocketMap | null | undefined;
   /**
    * How long, in milliseconds from now, the connections may take to end. Then
    * the others are aborted.
    *
    * @default {10_000}
    */
-  deadline?: number;
+  deadline?: number | undefined;
 }
+
+const SHUTDOWN_OPTIONS: OptionNames<ShutdownOptions> = {
+  map: true,
+  deadline: true,
+};
 
 /**
  * Ends the dispatchers of a map in good order. Listeners close at once, so that
@@ -461,7 +482,7 @@ export interface ShutdownOptions {
  *
  * @param options The map and the deadline.
  * @returns How many listeners and connections were closed, and how.
- * @throws {TypeError | RangeError} If an option is wrong.
+ * @throws {TypeError | RangeError} If an option is wrong, or has an unknown name.
  * @throws {ExitNow} If a hook throws it in a pass that `shutdown()` makes.
  * @throws The error of the map's clock in such a pass.
  *
@@ -486,21 +507,22 @@ export interface ShutdownOptions {
 export async function shutdown(
   options: ShutdownOptions = {},
 ): Promise<ShutdownResult> {
-  checkMapOptions(options);
-  const { map = defaultMap(), deadline = 10_000 } = options;
-  checkMap(map);
+  checkMapOptions(options, SHUTDOWN_OPTIONS);
+  const { deadline = 10_000 } = options;
+  const map = mapOf(options.map);
   checkMilliseconds("deadline", deadline);
   return await new Shutdown(map[REACTOR]).run(deadline);
 }
 
 /**
- * Checks that `map` is a {@linkcode SocketMap}.
+ * The map that is meant: `undefined` and `null` mean the default map.
  *
- * @throws {TypeError} If it is anything else.
+ * @throws {TypeError} If it is no {@linkcode SocketMap}.
  */
-export function checkMap(map: unknown): void {
-  if (map instanceof SocketMap) return;
-  const isInside = (map as { map?: unknown } | null)?.map instanceof SocketMap;
+export function mapOf(map: SocketMap | null | undefined): SocketMap {
+  if (map === undefined || map === null) return defaultMap();
+  if (map instanceof SocketMap) return map;
+  const isInside = (map as { map?: unknown }).map instanceof SocketMap;
   throw new TypeError(
     `map must be a SocketMap, got ${showValue(map)}${
       isInside ? ": give the map itself" : ""
@@ -513,14 +535,11 @@ export function checkMap(map: unknown): void {
  *
  * @throws {TypeError} If it is no object, or the map itself.
  */
-export function checkMapOptions(options: unknown): void {
+export function checkMapOptions(options: unknown, names: AnyNames): void {
   if (options instanceof SocketMap) {
     throw new TypeError("options must be { map }, got the map itself");
   }
-  if (options instanceof AbortSignal) {
-    throw new TypeError("options must be { signal }, got the signal itself");
-  }
-  checkOptions(options);
+  checkOptions(options, names);
 }
 
 /**

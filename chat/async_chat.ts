@@ -9,11 +9,15 @@ import { checkBytes, checkInteger, toBytes } from "../core/arguments.ts";
 import { HighWaterMark } from "../core/backpressure.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { Connection } from "../core/connection.ts";
-import type { StartTlsOptions } from "../core/dispatcher_options.ts";
+import {
+  type StartTlsOptions,
+  WITH_SEND_OPTIONS,
+} from "../core/dispatcher_options.ts";
 import type { HookResult } from "../core/entry.ts";
-import type { GateKind } from "../core/gate.ts";
+import { type GateKind, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
+import { nameOptions } from "../core/option_names.ts";
 import { logLimited } from "../core/own_lines.ts";
 import { endWithoutTls, refuseTls } from "../core/start_tls.ts";
 import {
@@ -23,6 +27,7 @@ import {
   GATE,
   HAND_OVER,
   HAS_OUTPUT,
+  INITIATES,
   SEND_THROUGH,
   WAKE,
 } from "../core/symbols.ts";
@@ -41,7 +46,7 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
    *
    * @default {65_536}
    */
-  maxLength?: number;
+  maxLength?: number | undefined;
 }
 
 /**
@@ -141,7 +146,8 @@ export class AsyncChat extends Dispatcher {
   /**
    * The most bytes of a message: that arrive without a terminator that is looked
    * for, or that wait for {@linkcode AsyncChat.takeData}. Beyond it,
-   * {@linkcode AsyncChat.handleOverflow} runs.
+   * {@linkcode AsyncChat.handleOverflow} runs. It may change at any time, as the
+   * terminator does: a command is shorter than what follows it.
    *
    * @default {65_536}
    */
@@ -173,8 +179,32 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * Takes what was collected since it was last taken, as an array of the caller's
-   * own, at any time, also in `handleClose()`. A new connection begins with none.
+   * Takes what was collected since it was last taken, at any time, also in
+   * `handleClose()`. A new connection begins with none.
+   *
+   * @example Blocks, each behind a line with its length
+   * ```ts
+   * import { AsyncChat, loop } from "@asyncore/asyncore";
+   * import { memoryPair } from "@asyncore/asyncore/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const [conn, peer] = memoryPair();
+   * const chat = new AsyncChat(conn);
+   * const blocks: Uint8Array[] = [];
+   * chat.setTerminator("\n");
+   * chat.foundTerminator = () => {
+   *   const isLength = chat.getTerminator() === "\n";
+   *   if (!isLength) blocks.push(chat.takeData());
+   *   chat.setTerminator(isLength ? Number(chat.takeText()) : "\n");
+   * };
+   * await peer.write(new TextEncoder().encode("4\nspam2\nab"));
+   * peer.close();
+   * await loop();
+   *
+   * assertEquals(blocks.map(String), ["115,112,97,109", "97,98"]);
+   * ```
+   *
+   * @returns The bytes, in an array of the caller's own.
    */
   takeData(): Uint8Array<ArrayBuffer> {
     this.#begin();
@@ -185,6 +215,8 @@ export class AsyncChat extends Dispatcher {
    * {@linkcode AsyncChat.takeData} as text, of UTF-8: wrong bytes become U+FFFD,
    * and a byte order mark stays. Before the message is complete, or the peer has
    * ended its side, an incomplete letter is left for the next call.
+   *
+   * @returns The text; the empty one if nothing was collected.
    */
   takeText(): string {
     const connection = this.#begin();
@@ -280,8 +312,12 @@ export class AsyncChat extends Dispatcher {
    * caller may change `data` afterwards. When the connection is over, they are
    * dropped.
    *
+   * If a class overrides `send()`, `writable()` or `initiateSend()`, they go out
+   * through these: see {@linkcode AsyncChat.initiateSend}.
+   *
    * @param data What to send.
    * @throws {TypeError} If it is neither bytes nor text.
+   * @throws What an overridden `send()` or `writable()` throws. The bytes wait.
    * @throws {Error} After {@linkcode AsyncChat.closeWhenDone}, or if there was
    * no `connect()` and no connection.
    */
@@ -426,10 +462,16 @@ export class AsyncChat extends Dispatcher {
 
   /**
    * Sends what may be sent now; {@linkcode AsyncChat.push} and the loop do so by
-   * themselves. If the class overrides `send()` or `writable()`, the bytes go out
-   * through them: at most {@linkcode AsyncChat.acOutBufferSize} bytes a call, each
-   * pushed piece on its own. A `send()` that takes only a part gets the rest
-   * again.
+   * themselves. An override holds everything back until it calls this.
+   *
+   * If the class overrides `send()` or `writable()`, the bytes go out through them:
+   * while `writable()` answers `true`, `send()` gets at most
+   * {@linkcode AsyncChat.acOutBufferSize} bytes a call, each pushed piece by
+   * itself, and returns how many it took. The rest comes again; after 10 ms if it
+   * took none although there was room, or threw.
+   *
+   * @throws What these throw.
+   * @throws {TypeError} If `send()` does not return how many bytes it took.
    */
   initiateSend(): void {
     const connection = this.#begin();
@@ -506,6 +548,7 @@ export class AsyncChat extends Dispatcher {
     const { queue } = output;
     const mayHandOut = this.#input.hasInput && !output.isHeldBack(connection);
     if (mayHandOut && !queue.isPaused) {
+      if (connection.isHeld) output.goOn(connection);
       output.watch(connection);
       return this.#parse(connection);
     }
@@ -514,7 +557,7 @@ export class AsyncChat extends Dispatcher {
       connection.wake(); // To go on, if it stays open.
       throw error;
     }
-    output.pump(connection);
+    output.goOn(connection);
     if (!connection.mayTell) return; // A producer has closed it, say.
     if (output.closesWhenDone) output.closeIfDone(connection);
     else if (output.mark.takeDrain(connection, this.bufferedAmount)) {
@@ -525,13 +568,23 @@ export class AsyncChat extends Dispatcher {
   /** @ignore */
   override [GATE](): GateKind {
     if (this.writable !== AsyncChat.prototype.writable) return "writable";
-    return this.send === AsyncChat.prototype.send ? "none" : "send";
+    const isPlain = this.send === AsyncChat.prototype.send;
+    return isPlain && !this[INITIATES] ? "none" : "send";
+  }
+
+  /**
+   * It overrides `initiateSend()`.
+   *
+   * @ignore
+   */
+  get [INITIATES](): boolean {
+    return this.initiateSend !== AsyncChat.prototype.initiateSend;
   }
 
   /** @ignore */
   override [SEND_THROUGH](data: Uint8Array): number {
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    return this.send(data.subarray(0, this.acOutBufferSize));
+    return sendPiece(this, data, this.acOutBufferSize);
   }
 
   /**
@@ -556,6 +609,10 @@ for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(AsyncChat.prototype[name], "buffering");
 }
 libraryMethods.set(AsyncChat.prototype.collectIncomingData, "plain");
+nameOptions<AsyncChatOptions>(AsyncChat, {
+  ...WITH_SEND_OPTIONS,
+  maxLength: true,
+});
 
 /** What `recv()` gives; nothing if nothing has arrived. */
 function receive(chat: AsyncChat): Uint8Array {

@@ -55,7 +55,7 @@ export class Collector {
 
   /** The bytes that the chat's class leaves to the library; `null` if it never did. */
   #kept: Collected | null = null;
-  /** A counted block will not fit into what may be kept. */
+  /** It is to be told that a counted block will not fit into what may be kept. */
   #isTooLarge = false;
   /** An overflow of kept bytes is to be told, or was told and is to be ended. */
   #isOver = false;
@@ -95,11 +95,14 @@ export class Collector {
 
   /** Starts to count down, if the terminator is a number. */
   #startCount(): void {
-    const left = typeof this.#terminator === "number" ? this.#terminator : 0;
-    this.#left = left;
-    this.#isTooLarge = left > this.maxLength &&
-      libraryMethods.has(this.#hooks.collectIncomingData);
+    this.#left = typeof this.#terminator === "number" ? this.#terminator : 0;
+    this.#isTooLarge = this.#willNotFit;
     if (this.#isTooLarge) this.#isOver = true;
+  }
+
+  get #willNotFit(): boolean {
+    return this.#left > this.maxLength &&
+      libraryMethods.has(this.#hooks.collectIncomingData);
   }
 
   /** Protocols often go back and forth between a few terminators. */
@@ -198,15 +201,15 @@ export class Collector {
   /** Goes on after an overflow that was told, and tells of the next one. */
   #tellOverflow(): unknown {
     const kept = this.#kept;
-    const isTooLarge = this.#isTooLarge && this.#left > this.maxLength;
+    const isTooLarge = this.#isTooLarge && this.#willNotFit;
     this.#isOver = this.#isTooLarge = false;
     kept?.endOverflow();
     if (isTooLarge) {
       return this.#overflow(`a block of ${this.#left} bytes is to come`);
     }
     if (kept === null || kept.length <= this.maxLength) return;
-    const { maxLength } = this;
-    return this.#overflow(`more than ${maxLength} bytes wait to be taken`);
+    const many = `more than ${this.maxLength} bytes`;
+    return this.#overflow(`${many} wait for takeData() or takeText()`);
   }
 
   /** What was too much, and what to do about it. */

@@ -7,10 +7,9 @@
 
 import type { HighWaterMark } from "../core/backpressure.ts";
 import type { Connection } from "../core/connection.ts";
-import type { GateKind } from "../core/gate.ts";
 import { textOf } from "../core/log.ts";
 import { syncAnswer } from "../core/predicates.ts";
-import { GATE } from "../core/symbols.ts";
+import { INITIATES } from "../core/symbols.ts";
 import { ProducerQueue } from "./producer_queue.ts";
 
 /** A chat, as its outbox needs it. */
@@ -18,15 +17,17 @@ export interface OutboxChat {
   /** While this many bytes are on their way, producers are not asked. */
   readonly acOutBufferSize: number;
   readable(): boolean;
-  writable(): boolean;
-  [GATE](): GateKind;
+  /** Calls {@linkcode Outbox.pump}, unless an override holds that back. */
+  initiateSend(): void;
+  /** It overrides `initiateSend()`. */
+  readonly [INITIATES]: boolean;
 }
 
 // Who wakes whom: watch() asks the connection to wake the chat, and the connection
 // calls the chat's [WAKE](), in a turn of the loop. [WAKE]() takes one step: it
-// hands out input, throws a producer's error, or calls pump(). pump() sends, and
-// calls watch() for the next step. The producer queue calls pump(), too, when it
-// can go on.
+// hands out input, throws a producer's error, or calls pump(), through an overridden
+// initiateSend(). pump() sends, and calls watch() for the next step. The producer
+// queue calls pump(), too, when it can go on.
 
 /** The sending half of one chat. */
 export class Outbox {
@@ -36,6 +37,8 @@ export class Outbox {
   closesWhenDone = false;
   /** The writing direction ends when all is sent. */
   endsWhenDone = false;
+  /** initiateSend() has called pump(). */
+  #hasPumped = false;
   readonly #chat: OutboxChat;
   readonly #input: { readonly hasInput: boolean };
 
@@ -48,7 +51,7 @@ export class Outbox {
     this.#chat = chat;
     this.mark = mark;
     this.#input = input;
-    this.queue = new ProducerQueue(chat, (connection) => this.pump(connection));
+    this.queue = new ProducerQueue(chat, (connection) => this.goOn(connection));
   }
 
   /** Forgets what belongs to a former connection. */
@@ -94,12 +97,25 @@ export class Outbox {
   push(connection: Connection, bytes: Uint8Array): void {
     if (this.queue.length === 0) connection.buffer(bytes);
     else this.queue.push(bytes);
-    connection.sendSoon();
+    if (this.#chat[INITIATES]) this.goOn(connection);
+    else connection.sendSoon();
     if (this.amount(connection) >= this.mark.bytes) this.watch(connection);
+  }
+
+  /** {@linkcode pump}, by the `initiateSend()` of a class that overrides it. */
+  goOn(connection: Connection): void {
+    if (!this.#chat[INITIATES]) {
+      this.pump(connection);
+      return;
+    }
+    this.#hasPumped = false;
+    connection.reactor.follow(this.#chat.initiateSend());
+    if (!this.#hasPumped) connection.ownGate.wakeLater();
   }
 
   /** Sends what may be sent, and ends the writing if that is due. */
   pump(connection: Connection): void {
+    this.#hasPumped = true;
     connection.sendThrough();
     this.queue.move(connection);
     if (connection.closed) return;
@@ -132,7 +148,9 @@ export class Outbox {
     if (isDrainDue || this.#input.hasInput && !queue.isFull) {
       amount = Math.max(amount, mark.low - queue.bytes);
     }
-    const isLast = closesWhenDone && connection.checked !== null;
+    // A pass that asks writable() brings a write event, which closes.
+    const isAsked = this.isDone(connection) && connection.asksWritable;
+    const isLast = closesWhenDone && connection.checked !== null && !isAsked;
     return queue.length === 0 && isLast ? Math.max(amount, 0) : amount;
   }
 
@@ -145,9 +163,7 @@ export class Outbox {
   /** Closes after closeWhenDone(), unless an overridden writable() holds that back. */
   closeIfDone(connection: Connection): void {
     if (!this.isDone(connection) || connection.checked === null) return;
-    const isHeldBack = this.#chat[GATE]() === "writable" &&
-      !syncAnswer("writable", this.#chat.writable());
-    if (!isHeldBack) connection.hooks.close();
+    if (connection.mayPass()) connection.hooks.close();
   }
 
   /** @throws {Error} If a producer is unfinished: its bytes cannot be handed over. */

@@ -209,6 +209,7 @@ export class ProducerQueue {
     } catch (error) {
       this.#fail(source, error);
     }
+    if (!connection.isHeld) connection.sendSoon();
     this.#goOn(connection);
     // A predicate may wait for the queue to be empty.
     if (this.#items.length === 0) connection.reactor.wake();
@@ -220,7 +221,7 @@ export class ProducerQueue {
     this.#goOn(connection);
   }
 
-  /** Sends the piece that a source gave. */
+  /** Accepts the piece that a source gave. The caller sends it. */
   #give(connection: Connection, source: Source, piece: Piece): void {
     if (this.#items.first !== source) return; // It closed, or discarded itself.
     this.#isAsking = false;
@@ -231,7 +232,6 @@ export class ProducerQueue {
     const bytes = typeof piece === "string" ? encoder.encode(piece) : piece;
     checkBytes("What a producer gives", bytes);
     connection.buffer(bytes);
-    connection.sendSoon();
   }
 
   #fail(source: Source, error: unknown): void {

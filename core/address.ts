@@ -20,7 +20,7 @@ export type Transport = "tcp" | "tls" | "unix" | "vsock";
  * A `Deno.Addr` fits, so the `addr` of a server is what its client connects to.
  */
 export type Address =
-  | { readonly hostname?: string; readonly port: number }
+  | { readonly hostname?: string | undefined; readonly port: number }
   | { readonly path: string }
   | { readonly cid: number; readonly port: number };
 

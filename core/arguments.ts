@@ -161,23 +161,6 @@ export function checkBoolean(name: string, value: unknown): void {
 }
 
 /**
- * Checks an object of options. An array, a `SocketMap` and other iterables are
- * refused: they hold no options, so a mistake would go unnoticed.
- *
- * @param hint Advice for the end of the message.
- * @throws {TypeError} If it is no object, or an iterable one.
- */
-export function checkOptions(value: unknown, hint: string = ""): void {
-  const isObject = typeof value === "object" && value !== null;
-  if (isObject && !(Symbol.iterator in value)) return;
-  throw new TypeError(
-    `options must be an object like { name: value }, got ${
-      showValue(value)
-    }${hint}`,
-  );
-}
-
-/**
  * Checks that `value` is text that is not empty.
  *
  * @throws {TypeError} If it is anything else.

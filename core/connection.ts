@@ -98,8 +98,6 @@ export class Connection extends SendingSocket
   connecting: Connecting | null = null;
   /** How the attempt ended, until the loop dispatches it. */
   outcome: Outcome | null = null;
-  /** Report a failed write only after the waiting bytes were read. Set by toStreams(). */
-  waitsForReader = false;
   /** How it tells of a failed write, once there is one. */
   failure: WriteFailure | null = null;
   /** How many bytes had been taken before the last read event. */
@@ -576,6 +574,7 @@ export class Connection extends SendingSocket
   }
 
   override abort(reason: Error | null = null): void {
+    this.dropHeld(reason && "were held back by its class");
     this.leave();
     this.closing ??= new Closing(this);
     this.closing.abort(reason);

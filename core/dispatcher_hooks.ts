@@ -9,7 +9,7 @@
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 import type { HookResult, Pollable } from "./entry.ts";
-import { type GateKind, PIECE } from "./gate.ts";
+import { type GateKind, sendPiece } from "./gate.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
@@ -48,6 +48,8 @@ export interface HookedEntry {
   readonly acceptBatch: number;
   /** Ends it by `handleClose()`, for this reason. */
   closeBecause(reason: Error | null): void;
+  /** Sends what waits for `send()` and `writable()`. */
+  sendThrough(): void;
 }
 
 /** The map of a dispatcher, as its log sees it. */
@@ -436,7 +438,9 @@ export abstract class DispatcherHooks implements Pollable {
    *
    * @ignore
    */
-  [WAKE](): HookResult {}
+  [WAKE](): HookResult {
+    this[ENTRY]?.sendThrough();
+  }
 
   /** @ignore */
   [GATE](): GateKind {
@@ -445,7 +449,7 @@ export abstract class DispatcherHooks implements Pollable {
 
   /** @ignore */
   [SEND_THROUGH](data: Uint8Array): number {
-    return this.send(data.subarray(0, PIECE));
+    return sendPiece(this, data);
   }
 
   /** @ignore */

@@ -7,6 +7,7 @@
 import { checkBoolean, checkMilliseconds, showValue } from "./arguments.ts";
 import type { SocketSettings } from "./socket.ts";
 import type { SocketOptions } from "./network.ts";
+import type { OptionNames } from "./option_names.ts";
 import { NO_OPTIONS } from "./socket_options.ts";
 import { REACTOR } from "./symbols.ts";
 import type { TlsOptions } from "./tls_options.ts";
@@ -27,7 +28,7 @@ export interface ConnectionOptions {
    *
    * @default {5_000}
    */
-  linger?: number;
+  linger?: number | undefined;
   /**
    * Whether writing goes on when the peer has ended its side. Then `recv()` at
    * the end of the stream runs {@linkcode Dispatcher.handleEnd} instead of
@@ -35,7 +36,7 @@ export interface ConnectionOptions {
    *
    * @default {false}
    */
-  allowHalfOpen?: boolean;
+  allowHalfOpen?: boolean | undefined;
   /**
    * Which side of the conversation this one is, for classes that buffer what
    * they send ({@linkcode DispatcherWithSend}, {@linkcode AsyncChat}). A
@@ -51,7 +52,7 @@ export interface ConnectionOptions {
    * @default {`"client"` for what `connect()` makes; else `"server"`: for what
    * a listener accepted, in a wrapper or not, and for channels from elsewhere}
    */
-  role?: "server" | "client";
+  role?: "server" | "client" | undefined;
   /**
    * How long, in milliseconds, a connection may stand without anything being
    * read or written, before {@linkcode Dispatcher.handleTimeout} runs. The time
@@ -60,7 +61,7 @@ export interface ConnectionOptions {
    *
    * @default {Infinity}
    */
-  idleTimeout?: number;
+  idleTimeout?: number | undefined;
   /**
    * How long, in milliseconds, a connection may last in all, before
    * {@linkcode Dispatcher.handleTimeout} runs. It protects against a peer that
@@ -72,8 +73,26 @@ export interface ConnectionOptions {
    *
    * @default {Infinity}
    */
-  lifetime?: number;
+  lifetime?: number | undefined;
 }
+
+/** The names of the options of a connection. */
+export const CONNECTION_OPTIONS: OptionNames<ConnectionOptions> = {
+  linger: true,
+  allowHalfOpen: true,
+  role: true,
+  idleTimeout: true,
+  lifetime: true,
+};
+
+/** The names of the options of a `Dispatcher`. */
+export const DISPATCHER_OPTIONS = { ...CONNECTION_OPTIONS, map: true } as const;
+
+/** The names of the options of a `DispatcherWithSend`. */
+export const WITH_SEND_OPTIONS = {
+  ...DISPATCHER_OPTIONS,
+  highWaterMark: true,
+} as const;
 
 /** Options of {@linkcode Dispatcher.startTls}. */
 export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
@@ -82,7 +101,7 @@ export interface StartTlsOptions extends Omit<TlsOptions, "cert" | "key"> {
    *
    * @default {the host that `connect()` was given}
    */
-  hostname?: string;
+  hostname?: string | undefined;
 }
 
 /** In ms. At 0, which elsewhere means "never", nothing could ever be read. */
@@ -130,7 +149,7 @@ export function socketSettings(
  * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
  */
 export function connectionSettings(
-  options: Partial<ConnectionSettings>,
+  options: ConnectionOptions,
 ): ConnectionSettings {
   const { linger = DEFAULT_SETTINGS.linger } = options;
   const { allowHalfOpen = DEFAULT_SETTINGS.allowHalfOpen } = options;

@@ -9,7 +9,7 @@
 
 import { isCount, showValue } from "./arguments.ts";
 import { Queue } from "./queue.ts";
-import { type GATE, SEND_THROUGH } from "./symbols.ts";
+import { SEND_THROUGH } from "./symbols.ts";
 
 /**
  * A piece has at most this many bytes, as in Python. Larger pieces need fewer
@@ -17,16 +17,38 @@ import { type GATE, SEND_THROUGH } from "./symbols.ts";
  * room of a connection.
  */
 export const PIECE: number = 64 * 1024;
+/**
+ * If a `send()` takes nothing although there is room, or throws, or if an
+ * `initiateSend()` does nothing, it is called again after this time, in ms. Python
+ * calls it again at once, and does nothing else meanwhile. A shorter time takes more
+ * processor time, a longer one sends more slowly. The value is a choice.
+ */
+export const RETRY_AFTER = 10;
 
 /** What a class overrides, and what the bytes that it buffers have to pass. */
 export type GateKind = "none" | "send" | "writable";
 
 /** A dispatcher, as its gate needs it. */
 export interface GateKeeper {
-  /** What its bytes have to pass; `"writable"` also means `send()`. */
-  [GATE](): GateKind;
   /** Sends the beginning of `data`, and returns how many bytes were taken. */
   [SEND_THROUGH](data: Uint8Array): number;
+}
+
+/** A connection, as its gate needs it. */
+export interface GatedConnection {
+  readonly pollable: GateKeeper;
+  readonly joined: boolean;
+  /** Accepted bytes can still be sent. */
+  readonly isSending: boolean;
+  /** Few bytes are on their way, so `send()` of the library accepts more. */
+  readonly hasRoom: boolean;
+  /** Whether `writable()` lets the next piece pass. */
+  mayPass(): boolean;
+  /** Calls {@linkcode Gate.pass} in the next turn of the dispatcher. */
+  wake(): void;
+  startTimer(delay: number, callback: () => void): unknown;
+  /** Nothing waits at the gate any more. */
+  passed(): void;
 }
 
 /** The buffered bytes that have yet to pass `send()`. */
@@ -35,11 +57,23 @@ export class Gate {
   bytes = 0;
   /** A piece is being sent: what `send()` buffers meanwhile waits behind it. */
   isBusy = false;
-  /** This side closes: `send()` accepts all of it. */
+  /** This side closes: `send()` of the library accepts all of it. */
   isLast = false;
+  /** It waits before it calls `send()` again. */
+  isRetrying = false;
+  /** The last call of `send()` threw: nobody knows how much of the piece it took. */
+  hasFailed = false;
+  readonly #connection: GatedConnection;
   readonly #pieces = new Queue<Uint8Array>();
   /** The rest of a piece of which a part was sent. */
   #rest: Uint8Array | null = null;
+  #whenPassed: PromiseWithResolvers<void> | null = null;
+  /** A timer will wake the dispatcher. */
+  #isWaking = false;
+
+  constructor(connection: GatedConnection) {
+    this.#connection = connection;
+  }
 
   /** Puts a copy of `data` at the end. */
   push(data: Uint8Array): void {
@@ -49,29 +83,86 @@ export class Gate {
   }
 
   /**
-   * Sends a piece.
+   * Sends piece after piece, as far as `writable()` and the room allow. Out of its
+   * map, a dispatcher gets no event, so then it is one piece.
    *
-   * @returns How many bytes `send()` took.
-   * @throws {TypeError} If `send()` returns no such number.
-   * @throws What `send()` throws. The piece stays.
+   * @throws What `writable()` and `send()` throw. The piece stays.
    */
-  send(keeper: GateKeeper): number {
-    const piece = this.#rest ?? this.#pieces.shift()!;
-    const { length } = piece;
-    this.#rest = piece; // If send() throws, it is still the first.
-    const taken = keeper[SEND_THROUGH](piece);
-    if (!isCount(taken, length)) {
-      throw new TypeError(
-        `send() must return how many bytes it took, from 0 to ${length}, got ${
-          showValue(taken)
-        }`,
-      );
+  pass(): void {
+    if (this.isBusy || this.isRetrying || this.bytes === 0) return;
+    const connection = this.#connection;
+    this.isBusy = true;
+    try {
+      while (connection.isSending && connection.mayPass() && this.#canSend) {
+        if (this.#send() === 0) {
+          if (connection.hasRoom && this.bytes > 0) this.#retry();
+          break;
+        }
+        if (!connection.joined) {
+          connection.wake(); // When it has joined a map again.
+          break;
+        }
+      }
+    } catch (error) {
+      this.#retry();
+      throw error;
+    } finally {
+      this.isBusy = false;
     }
-    if (this.#rest === piece) { // It may have been discarded.
+    if (this.bytes === 0) this.#passed();
+  }
+
+  /** `writable()` and `send()` may have closed the connection or dropped the bytes. */
+  get #canSend(): boolean {
+    return this.bytes > 0 && this.#connection.isSending;
+  }
+
+  /** Sends a piece, and returns how many bytes of it `send()` took. */
+  #send(): number {
+    const piece = this.#rest ?? this.#pieces.shift()!;
+    this.#rest = piece; // If send() throws, it is still the first.
+    this.hasFailed = true;
+    const taken = this.#connection.pollable[SEND_THROUGH](piece);
+    this.hasFailed = false;
+    if (this.#rest === piece) { // It may have been dropped.
       this.bytes -= taken;
-      this.#rest = taken < length ? piece.subarray(taken) : null;
+      this.#rest = taken < piece.length ? piece.subarray(taken) : null;
     }
     return taken;
+  }
+
+  #retry(): void {
+    this.isRetrying = true;
+    this.wakeLater();
+  }
+
+  /** Wakes the dispatcher in a while: its class has held bytes back. */
+  wakeLater(): void {
+    if (this.#isWaking || !this.#connection.isSending) return;
+    this.#isWaking = true;
+    this.#connection.startTimer(RETRY_AFTER, () => {
+      this.isRetrying = this.#isWaking = false;
+      this.#connection.wake();
+    });
+  }
+
+  /**
+   * Sends all that waits, without a look at the room and at `writable()`: this side
+   * closes, or gives the connection up.
+   *
+   * @returns Whether `send()` took all of it.
+   * @throws What `send()` throws.
+   */
+  flush(): boolean {
+    if (this.isBusy) return this.bytes === 0;
+    this.isLast = this.isBusy = true;
+    try {
+      while (this.bytes > 0 && this.#send() > 0);
+    } finally {
+      this.isLast = this.isBusy = false;
+    }
+    if (this.bytes === 0) this.#passed();
+    return this.bytes === 0;
   }
 
   /** Drops all that waits. */
@@ -79,5 +170,39 @@ export class Gate {
     this.#pieces.takeAll();
     this.#rest = null;
     this.bytes = 0;
+    this.#passed();
   }
+
+  #passed(): void {
+    this.#connection.passed();
+    this.#whenPassed?.resolve();
+    this.#whenPassed = null;
+  }
+
+  /** Resolves when nothing waits. */
+  whenPassed(): Promise<void> {
+    if (this.bytes === 0) return Promise.resolve();
+    return (this.#whenPassed ??= Promise.withResolvers<void>()).promise;
+  }
+}
+
+/**
+ * Sends the beginning of `data` through an overridden `send()`.
+ *
+ * @param size How many bytes are a piece.
+ * @returns How many bytes it took.
+ * @throws {TypeError} If it returns no such number.
+ */
+export function sendPiece(
+  dispatcher: { send(data: Uint8Array): number },
+  data: Uint8Array,
+  size: number = PIECE,
+): number {
+  const piece = data.subarray(0, size);
+  const taken = dispatcher.send(piece);
+  if (isCount(taken, piece.length)) return taken;
+  throw new TypeError(
+    `send() must return how many bytes it took, from 0 to ${piece.length}, ` +
+      `got ${showValue(taken)}`,
+  );
 }

@@ -74,7 +74,7 @@ interface Held {
   readonly hostname: string | undefined;
   readonly hasEndedWriting: boolean;
   /** The bytes that have arrived are in the hands of toStreams(). */
-  readonly waitsForReader: boolean;
+  readonly hasStreams: boolean;
   /** The connection that goes on for this one. */
   successor: Entry | null;
   /** Sends what an overridden `send()` has yet to send. */
@@ -110,13 +110,12 @@ export function handoverOf(connection: Held): Handover {
 }
 
 function checkHandover(connection: Held): void {
-  const { pollable, closed, closing, source, writer, waitsForReader } =
-    connection;
+  const { pollable, closed, closing, source, writer, hasStreams } = connection;
   let obstacle: string;
   if (closed || closing !== null) obstacle = "it is closed";
   else if (source === null) obstacle = "it is not connected yet";
   else if (writer.isDetached) obstacle = "a handshake is under way";
-  else if (waitsForReader) obstacle = "its streams are in use";
+  else if (hasStreams) obstacle = "its streams are in use";
   else return;
   const self = textOf(pollable);
   throw new Error(`Cannot hand over the connection of ${self}: ${obstacle}`);

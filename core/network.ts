@@ -17,16 +17,16 @@ export interface SocketOptions {
    *
    * @default {"tcp"}
    */
-  transport?: Transport;
+  transport?: Transport | undefined;
   /** Certificates and names of a TLS socket. */
-  tls?: TlsOptions;
+  tls?: TlsOptions | undefined;
   /**
    * How many connections the system may keep waiting to be accepted, over `"tcp"`
    * and `"tls"`. For other transports Deno decides, and this option is refused.
    *
    * @default {511}
    */
-  backlog?: number;
+  backlog?: number | undefined;
   /**
    * How many connections a listener may have at the same time. Connections at
    * their handshake count, connections of other listeners do not. At the limit
@@ -36,14 +36,14 @@ export interface SocketOptions {
    *
    * @default {Infinity}
    */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /**
    * Lets several processes listen on the same TCP port (SO_REUSEPORT). Without
    * Deno's `--unstable-net`, `bind()` throws a `Deno.errors.NotSupported`.
    *
    * @default {false}
    */
-  reusePort?: boolean;
+  reusePort?: boolean | undefined;
   /**
    * How long, in milliseconds, `connect()` may take before it fails with
    * `Deno.errors.TimedOut`. The handshake does not count. Deno cannot give up an
@@ -56,7 +56,7 @@ export interface SocketOptions {
    *
    * @default {Infinity: until the system gives up}
    */
-  connectTimeout?: number;
+  connectTimeout?: number | undefined;
   /**
    * How long, in milliseconds, a TLS handshake may take. A peer that is silent or
    * speaks another protocol costs only its own connection. While more than 256
@@ -65,7 +65,7 @@ export interface SocketOptions {
    *
    * @default {10_000}
    */
-  handshakeTimeout?: number;
+  handshakeTimeout?: number | undefined;
 }
 
 /** Options of {@linkcode Network.connect}. */

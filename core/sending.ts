@@ -8,14 +8,13 @@
 import { LONGEST_STALL, type Role, Stall } from "./backpressure.ts";
 import type { Channel, CheckedChannel } from "./channel.ts";
 import type { Closing } from "./closing.ts";
-import { Gate } from "./gate.ts";
+import { Gate, type GatedConnection } from "./gate.ts";
 import type { Hook } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
 import { textOf } from "./log.ts";
 import { syncAnswer } from "./predicates.ts";
 import { Socket, type SocketParts } from "./socket.ts";
 import { GATE, HAS_OUTPUT, WAKE } from "./symbols.ts";
-import type { HeapTimer } from "./timers.ts";
 import { Writer, type WriterListener } from "./writer.ts";
 
 /** The states of the writing direction. */
@@ -36,19 +35,13 @@ export const WRITING_STATES = {
  * within the noise.
  */
 const WRITABLE_BELOW = 64 * 1024;
-/**
- * If an overridden `send()` takes nothing although there is room, it is called
- * again after this time, in ms. Python calls it again at once, and does nothing
- * else meanwhile. A shorter time takes more processor time, a longer one sends more
- * slowly. The value is a choice.
- */
-const RETRY_AFTER = 10;
 
 const WRITE: Hook = (pollable) => pollable.handleWriteEvent();
 const WAKEN: Hook = (pollable) => pollable[WAKE]();
 
 /** The writing part of a connection. */
-export abstract class SendingSocket extends Socket implements WriterListener {
+export abstract class SendingSocket extends Socket
+  implements WriterListener, GatedConnection {
   abstract readonly state: string;
   protected writing: keyof typeof WRITING_STATES = "open";
   writer: Writer = new Writer(this);
@@ -78,9 +71,10 @@ export abstract class SendingSocket extends Socket implements WriterListener {
 
   /** How many accepted bytes were lost because they waited behind a producer, say. */
   lostBehind = 0;
-  /** Resolves when nothing waits at the gate. */
-  #whenPassed: PromiseWithResolvers<void> | null = null;
-  #retrying: HeapTimer | null = null;
+  /** Its bytes come from streams, and go to streams. Set by toStreams(). */
+  hasStreams = false;
+  /** The running write event brings the yes of `writable()`, for one piece. */
+  #hasYes = false;
 
   constructor(parts: SocketParts, former: Socket | null = null) {
     super(parts, former);
@@ -112,11 +106,17 @@ export abstract class SendingSocket extends Socket implements WriterListener {
     return chunkSize === undefined ? WRITABLE_BELOW : 2 * chunkSize;
   }
 
+  /** Fewer bytes than may be are on their way. */
+  get hasRoom(): boolean {
+    return this.writer.pending < this.#room;
+  }
+
   /** How many accepted bytes have yet to leave for the peer. */
   get pending(): number {
-    return this.gate === null
-      ? this.writer.pending
-      : this.writer.pending + this.gate.bytes;
+    const { writer, gate } = this;
+    return gate === null || writer.failed
+      ? writer.pending
+      : writer.pending + gate.bytes;
   }
 
   /** Accepts bytes: all, or none while earlier ones fill the room for them. */
@@ -139,74 +139,55 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   buffer(data: Uint8Array): number {
     if (!this.isSending) return 0;
     this.checkWritable();
-    const isGated = this.pollable[GATE]() !== "none" || this.#isHeld;
-    if (isGated) (this.gate ??= new Gate()).push(data);
+    const isGated = this.pollable[GATE]() !== "none" || this.isHeld;
+    if (isGated) this.ownGate.push(data);
     else this.writer.append(data);
     return data.length;
   }
 
+  /** The gate of a class that overrides `send()`, `writable()` or `initiateSend()`. */
+  get ownGate(): Gate {
+    return this.gate ??= new Gate(this);
+  }
+
   /** Buffered bytes have yet to pass the gate. */
-  get #isHeld(): boolean {
+  get isHeld(): boolean {
     return this.gate !== null && this.gate.bytes > 0;
   }
 
   /** Sends accepted bytes: at once, or together with the others of the pass. */
   sendSoon(): void {
-    if (this.#isHeld) this.sendThrough();
+    if (this.isHeld) this.sendThrough();
     else this.reactor.turns.sendSoon(this);
   }
 
   /**
-   * Sends what waits at the gate through the dispatcher's `send()`, as far as
-   * `writable()` and the room allow.
+   * Sends what waits at the gate, as far as `writable()` and the room allow.
    *
-   * @throws What these throw.
+   * @throws What `writable()` and `send()` throw.
    */
-  sendThrough(): void {
-    const { gate, pollable, writer } = this;
-    if (gate === null || gate.isBusy || this.checked === null) return;
-    const asks = pollable[GATE]() === "writable";
-    // A write event comes only if writable() said yes: one piece passes.
-    let isAsked = this.event === "write";
-    gate.isBusy = true;
-    try {
-      while (gate.bytes > 0 && this.isSending) {
-        const isHeld = asks && !isAsked &&
-          !syncAnswer("writable", pollable.writable());
-        if (isHeld) break;
-        isAsked = false;
-        if (gate.bytes === 0 || !this.isSending) break;
-        if (gate.send(pollable) > 0) continue;
-        if (writer.pending < this.#room) this.#retry();
-        break;
-      }
-    } finally {
-      gate.isBusy = false;
-    }
-    if (gate.bytes === 0) this.#passed();
+  override sendThrough(): void {
+    if (this.gate === null || this.checked === null) return;
+    this.gate.pass();
     if (this.pending <= this.#wakeBelow) this.wake();
   }
 
-  #passGate(): Hook {
-    return (pollable) => {
-      this.sendThrough();
-      return pollable[WAKE]();
-    };
+  /** It overrides `writable()`, so each pass asks it. */
+  get asksWritable(): boolean {
+    return this.pollable[GATE]() === "writable";
   }
 
-  /** Nothing waits at the gate any more: ends the writing direction, if it is to end. */
-  #passed(): void {
+  /** Whether an overridden `writable()` lets the next piece pass, or the close. */
+  mayPass(): boolean {
+    if (!this.asksWritable) return true;
+    const hasYes = this.#hasYes;
+    this.#hasYes = false;
+    return hasYes || syncAnswer("writable", this.pollable.writable());
+  }
+
+  /** Ends the writing direction, if it is to end. */
+  passed(): void {
     if (this.hasEndedWriting) this.writer.end();
-    this.#whenPassed?.resolve();
-    this.#whenPassed = null;
-  }
-
-  /** `send()` took nothing although there was room: calls it again. */
-  #retry(): void {
-    this.#retrying ??= this.startTimer(RETRY_AFTER, () => {
-      this.#retrying = null;
-      this.wake();
-    });
   }
 
   /**
@@ -214,58 +195,52 @@ export abstract class SendingSocket extends Socket implements WriterListener {
    * any more. Warns of what `send()` does not take.
    */
   protected sendRest(): void {
-    if (!this.#isHeld || !this.isSending) return;
-    this.reactor.outside(() => this.flushGate());
-    if (!this.#isHeld) return;
-    const gate = this.gate!;
-    this.loseBehind(gate.bytes, "were held back by send()");
-    gate.clear();
-    this.#passed();
+    const { gate } = this;
+    if (gate === null || gate.bytes === 0) return;
+    // After a failure, a hook tells of the loss.
+    if (!this.isSending) this.dropHeld(null);
+    else {
+      if (!gate.hasFailed) this.reactor.outside(() => void gate.flush());
+      this.dropHeld("were held back by send()");
+    }
+  }
+
+  /** Drops what waits at the gate. Warns of that if there is a reason. */
+  protected dropHeld(reason: string | null): void {
+    const bytes = this.gate === null ? 0 : this.gate.bytes;
+    if (bytes === 0) return;
+    this.gate!.clear();
+    if (reason === null) this.lostBehind += bytes;
+    else this.loseBehind(bytes, reason);
   }
 
   /**
-   * Sends all that waits at the gate through `send()`, without a look at the room
-   * and at `writable()`.
+   * Sends all that waits at the gate, as another dispatcher takes the connection.
    *
    * @throws {Error} If `send()` does not take it.
    */
   flushGate(): void {
     const { gate } = this;
-    if (gate === null || gate.bytes === 0) return;
-    gate.isLast = true;
-    try {
-      while (!gate.isBusy && gate.bytes > 0) {
-        if (gate.send(this.pollable) === 0) break;
-      }
-    } finally {
-      gate.isLast = false;
-    }
-    if (gate.bytes > 0) {
-      throw new Error(
-        `${textOf(this.pollable)}: send() holds back ${gate.bytes} bytes`,
-      );
-    }
-    this.#passed();
+    if (gate === null || gate.flush()) return;
+    throw new Error(
+      `${textOf(this.pollable)}: send() holds back ${gate.bytes} bytes`,
+    );
   }
 
   /** Ends the writing direction when all accepted bytes have gone out. */
   protected endWriting(): void {
-    if (!this.#isHeld) this.writer.end();
+    if (!this.isHeld) this.writer.end();
   }
 
   /** Drops the bytes that have not begun to be sent. */
   discard(): void {
     this.writer.discard();
-    if (!this.#isHeld) return;
-    this.gate!.clear();
-    this.#passed();
+    if (this.isHeld) this.gate!.clear();
   }
 
   /** Resolves when all accepted bytes have gone out, or when writing has failed. */
   async sent(): Promise<void> {
-    if (this.#isHeld) {
-      await (this.#whenPassed ??= Promise.withResolvers<void>()).promise;
-    }
+    await this.gate?.whenPassed();
     await this.writer.done();
   }
 
@@ -300,13 +275,13 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   }
 
   /**
-   * The library sends for it, and has nothing to send: a write event would do
-   * nothing, and keep the loop from waiting.
+   * A write event would do nothing, and keep the loop from waiting: the gate calls
+   * `send()` again later, or the library sends for it, and has nothing to send.
    */
   get #hasNoOutput(): boolean {
+    if (this.gate?.isRetrying) return true;
     return this.interest !== null && this.interest.sendsItself &&
-      (this.#retrying !== null ||
-        !this.#isHeld && !this.pollable[HAS_OUTPUT]());
+      !this.isHeld && !this.pollable[HAS_OUTPUT]();
   }
 
   override write(): void {
@@ -315,7 +290,7 @@ export abstract class SendingSocket extends Socket implements WriterListener {
       try {
         this.isWakeDue = false;
         this.reactor.tick++;
-        this.hooks.run(this.#isHeld ? this.#passGate() : WAKEN);
+        this.hooks.run(WAKEN);
       } catch (error) { // After an ExitNow, the write event still comes.
         if (this.isWriteDue) this.reactor.queueWrite(this);
         throw error;
@@ -329,14 +304,24 @@ export abstract class SendingSocket extends Socket implements WriterListener {
     this.#acceptedBefore = this.writer.accepted;
     this.idleTick = this.reactor.tick;
     this.event = "write";
+    this.#hasYes = true;
     try {
-      // Bytes of a class that does not send by itself: those of its streams.
-      const isPlain = this.#isHeld && !this.interest!.writes &&
-        !this.interest!.sendsItself;
-      this.hooks.run(isPlain ? this.#passGate() : WRITE);
+      this.hooks.run(
+        this.hasStreams && this.isHeld ? this.#passFirst() : WRITE,
+      );
     } finally {
+      this.#hasYes = false;
       if (!this.held) this.afterWrite();
     }
+  }
+
+  /** A write event with bytes of streams at the gate: they pass before the hook. */
+  #passFirst(): Hook {
+    const { writes, sendsItself } = this.interest!;
+    return (pollable) => {
+      this.sendThrough();
+      if (writes || sendsItself) return pollable.handleWriteEvent();
+    };
   }
 
   /** Counts the write event as news for others only if it brought bytes. */
@@ -358,7 +343,7 @@ export abstract class SendingSocket extends Socket implements WriterListener {
       return;
     }
     this.limits?.touch();
-    if (this.#isHeld || this.pending <= this.#wakeBelow) this.wake();
+    if (this.isHeld || this.pending <= this.#wakeBelow) this.wake();
     this.#stall?.touch();
     // Backpressure may have kept it from reading.
     if (!this.wantsRead) this.lookAgain();
@@ -380,7 +365,7 @@ export abstract class SendingSocket extends Socket implements WriterListener {
   /** Wakes its dispatcher, once, when no more than `amount` bytes are pending. */
   wakeBelow(amount: number): void {
     this.#wakeBelow = amount;
-    this.isWakeDue = false;
+    if (!this.isHeld) this.isWakeDue = false; // The gate waits for its turn.
     if (this.pending <= amount) this.wake();
   }
 

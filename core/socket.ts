@@ -446,6 +446,9 @@ export class Socket implements Entry, HookTarget, Releasable {
 
   startSending(): void {}
 
+  /** Sends what waits for `send()` and `writable()`. */
+  sendThrough(): void {}
+
   /** A read or an accept is in flight, so the loop will be told. */
   protected get isWatching(): boolean {
     return false;

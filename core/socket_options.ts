@@ -10,11 +10,11 @@ import {
   checkBoolean,
   checkInteger,
   checkMilliseconds,
-  checkOptions,
   showValue,
 } from "./arguments.ts";
 import { type Acceptor, asAcceptor, received } from "./channel.ts";
 import type { Network, SocketOptions } from "./network.ts";
+import { checkOptions, type OptionNames } from "./option_names.ts";
 import { checkTls, type TlsOptions } from "./tls_options.ts";
 
 /**
@@ -26,6 +26,16 @@ export const DEFAULT_BACKLOG = 511;
 
 /** No options: sockets that are made without any share this object. */
 export const NO_OPTIONS: SocketOptions = {};
+
+const SOCKET_OPTIONS: OptionNames<SocketOptions> = {
+  transport: true,
+  tls: true,
+  backlog: true,
+  maxConnections: true,
+  reusePort: true,
+  connectTimeout: true,
+  handshakeTimeout: true,
+};
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 
@@ -47,7 +57,7 @@ function hintFor(options: unknown): string {
  * @throws {RangeError} If a number is out of range.
  */
 export function checkSocketOptions(options: SocketOptions): void {
-  checkOptions(options, hintFor(options));
+  checkOptions(options, SOCKET_OPTIONS, hintFor(options));
   const { transport = "tcp", tls, backlog = DEFAULT_BACKLOG } = options;
   if (!TRANSPORTS.includes(transport)) {
     throw new TypeError(

@@ -16,9 +16,10 @@ import type { StartTlsOptions } from "./dispatcher_options.ts";
 import type { Hooks } from "./hooks.ts";
 import { describeError, textOf } from "./log.ts";
 import type { Network } from "./network.ts";
+import type { OptionNames } from "./option_names.ts";
 import { warn } from "./own_lines.ts";
 import { CONNECTION, ENTRY, MAP } from "./symbols.ts";
-import { checkTls, type TlsOptions } from "./tls_options.ts";
+import { checkTls, TLS_OPTIONS, type TlsOptions } from "./tls_options.ts";
 import type { Pollable } from "./entry.ts";
 import type { Reactor } from "./reactor.ts";
 import type { Release } from "./release.ts";
@@ -32,6 +33,8 @@ export interface Upgradable {
   readonly reactor: Reactor;
   readonly hooks: Hooks;
   readonly writer: Writer;
+  /** How many accepted bytes have yet to leave for the peer. */
+  readonly pending: number;
   readonly source: Reader | null;
   readonly release: Release;
   checked: CheckedChannel | null;
@@ -56,6 +59,12 @@ interface Conversing extends DispatcherHooks {
   [CONNECTION](action: string): Upgradable;
 }
 
+/** `cert` and `key` are refused with a reason. */
+const START_TLS_OPTIONS: OptionNames<StartTlsOptions & TlsOptions> = {
+  ...TLS_OPTIONS,
+  hostname: true,
+};
+
 /**
  * Asks for TLS over the connection of a dispatcher.
  */
@@ -64,7 +73,7 @@ export function requestTls(
   options: StartTlsOptions,
 ): Promise<void> {
   try {
-    checkTls(options);
+    checkTls(options, START_TLS_OPTIONS, "");
     if ((options as TlsOptions).cert !== undefined) {
       throw new TypeError(
         'Cannot start TLS with a certificate: Deno shows one only on a socket of transport "tls"',
@@ -167,7 +176,7 @@ export function endWithoutTls(
 }
 
 function findObstacle(
-  { closed, checked, writer, source, hasEndedWriting }: Upgradable,
+  { closed, checked, writer, pending, source, hasEndedWriting }: Upgradable,
   network: Network,
 ): string | null {
   if (closed || checked === null) return "it is not connected";
@@ -177,7 +186,7 @@ function findObstacle(
   if (!network.startTls) return "its network has no startTls()";
   if (source!.isWatching) return "a read is in flight: call it inside a hook";
   if (source!.available > 0) return UNREAD;
-  if (writer.pending > 0) return "unencrypted bytes are being sent";
+  if (pending > 0) return "unencrypted bytes are being sent";
   return null;
 }
 

@@ -41,6 +41,9 @@ export const GATE: unique symbol = Symbol("gate");
 /** Of a dispatcher: sends a piece of what was buffered, through its `send()`. */
 export const SEND_THROUGH: unique symbol = Symbol("send through");
 
+/** Of a chat: it overrides `initiateSend()`. */
+export const INITIATES: unique symbol = Symbol("initiates");
+
 /** Of a dispatcher: a write event would bring the loop nearer to its end. */
 export const HAS_OUTPUT: unique symbol = Symbol("has output");
 

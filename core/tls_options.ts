@@ -4,7 +4,12 @@
  * @module
  */
 
-import { checkBoolean, checkOptions, showValue } from "./arguments.ts";
+import { checkBoolean, showValue } from "./arguments.ts";
+import {
+  type AnyNames,
+  checkOptions,
+  type OptionNames,
+} from "./option_names.ts";
 
 /** What a TLS connection is secured with. All certificates and keys are PEM. */
 export interface TlsOptions {
@@ -14,33 +19,49 @@ export interface TlsOptions {
    *
    * @default {none}
    */
-  caCerts?: string[];
+  caCerts?: string[] | undefined;
   /** Our own certificate: a server must have one, a client may. */
-  cert?: string;
+  cert?: string | undefined;
   /** The private key of `cert`. */
-  key?: string;
+  key?: string | undefined;
   /**
    * The protocols to offer or accept (ALPN, RFC 7301), the preferred first.
    *
    * @default {none}
    */
-  alpnProtocols?: string[];
+  alpnProtocols?: string[] | undefined;
   /**
    * Does not check that the certificate is for the host that was asked for.
    * For tests; it makes the connection open to whoever sits in between.
    *
    * @default {false}
    */
-  unsafelyDisableHostnameVerification?: boolean;
+  unsafelyDisableHostnameVerification?: boolean | undefined;
 }
+
+/** The names of the TLS options. */
+export const TLS_OPTIONS: OptionNames<TlsOptions> = {
+  caCerts: true,
+  cert: true,
+  key: true,
+  alpnProtocols: true,
+  unsafelyDisableHostnameVerification: true,
+};
 
 /**
  * Checks the options of a TLS socket.
  *
- * @throws {TypeError} If one has the wrong type, or `cert` lacks its `key`.
+ * @param names The options that there are.
+ * @param owner The option that holds these options, if any.
+ * @throws {TypeError} If one is unknown or has the wrong type, or `cert` lacks its
+ * `key`.
  */
-export function checkTls(tls: TlsOptions): void {
-  checkOptions(tls);
+export function checkTls(
+  tls: TlsOptions,
+  names: AnyNames = TLS_OPTIONS,
+  owner: string = "tls",
+): void {
+  checkOptions(tls, names, "", owner);
   const { unsafelyDisableHostnameVerification: unsafe = false } = tls;
   checkBoolean("tls.unsafelyDisableHostnameVerification", unsafe);
   for (const name of ["cert", "key"] as const) {

@@ -27,8 +27,8 @@ interface FailedConnection extends Entry {
   readonly hooks: Hooks;
   readonly writer: Writer;
   readonly source: Source | null;
-  /** Report a failed write only after the waiting bytes were read. */
-  readonly waitsForReader: boolean;
+  /** Its bytes go to streams: they come before a failed write. */
+  readonly hasStreams: boolean;
   /** Its `readable()` wants to read. */
   readonly wantsRead: boolean;
   /** The last read event took no bytes. */
@@ -53,7 +53,7 @@ export class WriteFailure {
     const { source, writer, wantsRead } = connection;
     if (this.isTold || source === null) return false;
     if (writer.isDetached) return true; // A failed handshake: trust no bytes.
-    if (connection.waitsForReader && !wantsRead && !source.ended) return false;
+    if (connection.hasStreams && !wantsRead && !source.ended) return false;
     return !(source.available > 0 && wantsRead && !connection.tookNothing);
   }
 

@@ -105,9 +105,8 @@ export class ChatServer extends Dispatcher {
 export class Guest extends AsyncChat {
   override readonly logger;
   readonly #room: ChatServer;
-  readonly #decoder = new TextDecoder();
-  #line = "";
-  #isTooLong = false;
+  /** The beginning of a line that is too long. */
+  #tooLong: string | null = null;
   #isResting = false;
   /** Empty until it is known. */
   name = "";
@@ -132,23 +131,18 @@ export class Guest extends AsyncChat {
     return super.handleRead();
   }
 
-  override collectIncomingData(data: Uint8Array) {
-    if (this.#isTooLong) return;
-    this.#line += this.#decoder.decode(data, { stream: true });
-  }
-
+  /** Bytes that are not taken here are dropped. */
   override handleOverflow() {
-    if (!this.#isTooLong) {
-      this.hear(`* That line is too long: at most ${LONGEST_LINE} bytes`);
-    }
-    this.#isTooLong = true; // and so is the rest of it
+    if (this.#tooLong !== null) return;
+    this.#tooLong = this.takeText();
+    this.hear(`* That line is too long: at most ${LONGEST_LINE} bytes`);
   }
 
   override foundTerminator() {
-    const line = harmless(this.#line + this.#decoder.decode()).trim();
-    const isRefused = this.#isTooLong;
-    this.#line = "";
-    this.#isTooLong = false;
+    const rest = this.takeText();
+    const line = harmless(this.#tooLong ?? rest).trim();
+    const isRefused = this.#tooLong !== null;
+    this.#tooLong = null;
     // No name has a blank, and later lines may begin in any way.
     if (this.name === "" && line.includes(" ") && isHttp(line)) {
       this.hear("* This is no web server");

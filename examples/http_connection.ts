@@ -66,7 +66,6 @@ export class HttpConnection extends AsyncChat {
   readonly #files: FileSource;
   readonly #parser = new RequestParser();
   readonly #decoder = new TextDecoder("latin1");
-  #line = "";
   /** A part of a request has arrived, and not all of it. */
   #inRequest = false;
   /** The number of requests whose answers are not yet complete. */
@@ -95,16 +94,15 @@ export class HttpConnection extends AsyncChat {
   override collectIncomingData(data: Uint8Array) {
     if (this.#isOver) return;
     this.#begin();
-    if (this.#parser.wantsLine) this.#line += this.#decoder.decode(data);
+    if (this.#parser.wantsLine) super.collectIncomingData(data);
   }
 
   override foundTerminator() {
     if (this.#isOver) return;
     this.#begin();
-    const line = this.#line;
-    this.#line = "";
+    const line = this.takeData();
     try {
-      const request = this.#parser.take(line);
+      const request = this.#parser.take(this.#decoder.decode(line));
       this.setTerminator(this.#parser.terminator);
       if (request) this.#onRequest(request);
     } catch (error) {

@@ -17,31 +17,14 @@ const SOCKET = { connectTimeout: 3_000 };
 
 /** Takes what comes as lines. */
 export abstract class LineChat extends AsyncChat {
-  #decoder = new TextDecoder();
-  #line = "";
-
   abstract handleLine(line: string): void;
 
   say(line: string) {
     this.push(`${line}\n`);
   }
 
-  override collectIncomingData(data: Uint8Array) {
-    this.#line += this.#decoder.decode(data, { stream: true });
-  }
-
   override foundTerminator() {
-    const line = (this.#line + this.#decoder.decode())
-      .replace(/\r$/, ""); // telnet's
-    this.#line = "";
-    this.handleLine(line);
-  }
-
-  /** Half a line is none. */
-  override handleClose(): void {
-    this.#line = "";
-    this.#decoder = new TextDecoder();
-    this.close();
+    this.handleLine(this.takeText().replace(/\r$/, "")); // telnet's
   }
 }
 

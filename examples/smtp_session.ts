@@ -72,8 +72,8 @@ export class SmtpSession extends AsyncChat {
   readonly #address: string;
   readonly #store: MailStore;
   readonly #patience: Timer;
-  #line = "";
-  #isTooLong = false;
+  /** The beginning of a command that is too long. */
+  #tooLong: Uint8Array | null = null;
   #errors = 0;
   #client = "";
   #isExtended = false;
@@ -107,11 +107,12 @@ export class SmtpSession extends AsyncChat {
   override collectIncomingData(data: Uint8Array): void | Promise<void> {
     const message = this.#message;
     if (message) return this.#add(message, message.lines.add(data));
-    if (!this.#isTooLong) this.#line += String.fromCharCode(...data);
+    super.collectIncomingData(data);
   }
 
+  /** Bytes that are not taken here are dropped. */
   override handleOverflow() {
-    this.#isTooLong = true; // and so is the rest of the line
+    this.#tooLong ??= this.takeData();
   }
 
   override foundTerminator(): void | Promise<void> {
@@ -167,10 +168,10 @@ export class SmtpSession extends AsyncChat {
   }
 
   #obeyLine() {
-    const line = this.#line;
-    const isTooLong = this.#isTooLong;
-    this.#line = "";
-    this.#isTooLong = false;
+    const rest = this.takeData();
+    const line = String.fromCharCode(...this.#tooLong ?? rest);
+    const isTooLong = this.#tooLong !== null;
+    this.#tooLong = null;
     if (isHttp(line)) return this.#hangUp("421 This is no web server");
     try {
       if (isTooLong) throw new Refusal("500 The line is too long");

@@ -6,6 +6,7 @@
 
 import { checkMethods, checkOwned, showValue } from "../core/arguments.ts";
 import type { Channel } from "../core/channel.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import { quietly } from "../core/thenable.ts";
 
 const NO_BYTES = new Uint8Array(0);
@@ -28,10 +29,15 @@ export interface ChannelStreams {
    * its dispatcher gets no read event. Text in it, as a `WebSocketStream` may
    * bring, is an error.
    */
-  readable?: ReadableStream<Uint8Array | string>;
+  readable?: ReadableStream<Uint8Array | string> | undefined;
   /** What the channel writes. Without it the channel is for reading only. */
-  writable?: WritableStream<Uint8Array> | WritableStream<BufferSource>;
+  writable?:
+    | WritableStream<Uint8Array>
+    | WritableStream<BufferSource>
+    | undefined;
 }
+
+const STREAMS: OptionNames<ChannelStreams> = { readable: true, writable: true };
 
 /**
  * Makes a dispatcher's channel of Web streams, and locks them: a child
@@ -51,7 +57,8 @@ export interface ChannelStreams {
  *
  * @param streams The readable, the writable, or both.
  * @returns The channel, for the constructor of a dispatcher.
- * @throws {TypeError} If there is neither, one is no stream, or one is locked.
+ * @throws {TypeError} If there is neither, one is no stream, or one is locked; if
+ * one is missing, and `streams` has something of an unknown name.
  *
  * @example A child process as a dispatcher
  * ```ts
@@ -105,6 +112,9 @@ class StreamChannel implements Channel {
   constructor(streams: ChannelStreams) {
     checkMethods("streams", streams, []);
     const { readable, writable } = streams;
+    // A pair may bring more along, as that of a WebSocketStream does.
+    const isPlain = Object.getPrototypeOf(streams) === Object.prototype;
+    if (isPlain && !(readable && writable)) checkOptions(streams, STREAMS);
     if (readable === undefined && writable === undefined) {
       throw new TypeError("streams has neither a readable nor a writable");
     }

@@ -5,12 +5,13 @@
  */
 
 import { type Address, formatAddress, parseAddress } from "../core/address.ts";
-import { checkMethods, checkOptions, toBytes } from "../core/arguments.ts";
+import { checkMethods, toBytes } from "../core/arguments.ts";
 import { type Acceptor, asChannel, type Channel } from "../core/channel.ts";
 import { Connection } from "../core/connection.ts";
 import type { HookResult } from "../core/entry.ts";
 import { describeError, textOf } from "../core/log.ts";
 import type { SocketOptions } from "../core/network.ts";
+import { checkOptions } from "../core/option_names.ts";
 import { Queue } from "../core/queue.ts";
 import { logLimited } from "../core/own_lines.ts";
 import type { GateKind } from "../core/gate.ts";
@@ -133,13 +134,7 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {Error} If there is a socket already.
    */
   override createSocket(options: SocketOptions = {}): void {
-    checkOptions(options, ": createSocket() needs none for datagrams");
-    const [option] = Object.keys(options);
-    if (option !== undefined) {
-      throw new TypeError(
-        `Cannot create a socket: "${option}" is no option of a datagram socket`,
-      );
-    }
+    checkOptions(options, {}, ": createSocket() needs none for datagrams");
     super.createSocket();
     this.#reuseAddress = false;
   }

@@ -82,7 +82,7 @@ async function startTls(
   tls: TlsOptions,
 ): Promise<Deno.TlsConn> {
   try {
-    return await Deno.startTls(conn, { hostname, ...tls });
+    return await Deno.startTls(conn, { hostname, ...given(tls) });
   } catch (error) {
     closeQuietly(conn);
     throw error;
@@ -126,9 +126,17 @@ async function connectTcp(
   }
 }
 
+/** The TLS options as Deno's types want them: none of them is `undefined`. */
+type DenoTls = { [Name in keyof TlsOptions]: NonNullable<TlsOptions[Name]> };
+
+function given(tls: TlsOptions): DenoTls {
+  const entries = Object.entries(tls);
+  return Object.fromEntries(entries.filter(([_, it]) => it !== undefined));
+}
+
 /** Tells the compiler that `cert` and `key` go together, as `checkTls()` found. */
-function withKey(tls: TlsOptions): TlsOptions & Deno.TlsCertifiedKeyPem {
-  return tls as TlsOptions & Deno.TlsCertifiedKeyPem;
+function withKey(tls: TlsOptions): DenoTls & Deno.TlsCertifiedKeyPem {
+  return given(tls) as DenoTls & Deno.TlsCertifiedKeyPem;
 }
 
 setDefaultNetwork(denoNetwork);

@@ -4,18 +4,15 @@
  * @module
  */
 
-import {
-  checkInteger,
-  checkOptions,
-  checkOwned,
-  showValue,
-} from "../core/arguments.ts";
+import { checkInteger, checkOwned, showValue } from "../core/arguments.ts";
 import type { Connection } from "../core/connection.ts";
+import { RETRY_AFTER, sendPiece } from "../core/gate.ts";
 import { libraryMethods } from "../core/interest.ts";
 import { textOf } from "../core/log.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import { ExitNow } from "../core/reactor.ts";
 import { CONNECTION } from "../core/symbols.ts";
-import { Dispatcher } from "../dispatcher.ts";
+import { Dispatcher, DispatcherWithSend } from "../dispatcher.ts";
 
 /** The streams of a dispatcher: see {@linkcode toStreams}. */
 export interface StreamPair {
@@ -35,8 +32,10 @@ export interface ToStreamsOptions {
    *
    * @default {65_536}
    */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
 }
+
+const STREAM_OPTIONS: OptionNames<ToStreamsOptions> = { highWaterMark: true };
 
 /**
  * A large chunk is sent in pieces of this many bytes. Larger pieces pass the
@@ -82,6 +81,8 @@ type Overrides = Pick<
  * - When the connection fails or the dispatcher is closed, both streams fail,
  *   with the reason or a `Deno.errors.Interrupted`; the readable not before
  *   what had arrived is read.
+ * - What is written goes through the `send()` of a class that overrides it, piece
+ *   by piece, and waits while its own `writable()` says no.
  * - `write()` settles when fewer than {@linkcode ToStreamsOptions.highWaterMark}
  *   bytes are on their way; until then the chunk must not change. A chunk that
  *   is no `Uint8Array` is a `TypeError`, and aborts the writable.
@@ -137,7 +138,7 @@ export function toStreams(
     const got = showValue(dispatcher);
     throw new TypeError(`dispatcher must be a Dispatcher, got ${got}`);
   }
-  checkOptions(options);
+  checkOptions(options, STREAM_OPTIONS);
   const { highWaterMark = 64 * 1024 } = options;
   checkInteger("highWaterMark", highWaterMark, 0, Number.MAX_SAFE_INTEGER);
   const connection = dispatcher[CONNECTION]("make streams");
@@ -251,7 +252,7 @@ class Conversation implements StreamPair {
       restore();
       this.#onEnd();
     });
-    connection.waitsForReader = true;
+    connection.hasStreams = true;
     if (!connection.joined) return;
     // The engine looks at the methods of a dispatcher when it joins.
     connection.reactor.leave(connection);
@@ -335,12 +336,39 @@ class Conversation implements StreamPair {
 
   async #send(piece: Uint8Array): Promise<void> {
     const connection = this.#connection;
-    const { writer } = connection;
-    connection.buffer(piece);
-    connection.sendThrough();
-    writer.start();
+    const dispatcher = this.#dispatcher;
+    if (
+      dispatcher instanceof DispatcherWithSend &&
+      dispatcher.send !== DispatcherWithSend.prototype.send
+    ) await this.#sendThrough(dispatcher, piece);
+    else {
+      connection.buffer(piece);
+      connection.sendThrough();
+    }
+    connection.writer.start();
     if (connection.pending >= this.#highWaterMark) await this.#sent();
     this.#checkSending();
+  }
+
+  /** Sends a piece through the overridden `send()` of a class that buffers in it. */
+  async #sendThrough(
+    dispatcher: DispatcherWithSend,
+    piece: Uint8Array,
+  ): Promise<void> {
+    for (let at = 0; at < piece.length;) {
+      this.#checkSending();
+      const taken = sendPiece(dispatcher, piece.subarray(at));
+      at += taken;
+      if (taken === 0) await this.#pause();
+    }
+  }
+
+  /** Waits for a moment, or until the connection ends. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#stopWaiting = resolve;
+      this.#connection.startTimer(RETRY_AFTER, resolve);
+    });
   }
 
   async #close(): Promise<void> {

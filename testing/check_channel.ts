@@ -8,9 +8,9 @@ import {
   checkFunction,
   checkMethods,
   checkMilliseconds,
-  checkOptions,
   showValue,
 } from "../core/arguments.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import { type Channel, closeQuietly } from "../core/channel.ts";
 import { describeError } from "../core/log.ts";
 import { BYTES } from "./check_channel_bytes.ts";
@@ -47,14 +47,19 @@ export interface CheckChannelOptions {
    *
    * @default {"connection"}
    */
-  kind?: ChannelKind;
+  kind?: ChannelKind | undefined;
   /**
    * How long one check may take, in milliseconds. Most take less than one.
    *
    * @default {5_000}
    */
-  timeout?: number;
+  timeout?: number | undefined;
 }
+
+const CHECK_OPTIONS: OptionNames<CheckChannelOptions> = {
+  kind: true,
+  timeout: true,
+};
 
 /** The checks of each kind. */
 const CHECKS: Record<ChannelKind, Checks> = {
@@ -136,7 +141,7 @@ export async function checkChannel(
   options: CheckChannelOptions = {},
 ): Promise<string[]> {
   checkFunction("make", make);
-  checkOptions(options);
+  checkOptions(options, CHECK_OPTIONS);
   const { kind = "connection", timeout = 5_000 } = options;
   if (!Object.hasOwn(CHECKS, kind)) {
     const got = showValue(kind);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { FaultEvent, Faults } from "./faults.ts";
+import type { AllFaults, FaultEvent } from "./faults.ts";
 import { hashText, KeyedRng } from "./rng.ts";
 
 /** The purpose of a random number: a fault, or the length of a delay. */
@@ -60,14 +60,14 @@ export interface FaultPlanOptions {
  */
 export class FaultPlan {
   readonly rng: KeyedRng;
-  readonly faults: Required<Faults>;
+  readonly faults: AllFaults;
   /** The faults so far, in order. */
   readonly events: FaultEvent[] = [];
   readonly #options: FaultPlanOptions;
 
   constructor(
     seed: number,
-    faults: Required<Faults>,
+    faults: AllFaults,
     options: FaultPlanOptions,
   ) {
     this.rng = new KeyedRng(seed);

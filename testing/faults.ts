@@ -4,7 +4,8 @@
  * @module
  */
 
-import { checkOptions, showValue } from "../core/arguments.ts";
+import { showValue } from "../core/arguments.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 
 /**
  * How likely each kind of fault is. A chance is a number from 0 to 1, a rate
@@ -12,43 +13,43 @@ import { checkOptions, showValue } from "../core/arguments.ts";
  */
 export interface Faults {
   /** The chance that a segment in flight resets its connection. */
-  reset?: number;
+  reset?: number | undefined;
   /** The chance that a segment is late, by up to {@linkcode Faults.stallTime}. */
-  stall?: number;
+  stall?: number | undefined;
   /**
    * How late a stalled segment may be, in simulated milliseconds.
    *
    * @default {5_000}
    */
-  stallTime?: number;
+  stallTime?: number | undefined;
   /** The chance that a write travels in several segments, or a read gets only a part. */
-  split?: number;
+  split?: number | undefined;
   /** The chance that a write takes only a part of what it is given. */
-  partial?: number;
+  partial?: number | undefined;
   /** The chance that a connect is refused. */
-  refuse?: number;
+  refuse?: number | undefined;
   /** The chance that a connect is never answered. */
-  blackhole?: number;
+  blackhole?: number | undefined;
   /** The chance that a name is not found, for the moment. */
-  lookup?: number;
+  lookup?: number | undefined;
   /** The chance that a connection is accepted late, by up to a second. */
-  acceptDelay?: number;
+  acceptDelay?: number | undefined;
   /** The chance that a reset takes with it what has arrived and was not read. */
-  resetDiscards?: number;
+  resetDiscards?: number | undefined;
   /** The rate of partitions of each pair of hosts, both ways or one way. */
-  partition?: number;
+  partition?: number | undefined;
   /** The rate of crashes of each host that was made with a program. */
-  crash?: number;
+  crash?: number | undefined;
   /**
    * How long a partition or a crash lasts at most, in simulated milliseconds.
    *
    * @default {10_000}
    */
-  outage?: number;
+  outage?: number | undefined;
   /** By how many milliseconds the clocks of hosts differ at most. */
-  skew?: number;
+  skew?: number | undefined;
   /** The largest speed error of a clock, as a fraction: 0.001 is 1 ms a second. */
-  drift?: number;
+  drift?: number | undefined;
 }
 
 /** A set of faults by its name. */
@@ -76,10 +77,30 @@ const LEVELS: Record<FaultLevel, Faults> = {
 
 const TIMES: readonly string[] = ["stallTime", "outage", "skew"];
 const RATES: readonly string[] = ["partition", "crash"];
-/** Everything that a {@linkcode Faults} may have. */
-const NAMES: readonly string[] = [
-  ...new Set([...Object.keys(LEVELS.harsh), ...TIMES]),
-];
+/** A number for each kind of fault. */
+export type AllFaults = Record<keyof Faults, number>;
+
+const NO_FAULTS: AllFaults = {
+  reset: 0,
+  stall: 0,
+  stallTime: 5_000,
+  split: 0,
+  partial: 0,
+  refuse: 0,
+  blackhole: 0,
+  lookup: 0,
+  acceptDelay: 0,
+  resetDiscards: 0,
+  partition: 0,
+  crash: 0,
+  outage: 10_000,
+  skew: 0,
+  drift: 0,
+};
+const NAMES = Object.keys(NO_FAULTS) as (keyof Faults)[];
+const FAULT_OPTIONS = Object.fromEntries(
+  NAMES.map((name) => [name, true]),
+) as OptionNames<Faults>;
 
 /**
  * Makes a whole set of what a caller gave.
@@ -87,7 +108,7 @@ const NAMES: readonly string[] = [
  * @throws {TypeError} If it is neither a set nor the name of one.
  * @throws {RangeError} If a number is out of range.
  */
-export function parseFaults(faults: Faults | FaultLevel): Required<Faults> {
+export function parseFaults(faults: Faults | FaultLevel): AllFaults {
   if (typeof faults === "string") {
     if (!Object.hasOwn(LEVELS, faults)) {
       throw new TypeError(
@@ -98,23 +119,19 @@ export function parseFaults(faults: Faults | FaultLevel): Required<Faults> {
     }
     return parseFaults(LEVELS[faults]);
   }
-  checkOptions(faults);
-  for (const [name, value] of Object.entries(faults)) {
-    if (!NAMES.includes(name)) {
-      throw new TypeError(
-        `faults has no "${name}": there are ${NAMES.join(", ")}`,
-      );
-    }
+  checkOptions(faults, FAULT_OPTIONS, "", "faults");
+  const chosen = { ...NO_FAULTS };
+  for (const name of NAMES) {
+    const value = faults[name];
+    if (value === undefined) continue;
     const most = TIMES.includes(name) || RATES.includes(name) ? Infinity : 1;
     if (!(value >= 0 && value <= most)) {
       const range = most === 1 ? "from 0 to 1" : "0 or more";
       throw new RangeError(`faults.${name} must be ${range}, got ${value}`);
     }
+    chosen[name] = value;
   }
-  const none = Object.fromEntries(NAMES.map((name) => [name, 0]));
-  return { ...none, stallTime: 5_000, outage: 10_000, ...faults } as Required<
-    Faults
-  >;
+  return chosen;
 }
 
 /** A fault that happened. */

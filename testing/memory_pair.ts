@@ -4,7 +4,8 @@
  * @module
  */
 
-import { checkBytes, checkInteger, checkOptions } from "../core/arguments.ts";
+import { checkBytes, checkInteger } from "../core/arguments.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { Channel } from "../core/channel.ts";
 import { IN_PROCESS } from "../core/symbols.ts";
 import { Queue } from "../core/queue.ts";
@@ -18,15 +19,20 @@ export interface MemoryPairOptions {
    *
    * @default {65_536}
    */
-  capacity?: number;
+  capacity?: number | undefined;
   /**
    * How many bytes one read or one write moves at most. With 1, each byte comes
    * alone: whoever takes a read for a message is found out.
    *
    * @default {Infinity}
    */
-  piece?: number;
+  piece?: number | undefined;
 }
+
+const PAIR_OPTIONS: OptionNames<MemoryPairOptions> = {
+  capacity: true,
+  piece: true,
+};
 
 /**
  * Makes two connected channels in memory. They behave as a connection does: an
@@ -63,7 +69,7 @@ export interface MemoryPairOptions {
 export function memoryPair(
   options: MemoryPairOptions = {},
 ): [Channel, Channel] {
-  checkOptions(options);
+  checkOptions(options, PAIR_OPTIONS);
   const { capacity = 64 * 1024, piece = Infinity } = options;
   checkInteger("capacity", capacity, 1);
   checkInteger("piece", piece, 1);

@@ -4,11 +4,8 @@
  * @module
  */
 
-import {
-  checkBoolean,
-  checkMilliseconds,
-  checkOptions,
-} from "../core/arguments.ts";
+import { checkBoolean, checkMilliseconds } from "../core/arguments.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { Clock } from "../core/clock.ts";
 
 /** Options of a {@linkcode MockClock}. */
@@ -19,7 +16,7 @@ export interface MockClockOptions {
    *
    * @default {false}
    */
-  autojump?: boolean;
+  autojump?: boolean | undefined;
   /**
    * For how many real milliseconds nothing must have happened before the time
    * jumps. At 0, a few turns of the runtime without a pass of the loop are
@@ -28,15 +25,21 @@ export interface MockClockOptions {
    *
    * @default {0}
    */
-  threshold?: number;
+  threshold?: number | undefined;
   /**
    * How far the time may get by jumps, in milliseconds. Beyond it, the loop
    * ends with an error: what the test waits for does not come.
    *
    * @default {86_400_000, a day}
    */
-  limit?: number;
+  limit?: number | undefined;
 }
+
+const CLOCK_OPTIONS: OptionNames<MockClockOptions> = {
+  autojump: true,
+  threshold: true,
+  limit: true,
+};
 
 interface Timeout {
   due: number;
@@ -114,7 +117,7 @@ export class MockClock implements Clock {
    * @throws {RangeError} If a number is negative or NaN.
    */
   constructor(options: MockClockOptions = {}) {
-    checkOptions(options);
+    checkOptions(options, CLOCK_OPTIONS);
     const { autojump = false, threshold = 0, limit = 86_400_000 } = options;
     checkBoolean("autojump", autojump);
     this.#autojump = autojump;

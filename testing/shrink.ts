@@ -5,13 +5,10 @@
  * @module
  */
 
-import {
-  checkFunction,
-  checkInteger,
-  checkOptions,
-} from "../core/arguments.ts";
+import { checkFunction, checkInteger } from "../core/arguments.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { FaultEvent } from "./faults.ts";
-import type { SimNetworkOptions } from "./sim_network.ts";
+import { NETWORK_OPTIONS, type SimNetworkOptions } from "./sim_network.ts";
 import { type Run, runScenario, type Scenario } from "./simulate.ts";
 import type { SimulationError } from "./simulation_error.ts";
 import { formatTime } from "./trace.ts";
@@ -23,14 +20,20 @@ export interface ShrinkOptions extends SimNetworkOptions {
    *
    * @default {500}
    */
-  attempts?: number;
+  attempts?: number | undefined;
   /**
    * Gets the smallest schedule as text.
    *
    * @default {console.log}
    */
-  print?: (schedule: string) => void;
+  print?: ((schedule: string) => void) | undefined;
 }
+
+const SHRINK_OPTIONS: OptionNames<ShrinkOptions> = {
+  ...NETWORK_OPTIONS,
+  attempts: true,
+  print: true,
+};
 
 /** The smallest schedule that {@linkcode shrink} has found. */
 export class ShrinkResult {
@@ -135,7 +138,7 @@ export async function shrink(
   options: ShrinkOptions,
   scenario: Scenario,
 ): Promise<ShrinkResult> {
-  checkOptions(options);
+  checkOptions(options, SHRINK_OPTIONS);
   checkFunction("scenario", scenario);
   const { attempts = 500, print = console.log, ...network } = options;
   checkInteger("attempts", attempts, 1);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { SocketMap } from "../loop.ts";
 import { drawKind } from "./fault_plan.ts";
 import { hostContext } from "./host_context.ts";
@@ -28,8 +29,10 @@ export interface CrashOptions {
    *
    * @default {false}
    */
-  process?: boolean;
+  process?: boolean | undefined;
 }
+
+const CRASH_OPTIONS: OptionNames<CrashOptions> = { process: true };
 
 /** A host of a simulated network: `SimNetwork.host()` makes it. */
 export interface SimHost {
@@ -163,7 +166,9 @@ export class Host implements SimHost {
     });
   }
 
-  crash({ process: isProcess = false }: CrashOptions = {}): void {
+  crash(options: CrashOptions = {}): void {
+    checkOptions(options, CRASH_OPTIONS);
+    const { process: isProcess = false } = options;
     const process = this.#process;
     const machine = this.#machine;
     if (isProcess ? !process.isAlive : !machine.isOn) return;

@@ -8,10 +8,10 @@ import {
   checkFunction,
   checkInteger,
   checkMilliseconds,
-  checkOptions,
   checkText,
   showValue,
 } from "../core/arguments.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import {
   type FaultEvent,
   type FaultLevel,
@@ -30,46 +30,57 @@ export interface SimNetworkOptions {
    *
    * @default {1}
    */
-  seed?: number;
+  seed?: number | undefined;
   /**
    * How long a packet takes from host to host, at least and at most, in
    * simulated milliseconds.
    *
    * @default {[1, 20]}
    */
-  latency?: readonly [least: number, most: number];
+  latency?: readonly [least: number, most: number] | undefined;
   /**
    * How many bytes a second go from one host to another.
    *
    * @default {Infinity}
    */
-  bandwidth?: number;
+  bandwidth?: number | undefined;
   /**
    * The faults that happen, and how often.
    *
    * @default {"none"}
    */
-  faults?: Faults | FaultLevel;
+  faults?: Faults | FaultLevel | undefined;
   /**
    * The names of the faults that may happen: no others do. For what `shrink()`
    * has found.
    *
    * @default {all}
    */
-  only?: Iterable<string>;
+  only?: Iterable<string> | undefined;
 }
+
+/** The names of the options of a {@linkcode SimNetwork}. */
+export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
+  seed: true,
+  latency: true,
+  bandwidth: true,
+  faults: true,
+  only: true,
+};
 
 /** Options of {@linkcode SimNetwork.run}. */
 export interface RunOptions {
   /** The run is over when this returns true. It is asked after each event. */
-  until?: () => boolean;
+  until?: (() => boolean) | undefined;
   /**
    * How long to run at most, in simulated milliseconds from now.
    *
    * @default {60_000}
    */
-  limit?: number;
+  limit?: number | undefined;
 }
+
+const RUN_OPTIONS: OptionNames<RunOptions> = { until: true, limit: true };
 
 /** Options of {@linkcode SimNetwork.partition}. */
 export interface PartitionOptions {
@@ -78,8 +89,10 @@ export interface PartitionOptions {
    *
    * @default {false}
    */
-  oneWay?: boolean;
+  oneWay?: boolean | undefined;
 }
+
+const PARTITION_OPTIONS: OptionNames<PartitionOptions> = { oneWay: true };
 
 /**
  * A simulated network: hosts that run unchanged dispatchers, in simulated time,
@@ -153,7 +166,7 @@ export class SimNetwork {
    * @throws {RangeError} If a number is out of range.
    */
   constructor(options: SimNetworkOptions = {}) {
-    checkOptions(options);
+    checkOptions(options, NETWORK_OPTIONS);
     const { seed = 1, latency = [1, 20], bandwidth = Infinity } = options;
     this.seed = checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
     const [least, most] = latency;
@@ -275,8 +288,10 @@ export class SimNetwork {
   partition(
     some: readonly string[],
     others: readonly string[],
-    { oneWay = false }: PartitionOptions = {},
+    options: PartitionOptions = {},
   ): void {
+    checkOptions(options, PARTITION_OPTIONS);
+    const { oneWay = false } = options;
     const { partitions } = this.#simulator;
     const arrow = oneWay ? ">" : "|";
     const from = some.map((name) => this.#hostNamed(name));
@@ -323,7 +338,9 @@ export class SimNetwork {
    * depend on the seed alone.
    * @throws {Error} If it is being run already.
    */
-  async run({ until, limit = 60_000 }: RunOptions = {}): Promise<void> {
+  async run(options: RunOptions = {}): Promise<void> {
+    checkOptions(options, RUN_OPTIONS);
+    const { until, limit = 60_000 } = options;
     checkMilliseconds("limit", limit);
     if (until !== undefined) checkFunction("until", until);
     if (this.#isRunning) throw new Error("Cannot run: it is running already");

@@ -4,17 +4,17 @@
  * @module
  */
 
-import {
-  checkFunction,
-  checkInteger,
-  checkOptions,
-  showValue,
-} from "../core/arguments.ts";
+import { checkFunction, checkInteger, showValue } from "../core/arguments.ts";
 import { describeError } from "../core/log.ts";
+import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { FaultEvent } from "./faults.ts";
 import { hostContext } from "./host_context.ts";
 import { isolateHosts } from "./sim_globals.ts";
-import { SimNetwork, type SimNetworkOptions } from "./sim_network.ts";
+import {
+  NETWORK_OPTIONS,
+  SimNetwork,
+  type SimNetworkOptions,
+} from "./sim_network.ts";
 import { SIMULATOR } from "./simulator.ts";
 import { SimulationError } from "./simulation_error.ts";
 
@@ -31,8 +31,14 @@ export interface SimulateOptions extends Omit<SimNetworkOptions, "seed"> {
    *
    * @default {100}
    */
-  seeds?: number | readonly number[];
+  seeds?: number | readonly number[] | undefined;
 }
+
+const { seed: _, ...COMMON_OPTIONS } = NETWORK_OPTIONS;
+const SIMULATE_OPTIONS: OptionNames<SimulateOptions> = {
+  ...COMMON_OPTIONS,
+  seeds: true,
+};
 
 /** The sums over all runs of {@linkcode simulate}. */
 export interface SimulateResult {
@@ -101,7 +107,7 @@ export async function simulate(
   options: SimulateOptions,
   scenario: Scenario,
 ): Promise<SimulateResult> {
-  checkOptions(options);
+  checkOptions(options, SIMULATE_OPTIONS);
   checkFunction("scenario", scenario);
   const { seeds = 100, ...rest } = options;
   const list = seedsOf(seeds);

@@ -16,7 +16,7 @@ import type { SocketMap } from "../loop.ts";
 import { EventQueue, type ScheduledEvent } from "./event_queue.ts";
 import type { Escape } from "./escapes.ts";
 import { drawKind, FaultPlan } from "./fault_plan.ts";
-import type { Faults } from "./faults.ts";
+import type { AllFaults } from "./faults.ts";
 import type { HostContext } from "./host_context.ts";
 import {
   injectOutages,
@@ -58,7 +58,7 @@ export interface SimulatorOptions {
   seed: number;
   latency: readonly [least: number, most: number];
   bandwidth: number;
-  faults: Required<Faults>;
+  faults: AllFaults;
   only: ReadonlySet<string> | null;
 }
 

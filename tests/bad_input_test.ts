@@ -141,7 +141,7 @@ testRefused(
 testRefused(
   "A map that is none is refused",
   /map must be a SocketMap/,
-  { type: [null, {}, new Map(), "map", 3, SocketMap] },
+  { type: [false, {}, new Map(), "map", 3, SocketMap] },
   (map) => loop({ map }),
   (map) => poll(0, map),
   (map) => closeAll(map),
@@ -459,11 +459,12 @@ testRefused(
   shutdown,
 );
 testRefused(
-  "loop() and shutdown() refuse a signal in the place of their options",
-  /options must be \{ signal \}/,
+  "Functions refuse a signal in the place of their options",
+  /options must be .*, got the signal itself/,
   { type: [new AbortController().signal] },
   loop,
   shutdown,
+  (options, { bare }) => bare.createSocket(options),
 );
 testRefused(
   "SocketMap refuses another map in the place of its options",

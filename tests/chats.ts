@@ -93,8 +93,8 @@ export interface Fake<T extends AsyncChat> {
   map: TestMap;
 }
 
-/** A {@linkcode Talker}, or one of another class, over a fake channel. */
-export function talk<T extends Talker = Talker>(
+/** A {@linkcode Talker}, or a chat of another class, over a fake channel. */
+export function talk<T extends AsyncChat = Talker>(
   Class: new (map: TestMap, channel: Channel | null) => T = Talker as never,
   map: TestMap = quietMap(),
 ): Fake<T> {

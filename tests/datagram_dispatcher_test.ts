@@ -160,6 +160,20 @@ for (
 
 // Sending
 
+Deno.test("DatagramDispatcher.sendTo() sends for a class whose writable() says no", async () => {
+  class Server extends Recorder {
+    override writable(): boolean {
+      return false; // No write events, as servers in Python have it.
+    }
+  }
+  const { map, socket, dispatcher } = setUp(Server);
+  socket.push("spam");
+  await loopUntil(map, () => dispatcher.reads === 1);
+  assertEquals(dispatcher.sendTo("eggs", PEER), 4);
+  await loopUntil(map, () => socket.sent.length === 1);
+  assertEquals(socket.sent, ["7: eggs"]);
+});
+
 Deno.test("DatagramDispatcher.sendTo() copies, and sends in order, also datagrams without bytes", async () => {
   const { map, socket, dispatcher } = setUp();
   const open = gate(socket);
@@ -446,7 +460,7 @@ Deno.test("DatagramDispatcher refuses what is no datagram socket, and options fo
   }
   assertEquals(map.size, 0);
   const dispatcher = new DatagramDispatcher(null, { map });
-  const refused = '"transport" is no option of a datagram socket';
+  const refused = '"transport": createSocket() needs none for datagrams';
   const createTcp = () => dispatcher.createSocket({ transport: "tcp" });
   assertThrows(createTcp, TypeError, refused);
   assertThrows(() => dispatcher.createSocket(null!), TypeError);

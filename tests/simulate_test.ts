@@ -125,7 +125,7 @@ Deno.test("simulate() names each fault once when it is asked for another", async
   const { message } = await assertRejects(
     () => simulate({ seeds: 1, faults }, () => {}),
     TypeError,
-    'faults has no "spam": there are ',
+    'Unknown option "faults.spam": there are ',
   );
   const names = message.split(": there are ")[1]!.split(", ");
   assert(names.includes("skew") && names.includes("stallTime"));

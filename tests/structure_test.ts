@@ -18,6 +18,7 @@ const FOLDERS = [
   "chat/",
   "testing/",
   "examples/",
+  "ports/",
   "tests/",
   "tests/fuzz/",
   "tests/long/",

@@ -1,6 +1,7 @@
 /** How the developer's tasks are called: what is wrong is said in one line. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { findPairs } from "../ports/run.ts";
 import { Child, type Result, runCommand } from "./peers.ts";
 
 const WITH_STD = import.meta.resolve("../tools/with_std.ts");
@@ -51,6 +52,15 @@ const REFUSALS: Record<string, [args: string[], complaint: string][]> = {
     [["--seconds"], "--seconds needs a value"],
   ],
   mutate: [[["--foo"], 'Unknown option "--foo"']],
+  ports: [
+    [["--foo"], 'Unknown option "--foo"'],
+    [
+      ["spam"],
+      `There is no pair called "spam": take one of ${
+        findPairs().map(({ name }) => name).join(", ")
+      }`,
+    ],
+  ],
   "test:python": [[["spam"], 'Unexpected argument "spam"']],
 };
 

@@ -5,12 +5,38 @@
 
 import { assertEquals } from "@std/assert";
 import {
+  type Address,
   AsyncChat,
+  type AsyncChatOptions,
   type Channel,
+  type ChannelStreams,
   Dispatcher,
+  type DispatcherOptions,
   DispatcherWithSend,
+  type DispatcherWithSendOptions,
+  type LoopOptions,
+  type ShutdownOptions,
   type SocketAddress,
+  type SocketMap,
+  type SocketMapOptions,
+  type SocketOptions,
+  type StartTlsOptions,
+  type TlsOptions,
+  type ToStreamsOptions,
 } from "../mod.ts";
+import type { OptionNames } from "../core/option_names.ts";
+import type {
+  CheckChannelOptions,
+  CrashOptions,
+  Faults,
+  MemoryPairOptions,
+  MockClockOptions,
+  PartitionOptions,
+  RunOptions,
+  ShrinkOptions,
+  SimNetworkOptions,
+  SimulateOptions,
+} from "../testing/mod.ts";
 import { FakeChannel, quietMap } from "./fakes.ts";
 
 Deno.test("addr gives port and hostname without a cast, and a path by its transport", () => {
@@ -113,4 +139,59 @@ Deno.test("debug may be a field of any type", () => {
   const plain = new Dispatcher(null, { map });
   plain.debug = 1; // As in Python.
   assertEquals(plain.debug, 1);
+});
+
+/** Whether each option may be `undefined`, also by `exactOptionalPropertyTypes`. */
+type TakesUndefined<T> = Record<keyof T, undefined> extends T ? true : false;
+
+Deno.test("An option may be undefined", () => {
+  class Ported extends Dispatcher {
+    constructor(socket: Channel | null = null, map?: SocketMap) {
+      super(socket, { map });
+    }
+  }
+  const map = quietMap();
+  assertEquals(new Ported(null, map).map, map);
+  const everyOption: [
+    TakesUndefined<DispatcherOptions>,
+    TakesUndefined<DispatcherWithSendOptions>,
+    TakesUndefined<AsyncChatOptions>,
+    TakesUndefined<SocketOptions>,
+    TakesUndefined<TlsOptions>,
+    TakesUndefined<StartTlsOptions>,
+    TakesUndefined<LoopOptions>,
+    TakesUndefined<ShutdownOptions>,
+    TakesUndefined<SocketMapOptions>,
+    TakesUndefined<ToStreamsOptions>,
+    TakesUndefined<ChannelStreams>,
+    TakesUndefined<MemoryPairOptions>,
+    TakesUndefined<MockClockOptions>,
+    TakesUndefined<CheckChannelOptions>,
+    TakesUndefined<SimNetworkOptions>,
+    TakesUndefined<Faults>,
+    TakesUndefined<RunOptions>,
+    TakesUndefined<PartitionOptions>,
+    TakesUndefined<CrashOptions>,
+    TakesUndefined<SimulateOptions>,
+    TakesUndefined<ShrinkOptions>,
+  ] = [
+    ...[true, true, true, true, true, true, true] as const,
+    ...[true, true, true, true, true, true, true] as const,
+    ...[true, true, true, true, true, true, true] as const,
+  ];
+  const address: Address = { hostname: undefined, port: 80 };
+  assertEquals([everyOption.length, address.port], [21, 80]);
+});
+
+Deno.test("OptionNames has each option of an interface, and no other", () => {
+  interface Options {
+    size?: number | undefined;
+    name?: string | undefined;
+  }
+  const all: OptionNames<Options> = { size: true, name: true };
+  // @ts-expect-error An option is missing.
+  const few: OptionNames<Options> = { size: true };
+  // @ts-expect-error There is no such option.
+  const many: OptionNames<Options> = { size: true, name: true, colour: true };
+  assertEquals([all, few, many].map((it) => Object.keys(it).length), [2, 1, 3]);
 });

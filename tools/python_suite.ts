@@ -12,6 +12,7 @@ import { runCommand } from "../examples/command_line.ts";
 import { read, ROOT } from "../tests/modules.ts";
 import { findPython } from "../tests/peers.ts";
 import { type Counterpart, GROUPS } from "../tests/python_suite.ts";
+import { formatMarkdown } from "./format_markdown.ts";
 import { withStd } from "./with_std.ts";
 
 const USAGE = `\
@@ -138,16 +139,7 @@ table. \`deno task test:python\` compares the tables with CPython, and runs the
 tests that they name.
 
 ${GROUPS.map(tableOf).join("\n")}`;
-  const fmt = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--ext=md", "-"],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const [{ stdout }] = await Promise.all([
-    fmt.output(),
-    new Response(text).body!.pipeTo(fmt.stdin),
-  ]);
-  return new TextDecoder().decode(stdout);
+  return await formatMarkdown(text);
 }
 
 /** The chapter as the docs have it. */
