@@ -32,8 +32,8 @@ import {
   checkSocketOptions,
   DEFAULT_BACKLOG,
   listenOn,
+  networkOptions,
   NO_OPTIONS,
-  tlsOf,
 } from "./core/socket_options.ts";
 import { Socket, type SocketParts } from "./core/socket.ts";
 import {
@@ -169,7 +169,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * makes it a listener, {@linkcode Dispatcher.connect} a connection. After
    * `close()`, a dispatcher can make another socket.
    *
-   * @param options Transport, TLS, backlog, port sharing, timeouts.
+   * @param options Transport, TLS, backlog, port sharing, noDelay, timeouts.
    * @throws {TypeError} If the transport or the name of an option is unknown, or an
    * option has the wrong type or no effect on this transport.
    * @throws {RangeError} If a number is out of range.
@@ -282,7 +282,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
     this[OPEN]("connect", (socket) => {
       checked = checkConnect(address, this.#options);
       return new Connection(socket, socket);
-    }).connect(checked, this.#map.network, tlsOf(this.#options));
+    }).connect(checked, this.#map.network, networkOptions(this.#options));
   }
 
   /**

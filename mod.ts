@@ -96,6 +96,7 @@ export type {
 export type { HookResult } from "./core/entry.ts";
 export type {
   Network,
+  NetworkConnectionOptions,
   NetworkConnectOptions,
   NetworkListenOptions,
   SocketOptions,

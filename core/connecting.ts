@@ -14,8 +14,7 @@ import {
   received,
 } from "./channel.ts";
 import { shakeHands, type StartTimer } from "./handshake.ts";
-import type { Network } from "./network.ts";
-import type { TlsOptions } from "./tls_options.ts";
+import type { Network, NetworkConnectionOptions } from "./network.ts";
 
 /** How an attempt ended. */
 export type Outcome = { checked: CheckedChannel } | { error: unknown };
@@ -24,7 +23,8 @@ export type Outcome = { checked: CheckedChannel } | { error: unknown };
 export interface ConnectingOptions {
   address: Deno.Addr;
   network: Network;
-  tls: TlsOptions | undefined;
+  /** What the network is told of the connection. */
+  settings: NetworkConnectionOptions;
   /** How long connecting may take, without the handshake, in ms. */
   connectTimeout: number;
   /** How long the handshake may take, in ms. */
@@ -69,10 +69,10 @@ export class Connecting {
   }
 
   #open(): Promise<Channel> {
-    const { address, network, tls } = this.#options;
+    const { address, network, settings } = this.#options;
     const { signal } = this.#abort;
     return new Promise((resolve) =>
-      resolve(network.connect(address, { signal, tls }))
+      resolve(network.connect(address, { ...settings, signal }))
     );
   }
 

@@ -32,8 +32,7 @@ import {
 import type { Hook } from "./hooks.ts";
 import { Limits, type TimeoutKind } from "./limits.ts";
 import { textOf } from "./log.ts";
-import type { Network } from "./network.ts";
-import type { TlsOptions } from "./tls_options.ts";
+import type { Network, NetworkConnectionOptions } from "./network.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import { SendingSocket, WRITING_STATES } from "./sending.ts";
 import type { Reactor } from "./reactor.ts";
@@ -185,7 +184,7 @@ export class Connection extends SendingSocket
   connect(
     address: Deno.Addr,
     network: Network,
-    tls: TlsOptions | undefined,
+    settings: NetworkConnectionOptions,
   ): this {
     this.go("connect");
     this.role = this.options.role ?? "client";
@@ -195,7 +194,7 @@ export class Connection extends SendingSocket
     this.connecting = new Connecting({
       address,
       network,
-      tls,
+      settings,
       connectTimeout,
       handshakeTimeout,
       startTimer: this.time.startTimer,

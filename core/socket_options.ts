@@ -13,7 +13,11 @@ import {
   showValue,
 } from "./arguments.ts";
 import { type Acceptor, asAcceptor, received } from "./channel.ts";
-import type { Network, SocketOptions } from "./network.ts";
+import type {
+  Network,
+  NetworkConnectionOptions,
+  SocketOptions,
+} from "./network.ts";
 import { checkOptions, type OptionNames } from "./option_names.ts";
 import { checkTls, type TlsOptions } from "./tls_options.ts";
 
@@ -33,6 +37,8 @@ const SOCKET_OPTIONS: OptionNames<SocketOptions> = {
   backlog: true,
   maxConnections: true,
   reusePort: true,
+  noDelay: true,
+  keepAlive: true,
   connectTimeout: true,
   handshakeTimeout: true,
 };
@@ -74,13 +80,16 @@ export function checkSocketOptions(options: SocketOptions): void {
   }
   checkInteger("backlog", backlog, 1, 0x7fffffff);
   checkInteger("maxConnections", options.maxConnections ?? Infinity, 1);
-  const { reusePort = false } = options;
+  const { reusePort = false, noDelay, keepAlive = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
   checkBoolean("reusePort", reusePort);
+  checkBoolean("noDelay", noDelay ?? true);
+  checkBoolean("keepAlive", keepAlive);
   if (transport === "unix" || transport === "vsock") {
     refuseOptions(
-      ["backlog", "reusePort"],
-      options,
+      ["backlog", "reusePort", "noDelay", "keepAlive"],
+      // Its default is on, so that off is a wish as well.
+      { ...options, noDelay: noDelay === undefined ? noDelay : true },
       `has no effect on transport "${transport}"`,
     );
   }
@@ -103,9 +112,23 @@ function refuseOptions(
 }
 
 /** The TLS options of a socket, if its transport is `"tls"`. */
-export function tlsOf(options: SocketOptions): TlsOptions | undefined {
+function tlsOf(options: SocketOptions): TlsOptions | undefined {
   const { transport, tls = {} } = options;
   return transport === "tls" ? tls : undefined;
+}
+
+/** What the network is told of a socket's connections. */
+export function networkOptions(
+  options: SocketOptions,
+): NetworkConnectionOptions {
+  const { noDelay = true, keepAlive = false } = options;
+  return { noDelay, keepAlive, tls: tlsOf(options) };
+}
+
+/** Refuses what Deno cannot do, as it does not give the TCP socket below TLS. */
+function refuseBelowTls(options: SocketOptions, whose: string): void {
+  const reason = `cannot be set on ${whose}: Deno does not give its TCP socket`;
+  refuseOptions(["noDelay", "keepAlive"], options, reason);
 }
 
 /**
@@ -134,6 +157,7 @@ export function checkBind(
       `Cannot bind: ${name} needs tls.cert and tls.key to listen`,
     );
   }
+  if (tls) refuseBelowTls(options, "a connection of a TLS listener");
   if (tls?.caCerts || tls?.unsafelyDisableHostnameVerification) {
     throw new TypeError(
       "Cannot bind: tls.caCerts and tls.unsafelyDisableHostnameVerification " +
@@ -161,6 +185,9 @@ export function checkConnect(
     options,
     "is for listeners, and this socket is to connect",
   );
+  if (tlsOf(options)?.cert !== undefined) {
+    refuseBelowTls(options, "a TLS client that has a certificate");
+  }
   return parsed;
 }
 
@@ -175,9 +202,9 @@ export function listenOn(
   network: Network,
 ): Acceptor {
   const { backlog = DEFAULT_BACKLOG, reusePort = false } = options;
-  const tls = tlsOf(options);
+  const settings = { backlog, reusePort, ...networkOptions(options) };
   try {
-    const acceptor = network.listen(address, { backlog, reusePort, tls });
+    const acceptor = network.listen(address, settings);
     return received(asAcceptor, "The network's listener", acceptor);
   } catch (error) {
     explain(error, "listen on", address);
