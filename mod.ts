@@ -95,6 +95,7 @@ export type {
 } from "./core/address.ts";
 export type { HookResult } from "./core/entry.ts";
 export type {
+  ConnectOptions,
   Network,
   NetworkConnectionOptions,
   NetworkConnectOptions,

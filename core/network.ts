@@ -91,6 +91,23 @@ export interface SocketOptions {
   handshakeTimeout?: number | undefined;
 }
 
+/** Options of {@linkcode Dispatcher.connect}. */
+export interface ConnectOptions {
+  /**
+   * Ends connecting when it aborts, whether the name is being looked up, the
+   * connection made, or its TLS handshake under way. `handleError()` gets the
+   * signal's reason, and then `handleClose()` runs; a signal that has aborted
+   * before is no different. From `handleConnect()` on it has no effect. As with
+   * {@linkcode SocketOptions.connectTimeout}, Deno cannot give up every attempt: one
+   * that it cannot ends in the background, and its connection is closed. Deno keeps
+   * the descriptor of a TLS connection that is closed at its handshake until the
+   * peer sends or ends something.
+   *
+   * @default {none}
+   */
+  signal?: AbortSignal | undefined;
+}
+
 /** How a connection behaves, as far as that is up to the system. */
 export interface NetworkConnectionOptions {
   /** Sends small writes at once, over TCP. */

@@ -10,10 +10,12 @@ import {
   checkBoolean,
   checkInteger,
   checkMilliseconds,
+  checkSignal,
   showValue,
 } from "./arguments.ts";
 import { type Acceptor, asAcceptor, received } from "./channel.ts";
 import type {
+  ConnectOptions,
   Network,
   NetworkConnectionOptions,
   SocketOptions,
@@ -42,6 +44,8 @@ const SOCKET_OPTIONS: OptionNames<SocketOptions> = {
   connectTimeout: true,
   handshakeTimeout: true,
 };
+
+const CONNECT_OPTIONS: OptionNames<ConnectOptions> = { signal: true };
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 
@@ -117,8 +121,15 @@ function tlsOf(options: SocketOptions): TlsOptions | undefined {
   return transport === "tls" ? tls : undefined;
 }
 
+/** Where a connection goes to, and how. */
+export interface ConnectTarget {
+  address: Deno.Addr;
+  /** What the network is told of the connection, and what ends the attempt. */
+  settings: NetworkConnectionOptions & ConnectOptions;
+}
+
 /** What the network is told of a socket's connections. */
-export function networkOptions(
+function networkOptions(
   options: SocketOptions,
 ): NetworkConnectionOptions {
   const { noDelay = true, keepAlive = false } = options;
@@ -168,18 +179,21 @@ export function checkBind(
 }
 
 /**
- * Checks the address that a socket is to connect to.
+ * Checks the address that a socket is to connect to, and the options of that.
  *
- * @throws {TypeError} If the address does not fit the transport, or an option
- * is for listeners.
+ * @throws {TypeError} If the address does not fit the transport, an option is for
+ * listeners, or `signal` is none.
  * @throws {RangeError} If the port is out of range.
  */
 export function checkConnect(
   address: Address,
   options: SocketOptions,
-): Deno.Addr {
+  connectOptions: ConnectOptions,
+): ConnectTarget {
   const { transport = "tcp" } = options;
   const parsed = parseAddress(address, { action: "connect", transport });
+  checkOptions(connectOptions, CONNECT_OPTIONS);
+  checkSignal(connectOptions.signal);
   refuseOptions(
     ["backlog", "reusePort", "maxConnections"],
     options,
@@ -188,7 +202,8 @@ export function checkConnect(
   if (tlsOf(options)?.cert !== undefined) {
     refuseBelowTls(options, "a TLS client that has a certificate");
   }
-  return parsed;
+  const { signal } = connectOptions;
+  return { address: parsed, settings: { ...networkOptions(options), signal } };
 }
 
 /**
