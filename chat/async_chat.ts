@@ -587,12 +587,7 @@ export class AsyncChat extends Dispatcher {
     return sendPiece(this, data, this.acOutBufferSize);
   }
 
-  /**
-   * Gives up the input that was not handed out.
-   *
-   * @ignore
-   * @throws {Error} If a producer is unfinished.
-   */
+  /** @ignore */
   override [HAND_OVER](flush: () => void): Uint8Array | null {
     this.#output.checkHandover();
     flush();
