@@ -73,6 +73,10 @@ export interface SocketOptions {
    * attempt over TLS with a certificate of this side, or to a Unix socket: such an
    * attempt keeps the process alive until the system gives up.
    *
+   * A name with several addresses has this time for all of them together. From Deno
+   * 2.9 on, the next one is tried when one refuses, or has not answered for 250 ms
+   * (RFC 8305).
+   *
    * At most 24 attempts to connect to names, rather than IP addresses, are under
    * way at the same time, so that a resolver that hangs leaves threads for files.
    * Further attempts wait, and the wait counts.

@@ -37,6 +37,8 @@ export const DENO_CAN = {
   endWrites: isDeno(9, 5),
   /** Goes on while a FIFO is opened whose other end is not. */
   openFifos: isDeno(8, 0),
+  /** Tries the addresses of a name one after the other. */
+  tryAddresses: isDeno(9, 0),
   /** Resets a connection. */
   reset: "resetAndDestroy" in Socket.prototype,
 };
