@@ -40,18 +40,13 @@ export class OneRecvIsOneMessage extends DispatcherWithSend {
 
 export class LinesAreMessages extends AsyncChat {
   readonly #receive: Receive;
-  #line = "";
   constructor(conn: Channel, receive: Receive) {
     super(conn);
     this.#receive = receive;
     this.setTerminator("\n");
   }
-  override collectIncomingData(data: Uint8Array): void {
-    this.#line += text(data);
-  }
   override foundTerminator(): void {
-    this.#receive(this.#line);
-    this.#line = "";
+    this.#receive(this.takeText());
   }
 }
 

@@ -212,14 +212,10 @@ Deno.test("AsyncChat over a source of its own takes lines, and closes when done"
   const kernel = new Kernel();
   const lines: string[] = [];
   class Lines extends AsyncChat {
-    #line = "";
-    override collectIncomingData(data: Uint8Array): void {
-      this.#line += text(data);
-    }
     override foundTerminator(): void {
-      lines.push(this.#line);
-      this.push(`${this.#line}!`);
-      this.#line = "";
+      const line = this.takeText();
+      lines.push(line);
+      this.push(`${line}!`);
       if (lines.length === 2) this.closeWhenDone();
     }
   }

@@ -410,7 +410,6 @@ asyncio.run(main())
 /** Sends a mail by STARTTLS: says the next line at each answer. */
 class Mailer extends AsyncChat {
   readonly replies: string[] = [];
-  #line = "";
   #lines = [
     ...["EHLO me", "STARTTLS", "EHLO me", "MAIL FROM:<a@example.org>"],
     ...["RCPT TO:<b@example.org>", "DATA", "spam\r\n.", "QUIT"],
@@ -420,12 +419,8 @@ class Mailer extends AsyncChat {
     super(null, { map });
     this.setTerminator("\r\n");
   }
-  override collectIncomingData(data: Uint8Array): void {
-    this.#line += text(data);
-  }
   override async foundTerminator(): Promise<void> {
-    const line = this.#line;
-    this.#line = "";
+    const line = this.takeText();
     if (line[3] === "-") return; // An answer of several lines goes on.
     this.replies.push(line.slice(0, 3));
     if (this.replies.length === 3) await this.startTls(TRUSTED);

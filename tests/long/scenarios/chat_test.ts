@@ -73,7 +73,6 @@ class Member extends AsyncChat {
   readonly #person: Person;
   readonly #ear: Ear;
   readonly #visit: number;
-  #line = "";
   isIn = false;
   hasQuit = false;
   /** The last word of the room was heard. */
@@ -102,13 +101,8 @@ class Member extends AsyncChat {
     return !(this.isIn && this.#person.isDeaf) && super.readable();
   }
 
-  override collectIncomingData(data: Uint8Array) {
-    this.#line += String.fromCharCode(...data);
-  }
-
   override foundTerminator() {
-    const line = this.#line;
-    this.#line = "";
+    const line = this.takeText();
     const { name } = this.#person;
     const [, speaker, visit, number] =
       /^<(\w+)> (\d+):(\d+)(?: x+)?$/.exec(line) ??

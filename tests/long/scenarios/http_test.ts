@@ -137,11 +137,10 @@ class Browser extends AsyncChat {
   /** What was asked on this connection and is not answered, in order. */
   #asked: Question[] = [];
   #head: string | null = null;
-  #collected: Uint8Array[] = [];
   isOver = false;
 
   constructor(browsing: Browsing, host: SimHost, server: HostRun) {
-    super(null, { map: host.map, idleTimeout: 30_000 });
+    super(null, { map: host.map, idleTimeout: 30_000, maxLength: 90_000 });
     this.#browsing = browsing;
     this.#server = server;
     this.createSocket({ connectTimeout: 10_000 });
@@ -170,19 +169,9 @@ class Browser extends AsyncChat {
     this.#browsing.goOn(this.map);
   }
 
-  override collectIncomingData(data: Uint8Array) {
-    assert(!this.isOver);
-    this.#collected.push(data);
-  }
-
   override foundTerminator() {
-    const length = this.#collected.reduce((sum, { length }) => sum + length, 0);
-    const data = new Uint8Array(length);
-    let at = 0;
-    for (const piece of this.#collected.splice(0)) {
-      data.set(piece, at);
-      at += piece.length;
-    }
+    assert(!this.isOver);
+    const data = this.takeData();
     if (this.#head !== null) this.#onAnswer(data);
     else this.#onHead(String.fromCharCode(...data));
   }
@@ -232,7 +221,8 @@ class Browser extends AsyncChat {
   }
 
   override handleClose() {
-    const isInAnswer = this.#head !== null || this.#collected.length > 0;
+    const isInAnswer = this.#head !== null ||
+      this.takeData().length > 0;
     if (this.closeReason === null && this.#server.isAlive) {
       assert(!isInAnswer, `an answer breaks off: ${this.#head}`);
     }

@@ -107,7 +107,6 @@ function makeLetter(sim: SimNetwork, name: string): Letter {
 class Mailer extends AsyncChat {
   readonly #sim: SimNetwork;
   readonly #letters: Letter[];
-  #reply = "";
   #letter: Letter | undefined;
   /** What to say at the next replies that are no refusal. */
   #script: string[] = ["EHLO client"];
@@ -121,13 +120,8 @@ class Mailer extends AsyncChat {
     this.connect({ hostname: "server", port: PORT });
   }
 
-  override collectIncomingData(data: Uint8Array) {
-    this.#reply += String.fromCharCode(...data);
-  }
-
   override foundTerminator() {
-    const reply = this.#reply;
-    this.#reply = "";
+    const reply = this.takeText();
     if (reply[3] === "-") return;
     assertMatch(reply, /^(220|221|250|354|421|451) /);
     if (/^4/.test(reply)) return this.tryAgain();
