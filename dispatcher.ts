@@ -25,15 +25,15 @@ import { type GateKind, PIECE } from "./core/gate.ts";
 import { libraryMethods } from "./core/interest.ts";
 import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
-import type { SocketOptions } from "./core/network.ts";
+import type { ConnectOptions, SocketOptions } from "./core/network.ts";
 import {
   checkBind,
   checkConnect,
   checkSocketOptions,
+  type ConnectTarget,
   DEFAULT_BACKLOG,
   listenOn,
   NO_OPTIONS,
-  tlsOf,
 } from "./core/socket_options.ts";
 import { Socket, type SocketParts } from "./core/socket.ts";
 import {
@@ -167,7 +167,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * makes it a listener, {@linkcode Dispatcher.connect} a connection. After
    * `close()`, a dispatcher can make another socket.
    *
-   * @param options Transport, TLS, backlog, port sharing, timeouts.
+   * @param options Transport, TLS, backlog, port sharing, noDelay, timeouts.
    * @throws {TypeError} If the transport or the name of an option is unknown, or an
    * option has the wrong type or no effect on this transport.
    * @throws {RangeError} If a number is out of range.
@@ -275,23 +275,24 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Starts to connect and returns at once. Then `handleConnect()` runs, or
-   * `handleError()` with the reason and after it `handleClose()`. If this throws,
-   * the dispatcher is out of the map, as in {@linkcode Dispatcher.bind}.
+   * Starts to connect. Then `handleConnect()` runs, or `handleError()` with the
+   * reason, and after it `handleClose()`. If this throws, the dispatcher is out of
+   * the map, as in {@linkcode Dispatcher.bind}.
    *
    * @param address A host (by default `127.0.0.1`) and a port, or the path of
    * a Unix socket; the `addr` of a listening dispatcher will do.
-   * @throws {TypeError} If the address does not fit the transport, or
-   * `createSocket()` got an option for listeners.
+   * @param options A signal that ends connecting.
+   * @throws {TypeError} If the address does not fit the transport, an option is
+   * wrong, or `createSocket()` got one for listeners.
    * @throws {RangeError} If the port is out of range.
    * @throws {Error} If there is no socket, or it is in use.
    */
-  connect(address: Address): void {
-    let checked!: Deno.Addr;
+  connect(address: Address, options: ConnectOptions = {}): void {
+    let target!: ConnectTarget;
     this[OPEN]("connect", (socket) => {
-      checked = checkConnect(address, this.#options);
+      target = checkConnect(address, this.#options, options);
       return new Connection(socket, socket);
-    }).connect(checked, this.#map.network, tlsOf(this.#options));
+    }).connect(this.#map.network, target);
   }
 
   /**
@@ -434,10 +435,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * Leaves the map without closing. No event comes until
-   * {@linkcode Dispatcher.addChannel}; then the events of the meantime come.
-   * Accepted bytes still go out, timers still run, and the
-   * {@linkcode DispatcherOptions.lifetime} still counts.
+   * Leaves the map without closing. The events of the time until
+   * {@linkcode Dispatcher.addChannel} come after it. Accepted bytes still go out,
+   * timers run, and the {@linkcode DispatcherOptions.lifetime} counts.
    *
    * @param map If it is not the dispatcher's map, the call does nothing.
    * @throws {TypeError} If it is no `SocketMap`.
@@ -448,8 +448,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   }
 
   /**
-   * {@linkcode SocketMap.callLater}, cancelled when the dispatcher closes. A
-   * timer of a closed dispatcher never runs.
+   * {@linkcode SocketMap.callLater}, cancelled when the dispatcher closes.
    *
    * @param delay In milliseconds.
    * @throws {TypeError | RangeError} If an argument is wrong.

@@ -12,6 +12,7 @@ import {
   checkInteger,
   checkMethods,
   checkMilliseconds,
+  checkSignal,
   showValue,
 } from "./core/arguments.ts";
 import { type Clock, systemClock } from "./core/clock.ts";
@@ -341,9 +342,7 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
   checkMilliseconds("timeout", timeout);
   let passes = checkInteger("count", options.count ?? Infinity, 0);
   const map = mapOf(options.map);
-  if (signal !== undefined) {
-    checkMethods("signal", signal, ["addEventListener", "removeEventListener"]);
-  }
+  checkSignal(signal);
   const reactor = map[REACTOR];
   const wake = () => reactor.wake();
   const handover = reactor.start();

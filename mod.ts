@@ -95,7 +95,9 @@ export type {
 } from "./core/address.ts";
 export type { HookResult } from "./core/entry.ts";
 export type {
+  ConnectOptions,
   Network,
+  NetworkConnectionOptions,
   NetworkConnectOptions,
   NetworkListenOptions,
   SocketOptions,

@@ -537,32 +537,16 @@ export class AsyncChat extends Dispatcher {
     return connection;
   }
 
-  /**
-   * Hands out input, tells of a failure, or goes on sending: what is due.
-   *
-   * @ignore
-   */
+  /** @ignore */
   override [WAKE](): HookResult {
     const connection = this.#begin()!;
     const output = this.#output;
-    const { queue } = output;
-    const mayHandOut = this.#input.hasInput && !output.isHeldBack(connection);
-    if (mayHandOut && !queue.isPaused) {
+    if (output.mayHandOut(connection)) {
       if (connection.isHeld) output.goOn(connection);
       output.watch(connection);
       return this.#parse(connection);
     }
-    if (queue.hasFailed) {
-      const error = queue.takeFailure(connection);
-      connection.wake(); // To go on, if it stays open.
-      throw error;
-    }
-    output.goOn(connection);
-    if (!connection.mayTell) return; // A producer has closed it, say.
-    if (output.closesWhenDone) output.closeIfDone(connection);
-    else if (output.mark.takeDrain(connection, this.bufferedAmount)) {
-      return this.handleDrain();
-    }
+    if (output.step(connection)) return this.handleDrain();
   }
 
   /** @ignore */
@@ -572,11 +556,7 @@ export class AsyncChat extends Dispatcher {
     return isPlain && !this[INITIATES] ? "none" : "send";
   }
 
-  /**
-   * It overrides `initiateSend()`.
-   *
-   * @ignore
-   */
+  /** @ignore */
   get [INITIATES](): boolean {
     return this.initiateSend !== AsyncChat.prototype.initiateSend;
   }

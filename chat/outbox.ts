@@ -77,6 +77,12 @@ export class Outbox {
       !connection.mayTell; // Perhaps by what a readable() of its own has done.
   }
 
+  /** Input waits, and can be handed out now. */
+  mayHandOut(connection: Connection): boolean {
+    return this.#input.hasInput && !this.queue.isPaused &&
+      !this.isHeldBack(connection);
+  }
+
   /** Input waits for room, unless an override wants to read all the same. */
   isHeldBack(connection: Connection): boolean {
     return !connection.mayRead(this.isFull(connection)) &&
@@ -124,6 +130,28 @@ export class Outbox {
       connection.shutdownWrite();
     }
     this.watch(connection);
+  }
+
+  /**
+   * Takes the next step: throws a producer's error, or goes on sending, and closes
+   * if that is due.
+   *
+   * @returns Whether `handleDrain()` is due.
+   * @throws The error of a producer, and what an own `send()` throws.
+   */
+  step(connection: Connection): boolean {
+    if (this.queue.hasFailed) {
+      const error = this.queue.takeFailure(connection);
+      connection.wake(); // To go on, if it stays open.
+      throw error;
+    }
+    this.goOn(connection);
+    if (!connection.mayTell) return false; // A producer has closed it, say.
+    if (!this.closesWhenDone) {
+      return this.mark.takeDrain(connection, this.amount(connection));
+    }
+    this.closeIfDone(connection);
+    return false;
   }
 
   /** Asks the connection to wake the chat when the next step is possible. */

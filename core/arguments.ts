@@ -151,6 +151,16 @@ export function checkMethods(
 }
 
 /**
+ * Checks that `value` is an `AbortSignal`, or `undefined`.
+ *
+ * @throws {TypeError} If it is anything else.
+ */
+export function checkSignal(value: unknown): void {
+  if (value === undefined) return;
+  checkMethods("signal", value, ["addEventListener", "removeEventListener"]);
+}
+
+/**
  * Checks that `value` is `true` or `false`.
  *
  * @throws {TypeError} If it is anything else.

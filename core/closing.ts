@@ -208,8 +208,10 @@ export class Closing {
       );
     } else if (this.#lingering && (this.#connection.wasReset || this.wasCut)) {
       const how = this.wasCut ? "went on talking" : "reset the connection";
+      // Many clients hang up without reading the last answer: that is their choice.
       connection.warn(
         `was closed, and its peer ${how}: what that had not yet read is lost`,
+        { isLoud: this.wasCut },
       );
     }
   }

@@ -15,16 +15,14 @@ import {
 } from "./channel.ts";
 import { shakeHands, type StartTimer } from "./handshake.ts";
 import type { Network } from "./network.ts";
-import type { TlsOptions } from "./tls_options.ts";
+import type { ConnectTarget } from "./socket_options.ts";
 
 /** How an attempt ended. */
 export type Outcome = { checked: CheckedChannel } | { error: unknown };
 
 /** The arguments of an attempt. */
-export interface ConnectingOptions {
-  address: Deno.Addr;
+export interface ConnectingOptions extends ConnectTarget {
   network: Network;
-  tls: TlsOptions | undefined;
   /** How long connecting may take, without the handshake, in ms. */
   connectTimeout: number;
   /** How long the handshake may take, in ms. */
@@ -40,6 +38,8 @@ export interface ConnectingOptions {
 export class Connecting {
   readonly #options: ConnectingOptions;
   readonly #abort = new AbortController();
+  /** The timer of `connectTimeout`. */
+  #timer: { cancel(): void } | null = null;
   /** The connection during its handshake. */
   #handshaking: Channel | null = null;
   #hasEnded = false;
@@ -50,29 +50,49 @@ export class Connecting {
 
   /** Starts it. The network may look at its connection, or close it, at once. */
   start(): void {
-    const { track } = this.#options;
-    const timer = this.#startTimer();
+    const { track, settings: { signal } } = this.#options;
+    if (signal?.aborted) {
+      this.#end({ error: signal.reason });
+      return;
+    }
+    signal?.addEventListener("abort", this.#onSignal);
+    this.#timer = this.#startTimer();
     track(
-      this.#open().finally(() => timer?.cancel())
+      this.#open().finally(() => this.#timer?.cancel())
         .then((channel) => this.#shakeHands(channel))
         .then(
           (checked) => this.#end({ checked }),
-          (error) => this.#end({ error }),
+          (error) => this.#fail(error),
         ),
     );
   }
 
+  /** The outcome when its turn has come: the caller may have given up meanwhile. */
+  look(outcome: Outcome): Outcome {
+    const { signal } = this.#options.settings;
+    if (!signal?.aborted || "error" in outcome) return outcome;
+    this.#close(outcome.checked.channel);
+    return { error: signal.reason };
+  }
+
+  readonly #onSignal = (): void => {
+    // The reason is the caller's own, so its message stays as it is.
+    this.#end({ error: this.#options.settings.signal!.reason });
+    this.close();
+  };
+
   /** Gives up the attempt, and closes the connection if there is one. */
   close(): void {
+    this.#forget();
     this.#abort.abort();
     if (this.#handshaking) this.#close(this.#handshaking);
   }
 
   #open(): Promise<Channel> {
-    const { address, network, tls } = this.#options;
+    const { address, network, settings } = this.#options;
     const { signal } = this.#abort;
     return new Promise((resolve) =>
-      resolve(network.connect(address, { signal, tls }))
+      resolve(network.connect(address, { ...settings, signal }))
     );
   }
 
@@ -105,17 +125,27 @@ export class Connecting {
     return startTimer(connectTimeout, () => {
       const message = `No connection within ${connectTimeout} ms`;
       const error = new Deno.errors.TimedOut(message);
-      this.#end({ error });
+      this.#fail(error);
       this.#abort.abort(error);
     });
+  }
+
+  #fail(error: unknown): void {
+    if (this.#hasEnded) return;
+    explain(error, "connect to", this.#options.address);
+    this.#end({ error });
   }
 
   #end(outcome: Outcome): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    if ("error" in outcome) {
-      explain(outcome.error, "connect to", this.#options.address);
-    }
+    this.#forget();
     this.#options.ended(outcome);
+  }
+
+  /** Leaves the timer and the signal: a signal may outlive many connections. */
+  #forget(): void {
+    this.#timer?.cancel();
+    this.#options.settings.signal?.removeEventListener("abort", this.#onSignal);
   }
 }

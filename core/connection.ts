@@ -34,7 +34,7 @@ import type { Hook } from "./hooks.ts";
 import { Limits, type TimeoutKind } from "./limits.ts";
 import { textOf } from "./log.ts";
 import type { Network } from "./network.ts";
-import type { TlsOptions } from "./tls_options.ts";
+import type { ConnectTarget } from "./socket_options.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import { SendingSocket, WRITING_STATES } from "./sending.ts";
 import type { Reactor } from "./reactor.ts";
@@ -186,20 +186,16 @@ export class Connection extends SendingSocket
   }
 
   /** Starts to connect; the outcome is an event. */
-  connect(
-    address: Deno.Addr,
-    network: Network,
-    tls: TlsOptions | undefined,
-  ): this {
+  connect(network: Network, target: ConnectTarget): this {
+    const { address } = target;
     this.go("connect");
     this.role = this.options.role ?? "client";
     this.addr = address;
     if ("hostname" in address) this.hostname = address.hostname;
     const { connectTimeout, handshakeTimeout } = this.options;
     this.connecting = new Connecting({
-      address,
+      ...target,
       network,
-      tls,
       connectTimeout,
       handshakeTimeout,
       startTimer: this.time.startTimer,
@@ -400,7 +396,8 @@ export class Connection extends SendingSocket
     if (this.tookNothing && this.#isUnheard) this.#readUnheard();
   }
 
-  #dispatchConnect(outcome: Outcome): void {
+  #dispatchConnect(told: Outcome): void {
+    const outcome = this.connecting!.look(told);
     this.outcome = null;
     this.reactor.tick++;
     if ("error" in outcome) {

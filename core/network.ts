@@ -45,6 +45,29 @@ export interface SocketOptions {
    */
   reusePort?: boolean | undefined;
   /**
+   * Whether bytes go out at once (TCP_NODELAY). At `false` the system gathers small
+   * writes (Nagle's algorithm): fewer packets, but a small write behind another
+   * one waits for the peer's acknowledgement, 40 ms perhaps.
+   *
+   * A listener gives this and `keepAlive` to each connection that it accepts. Deno
+   * can set neither of them on the connections of a TLS listener, or of a TLS client
+   * with a certificate of its own: there the system's default holds, `false`, and
+   * `true` is refused. Unix sockets and vsock have neither of them, so both are
+   * refused.
+   *
+   * @default {true}
+   */
+  noDelay?: boolean | undefined;
+  /**
+   * Whether the system asks a silent peer now and then whether it still lives
+   * (SO_KEEPALIVE), and ends the connection if it does not. The system says how
+   * often; on Linux, after two hours. For shorter times see
+   * {@linkcode DispatcherOptions.idleTimeout}.
+   *
+   * @default {false}
+   */
+  keepAlive?: boolean | undefined;
+  /**
    * How long, in milliseconds, `connect()` may take before it fails with
    * `Deno.errors.TimedOut`. The handshake does not count. Deno cannot give up an
    * attempt over TLS with a certificate of this side, or to a Unix socket: such an
@@ -68,22 +91,45 @@ export interface SocketOptions {
   handshakeTimeout?: number | undefined;
 }
 
-/** Options of {@linkcode Network.connect}. */
-export interface NetworkConnectOptions {
-  /** Gives up the attempt. If it succeeds all the same, the caller closes it. */
-  signal: AbortSignal;
+/** Options of {@linkcode Dispatcher.connect}. */
+export interface ConnectOptions {
+  /**
+   * Ends connecting when it aborts, whether the name is being looked up, the
+   * connection made, or its TLS handshake under way. `handleError()` gets the
+   * signal's reason, and then `handleClose()` runs; a signal that has aborted
+   * before is no different. From `handleConnect()` on it has no effect. As with
+   * {@linkcode SocketOptions.connectTimeout}, Deno cannot give up every attempt: one
+   * that it cannot ends in the background, and its connection is closed. Deno keeps
+   * the descriptor of a TLS connection that is closed at its handshake until the
+   * peer sends or ends something.
+   *
+   * @default {none}
+   */
+  signal?: AbortSignal | undefined;
+}
+
+/** How a connection behaves, as far as that is up to the system. */
+export interface NetworkConnectionOptions {
+  /** Sends small writes at once, over TCP. */
+  noDelay?: boolean | undefined;
+  /** Asks a silent peer now and then whether it lives, over TCP. */
+  keepAlive?: boolean | undefined;
   /** The TLS options, if the connection is to use TLS. */
   tls?: TlsOptions | undefined;
 }
 
-/** Options of {@linkcode Network.listen}. */
-export interface NetworkListenOptions {
+/** Options of {@linkcode Network.connect}. */
+export interface NetworkConnectOptions extends NetworkConnectionOptions {
+  /** Gives up the attempt. If it succeeds all the same, the caller closes it. */
+  signal: AbortSignal;
+}
+
+/** Options of {@linkcode Network.listen}, and of the connections that come by it. */
+export interface NetworkListenOptions extends NetworkConnectionOptions {
   /** How many connections may wait to be accepted. */
   backlog: number;
   /** Lets several listeners share the port. */
   reusePort: boolean;
-  /** The TLS options, if the connections are to use TLS. */
-  tls?: TlsOptions | undefined;
 }
 
 /**

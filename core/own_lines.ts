@@ -28,6 +28,8 @@ export interface About {
   kind?: string;
   /** How many bytes were lost. */
   lost?: number;
+  /** It is written whatever types the dispatcher ignores: the default. */
+  isLoud?: boolean;
 }
 
 /** The part of a dispatcher that writes its lines. */
@@ -57,12 +59,12 @@ export function logLimited(writer: LineWriter, line: OwnLine): void {
   });
 }
 
-/** Warns an operator, whatever types the dispatcher ignores. */
+/** Warns an operator, by default whatever types the dispatcher ignores. */
 export function warn(
   writer: LineWriter,
   message: string,
-  { kind = message, lost = 0 }: About = {},
+  { kind = message, lost = 0, isLoud = true }: About = {},
 ): void {
   const text = (self: string) => `${self} ${message}`;
-  logLimited(writer, { type: "warning", kind, text, lost, isLoud: true });
+  logLimited(writer, { type: "warning", kind, text, lost, isLoud });
 }

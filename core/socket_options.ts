@@ -10,10 +10,16 @@ import {
   checkBoolean,
   checkInteger,
   checkMilliseconds,
+  checkSignal,
   showValue,
 } from "./arguments.ts";
 import { type Acceptor, asAcceptor, received } from "./channel.ts";
-import type { Network, SocketOptions } from "./network.ts";
+import type {
+  ConnectOptions,
+  Network,
+  NetworkConnectionOptions,
+  SocketOptions,
+} from "./network.ts";
 import { checkOptions, type OptionNames } from "./option_names.ts";
 import { checkTls, type TlsOptions } from "./tls_options.ts";
 
@@ -33,9 +39,13 @@ const SOCKET_OPTIONS: OptionNames<SocketOptions> = {
   backlog: true,
   maxConnections: true,
   reusePort: true,
+  noDelay: true,
+  keepAlive: true,
   connectTimeout: true,
   handshakeTimeout: true,
 };
+
+const CONNECT_OPTIONS: OptionNames<ConnectOptions> = { signal: true };
 
 const TRANSPORTS: readonly unknown[] = ["tcp", "tls", "unix", "vsock"];
 
@@ -74,13 +84,16 @@ export function checkSocketOptions(options: SocketOptions): void {
   }
   checkInteger("backlog", backlog, 1, 0x7fffffff);
   checkInteger("maxConnections", options.maxConnections ?? Infinity, 1);
-  const { reusePort = false } = options;
+  const { reusePort = false, noDelay, keepAlive = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
   checkBoolean("reusePort", reusePort);
+  checkBoolean("noDelay", noDelay ?? true);
+  checkBoolean("keepAlive", keepAlive);
   if (transport === "unix" || transport === "vsock") {
     refuseOptions(
-      ["backlog", "reusePort"],
-      options,
+      ["backlog", "reusePort", "noDelay", "keepAlive"],
+      // Its default is on, so that off is a wish as well.
+      { ...options, noDelay: noDelay === undefined ? noDelay : true },
       `has no effect on transport "${transport}"`,
     );
   }
@@ -103,9 +116,30 @@ function refuseOptions(
 }
 
 /** The TLS options of a socket, if its transport is `"tls"`. */
-export function tlsOf(options: SocketOptions): TlsOptions | undefined {
+function tlsOf(options: SocketOptions): TlsOptions | undefined {
   const { transport, tls = {} } = options;
   return transport === "tls" ? tls : undefined;
+}
+
+/** Where a connection goes to, and how. */
+export interface ConnectTarget {
+  address: Deno.Addr;
+  /** What the network is told of the connection, and what ends the attempt. */
+  settings: NetworkConnectionOptions & ConnectOptions;
+}
+
+/** What the network is told of a socket's connections. */
+function networkOptions(
+  options: SocketOptions,
+): NetworkConnectionOptions {
+  const { noDelay = true, keepAlive = false } = options;
+  return { noDelay, keepAlive, tls: tlsOf(options) };
+}
+
+/** Refuses what Deno cannot do, as it does not give the TCP socket below TLS. */
+function refuseBelowTls(options: SocketOptions, whose: string): void {
+  const reason = `cannot be set on ${whose}: Deno does not give its TCP socket`;
+  refuseOptions(["noDelay", "keepAlive"], options, reason);
 }
 
 /**
@@ -134,6 +168,7 @@ export function checkBind(
       `Cannot bind: ${name} needs tls.cert and tls.key to listen`,
     );
   }
+  if (tls) refuseBelowTls(options, "a connection of a TLS listener");
   if (tls?.caCerts || tls?.unsafelyDisableHostnameVerification) {
     throw new TypeError(
       "Cannot bind: tls.caCerts and tls.unsafelyDisableHostnameVerification " +
@@ -144,24 +179,31 @@ export function checkBind(
 }
 
 /**
- * Checks the address that a socket is to connect to.
+ * Checks the address that a socket is to connect to, and the options of that.
  *
- * @throws {TypeError} If the address does not fit the transport, or an option
- * is for listeners.
+ * @throws {TypeError} If the address does not fit the transport, an option is for
+ * listeners, or `signal` is none.
  * @throws {RangeError} If the port is out of range.
  */
 export function checkConnect(
   address: Address,
   options: SocketOptions,
-): Deno.Addr {
+  connectOptions: ConnectOptions,
+): ConnectTarget {
   const { transport = "tcp" } = options;
   const parsed = parseAddress(address, { action: "connect", transport });
+  checkOptions(connectOptions, CONNECT_OPTIONS);
+  checkSignal(connectOptions.signal);
   refuseOptions(
     ["backlog", "reusePort", "maxConnections"],
     options,
     "is for listeners, and this socket is to connect",
   );
-  return parsed;
+  if (tlsOf(options)?.cert !== undefined) {
+    refuseBelowTls(options, "a TLS client that has a certificate");
+  }
+  const { signal } = connectOptions;
+  return { address: parsed, settings: { ...networkOptions(options), signal } };
 }
 
 /**
@@ -175,9 +217,9 @@ export function listenOn(
   network: Network,
 ): Acceptor {
   const { backlog = DEFAULT_BACKLOG, reusePort = false } = options;
-  const tls = tlsOf(options);
+  const settings = { backlog, reusePort, ...networkOptions(options) };
   try {
-    const acceptor = network.listen(address, { backlog, reusePort, tls });
+    const acceptor = network.listen(address, settings);
     return received(asAcceptor, "The network's listener", acceptor);
   } catch (error) {
     explain(error, "listen on", address);

@@ -7,7 +7,7 @@
 
 import { lookUp } from "../core/blocking_threads.ts";
 import { closeQuietly } from "../core/channel.ts";
-import type { Network } from "../core/network.ts";
+import type { Network, NetworkConnectionOptions } from "../core/network.ts";
 import type { TlsOptions } from "../core/tls_options.ts";
 import { setDefaultNetwork } from "../loop.ts";
 import { listenUnix } from "./unix_listener.ts";
@@ -17,7 +17,7 @@ import { listenUnix } from "./unix_listener.ts";
  * sockets `--allow-read --allow-write` as well.
  */
 export const denoNetwork: Network = {
-  async connect(address, { signal, tls }) {
+  async connect(address, { signal, tls, ...settings }) {
     if (address.transport === "tcp") {
       const { hostname, port } = address;
       // Only connectTls() can show a certificate, and only connect() can be
@@ -27,7 +27,8 @@ export const denoNetwork: Network = {
         return await lookUp(hostname, () => Deno.connectTls(options), signal);
       }
       const connect = () => connectTcp(hostname, port, signal);
-      const conn = await lookUp(hostname, connect, signal);
+      const connected = await lookUp(hostname, connect, signal);
+      const conn = configured(connected, settings);
       return tls ? await startTls(conn, hostname, tls) : conn;
     }
     if (address.transport === "unix") {
@@ -39,12 +40,12 @@ export const denoNetwork: Network = {
     }
     throw new TypeError(`Cannot connect over ${address.transport}`);
   },
-  listen(address, { backlog, reusePort, tls }) {
+  listen(address, { backlog, reusePort, tls, ...settings }) {
     if (address.transport === "tcp") {
       if (reusePort) checkReusePort();
       const { hostname, port } = address;
       const options = { hostname, port, reusePort, tcpBacklog: backlog };
-      if (!tls) return Deno.listen(options);
+      if (!tls) return configuring(Deno.listen(options), settings);
       const listener = Deno.listenTls({ ...options, ...withKey(tls) });
       // Before Deno 2.9, the address does not say what it is of.
       Object.assign(listener.addr, { transport: "tcp" });
@@ -71,6 +72,35 @@ export const denoNetwork: Network = {
     return startTls(channel as Deno.TcpConn, hostname, tls);
   },
 };
+
+/** The settings of a TCP connection. */
+type Settings = Omit<NetworkConnectionOptions, "tls">;
+
+/** Gives a connection its settings. The system's default is `false` for both. */
+function configured(
+  conn: Deno.TcpConn,
+  { noDelay, keepAlive }: Settings,
+): Deno.TcpConn {
+  try {
+    if (noDelay) conn.setNoDelay(true);
+    if (keepAlive) conn.setKeepAlive(true);
+  } catch {
+    // Some systems refuse that when the peer has reset the connection.
+  }
+  return conn;
+}
+
+/** Gives each connection of a listener its settings. */
+function configuring(
+  listener: Deno.TcpListener,
+  settings: Settings,
+): Deno.TcpListener {
+  if (!settings.noDelay && !settings.keepAlive) return listener;
+  const { accept } = listener;
+  listener.accept = () =>
+    accept.call(listener).then((conn) => configured(conn, settings));
+  return listener;
+}
 
 /**
  * Starts TLS, or closes the connection: Deno leaves it open when it refuses the

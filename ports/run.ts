@@ -123,10 +123,12 @@ export async function runPair(
   python: string,
 ): Promise<{ original: string; port: string }> {
   const file = `ports/${pair.name}`;
-  const [original, port] = await Promise.all([
+  const runs = [
     drive(pair, python, [python, "-W", "ignore", `${file}.py`]),
     drive(pair, python, [Deno.execPath(), "run", ...pair.flags, `${file}.ts`]),
-  ]);
+  ] as const;
+  await Promise.allSettled(runs); // If one fails, the other one ends, too.
+  const [original, port] = await Promise.all(runs);
   return { original, port };
 }
 
@@ -165,10 +167,10 @@ export async function table(pairs: Pair[]): Promise<string> {
   const rows = pairs.map(({ name, clients, reason }) =>
     `| \`${name}\` | ${count(`ports/${name}.py`)} | ${
       count(`ports/${name}.ts`)
-    } | ${clients.join(", ") || "Python's"} | ${reason || "the same"} |`
+    } | ${clients.join(", ") || "none"} | ${reason || "the same"} |`
   );
   const text =
-    `| pair | lines of Python | lines of the port | clients | transcripts |
+    `| pair | lines of Python | lines of the port | other clients | transcripts |
 | --- | --- | --- | --- | --- |
 ${rows.join("\n")}
 `;

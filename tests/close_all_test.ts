@@ -130,7 +130,7 @@ Deno.test("closeAll() survives a channel whose close() throws", () => {
 });
 
 Deno.test("closeAll() takes nothing but a SocketMap", () => {
-  for (const wrong of [null, {}, new Map()] as unknown as SocketMap[]) {
+  for (const wrong of [3, {}, new Map()] as unknown as SocketMap[]) {
     assertThrows(() => closeAll(wrong), TypeError, "map must be a SocketMap");
   }
 });

@@ -10,6 +10,7 @@ import {
   type AsyncChatOptions,
   type Channel,
   type ChannelStreams,
+  type ConnectOptions,
   Dispatcher,
   type DispatcherOptions,
   DispatcherWithSend,
@@ -158,6 +159,7 @@ Deno.test("An option may be undefined", () => {
     TakesUndefined<AsyncChatOptions>,
     TakesUndefined<SocketOptions>,
     TakesUndefined<TlsOptions>,
+    TakesUndefined<ConnectOptions>,
     TakesUndefined<StartTlsOptions>,
     TakesUndefined<LoopOptions>,
     TakesUndefined<ShutdownOptions>,
@@ -177,10 +179,10 @@ Deno.test("An option may be undefined", () => {
   ] = [
     ...[true, true, true, true, true, true, true] as const,
     ...[true, true, true, true, true, true, true] as const,
-    ...[true, true, true, true, true, true, true] as const,
+    ...[true, true, true, true, true, true, true, true] as const,
   ];
   const address: Address = { hostname: undefined, port: 80 };
-  assertEquals([everyOption.length, address.port], [21, 80]);
+  assertEquals([everyOption.length, address.port], [22, 80]);
 });
 
 Deno.test("OptionNames has each option of an interface, and no other", () => {

@@ -70,7 +70,6 @@ class Server extends Dispatcher {
     answerMarks((this.addr as Deno.NetAddr).port);
   }
   override handleAccepted(conn: Channel): void {
-    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay();
     new this.#Kind(conn);
   }
 }

@@ -160,7 +160,7 @@ def aborted():
             file.write(pattern(HUGE))
         client = log_in(program)
         client.voidcmd("TYPE I")
-        for _ in range(2):
+        for reads_rest in True, False:
             data = client.transfercmd("RETR huge")
             begin = read_exactly(data, 100_000)
             show("data", begin)
@@ -169,9 +169,10 @@ def aborted():
             # ftplib's own abort() sends it as urgent data.
             client.sock.sendall(b"\xff\xf4\xff\xf2ABOR\r\n")
             show_replies(client, 2)
-            rest = read_all(data)
-            show("not all", 0 <= len(begin) + len(rest) < HUGE)
-            show("but the beginning", pattern(HUGE).startswith(begin + rest))
+            if reads_rest:
+                rest = read_all(data)
+                show("not all", len(begin) + len(rest) < HUGE)
+                show("but the beginning", pattern(HUGE).startswith(begin + rest))
             data.close()
 
         data = client.transfercmd("STOR new")
@@ -280,7 +281,7 @@ def lost_clients():
         reset(client.sock)
         client.file.close()
         rest = read_all(data)
-        show("not all", 0 <= len(begin) + len(rest) < HUGE)
+        show("not all", len(begin) + len(rest) < HUGE)
         data.close()
 
         client = log_in(program)

@@ -1,12 +1,13 @@
 """Needs: curl, nc"""
 
 import http.server
+import queue
 import re
 import socket
 import threading
 
 from support import (
-    Listener, Program, Thread, connect, pattern, read_all, read_exactly,
+    LIMIT, Listener, Program, Thread, connect, pattern, read_all, read_exactly,
     reset, run, scene, show,
 )
 
@@ -66,11 +67,11 @@ def target_ends_first():
     def serve(sock):
         sock.sendall(b"I only listen")
         sock.shutdown(socket.SHUT_WR)
-        heard.append(read_all(sock))
+        heard.put(read_all(sock))
         sock.close()
 
     scene("the target ends its side, and still hears the client")
-    heard = []
+    heard = queue.Queue()
     target = Listener(serve)
     with Program(str(target.port)) as program:
         with connect(program.port) as sock:
@@ -78,7 +79,7 @@ def target_ends_first():
             program.until("target has ended")
             sock.sendall(pattern(100_000))
         program.until("has sent", 2)
-    show("target", heard[0])
+    show("target", heard.get(timeout=LIMIT))
     program.show_log()
 
 
@@ -90,18 +91,18 @@ def both_ways_at_once():
         return data
 
     def serve(sock):
-        heard.append(talk(sock, 1))
+        heard.put(talk(sock, 1))
         sock.close()
 
     scene("a lot goes both ways at once")
-    heard = []
+    heard = queue.Queue()
     target = Listener(serve)
     with Program(str(target.port)) as program:
         with connect(program.port) as sock:
             show("client", talk(sock, 2))
             show("client, then", read_all(sock))
         program.until("has sent", 2)
-    show("target", heard[0])
+    show("target", heard.get(timeout=LIMIT))
     program.show_log()
 
 
@@ -159,11 +160,10 @@ def target_dies():
 
 def client_dies():
     def serve(sock):
-        heard.append(read_all(sock))
+        read_all(sock)
         sock.close()
 
     scene("the client dies in the midst")
-    heard = []
     target = Listener(serve)
     with Program(str(target.port)) as program:
         sock = connect(program.port)

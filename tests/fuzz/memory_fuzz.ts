@@ -114,6 +114,19 @@ async function checkMemory(
   serve: (channel: Channel) => AsyncChat,
   most = MOST,
 ): Promise<void> {
+  let cost = await costOf(talk, map, serve, most);
+  // The first peer pays for the code that is compiled for all.
+  if (cost >= most) cost = await costOf(talk, map, serve, most);
+  assertLess(cost, most, "What a peer costs, in bytes");
+}
+
+/** What it costs to listen to a peer, in bytes; beyond `most`, it waits a while. */
+async function costOf(
+  talk: Talk,
+  map: SocketMap,
+  serve: (channel: Channel) => AsyncChat,
+  most: number,
+): Promise<number> {
   const channel = new EndlessChannel(talk);
   const before = await memory();
   const server = serve(channel);
@@ -131,7 +144,7 @@ async function checkMemory(
   );
   server.close();
   while (map.size + map.lingering > 0) await loop({ map, count: 1 });
-  assertLess(cost, most, "What a peer costs, in bytes");
+  return cost;
 }
 
 /** Talk without an end, most of it in large pieces, as there is more of it. */
