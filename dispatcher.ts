@@ -145,6 +145,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @param options The map, and how the connection behaves.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
    * @throws {RangeError} If a time is NaN or negative, or a timeout 0.
+   * @throws {Error} As {@linkcode Dispatcher.setSocket}.
    */
   constructor(
     channel: Channel | Acceptor | null = null,
@@ -353,7 +354,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If there was no `connect()` and no connection.
    */
   override send(data: Uint8Array | string): number {
-    const bytes = toBytes("data", data);
+    const bytes = data instanceof Uint8Array ? data : toBytes("data", data);
     return this[CONNECTION]("send").send(bytes);
   }
 
@@ -494,7 +495,9 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
 
   /** @ignore */
   [CONNECTION](action: string): Connection {
-    return connectionOf(this, this.#entry, action);
+    const entry = this.#entry; // The usual case, without a call:
+    if (entry instanceof Connection && entry.former === null) return entry;
+    return connectionOf(this, entry, action);
   }
 
   /** @ignore */
@@ -559,6 +562,7 @@ export class DispatcherWithSend extends Dispatcher {
    * @param options As for {@linkcode Dispatcher}, and the mark.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
    * @throws {RangeError} If a number is out of range.
+   * @throws {Error} As {@linkcode Dispatcher.setSocket}.
    */
   constructor(
     channel: Channel | Acceptor | null = null,

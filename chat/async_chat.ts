@@ -100,6 +100,7 @@ export class AsyncChat extends Dispatcher {
    * @param options As for {@linkcode Dispatcher}, and the limits.
    * @throws {TypeError} If the channel lacks a method or an option is wrong.
    * @throws {RangeError} If a number is out of range.
+   * @throws {Error} As {@linkcode Dispatcher.setSocket}.
    */
   constructor(
     channel: Channel | Acceptor | null = null,

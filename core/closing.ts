@@ -54,8 +54,10 @@ export interface ClosingConnection extends Releasable {
 const MOST_LINGERS = 6;
 /**
  * A connection that has written more bytes than this checks at its end whether
- * the peer has reset it. A larger number misses more losses; a smaller one costs a
- * call to the system for more connections. The value is a choice, not measured.
+ * the peer has reset it, and warns of that whatever types of lines the dispatcher
+ * ignores. A larger number misses more losses; a smaller one costs a call to the
+ * system for more connections, and brings lines about peers that only left before
+ * the last answer. The value is a choice, not measured.
  */
 const CHECK_RESET_ABOVE = 64 * 1024;
 
@@ -209,9 +211,10 @@ export class Closing {
     } else if (this.#lingering && (this.#connection.wasReset || this.wasCut)) {
       const how = this.wasCut ? "went on talking" : "reset the connection";
       // Many clients hang up without reading the last answer: that is their choice.
+      const isLoud = this.wasCut || writer.written > CHECK_RESET_ABOVE;
       connection.warn(
         `was closed, and its peer ${how}: what that had not yet read is lost`,
-        { isLoud: this.wasCut },
+        { isLoud },
       );
     }
   }

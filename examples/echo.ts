@@ -20,7 +20,7 @@ const server = new EchoServer();
 server.createSocket();
 server.bind({ hostname: "127.0.0.1", port: Number(Deno.args[0] ?? 8007) });
 server.listen();
-const { port } = server.addr as Deno.NetAddr;
+const { port } = server.addr!;
 console.log(`Listening on 127.0.0.1:${port}`);
 Deno.addSignalListener("SIGINT", () => asyncore.shutdown());
 await asyncore.loop();

@@ -78,7 +78,7 @@ export class HttpServer extends Dispatcher {
 
   /** Where the root is. */
   get url(): string {
-    const { hostname, port } = this.addr as Deno.NetAddr;
+    const { hostname, port } = this.addr!;
     return `http://${hostname}:${port}/`;
   }
 

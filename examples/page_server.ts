@@ -43,7 +43,7 @@ export class PageServer extends Dispatcher {
 
   /** Where the pages are. */
   get urls(): URL[] {
-    const { hostname, port } = this.addr as Deno.NetAddr;
+    const { hostname, port } = this.addr!;
     const base = `http://${hostname}:${port}`;
     return Array.from(pages.keys(), (path) => new URL(path, base));
   }

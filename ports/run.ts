@@ -6,8 +6,7 @@
  *
  * A pair is `ports/NAME.py`, `ports/NAME.ts` and `ports/drivers/NAME.py`. The
  * permissions of the port stand in the command that it opens with. The driver
- * opens with lines such as `Needs: curl, nc`, the clients that it starts, and
- * `Differs: …`, if its transcripts are not the same, and why that is right.
+ * opens with a line such as `Needs: curl, nc`: the clients that it starts.
  *
  * @module
  */
@@ -41,8 +40,6 @@ export interface Pair {
   clients: string[];
   /** The flags of the port's `deno run`. */
   flags: string[];
-  /** Why the transcripts differ; empty if they must not. */
-  reason: string;
 }
 
 /** Every pair of the folder, by its name. */
@@ -57,7 +54,6 @@ function pairOf(name: string): Pair {
   const [, intro = ""] =
     /^"""([^]*?)"""/.exec(read(`ports/drivers/${name}.py`)) ?? [];
   const [, clients = ""] = /^Needs: (.*)$/m.exec(intro) ?? [];
-  const [, reason = ""] = /^Differs: ([^]*?)(?:\n\n|$)/m.exec(intro) ?? [];
   const [, flags = ""] =
     / deno run ((?:--\S+ )+)/.exec(read(`ports/${name}.ts`)) ?? [];
   return {
@@ -65,7 +61,6 @@ function pairOf(name: string): Pair {
     clients: clients.split(", ").filter(Boolean),
     // A name in capitals, as in --allow-read=FOLDER, stands for an argument.
     flags: flags.trim().split(" ").map((flag) => flag.replace(/=[A-Z]+$/, "")),
-    reason: reason.replace(/\s+/g, " ").trim(),
   };
 }
 
@@ -152,22 +147,13 @@ export function differences(original: string, port: string): string[] {
     : [...shown.slice(0, MOST_SHOWN), `  … ${more} more lines`];
 }
 
-/** What is wrong with the transcripts of a pair: nothing, or lines that say so. */
-export function judge(pair: Pair, original: string, port: string): string[] {
-  const found = differences(original, port);
-  if (pair.reason === "") return found;
-  return found.length > 0
-    ? []
-    : [`They are the same, in spite of "Differs: ${pair.reason}"`];
-}
-
 /** The table of the docs. */
 export async function table(pairs: Pair[]): Promise<string> {
   const count = (path: string) => read(path).trimEnd().split("\n").length;
-  const rows = pairs.map(({ name, clients, reason }) =>
+  const rows = pairs.map(({ name, clients }) =>
     `| \`${name}\` | ${count(`ports/${name}.py`)} | ${
       count(`ports/${name}.ts`)
-    } | ${clients.join(", ") || "none"} | ${reason || "the same"} |`
+    } | ${clients.join(", ") || "none"} | the same |`
   );
   const text =
     `| pair | lines of Python | lines of the port | other clients | transcripts |
@@ -192,10 +178,10 @@ async function report(pair: Pair, python: string | null): Promise<boolean> {
   }
   const start = performance.now();
   const { original, port } = await runPair(pair, python!);
-  const wrong = judge(pair, original, port);
+  const wrong = differences(original, port);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   const lines = original.trimEnd().split("\n").length;
-  const result = wrong.length > 0 ? "DIFFERS" : pair.reason || "the same";
+  const result = wrong.length > 0 ? "DIFFERS" : "the same";
   console.log(`${name} ${lines} lines, ${seconds} s: ${result}`);
   for (const line of wrong) console.log(`    ${line}`);
   return wrong.length === 0;

@@ -106,18 +106,32 @@ for (const { name, ignore, hasResets, kernel, connect } of TRANSPORTS) {
   });
 }
 
-for (const ignoreLogTypes of [new Set<string>(), new Set(["warning"])]) {
-  const how = ignoreLogTypes.size > 0 ? "no warning, as Python" : "a warning";
-  Deno.test(`Dispatcher.close() answers a peer that hangs up before it has read all with ${how}`, async () => {
-    const { channel, handler, lines, map } = sending(openChannel());
-    handler.ignoreLogTypes = ignoreLogTypes;
-    const ended = shutdown({ map });
-    await turns();
-    channel.push(RESET);
-    assertEquals(await ended, result(0, 1));
-    const told = lines.join().includes("its peer reset the connection");
-    assertEquals(told, ignoreLogTypes.size === 0);
-  });
+for (
+  const [length, ignored, isTold] of [
+    [65_536, "warning", false], // As in Python.
+    [65_536, "nothing", true],
+    [65_537, "warning", true],
+  ] as const
+) {
+  Deno.test(
+    `Dispatcher.close() that ignores "${ignored}" ${
+      isTold ? "tells" : "says nothing"
+    } of a peer that hangs up after ${length} bytes`,
+    async () => {
+      const { channel, handler, lines, map } = sending(
+        openChannel(),
+        {},
+        new Uint8Array(length),
+      );
+      handler.ignoreLogTypes = new Set([ignored]);
+      const ended = shutdown({ map });
+      await turns();
+      channel.push(RESET);
+      assertEquals(await ended, result(0, 1));
+      const told = lines.join().includes("its peer reset the connection");
+      assertEquals(told, isTold);
+    },
+  );
 }
 
 Deno.test("shutdown() counts a connection as aborted that is reset before it has closed", async () => {

@@ -17,7 +17,8 @@ import { runWithStd } from "./with_std.ts";
 const root = dirname(import.meta.dirname!);
 
 /** Files about the repository itself, which needs a Deno of its own. */
-const OF_REPOSITORY = /^(?:bench_.*|readme|runtime|structure|tasks)_test/;
+const OF_REPOSITORY =
+  /^(?:bench_.*|count_calls|readme|runtime|structure|tasks)_test/;
 
 /** Whether a file of tests is about an example: it imports one, or starts one. */
 function isOfExample(path: string): boolean {
