@@ -41,6 +41,7 @@ import {
   adopterOf,
   boundListener,
   checkClosed,
+  closeSocket,
   connectionOf,
   detached,
   failedSocket,
@@ -400,8 +401,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * it, the loop closes the connection, and warns once for each class.
    */
   override close(): void {
-    this.#entry?.close();
     this.#timers?.end();
+    closeSocket(this, this.#entry);
   }
 
   /**
@@ -438,7 +439,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
   /**
    * Leaves the map without closing. The events of the time until
    * {@linkcode Dispatcher.addChannel} come after it. Accepted bytes still go out,
-   * timers run, and the {@linkcode DispatcherOptions.lifetime} counts.
+   * timers run, and the {@linkcode DispatcherOptions.lifetime} counts. As in
+   * Python, {@linkcode Dispatcher.close} calls an override of this first.
    *
    * @param map If it is not the dispatcher's map, the call does nothing.
    * @throws {TypeError} If it is no `SocketMap`.
@@ -690,7 +692,9 @@ export class DispatcherWithSend extends Dispatcher {
 
 nameOptions<DispatcherOptions>(Dispatcher, DISPATCHER_OPTIONS);
 nameOptions<DispatcherWithSendOptions>(DispatcherWithSend, WITH_SEND_OPTIONS);
-libraryMethods.set(Dispatcher.prototype.close, "plain");
+for (const name of ["close", "delChannel"] as const) {
+  libraryMethods.set(Dispatcher.prototype[name], "plain");
+}
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");
 }

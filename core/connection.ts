@@ -16,20 +16,20 @@
  * @module
  */
 
-import type { CheckedChannel } from "./channel.ts";
+import type { Acceptor, Channel, CheckedChannel } from "./channel.ts";
 import { ChannelSource } from "./channel_source.ts";
 import { Closing, type ClosingConnection } from "./closing.ts";
 import { Connecting, type Outcome } from "./connecting.ts";
 import { failureOf, isReset } from "./errors.ts";
 import { shakeHands } from "./handshake.ts";
 import {
+  type ChannelHolder,
   dropped,
   type Handover,
   handoverOf,
-  hold,
-  type Holder,
   takeOver,
 } from "./handover.ts";
+import { hold } from "./holders.ts";
 import type { Hook } from "./hooks.ts";
 import { Limits, type TimeoutKind } from "./limits.ts";
 import { textOf } from "./log.ts";
@@ -90,7 +90,7 @@ const CONNECT: Hook = (pollable) => pollable.handleConnectEvent();
 
 /** One connection of a dispatcher. */
 export class Connection extends SendingSocket
-  implements ReadListener, ClosingConnection, Upgradable, Holder {
+  implements ReadListener, ClosingConnection, Upgradable, ChannelHolder {
   state: keyof typeof CONNECTION_STATES = "created";
   #reading: keyof typeof READING_STATES = "open";
   source: Source | null = null;
@@ -555,6 +555,10 @@ export class Connection extends SendingSocket
   get isReleased(): boolean {
     return this.state === "releasing" || this.state === "free" ||
       this.state === "handedOver";
+  }
+
+  holds(wrapped: Channel | Acceptor): boolean {
+    return this.wrapped === wrapped && !this.isReleased;
   }
 
   #beginClosing(): void {

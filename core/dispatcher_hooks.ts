@@ -10,6 +10,7 @@ import { formatAddress, type SocketAddress } from "./address.ts";
 import { type Acceptor, type Channel, closeQuietly } from "./channel.ts";
 import type { HookResult, Pollable } from "./entry.ts";
 import { type GateKind, sendPiece } from "./gate.ts";
+import { lend } from "./holders.ts";
 import type { Hooks } from "./hooks.ts";
 import type { TimeoutKind } from "./limits.ts";
 import { errorLine, type Logger, logLine, nameOf, printable } from "./log.ts";
@@ -199,7 +200,7 @@ export abstract class DispatcherHooks implements Pollable {
   get socket(): Channel | Acceptor | null {
     const entry = this[ENTRY];
     if (entry === null || entry.closed) return null;
-    return entry.wrapped;
+    return entry.wrapped && lend(entry.wrapped);
   }
 
   /**

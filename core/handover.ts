@@ -9,6 +9,7 @@
 import type { Role } from "./backpressure.ts";
 import type { Channel, CheckedChannel } from "./channel.ts";
 import type { Entry } from "./entry.ts";
+import { hold, type Holder, holderOf } from "./holders.ts";
 import { textOf } from "./log.ts";
 import type { ReadListener, Source } from "./source.ts";
 import { HAND_OVER } from "./symbols.ts";
@@ -33,21 +34,14 @@ export interface Handover {
   readonly former: Held;
 }
 
-/** The holder of a channel. */
-export interface Holder {
+/** The holder of a channel, which can hand it over. */
+export interface ChannelHolder extends Holder {
   /**
    * Gives the connection up; `null` if it is over.
    *
    * @throws {Error} If it cannot be handed over now.
    */
   handOver(): Handover | null;
-}
-
-const holders = new WeakMap<Channel, Holder>();
-
-/** Notes who holds a channel. */
-export function hold(channel: Channel, holder: Holder): void {
-  holders.set(channel, holder);
 }
 
 /**
@@ -58,7 +52,8 @@ export function hold(channel: Channel, holder: Holder): void {
  */
 export function takeOver(channel: Channel): Handover | null {
   const own = channel instanceof DetachedChannel ? channel.channel : channel;
-  return holders.get(own)?.handOver() ?? null;
+  const holder = holderOf(own) as ChannelHolder | undefined;
+  return holder?.handOver() ?? null;
 }
 
 /** A connection that is to be handed over. */
@@ -122,7 +117,7 @@ function checkHandover(connection: Held): void {
 }
 
 /** The channel of {@linkcode Dispatcher.detach}. */
-export class DetachedChannel implements Channel, Holder, ReadListener {
+export class DetachedChannel implements Channel, ChannelHolder, ReadListener {
   readonly remoteAddr?: Deno.Addr;
   readonly localAddr?: Deno.Addr;
   readonly chunkSize?: number;
@@ -149,6 +144,10 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
     source.moveTo(this);
     writer.moveTo({ onProgress() {} });
     writer.start();
+  }
+
+  holds(): boolean {
+    return this.#handover !== null;
   }
 
   handOver(): Handover {

@@ -9,6 +9,7 @@ import { type AcceptEvents, Accepting } from "./accepting.ts";
 import type { Acceptor, CheckedChannel } from "./channel.ts";
 import { closeQuietly } from "./channel.ts";
 import { shakeHands, type StartTimer } from "./handshake.ts";
+import { hold, type Holder, holderOf } from "./holders.ts";
 import type { Hook } from "./hooks.ts";
 import { describeError } from "./log.ts";
 import type { Reactor } from "./reactor.ts";
@@ -28,13 +29,10 @@ export const LISTENER_STATES = {
   "handed over": {},
 } as const;
 
-/** The listeners of the acceptors. */
-const holders = new WeakMap<Acceptor, Listener>();
-
 const ACCEPT: Hook = (pollable) => pollable.handleReadEvent();
 
 /** One listener of a dispatcher. */
-export class Listener extends Socket {
+export class Listener extends Socket implements Holder {
   #state: keyof typeof LISTENER_STATES = "bound";
   readonly acceptor: Acceptor;
   accepting: Accepting | null = null;
@@ -44,12 +42,12 @@ export class Listener extends Socket {
 
   /** Takes over an acceptor, from the dispatcher that has it, if any. */
   constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
-    const holder = holders.get(acceptor);
+    const holder = holderOf(acceptor) as Listener | undefined;
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
     this.#inherited = holder === undefined ? null : holder.#handOver();
-    holders.set(acceptor, this);
+    hold(acceptor, this);
   }
 
   /** Gives its acceptor up, with the connections that wait. */
@@ -72,6 +70,10 @@ export class Listener extends Socket {
 
   override get wrapped(): Acceptor {
     return this.acceptor;
+  }
+
+  holds(): boolean {
+    return !this.closed;
   }
 
   override get listens(): boolean {
@@ -114,8 +116,9 @@ export class Listener extends Socket {
 
   /** Gives its address back, and becomes a socket as `createSocket()` made it. */
   unbind(): Socket {
+    const socket = this.become(new Socket(this, this));
     closeQuietly(this.acceptor);
-    return this.become(new Socket(this, this));
+    return socket;
   }
 
   override get clientsGone(): number {

@@ -17,6 +17,7 @@ import { Connection } from "./connection.ts";
 import type { Accepted } from "./dispatcher_hooks.ts";
 import { refuseOptionsFirst } from "./dispatcher_options.ts";
 import { DetachedChannel } from "./handover.ts";
+import { libraryMethods } from "./interest.ts";
 import { Listener } from "./listener.ts";
 import { nameOf, textOf } from "./log.ts";
 import type { Socket, SocketParts } from "./socket.ts";
@@ -119,6 +120,30 @@ export function acceptFrom(
   if (checked === null) return null;
   const addr = checked.addr ?? present.addr!;
   return { conn: checked.channel, addr: addr as SocketAddress };
+}
+
+/** The sockets whose dispatchers were asked to leave their maps. */
+const leaving = new WeakSet<Socket>();
+
+/**
+ * Closes a dispatcher's socket. As in Python, an overridden `delChannel()` is
+ * called before that, once.
+ *
+ * @throws What `delChannel()` throws. The socket is closed nevertheless.
+ */
+export function closeSocket(
+  dispatcher: { delChannel(): unknown },
+  socket: Socket | null,
+): void {
+  if (socket === null || socket.closed) return;
+  try {
+    if (libraryMethods.has(dispatcher.delChannel)) return;
+    if (leaving.has(socket)) return;
+    leaving.add(socket);
+    socket.reactor.follow(dispatcher.delChannel());
+  } finally {
+    socket.close();
+  }
 }
 
 /** A closed connection, for a socket that was closed before it had one. */

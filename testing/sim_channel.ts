@@ -236,6 +236,11 @@ export class SimChannel implements Channel, PipeEnd {
   // The end
 
   close(): void {
+    this.exit();
+  }
+
+  /** Closes it as its process ends: a dispatcher may have replaced `close()`. */
+  exit(): void {
     if (this.#closed) throw badResource("close");
     this.#forget();
     if (!this.process.isAlive || this.#failure !== null) return;

@@ -175,7 +175,7 @@ export class Host implements SimHost {
     this.#fabric.note(`${this.name} ${isProcess ? "is killed" : "crashes"}`);
     if (isProcess) {
       for (const acceptor of [...process.listeners.values()]) acceptor.close();
-      for (const channel of [...process.channels]) channel.close();
+      for (const channel of [...process.channels]) channel.exit();
       process.disk.flush();
     } else machine.isOn = false;
     process.end();

@@ -34,7 +34,7 @@ export class SimProcess implements NetStack, HostContext {
   readonly map: SocketMap;
   readonly disk: SimDisk;
   readonly listeners: Map<string, SimAcceptor> = new Map();
-  readonly channels: Set<{ close(): void }> = new Set();
+  readonly channels: Set<{ exit(): void }> = new Set();
   readonly random: () => number;
   readonly name: string;
   readonly number: number;

@@ -57,5 +57,5 @@ export interface Process {
   /** The host has power now, perhaps for a later process. */
   readonly isHostOn: boolean;
   /** Its connections that are open. */
-  readonly channels: Set<{ close(): void }>;
+  readonly channels: Set<{ exit(): void }>;
 }

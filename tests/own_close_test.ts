@@ -50,11 +50,6 @@ function forgetful(close: Act = () => {}, handleClose?: Act): typeof Counted {
 
 const FORGETFUL: Record<string, () => typeof Counted> = {
   "whose close() does nothing": () => forgetful(),
-  "whose close() ends what it can reach": () =>
-    forgetful((it) => {
-      it.delChannel();
-      it.socket?.close();
-    }),
   "whose close() is async": () => forgetful(() => turn()),
   "whose close() is a property": () =>
     class Forgetful extends Counted {

@@ -10,9 +10,11 @@ import {
   Client,
   clientOn,
   connectEnds,
+  EchoHandler,
   echoNetwork,
   EchoServer,
   PORT,
+  Server,
 } from "./sim_programs.ts";
 import { bytes } from "./support.ts";
 
@@ -174,6 +176,19 @@ Deno.test("A simulated connect that was given up leaves nothing behind", async (
   sim.crash("server", { process: true });
   await sim.run();
   assert(!sim.trace().includes("server>client"), sim.trace());
+});
+
+Deno.test("A simulated crash of a process ends a connection whose socket the program has taken", async () => {
+  const sim = new SimNetwork();
+  sim.host("server", () => {
+    new Server((conn) => assert(new EchoHandler(conn).socket));
+  });
+  const client = clientOn(sim.host("client"));
+  client.send(bytes("spam"));
+  await sim.run({ until: () => client.answer === "spam" });
+  sim.crash("server", { process: true });
+  await sim.run({ limit: 1_000 });
+  assertEquals(client.events, ["connect", "close"]);
 });
 
 Deno.test("Two simulated listeners cannot have the same port", () => {
