@@ -449,16 +449,15 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * Whether something waits to be sent, or the connection is not yet established.
-   * While an override answers `false`, nothing that was pushed goes out, and
+   * Whether something waits to be sent, or the connection is not yet established;
+   * `false` while all that waits does so for the answer of an async producer. While
+   * an override answers `false`, nothing that was pushed goes out, and
    * {@linkcode AsyncChat.closeWhenDone} does not close. It is asked in each pass,
    * and before each piece. After {@linkcode Dispatcher.close}, what was pushed goes
    * out without a question.
    */
   override writable(): boolean {
-    const { closesWhenDone, queue } = this.#output;
-    return !this.connected || closesWhenDone || queue.length > 0 ||
-      this.bufferedAmount > 0;
+    return !this.connected || this.#output.isReady(this[CURRENT]);
   }
 
   /**

@@ -182,6 +182,12 @@ export class Outbox {
     return queue.length === 0 && isLast ? Math.max(amount, 0) : amount;
   }
 
+  /** Something is to be sent or closed that waits for no producer's answer. */
+  isReady(connection: Connection | null): boolean {
+    return this.queue.mark >= 0 || this.isDone(connection) ||
+      connection !== null && connection.pending > 0;
+  }
+
   /** closeWhenDone() was called, and all is sent. */
   isDone(connection: Connection | null): boolean {
     return this.closesWhenDone && this.amount(connection) === 0 &&

@@ -265,8 +265,10 @@ export abstract class SendingSocket extends Socket
     const { writer, reactor } = this;
     if (writer.failed) return;
     if (this.#hasNoOutput) return;
-    // A dispatcher that had nothing to add waits until the write has ended.
-    const isIdle = writer.pending > 0 && this.idleTick === reactor.tick;
+    // A dispatcher that had nothing to add waits until something has happened. Only
+    // a writable() of its own may have changed its mind.
+    const isIdle = this.idleTick === reactor.tick &&
+      (writer.pending > 0 || !this.asksWritable);
     if (writer.pending >= this.#room || isIdle) this.#awaitsRoom = true;
     else {
       this.isWriteDue = true;

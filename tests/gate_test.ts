@@ -114,13 +114,18 @@ Deno.test("send() that takes nothing is called again although closeWhenDone() co
   assertEquals([channel.sent, looping.settled], ["spam", true]);
 });
 
-Deno.test("send() that takes nothing does not keep the loop busy, nor does handleWrite() of its class", async () => {
+Deno.test("send() that takes nothing does not keep the loop busy, nor do other overrides of its class", async () => {
   class Busy extends Odd {
     override handleWrite() {
       super.handleWrite();
     }
   }
-  for (const Class of [Odd, Busy]) {
+  class Busier extends Busy {
+    override writable() {
+      return super.writable();
+    }
+  }
+  for (const Class of [Odd, Busy, Busier]) {
     const clock = new MockClock();
     const { chat, map } = talk(Class, quietMap({ clock }));
     chat.take = () => 0;

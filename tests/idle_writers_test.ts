@@ -2,7 +2,9 @@
 
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
-import { Echo, FakeChannel, watch } from "./fakes.ts";
+import { MockClock } from "../testing/mod.ts";
+import { countTurns, gated, talk, Talker } from "./chats.ts";
+import { Echo, FakeChannel, quietMap, watch } from "./fakes.ts";
 import { setUp, stuckChannel } from "./scenes.ts";
 import { bytes, text, turns } from "./support.ts";
 
@@ -78,6 +80,60 @@ for (const Class of [OwnHandleWrite, OwnWritable, OwnBoth, AlwaysWritable]) {
     await assertRests();
   });
 }
+
+/** Calls the default hook, and counts. */
+class OwnChat extends Talker {
+  writes = 0;
+  override handleWrite(): void | Promise<void> {
+    this.writes++;
+    return super.handleWrite();
+  }
+}
+class OwnChatBoth extends OwnChat {
+  override writable(): boolean {
+    return super.writable();
+  }
+}
+class OwnChatSend extends OwnChat {
+  override send(data: Uint8Array): number {
+    return super.send(data);
+  }
+}
+
+for (const Class of [OwnChat, OwnChatBoth, OwnChatSend]) {
+  Deno.test(`AsyncChat rests while a producer is pending, and then goes on: ${Class.name}`, async () => {
+    const clock = new MockClock();
+    const { chat, channel, map } = talk(Class, quietMap({ clock }));
+    const { producer, give } = gated();
+    chat.pushWithProducer(producer);
+    chat.push(" and eggs");
+    chat.closeWhenDone();
+    assertLess(await countTurns(map, clock), 250);
+    assertLess(chat.writes, 4);
+    give("spam");
+    await turns();
+    assertEquals([channel.sent, channel.closed], ["spam and eggs", true]);
+    await clock.advance(10_000);
+  });
+}
+
+Deno.test("AsyncChat with a handleWrite() rests while its initiateSend() holds back bytes", async () => {
+  class Corked extends OwnChat {
+    isCorked = true;
+    override initiateSend(): void {
+      if (!this.isCorked) super.initiateSend();
+    }
+  }
+  const clock = new MockClock();
+  const { chat, channel, map } = talk(Corked, quietMap({ clock }));
+  chat.push("spam");
+  assertLess(await countTurns(map, clock), 500);
+  chat.isCorked = false;
+  await clock.advance(10);
+  assertEquals(channel.sent, "spam");
+  chat.abort();
+  await clock.advance(1_000);
+});
 
 Deno.test("DispatcherWithSend that has more to add gets its write events although one is in flight", async () => {
   const { map, start } = granting();
