@@ -36,11 +36,11 @@ export interface Handover {
 /** The holder of a channel. */
 export interface Holder {
   /**
-   * Gives the connection up; `null` if it is over.
+   * Gives the connection up.
    *
-   * @throws {Error} If it cannot be handed over now.
+   * @throws {Error} If it is closed, or cannot be handed over now.
    */
-  handOver(): Handover | null;
+  handOver(): Handover;
 }
 
 const holders = new WeakMap<Channel, Holder>();
@@ -54,7 +54,7 @@ export function hold(channel: Channel, holder: Holder): void {
  * Takes a channel over from its holder.
  *
  * @returns `null` if nobody holds it.
- * @throws {Error} If it cannot be handed over now.
+ * @throws {Error} If it is closed, or cannot be handed over now.
  */
 export function takeOver(channel: Channel): Handover | null {
   const own = channel instanceof DetachedChannel ? channel.channel : channel;
