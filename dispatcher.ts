@@ -22,6 +22,7 @@ import {
 } from "./core/dispatcher_options.ts";
 import type { HookResult } from "./core/entry.ts";
 import { type GateKind, PIECE } from "./core/gate.ts";
+import { DetachedChannel } from "./core/handover.ts";
 import { libraryMethods } from "./core/interest.ts";
 import { Listener } from "./core/listener.ts";
 import { nameOf, preview } from "./core/log.ts";
@@ -43,7 +44,6 @@ import {
   checkClosed,
   closeSocket,
   connectionOf,
-  detached,
   failedSocket,
   openSocket,
 } from "./core/socket_access.ts";
@@ -223,7 +223,7 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * ```
    */
   detach(): Channel {
-    return detached(this, this[CONNECTION]("detach"));
+    return new DetachedChannel(this[CONNECTION]("detach").handOver());
   }
 
   /** Does nothing: Deno reuses an address wherever the system makes that safe. */

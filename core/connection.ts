@@ -166,11 +166,9 @@ export class Connection extends SendingSocket
    * Gives the connection up, with what has arrived and what is still to be sent. Its
    * dispatcher leaves the map, and gets no further event.
    *
-   * @returns `null` if its channel was closed.
    * @throws {Error} If it is not connected, or bytes of it cannot be given up.
    */
-  handOver(): Handover | null {
-    if (this.isReleased) return null;
+  handOver(): Handover {
     const handover = handoverOf(this);
     this.go("handOver");
     this.source = null;

@@ -37,18 +37,18 @@ export interface Handover {
 /** The holder of a channel, which can hand it over. */
 export interface ChannelHolder extends Holder {
   /**
-   * Gives the connection up; `null` if it is over.
+   * Gives the connection up.
    *
-   * @throws {Error} If it cannot be handed over now.
+   * @throws {Error} If it is closed, or cannot be handed over now.
    */
-  handOver(): Handover | null;
+  handOver(): Handover;
 }
 
 /**
  * Takes a channel over from its holder.
  *
  * @returns `null` if nobody holds it.
- * @throws {Error} If it cannot be handed over now.
+ * @throws {Error} If it is closed, or cannot be handed over now.
  */
 export function takeOver(channel: Channel): Handover | null {
   const own = channel instanceof DetachedChannel ? channel.channel : channel;

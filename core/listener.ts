@@ -11,7 +11,7 @@ import { closeQuietly } from "./channel.ts";
 import { shakeHands, type StartTimer } from "./handshake.ts";
 import { hold, type Holder, holderOf } from "./holders.ts";
 import type { Hook } from "./hooks.ts";
-import { describeError } from "./log.ts";
+import { describeError, textOf } from "./log.ts";
 import type { Reactor } from "./reactor.ts";
 import { Socket, type SocketParts } from "./socket.ts";
 import { type EventOf, next } from "./states.ts";
@@ -40,7 +40,11 @@ export class Listener extends Socket implements Holder {
   /** The accepting side of the listener that had the acceptor before, if any. */
   #inherited: Accepting | null;
 
-  /** Takes over an acceptor, from the dispatcher that has it, if any. */
+  /**
+   * Takes over an acceptor, from the dispatcher that has it, if any.
+   *
+   * @throws {Error} If that is closed.
+   */
   constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
     const holder = holderOf(acceptor) as Listener | undefined;
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
@@ -50,10 +54,17 @@ export class Listener extends Socket implements Holder {
     hold(acceptor, this);
   }
 
-  /** Gives its acceptor up, with the connections that wait. */
+  /**
+   * Gives its acceptor up, with the connections that wait.
+   *
+   * @throws {Error} If it is closed.
+   */
   #handOver(): Accepting | null {
     const { accepting } = this;
-    if (this.closed) return null;
+    if (this.closed) {
+      const self = textOf(this.pollable);
+      throw new Error(`Cannot hand over the listener of ${self}: it is closed`);
+    }
     this.accepting = null;
     this.#go("handOver");
     this.leave();

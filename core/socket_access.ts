@@ -16,7 +16,6 @@ import {
 import { Connection } from "./connection.ts";
 import type { Accepted } from "./dispatcher_hooks.ts";
 import { refuseOptionsFirst } from "./dispatcher_options.ts";
-import { DetachedChannel } from "./handover.ts";
 import { libraryMethods } from "./interest.ts";
 import { Listener } from "./listener.ts";
 import { nameOf, textOf } from "./log.ts";
@@ -71,18 +70,6 @@ export function checkClosed(
   if (present === null || present.closed) return;
   const what = `${textOf(dispatcher)} has one already: call close() first`;
   throw new Error(`Cannot ${action}: ${what}`);
-}
-
-/**
- * Takes a dispatcher's connection from it.
- *
- * @throws {Error} If it is closed, or cannot be given up now.
- */
-export function detached(dispatcher: object, connection: Connection): Channel {
-  const handover = connection.handOver();
-  if (handover !== null) return new DetachedChannel(handover);
-  const self = textOf(dispatcher);
-  throw new Error(`Cannot detach: ${self} has no connection`);
 }
 
 /**

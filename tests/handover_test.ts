@@ -617,6 +617,47 @@ Deno.test("detach() refuses where send(), which it calls, closes the connection"
   assertMatch(String(chat), /closed/);
 });
 
+/** Ways in which a connection ends before its channel is handed on. */
+const ENDS: [what: string, end: (first: Recorder) => void][] = [
+  ["close()", (first) => first.close()],
+  ["close() while it sends", (first) => {
+    first.send("spam");
+    first.close();
+  }],
+  ["abort()", (first) => first.abort()],
+];
+for (const [what, end] of ENDS) {
+  Deno.test(`new Handler(socket) refuses the socket of a connection after ${what}`, async () => {
+    const { map, channel, begin } = handing();
+    const first = begin(channel, "first");
+    const socket = channelOf(first);
+    end(first);
+    const take = () => new AsyncChat(socket, { map });
+    assertThrows(take, Error, "<Recorder closed>: it is closed");
+    await loopToEnd(map);
+    assertThrows(take, Error, "<Recorder closed>: it is closed");
+    assertEquals(map.size, 0);
+  });
+}
+
+Deno.test("new Handler(socket) refuses the socket of a connection whose lifetime is over", async () => {
+  const { map, clock, channel } = handing();
+  const first = new Recorder(map, channel, { lifetime: 10 });
+  const socket = channelOf(first);
+  await clock.advance(10);
+  await loopToEnd(map);
+  const take = () => new AsyncChat(socket, { map });
+  assertThrows(take, Error, "<Recorder closed>: it is closed");
+});
+
+Deno.test("new Server(socket) refuses the socket of a closed listener", async () => {
+  const { acceptor, server, map } = listening();
+  server.close();
+  const take = () => new Dispatcher(acceptor, { map });
+  assertThrows(take, Error, "Cannot hand over the listener of <Recorder ");
+  await loopToEnd(map);
+});
+
 Deno.test("setSocket() of a connection that cannot be given up keeps the timers", async () => {
   const { map, channel, clock, trace } = handing();
   const chat = new Talker(map, channel);
