@@ -165,7 +165,7 @@ export class FakeAcceptor implements Acceptor {
 /** A network that connects to what the test gives it. */
 export class FakeNetwork implements Network {
   /** The one listener. */
-  readonly acceptor: FakeAcceptor = new FakeAcceptor();
+  acceptor: FakeAcceptor = new FakeAcceptor();
   /** The signals of the attempts to connect. */
   readonly signals: AbortSignal[] = [];
   /** An attempt goes on when it is given up, as some of Deno's do. */

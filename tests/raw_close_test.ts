@@ -16,7 +16,14 @@ import {
   loop,
 } from "../mod.ts";
 import { memoryPair } from "../testing/mod.ts";
-import { FakeChannel, loopToEnd, Recorder, rest, watch } from "./fakes.ts";
+import {
+  FakeAcceptor,
+  FakeChannel,
+  loopToEnd,
+  Recorder,
+  rest,
+  watch,
+} from "./fakes.ts";
 import { gatedChannel, openChannel, over } from "./scenes.ts";
 import { connected, listening, setUp } from "./setups.ts";
 import { bytes, loopUntil, ScopedMap, text, turns } from "./support.ts";
@@ -230,6 +237,7 @@ Deno.test("listen() that throws behind this.socket leaves a socket to bind again
   assertStrictEquals(server.socket as Acceptor, network.acceptor);
   assertThrows(() => server.listen(-1), RangeError);
   assert(network.acceptor.closed);
+  network.acceptor = new FakeAcceptor();
   server.bind({ port: 8 });
   assertEquals(map.size, 1);
 });
