@@ -560,6 +560,8 @@ export class Connection extends SendingSocket
   }
 
   #beginClosing(): void {
+    // An override of send() has closed or aborted it. settled() goes on.
+    if (this.closing !== null || this.gate?.isBusy) return;
     this.closing = new Closing(this);
     this.closing.begin();
   }
@@ -567,9 +569,14 @@ export class Connection extends SendingSocket
   override close(): void {
     if (this.closed) return;
     this.sendRest();
-    if (this.closed) return; // An override of send() has closed it.
-    this.leave();
-    if (this.closing === null) this.#beginClosing();
+    if (!this.closed) this.leave(); // An override of send() may have closed it.
+    this.#beginClosing();
+  }
+
+  override settled(): void {
+    if (!this.closed || this.isReleased) return;
+    this.sendRest();
+    this.#beginClosing();
   }
 
   override abort(reason: Error | null = null): void {

@@ -49,20 +49,30 @@ export interface GatedConnection {
   startTimer(delay: number, callback: () => void): unknown;
   /** Nothing waits at the gate any more. */
   passed(): void;
+  /** Accepted bytes can be sent as this side closes. */
+  readonly mayFlush: boolean;
+  /** No override runs any more: closes, if one of them has called `close()`. */
+  settled(): void;
 }
+
+/** What a gate does. */
+type GateState =
+  /** It waits for its turn. */
+  | "open"
+  /** `writable()` or `send()` runs: what is buffered meanwhile waits behind it. */
+  | "passing"
+  /** The same, as this side closes: `send()` of the library accepts all of it. */
+  | "flushing"
+  /** `send()` took nothing although there is room, or `writable()` threw: again later. */
+  | "refused"
+  /** `send()` threw, and nobody knows how much it took: again later. */
+  | "failed";
 
 /** The buffered bytes that have yet to pass `send()`. */
 export class Gate {
   /** How many bytes wait. */
   bytes = 0;
-  /** A piece is being sent: what `send()` buffers meanwhile waits behind it. */
-  isBusy = false;
-  /** This side closes: `send()` of the library accepts all of it. */
-  isLast = false;
-  /** It waits before it calls `send()` again. */
-  isRetrying = false;
-  /** The last call of `send()` threw: nobody knows how much of the piece it took. */
-  hasFailed = false;
+  state: GateState = "open";
   readonly #connection: GatedConnection;
   readonly #pieces = new Queue<Uint8Array>();
   /** The rest of a piece of which a part was sent. */
@@ -73,6 +83,16 @@ export class Gate {
 
   constructor(connection: GatedConnection) {
     this.#connection = connection;
+  }
+
+  /** An override of `writable()` or `send()` runs. */
+  get isBusy(): boolean {
+    return this.state === "passing" || this.state === "flushing";
+  }
+
+  /** It waits before it calls `send()` again. */
+  get isRetrying(): boolean {
+    return this.state === "refused" || this.state === "failed";
   }
 
   /** Puts a copy of `data` at the end. */
@@ -89,13 +109,13 @@ export class Gate {
    * @throws What `writable()` and `send()` throw. The piece stays.
    */
   pass(): void {
-    if (this.isBusy || this.isRetrying || this.bytes === 0) return;
+    if (this.state !== "open" || this.bytes === 0) return;
     const connection = this.#connection;
-    this.isBusy = true;
+    this.state = "passing";
     try {
       while (connection.isSending && connection.mayPass() && this.#canSend) {
         if (this.#send() === 0) {
-          if (connection.hasRoom && this.bytes > 0) this.#retry();
+          if (connection.hasRoom && this.bytes > 0) this.state = "refused";
           break;
         }
         if (!connection.joined) {
@@ -104,12 +124,12 @@ export class Gate {
         }
       }
     } catch (error) {
-      this.#retry();
+      if (this.isBusy) this.state = "refused";
       throw error;
     } finally {
-      this.isBusy = false;
+      this.#settle();
+      connection.settled();
     }
-    if (this.bytes === 0) this.#passed();
   }
 
   /** `writable()` and `send()` may have closed the connection or dropped the bytes. */
@@ -121,9 +141,13 @@ export class Gate {
   #send(): number {
     const piece = this.#rest ?? this.#pieces.shift()!;
     this.#rest = piece; // If send() throws, it is still the first.
-    this.hasFailed = true;
-    const taken = this.#connection.pollable[SEND_THROUGH](piece);
-    this.hasFailed = false;
+    let taken: number;
+    try {
+      taken = this.#connection.pollable[SEND_THROUGH](piece);
+    } catch (error) {
+      this.state = "failed";
+      throw error;
+    }
     if (this.#rest === piece) { // It may have been dropped.
       this.bytes -= taken;
       this.#rest = taken < piece.length ? piece.subarray(taken) : null;
@@ -131,17 +155,13 @@ export class Gate {
     return taken;
   }
 
-  #retry(): void {
-    this.isRetrying = true;
-    this.wakeLater();
-  }
-
   /** Wakes the dispatcher in a while: its class has held bytes back. */
   wakeLater(): void {
     if (this.#isWaking || !this.#connection.isSending) return;
     this.#isWaking = true;
     this.#connection.startTimer(RETRY_AFTER, () => {
-      this.isRetrying = this.#isWaking = false;
+      this.#isWaking = false;
+      if (this.isRetrying) this.state = "open";
       this.#connection.wake();
     });
   }
@@ -155,14 +175,21 @@ export class Gate {
    */
   flush(): boolean {
     if (this.isBusy) return this.bytes === 0;
-    this.isLast = this.isBusy = true;
+    this.state = "flushing";
     try {
-      while (this.bytes > 0 && this.#send() > 0);
+      while (
+        this.bytes > 0 && this.#connection.mayFlush && this.#send() > 0
+      );
     } finally {
-      this.isLast = this.isBusy = false;
+      this.#settle();
     }
-    if (this.bytes === 0) this.#passed();
     return this.bytes === 0;
+  }
+
+  #settle(): void {
+    if (this.isBusy) this.state = "open";
+    else this.wakeLater();
+    if (this.bytes === 0) this.#passed();
   }
 
   /** Drops all that waits. */

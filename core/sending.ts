@@ -14,7 +14,7 @@ import type { Limits } from "./limits.ts";
 import { textOf } from "./log.ts";
 import { syncAnswer } from "./predicates.ts";
 import { Socket, type SocketParts } from "./socket.ts";
-import { GATE, HAS_OUTPUT, WAKE } from "./symbols.ts";
+import { ENTRY, GATE, HAS_OUTPUT, WAKE } from "./symbols.ts";
 import { Writer, type WriterListener } from "./writer.ts";
 
 /** The states of the writing direction. */
@@ -122,9 +122,9 @@ export abstract class SendingSocket extends Socket
   /** Accepts bytes: all, or none while earlier ones fill the room for them. */
   send(data: Uint8Array): number {
     const { writer, gate } = this;
-    if (writer.failed || this.closed || this.closing !== null) return 0;
-    if (gate === null || !gate.isLast) {
-      if (this.checked === null) return 0;
+    if (writer.failed || this.closing !== null) return 0;
+    if (gate?.state !== "flushing") {
+      if (this.closed || this.checked === null) return 0;
       const isBuffered = gate !== null && gate.isBusy; // Accepted before the end.
       if (this.writing !== "open" && !isBuffered) this.checkWritable();
       if (writer.pending > 0 && writer.pending >= this.#room) return 0;
@@ -185,6 +185,14 @@ export abstract class SendingSocket extends Socket
     return hasYes || syncAnswer("writable", this.pollable.writable());
   }
 
+  /** Nor has the program given the dispatcher another socket. */
+  get mayFlush(): boolean {
+    return !this.writer.failed && this.closing === null &&
+      this.pollable[ENTRY] === this;
+  }
+
+  abstract settled(): void;
+
   /** Ends the writing direction, if it is to end. */
   passed(): void {
     if (this.hasEndedWriting) this.writer.end();
@@ -192,15 +200,18 @@ export abstract class SendingSocket extends Socket
 
   /**
    * Sends what waits at the gate, as this side closes: no predicate will be asked
-   * any more. Warns of what `send()` does not take.
+   * any more. Warns of what `send()` does not take. If `send()` closes, this comes
+   * when it has returned.
    */
   protected sendRest(): void {
     const { gate } = this;
-    if (gate === null || gate.bytes === 0) return;
+    if (gate === null || gate.bytes === 0 || gate.isBusy) return;
     // After a failure, a hook tells of the loss.
-    if (!this.isSending) this.dropHeld(null);
+    if (this.writer.failed || this.closing !== null) this.dropHeld(null);
     else {
-      if (!gate.hasFailed) this.reactor.outside(() => void gate.flush());
+      if (gate.state !== "failed") {
+        this.reactor.outside(() => void gate.flush());
+      }
       this.dropHeld("were held back by send()");
     }
   }
@@ -221,7 +232,12 @@ export abstract class SendingSocket extends Socket
    */
   flushGate(): void {
     const { gate } = this;
-    if (gate === null || gate.flush()) return;
+    if (gate === null) return;
+    try {
+      if (gate.flush()) return;
+    } finally {
+      this.settled();
+    }
     throw new Error(
       `${textOf(this.pollable)}: send() holds back ${gate.bytes} bytes`,
     );

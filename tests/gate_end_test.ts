@@ -105,6 +105,100 @@ Deno.test("AsyncChat.close() warns of what send() does not take", async () => {
   assertStringIncludes(log.lines.join(), "lost 9 bytes that were held back");
 });
 
+for (const when of ["before", "after"]) {
+  Deno.test(`AsyncChat.close() in send(), ${when} its piece was sent, sends the rest behind it`, async () => {
+    const log = new LogLines();
+    const { chat, channel, map } = talk(Odd, quietMap({ logger: log }));
+    const valve = new Valve(channel);
+    let calls = 0;
+    chat.acOutBufferSize = 10_000;
+    chat.take = (data) => {
+      const isThird = ++calls === 3;
+      if (isThird && when === "before") chat.close();
+      const taken = chat.pass(data);
+      if (isThird && when === "after") chat.close();
+      return taken;
+    };
+    chat.push(block(220_000));
+    assertEquals([chat.connected, map.size], [false, 0]);
+    valve.open();
+    await loopToEnd(map);
+    assertEquals([channel.written, chat.events, log.lines], [220_000, [], []]);
+  });
+}
+
+Deno.test("AsyncChat.close() in send() warns of what that does not take afterwards", async () => {
+  const log = new LogLines();
+  const { chat, channel, map } = talk(Odd, quietMap({ logger: log }));
+  chat.acOutBufferSize = 4;
+  chat.take = (data) => {
+    if (!chat.connected) return 0;
+    const taken = chat.pass(data);
+    chat.close();
+    return taken;
+  };
+  chat.push("spam and eggs");
+  await loopToEnd(map); // Nothing reaches onError(), either.
+  assertEquals([channel.sent, chat.bufferedAmount], ["spam", 0]);
+  assertStringIncludes(log.lines.join(), "lost 9 bytes that were held back");
+});
+
+Deno.test("AsyncChat.close() in writable() sends the rest", async () => {
+  const { chat, channel, map } = talk(Counter);
+  chat.writable = () => {
+    chat.close();
+    return true;
+  };
+  chat.push("spam");
+  await loopToEnd(map);
+  assertEquals([channel.sent, chat.pieces], ["spam", ["spam"]]);
+});
+
+Deno.test("AsyncChat.close() in send() that close() calls sends the rest once", async () => {
+  const { chat, channel, map } = talk(Odd);
+  chat.acOutBufferSize = 4;
+  chat.take = () => 0;
+  chat.push("spam and eggs");
+  chat.take = (data) => {
+    chat.close();
+    return chat.pass(data);
+  };
+  chat.close();
+  await loopToEnd(map);
+  assertEquals(channel.sent, "spam and eggs");
+});
+
+Deno.test("AsyncChat.close() in send() that throws leaves the map, and a warning tells what is lost", async () => {
+  const log = new LogLines();
+  const { chat, channel, map } = talk(Odd, quietMap({ logger: log }));
+  chat.take = () => {
+    chat.close();
+    throw new Error("closed");
+  };
+  assertThrows(() => chat.push("spam"), Error, "closed");
+  await loopToEnd(map);
+  assert(channel.closed);
+  assertStringIncludes(log.lines.join(), "lost 4 bytes that were held back");
+});
+
+Deno.test("AsyncChat.close() in send() gives the next socket nothing of the rest", async () => {
+  const log = new LogLines();
+  const { chat, channel, map } = talk(Odd, quietMap({ logger: log }));
+  const next = new FakeChannel();
+  chat.acOutBufferSize = 4;
+  chat.take = (data) => {
+    const taken = chat.pass(data);
+    chat.close();
+    chat.setSocket(next);
+    return taken;
+  };
+  chat.push("spam and eggs");
+  chat.close();
+  await loopToEnd(map);
+  assertEquals([channel.sent, next.sent], ["spam", ""]);
+  assertStringIncludes(log.lines.join(), "lost 9 bytes that were held back");
+});
+
 Deno.test("shutdown() waits for what writable() holds back, and tells at its deadline that it is lost", async () => {
   for (const opens of [true, false]) {
     const { chat, channel, map, log } = held();
@@ -267,6 +361,21 @@ Deno.test("new Dispatcher(this.socket) is an error while send() takes nothing", 
   chat.close();
   await loopToEnd(map);
   assertEquals(channel.sent, "spam");
+});
+
+Deno.test("new Dispatcher(this.socket) is an error if send() closes, and the bytes arrive", async () => {
+  const { chat, channel, map } = talk(Odd);
+  chat.acOutBufferSize = 4;
+  chat.take = () => 0;
+  chat.push("spam and eggs");
+  chat.take = (data) => {
+    chat.close();
+    return chat.pass(data);
+  };
+  const take = () => new Dispatcher(chat.socket as Channel, { map });
+  assertThrows(take, Error, "it is closed");
+  await loopToEnd(map);
+  assertEquals([channel.sent, channel.closed], ["spam and eggs", true]);
 });
 
 Deno.test("new Dispatcher(this.socket) in send() is an error, and sends nothing twice", async () => {

@@ -229,21 +229,6 @@ Deno.test("send() that pushes puts those bytes behind what waits", async () => {
   assertEquals(channel.sent, "spam and eggs!");
 });
 
-Deno.test("send() that closes gets no more, and a warning tells how much is lost", async () => {
-  const log = new LogLines();
-  const { chat, channel, map } = talk(Odd, quietMap({ logger: log }));
-  chat.acOutBufferSize = 4;
-  chat.take = (data) => {
-    const taken = chat.pass(data);
-    chat.close();
-    return taken;
-  };
-  chat.push("spam and eggs");
-  await loopToEnd(map); // Nothing reaches onError(), either.
-  assertEquals([channel.sent, chat.bufferedAmount], ["spam", 0]);
-  assertStringIncludes(log.lines.join(), "lost 13 bytes that were held back");
-});
-
 Deno.test("send() that discards keeps nothing of its own piece", async () => {
   const { chat, channel, map } = talk(Odd);
   chat.take = () => {
@@ -384,6 +369,25 @@ Deno.test("writable() that says yes with nothing to send does not keep the loop 
   assert(await countTurns(map, clock) < 250);
   chat.abort();
   await clock.advance(1_000);
+});
+
+Deno.test("writable() that throws in push() throws there, and is asked again 10 ms later", async () => {
+  const clock = new MockClock();
+  const { chat, channel, map } = talk(Throttled, quietMap({ clock }));
+  const looping = watch(loop({ map }));
+  await clock.advance(0);
+  const { writable } = chat;
+  chat.writable = () => {
+    throw new Error("not now");
+  };
+  assertThrows(() => chat.push("spam"), Error, "not now");
+  chat.writable = writable;
+  chat.isOpen = true;
+  await clock.advance(10);
+  assertEquals(channel.sent, "spam");
+  chat.close();
+  await clock.advance(5_000);
+  assert(looping.settled);
 });
 
 // initiateSend()
