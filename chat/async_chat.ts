@@ -370,6 +370,7 @@ export class AsyncChat extends Dispatcher {
     this.#input.forget();
     connection.finish(true);
     this.#output.watch(connection);
+    if (connection.asks) connection.lookAgain(); // An own writable() must be asked.
   }
 
   /**

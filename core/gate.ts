@@ -10,6 +10,7 @@
 import { isCount, showValue } from "./arguments.ts";
 import { Queue } from "./queue.ts";
 import { SEND_THROUGH } from "./symbols.ts";
+import { quietly } from "./thenable.ts";
 
 /**
  * A piece has at most this many bytes, as in Python. Larger pieces need fewer
@@ -228,6 +229,7 @@ export function sendPiece(
   const piece = data.subarray(0, size);
   const taken = dispatcher.send(piece);
   if (isCount(taken, piece.length)) return taken;
+  quietly(() => taken); // An async send() may reject, too.
   throw new TypeError(
     `send() must return how many bytes it took, from 0 to ${piece.length}, ` +
       `got ${showValue(taken)}`,

@@ -22,7 +22,7 @@ import {
   watch,
 } from "./fakes.ts";
 import { Counter, Odd, Throttled } from "./gates.ts";
-import { bytes, text } from "./support.ts";
+import { bytes, text, turns, until } from "./support.ts";
 
 // An own send()
 
@@ -217,6 +217,13 @@ for (const result of [undefined, -1, 1.5, 5, "4"]) {
   });
 }
 
+Deno.test("send() that is async by mistake, and rejects, is a TypeError as well", () => {
+  const { chat } = talk(Odd);
+  chat.take = () => Promise.reject(new Error("spam"));
+  assertThrows(() => chat.push("spam"), TypeError, "got Promise");
+  chat.abort();
+});
+
 Deno.test("send() that pushes puts those bytes behind what waits", async () => {
   const { chat, channel, map } = talk(Odd);
   chat.acOutBufferSize = 4;
@@ -275,6 +282,16 @@ Deno.test("writable() that says no holds back what is pushed, and closeWhenDone(
   chat.isOpen = true;
   await loopToEnd(map);
   assertEquals([channel.sent, chat.events], ["spam and eggs", ["close"]]);
+});
+
+Deno.test("closeWhenDone() from outside of the loop ends its wait, so that writable() is asked", async () => {
+  const { chat, channel, map } = talk(Throttled);
+  chat.isOpen = true;
+  const looping = loop({ map });
+  await turns(); // The loop waits.
+  chat.closeWhenDone();
+  await until(() => channel.closed, "the close");
+  await looping;
 });
 
 Deno.test("writable() that says no holds back a closeWhenDone() with nothing to send", async () => {
