@@ -22,11 +22,11 @@ import { type EventOf, next } from "./states.ts";
  */
 export const LISTENER_STATES = {
   /** It has its address, and takes no connections yet. */
-  bound: { listen: "listening", close: "closed", handOver: "handed over" },
-  listening: { close: "closed", handOver: "handed over" },
+  bound: { listen: "listening", close: "closed", handOver: "handedOver" },
+  listening: { close: "closed", handOver: "handedOver" },
   closed: {},
   /** Another dispatcher has its acceptor. */
-  "handed over": {},
+  handedOver: {},
 } as const;
 
 const ACCEPT: Hook = (pollable) => pollable.handleReadEvent();
@@ -72,7 +72,7 @@ export class Listener extends Socket implements Holder {
   }
 
   override get phase(): string {
-    return this.#state;
+    return this.#state === "handedOver" ? "handed over" : this.#state;
   }
 
   override get localAddr(): Deno.Addr | null {
