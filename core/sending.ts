@@ -8,6 +8,7 @@
 import { LONGEST_STALL, type Role, Stall } from "./backpressure.ts";
 import type { Channel, CheckedChannel } from "./channel.ts";
 import type { Closing } from "./closing.ts";
+import { warnOfFullSend } from "./full_send.ts";
 import { Gate, type GatedConnection } from "./gate.ts";
 import type { Hook } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
@@ -127,7 +128,12 @@ export abstract class SendingSocket extends Socket
       if (this.closed || this.checked === null) return 0;
       const isBuffered = gate !== null && gate.isBusy; // Accepted before the end.
       if (this.writing !== "open" && !isBuffered) this.checkWritable();
-      if (writer.pending > 0 && writer.pending >= this.#room) return 0;
+      if (writer.pending > 0 && writer.pending >= this.#room) {
+        if (data.length > 0 && !this.hasStreams) {
+          warnOfFullSend(this.pollable, data.length, writer.pending);
+        }
+        return 0;
+      }
     }
     writer.append(data);
     if (this.reactor.turns.gathers) this.reactor.turns.sendSoon(this);

@@ -17,6 +17,7 @@ import { warnOfForgottenClose, watchClose } from "./forgotten_close.ts";
 import { type About, warn } from "./own_lines.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import type { Entry } from "./entry.ts";
+import { warnOfPythonNames } from "./python_names.ts";
 import type { Reactor } from "./reactor.ts";
 import { type Releasable, Release } from "./release.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
@@ -347,6 +348,7 @@ export class Socket implements Entry, HookTarget, Releasable {
     // wrote nothing, it is called again only when an event has come since.
     if (this.hasNews) this.reactor.queue(this);
     if (!this.asks && !this.held) this.watch();
+    warnOfPythonNames(this.pollable);
   }
 
   /** The interest of the class; `null` if a getter in the place of a method throws. */
