@@ -83,6 +83,13 @@ export const READING_STATES = {
   ended: { resume: "open" },
 } as const;
 
+/** The states in which it has given its channel up. */
+const RELEASED: ReadonlySet<string> = new Set([
+  "releasing",
+  "free",
+  "handedOver",
+]);
+
 const NO_BYTES = new Uint8Array(0);
 
 const READ: Hook = (pollable) => pollable.handleReadEvent();
@@ -551,8 +558,7 @@ export class Connection extends SendingSocket
   }
 
   get isReleased(): boolean {
-    return this.state === "releasing" || this.state === "free" ||
-      this.state === "handedOver";
+    return RELEASED.has(this.state);
   }
 
   holds(wrapped: Channel | Acceptor): boolean {
