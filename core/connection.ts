@@ -73,7 +73,7 @@ export const CONNECTION_STATES = {
   /** The system has released the socket. */
   free: {},
   /** Another dispatcher has taken it over, or detach() has. */
-  handedOver: {},
+  handedOver: { adopt: "connected" },
 } as const;
 
 /** The states of the reading direction. */
@@ -175,6 +175,13 @@ export class Connection extends SendingSocket
     this.writer = new Writer(this);
     this.leave();
     return handover;
+  }
+
+  protected override regain(heir: Connection): void {
+    const handover = heir.handOver();
+    super.regain(heir);
+    this.inherit(handover);
+    this.#startLimits();
   }
 
   /** Another connection of the same dispatcher, which never joins its map. */

@@ -25,7 +25,7 @@ export const LISTENER_STATES = {
   listening: { close: "closed", handOver: "handed over" },
   closed: {},
   /** Another dispatcher has its acceptor. */
-  "handed over": {},
+  "handed over": { listen: "listening" },
 } as const;
 
 /** The listeners of the acceptors. */
@@ -52,7 +52,7 @@ export class Listener extends Socket {
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
-    this.#inherited = holder === undefined ? null : holder.#handOver();
+    this.#inherited = holder === undefined ? null : holder.#handOver(this);
     holders.set(acceptor, this);
   }
 
@@ -61,7 +61,7 @@ export class Listener extends Socket {
    *
    * @throws {Error} If it is closed.
    */
-  #handOver(): Accepting | null {
+  #handOver(successor: Listener): Accepting | null {
     const { accepting } = this;
     if (this.closed) {
       const self = textOf(this.pollable);
@@ -70,7 +70,15 @@ export class Listener extends Socket {
     this.accepting = null;
     this.#go("handOver");
     this.leave();
+    this.successor = successor;
     return accepting;
+  }
+
+  protected override regain(heir: Listener): void {
+    this.#inherited = heir.#handOver(this);
+    super.regain(heir);
+    holders.set(this.acceptor, this);
+    this.listen();
   }
 
   override get phase(): string {
