@@ -296,7 +296,7 @@ export abstract class DispatcherHooks implements Pollable {
    * side ends, too.
    */
   handleEnd(): HookResult {
-    this.shutdownWrite();
+    return this.shutdownWrite();
   }
 
   /**
