@@ -481,8 +481,8 @@ export class AsyncChat extends Dispatcher {
 
   /** Goes on sending, and closes if {@linkcode AsyncChat.closeWhenDone} says so. */
   override handleWrite(): HookResult {
-    this.initiateSend();
     const connection = this[CURRENT];
+    connection?.reactor.follow(this.initiateSend());
     if (connection?.mayTell) this.#output.closeIfDone(connection);
   }
 
@@ -521,8 +521,8 @@ export class AsyncChat extends Dispatcher {
 
   /** Calls {@linkcode AsyncChat.closeWhenDone}, as the program ends. */
   override handleShutdown(): HookResult {
-    if (this.connected || this.connecting) this.closeWhenDone();
-    else return super.handleShutdown();
+    const isOpen = this.connected || this.connecting;
+    return isOpen ? this.closeWhenDone() : super.handleShutdown();
   }
 
   /** The connection is over: closes. */

@@ -26,7 +26,7 @@ export const LISTENER_STATES = {
   listening: { close: "closed", handOver: "handedOver" },
   closed: {},
   /** Another dispatcher has its acceptor. */
-  handedOver: {},
+  handedOver: { listen: "listening" },
 } as const;
 
 const ACCEPT: Hook = (pollable) => pollable.handleReadEvent();
@@ -50,7 +50,7 @@ export class Listener extends Socket implements Holder {
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
-    this.#inherited = holder === undefined ? null : holder.#handOver();
+    this.#inherited = holder === undefined ? null : holder.#handOver(this);
     hold(acceptor, this);
   }
 
@@ -59,7 +59,7 @@ export class Listener extends Socket implements Holder {
    *
    * @throws {Error} If it is closed.
    */
-  #handOver(): Accepting | null {
+  #handOver(successor: Listener): Accepting | null {
     const { accepting } = this;
     if (this.closed) {
       const self = textOf(this.pollable);
@@ -68,7 +68,15 @@ export class Listener extends Socket implements Holder {
     this.accepting = null;
     this.#go("handOver");
     this.leave();
+    this.successor = successor;
     return accepting;
+  }
+
+  protected override regain(heir: Listener): void {
+    this.#inherited = heir.#handOver(this);
+    super.regain(heir);
+    hold(this.acceptor, this);
+    this.listen();
   }
 
   override get phase(): string {
@@ -83,8 +91,8 @@ export class Listener extends Socket implements Holder {
     return this.acceptor;
   }
 
-  holds(): boolean {
-    return !this.closed;
+  get isReleased(): boolean {
+    return this.closed;
   }
 
   override get listens(): boolean {
