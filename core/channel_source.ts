@@ -51,6 +51,8 @@ export class ChannelSource implements Source {
   reason: Error | null = null;
   unsupported = false;
   isClosing = false;
+  /** Deno brings its events in any case. */
+  inBackground = false;
 
   readonly #channel: Channel;
   #listener: ReadListener;
@@ -79,6 +81,10 @@ export class ChannelSource implements Source {
 
   get isBusy(): boolean {
     return this.isWatching || this.#writing > 0;
+  }
+
+  get isReadable(): boolean {
+    return this.available > 0 || this.ended;
   }
 
   moveTo(listener: ReadListener): void {

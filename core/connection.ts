@@ -119,6 +119,7 @@ export class Connection extends SendingSocket
   override join(reactor: Reactor): void {
     if (!this.joined) this.limits?.touch();
     super.join(reactor);
+    this.usePoller(this.source?.poller);
   }
 
   protected override shiftTime(change: number): void {
@@ -155,6 +156,7 @@ export class Connection extends SendingSocket
     this.writer = writer;
     writer.moveTo(this);
     source.moveTo(this);
+    source.inBackground = false;
     this.attach(checked, source);
   }
 
@@ -221,6 +223,7 @@ export class Connection extends SendingSocket
     this.source = source ?? ownSource(checked, this) ??
       new ChannelSource(checked, this);
     this.source.taken = taken;
+    this.usePoller(this.source.poller);
     this.writer.attach(this.source);
     this.closing?.attach(checked, this.source);
   }
@@ -279,13 +282,13 @@ export class Connection extends SendingSocket
   protected override get isWatching(): boolean {
     // A read behind bytes that wait tells of the end only.
     return this.source !== null && this.source.isWatching &&
-      this.source.available === 0;
+      !this.source.isReadable;
   }
 
   protected override watch(): void {
     const { source } = this;
     if (source === null) return;
-    if (source.available === 0 && !source.ended) source.watch();
+    if (!source.isReadable) source.watch();
     else if (this.tookNothing && this.#isUnheard) this.#readUnheard();
     else if (this.#reading === "open" || !this.#isHalfOpen) {
       this.reactor.queue(this);

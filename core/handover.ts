@@ -142,6 +142,7 @@ export class DetachedChannel implements Channel, Holder, ReadListener {
     this.#handover = handover;
     hold(checked.channel, this);
     source.moveTo(this);
+    source.inBackground = true;
     writer.moveTo({ onProgress() {} });
     writer.start();
   }

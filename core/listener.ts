@@ -5,12 +5,13 @@
  * @module
  */
 
-import { type AcceptEvents, Accepting } from "./accepting.ts";
+import { type AcceptEvents, Accepting, acceptsNext } from "./accepting.ts";
 import type { Acceptor, CheckedChannel } from "./channel.ts";
 import { closeQuietly } from "./channel.ts";
 import { shakeHands } from "./handshake.ts";
 import type { Hook } from "./hooks.ts";
 import { describeError } from "./log.ts";
+import type { Reactor } from "./reactor.ts";
 import { Socket, type SocketParts } from "./socket.ts";
 import { next } from "./states.ts";
 
@@ -49,6 +50,11 @@ export class Listener extends Socket {
     holders.set(acceptor, this);
   }
 
+  override join(reactor: Reactor): void {
+    super.join(reactor);
+    if (acceptsNext(this.acceptor)) this.usePoller(this.acceptor.poller);
+  }
+
   /** Gives its acceptor up, with the connections that wait. */
   #handOver(): Accepting | null {
     const { accepting } = this;
@@ -81,6 +87,7 @@ export class Listener extends Socket {
     const events = this.#acceptEvents();
     this.accepting = this.#inherited?.moveTo(events) ??
       new Accepting(this.acceptor, this.options.maxConnections, events);
+    if (acceptsNext(this.acceptor)) this.usePoller(this.acceptor.poller);
     if (!this.joined || this.interest === null) return this; // enter() comes.
     if (this.asks) this.reactor.notice();
     else this.watch();

@@ -17,6 +17,7 @@ import { warnOfForgottenClose, watchClose } from "./forgotten_close.ts";
 import { type About, warn } from "./own_lines.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import type { Entry } from "./entry.ts";
+import type { Poller } from "./poller.ts";
 import type { Reactor } from "./reactor.ts";
 import { type Releasable, Release } from "./release.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
@@ -204,6 +205,11 @@ export class Socket implements Entry, HookTarget, Releasable {
       this.reactor = reactor;
     }
     reactor.join(this);
+  }
+
+  /** Its map's loops look for the events of a channel or an acceptor from now on. */
+  protected usePoller(poller: Poller | undefined): void {
+    if (poller !== undefined) this.reactor.pollers.use(poller);
   }
 
   /** The map's clock is replaced by one that shows `change` ms more. */

@@ -1,0 +1,165 @@
+/**
+ * A connection of the engine as a {@linkcode Channel}, for a program that reads and
+ * writes by itself. A dispatcher uses its source.
+ *
+ * @module
+ */
+
+import {
+  type ReadListener,
+  SOURCE,
+  type Source,
+  type SourceChannel,
+} from "../core/source.ts";
+import type { Descriptor, Engine } from "./engine.ts";
+import { C } from "./layout.ts";
+import type { Libc } from "./libc.ts";
+import { StreamSource, type StreamState } from "./source.ts";
+import { cancelled, systemError } from "./system_error.ts";
+
+/** The addresses of a connection. */
+export interface Ends {
+  readonly remoteAddr: Deno.Addr;
+  readonly localAddr: Deno.Addr;
+}
+
+/** A connection over a stream socket. */
+export class StreamChannel implements SourceChannel, ReadListener, Disposable {
+  readonly remoteAddr: Deno.Addr;
+  readonly localAddr: Deno.Addr;
+  readonly #source: StreamSource;
+  /** The last read and the last write: the next one waits for it. */
+  #reading: Promise<unknown> | null = null;
+  #writing: Promise<unknown> | null = null;
+  /** Ends the wait of the read that is under way. */
+  #onReadable: (() => void) | null = null;
+
+  constructor(
+    engine: Engine,
+    descriptor: Descriptor,
+    { remoteAddr, localAddr }: Ends,
+    state?: StreamState,
+  ) {
+    this.remoteAddr = remoteAddr;
+    this.localAddr = localAddr;
+    this.#source = new StreamSource(engine, descriptor, this, state);
+  }
+
+  [SOURCE](listener: ReadListener): Source {
+    this.#source.inBackground = false;
+    this.#source.moveTo(listener);
+    return this.#source;
+  }
+
+  onReadable(): void {
+    const wake = this.#onReadable;
+    this.#onReadable = null;
+    wake?.();
+  }
+
+  read(target: Uint8Array): Promise<number | null> {
+    const reading = after(this.#reading, () => this.#read(target));
+    this.#reading = reading;
+    return reading;
+  }
+
+  async #read(target: Uint8Array): Promise<number | null> {
+    const source = this.#openSource();
+    if (target.length === 0) return 0;
+    while (source.available === 0 && !source.ended) {
+      const readable = new Promise<void>((done) => this.#onReadable = done);
+      source.inBackground = true;
+      source.watch();
+      await readable;
+      if (source.fd < 0) throw cancelled();
+    }
+    if (source.available > 0) return source.takeInto(target);
+    if (source.reason !== null) throw source.reason;
+    return null;
+  }
+
+  write(data: Uint8Array): Promise<number> {
+    const writing = after(this.#writing, () => this.#write(data));
+    this.#writing = writing;
+    return writing;
+  }
+
+  async #write(data: Uint8Array): Promise<number> {
+    for (;;) {
+      const source = this.#openSource();
+      let hasFailed = false;
+      let error: unknown;
+      let goOn = () => {};
+      const settled = new Promise<void>((resolve) => goOn = resolve);
+      const length = source.write(data, {
+        onWritable: goOn,
+        onWriteError: (reason) => {
+          hasFailed = true;
+          error = reason;
+          goOn();
+        },
+      });
+      if (length > 0 || data.length === 0 && !hasFailed) return length;
+      await settled;
+      if (hasFailed) throw error;
+    }
+  }
+
+  async closeWrite(): Promise<void> {
+    await this.#openSource().closeWrite();
+  }
+
+  /**
+   * Closes the connection at once.
+   *
+   * @throws {Deno.errors.BadResource} If it is closed already.
+   */
+  close(): void {
+    this.#openSource().close();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#source.fd >= 0) this.close();
+  }
+
+  /** Sends small messages at once, over TCP. */
+  setNoDelay(isOn: boolean = true): void {
+    this.#set(C.IPPROTO_TCP, C.TCP_NODELAY, isOn);
+  }
+
+  /** Finds out by itself whether a silent peer is still there, over TCP. */
+  setKeepAlive(isOn: boolean = true): void {
+    this.#set(C.SOL_SOCKET, C.SO_KEEPALIVE, isOn);
+  }
+
+  #set(level: number, name: number, isOn: boolean): void {
+    const { fd, libc } = this.#openSource();
+    setOption(libc, fd, level, name, isOn);
+  }
+
+  #openSource(): StreamSource {
+    if (this.#source.fd >= 0) return this.#source;
+    throw new Deno.errors.BadResource("The connection is closed");
+  }
+}
+
+/** Runs an operation after the one before, whether that has failed or not. */
+function after<T>(
+  before: Promise<unknown> | null,
+  run: () => Promise<T>,
+): Promise<T> {
+  return before === null ? run() : before.then(run, run);
+}
+
+/** Sets an option of a socket that is on or off. */
+export function setOption(
+  libc: Libc,
+  fd: number,
+  level: number,
+  name: number,
+  isOn: boolean,
+): void {
+  const value = new Uint8Array(Int32Array.of(isOn ? 1 : 0).buffer);
+  if (libc.setsockopt(fd, level, name, value, value.length) === 0) return;
+  throw systemError(libc, libc.errno[0]!);
+}

@@ -1,0 +1,95 @@
+/**
+ * Opens listeners.
+ *
+ * @module
+ */
+
+import type { NetworkListenOptions } from "../core/network.ts";
+import { StreamAcceptor } from "./acceptor.ts";
+import { type SystemAddress, unixAddress } from "./address.ts";
+import { setOption } from "./channel.ts";
+import type { Engine } from "./engine.ts";
+import { C } from "./layout.ts";
+import type { Libc } from "./libc.ts";
+import { resolveNow } from "./resolve.ts";
+import { systemError } from "./system_error.ts";
+
+/**
+ * Listens on an address.
+ *
+ * @throws {Error} If the system refuses.
+ */
+export function listen(
+  engine: Engine,
+  address: Deno.NetAddr | Deno.UnixAddr,
+  { backlog, reusePort }: NetworkListenOptions,
+): StreamAcceptor {
+  const { libc } = engine;
+  if ("path" in address) {
+    const { path } = address;
+    const fd = bind(libc, unixAddress(path), []);
+    const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
+    return new StreamAcceptor(engine, listenOn(libc, fd, backlog), onClose);
+  }
+  const [first] = resolveNow(libc, address);
+  const options = reusePort
+    ? [C.SO_REUSEADDR, C.SO_REUSEPORT]
+    : [C.SO_REUSEADDR];
+  const fd = bind(libc, first!, options);
+  return new StreamAcceptor(engine, listenOn(libc, fd, backlog));
+}
+
+/** Makes a socket with an address. */
+function bind(
+  libc: Libc,
+  { family, bytes }: SystemAddress,
+  options: number[],
+): number {
+  const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
+  const fd = libc.socket(family, type, 0);
+  if (fd < 0) throw systemError(libc, libc.errno[0]!);
+  try {
+    for (const name of options) setOption(libc, fd, C.SOL_SOCKET, name, true);
+    if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
+    throw systemError(libc, libc.errno[0]!);
+  } catch (error) {
+    libc.close(fd);
+    if (family === C.AF_UNIX && error instanceof Deno.errors.AddrInUse) {
+      error.message += ": the file is there. Remove it if nobody listens on it";
+    }
+    throw error;
+  }
+}
+
+function listenOn(libc: Libc, fd: number, backlog: number): number {
+  if (libc.listen(fd, backlog) === 0) return fd;
+  const error = systemError(libc, libc.errno[0]!);
+  libc.close(fd);
+  throw error;
+}
+
+/**
+ * Removes the path of a listener at its close, as Deno does: but only if it still
+ * names this socket, and no other program's.
+ */
+function ownerOf(path: string): () => void {
+  const own = identify(path);
+  return () => {
+    if (own === null || identify(path) !== own) return;
+    try {
+      Deno.removeSync(path);
+    } catch {
+      // It may not be removed, so it stays.
+    }
+  };
+}
+
+/** What a path names; `null` where that cannot be seen. */
+function identify(path: string): string | null {
+  try {
+    const { dev, ino } = Deno.lstatSync(path);
+    return `${dev} ${ino}`;
+  } catch {
+    return null;
+  }
+}
