@@ -31,6 +31,12 @@ const BUFFERED = library("asyncore, buffered", "buffered");
 const INTO = library("asyncore, recvInto", "into");
 const CLASSIC = library("asyncore, classic", "classic");
 
+/** The library on its second engine. */
+function onEpoll(kind: Competitor): Competitor {
+  const name = kind.name.replace("asyncore", "asyncore on epoll");
+  return { ...kind, name, args: [...kind.args ?? [], "epoll"] };
+}
+
 const NET: Competitor[] = [
   { name: "node:net, Deno", runtime: "deno", file: "echo_net.mjs" },
   { name: "node:net, Node", runtime: "node", file: "echo_net.mjs" },
@@ -42,6 +48,7 @@ export const ECHO: Competitor[] = [
   BUFFERED,
   INTO,
   CLASSIC,
+  ...[BUFFERED, INTO, CLASSIC].map(onEpoll),
   ...NET,
   {
     name: "asyncore, CPython",
