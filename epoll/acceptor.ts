@@ -13,6 +13,16 @@ import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
 import { systemError } from "./system_error.ts";
 
+/**
+ * Errors of a client that came and went, rather than of the listener: accept(2)
+ * passes on what the network says. EPERM is the answer of a firewall.
+ */
+const GONE: ReadonlySet<number> = new Set([
+  ...[ERRNO.EPERM, ERRNO.ENONET, ERRNO.EPROTO, ERRNO.ENOPROTOOPT],
+  ...[ERRNO.EOPNOTSUPP, ERRNO.ENETDOWN, ERRNO.ENETUNREACH, ERRNO.EHOSTDOWN],
+  ERRNO.EHOSTUNREACH,
+]);
+
 /** Somebody waits for a connection. */
 interface Waiting {
   accepted(channel: StreamChannel): void;
@@ -120,6 +130,7 @@ export class StreamAcceptor
       if (fd >= 0) return this.#channel(fd);
       const errno = libc.errno[0]!;
       if (errno === ERRNO.EINTR) continue;
+      if (GONE.has(errno)) throw clientGone();
       if (errno !== ERRNO.EAGAIN) throw systemError(libc, errno);
       this.#mayAccept = false;
       return null;
@@ -164,6 +175,10 @@ export class StreamAcceptor
   [Symbol.dispose](): void {
     if (this.#descriptor.fd >= 0) this.close();
   }
+}
+
+function clientGone(): Error {
+  return new Deno.errors.ConnectionAborted("The client has gone");
 }
 
 function closed(): Error {

@@ -7,8 +7,17 @@
 
 /** Numbers of `errno` that the engine itself acts on. */
 export const ERRNO = {
+  EPERM: 1,
   EINTR: 4,
   EAGAIN: 11,
+  ENONET: 64,
+  EPROTO: 71,
+  ENOPROTOOPT: 92,
+  EOPNOTSUPP: 95,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  EHOSTDOWN: 112,
+  EHOSTUNREACH: 113,
   EINPROGRESS: 115,
 } as const;
 
