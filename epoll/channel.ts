@@ -5,6 +5,7 @@
  * @module
  */
 
+import { readableOf, writableOf } from "../core/channel_end.ts";
 import {
   type ReadListener,
   SOURCE,
@@ -33,6 +34,8 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   #writing: Promise<unknown> | null = null;
   /** Ends the wait of the read that is under way. */
   #onReadable: (() => void) | null = null;
+  #readable: ReadableStream<Uint8Array> | null = null;
+  #writable: WritableStream<Uint8Array> | null = null;
 
   constructor(
     engine: Engine,
@@ -103,6 +106,16 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
       await settled;
       if (hasFailed) throw error;
     }
+  }
+
+  /** What it reads, as a stream that closes the connection at its end. */
+  get readable(): ReadableStream<Uint8Array> {
+    return this.#readable ??= readableOf(this);
+  }
+
+  /** What it writes, as a stream that closes the connection at its end. */
+  get writable(): WritableStream<Uint8Array> {
+    return this.#writable ??= writableOf(this);
   }
 
   async closeWrite(): Promise<void> {

@@ -16,7 +16,8 @@ import type { TlsOptions } from "../core/tls_options.ts";
 import { denoNetwork } from "../net/deno_network.ts";
 import { StreamChannel } from "./channel.ts";
 import { connect } from "./connecting.ts";
-import { Engine, SpinTime } from "./engine.ts";
+import { Engine } from "./engine.ts";
+import { SpinTime } from "./spin_time.ts";
 import { findLibc, type Found } from "./libc.ts";
 import { listen } from "./listening.ts";
 
