@@ -66,10 +66,12 @@ export class StreamAcceptor
   }
 
   accept(): Promise<StreamChannel> {
-    return new Promise((accepted, failed) => {
-      if (this.#descriptor.fd >= 0) this.#engine.hold();
+    const engine = this.#engine;
+    const accepting = new Promise<StreamChannel>((accepted, failed) => {
+      if (this.#descriptor.fd >= 0) engine.hold();
       this.#wait({ accepted, failed, isHeld: true });
     });
+    return engine.untilSettled(accepting);
   }
 
   [ACCEPT_NEXT](

@@ -28,6 +28,7 @@ export interface Ends {
 export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   readonly remoteAddr: Deno.Addr;
   readonly localAddr: Deno.Addr;
+  readonly #engine: Engine;
   readonly #source: StreamSource;
   /** The last read and the last write: the next one waits for it. */
   #reading: Promise<unknown> | null = null;
@@ -45,6 +46,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   ) {
     this.remoteAddr = remoteAddr;
     this.localAddr = localAddr;
+    this.#engine = engine;
     this.#source = new StreamSource(engine, descriptor, this, state);
   }
 
@@ -61,7 +63,9 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   read(target: Uint8Array): Promise<number | null> {
-    const reading = after(this.#reading, () => this.#read(target));
+    const reading = this.#engine.untilSettled(
+      after(this.#reading, () => this.#read(target)),
+    );
     this.#reading = reading;
     return reading;
   }
@@ -82,7 +86,9 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   write(data: Uint8Array): Promise<number> {
-    const writing = after(this.#writing, () => this.#write(data));
+    const writing = this.#engine.untilSettled(
+      after(this.#writing, () => this.#write(data)),
+    );
     this.#writing = writing;
     return writing;
   }

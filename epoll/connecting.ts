@@ -142,6 +142,7 @@ class Attempt implements Watched {
       });
     } finally {
       engine.release();
+      await engine.settled();
     }
     const errno = pendingError(engine.libc, descriptor.fd);
     if (errno !== 0) throw systemError(engine.libc, errno);

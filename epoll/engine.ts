@@ -187,6 +187,15 @@ export class Engine implements Poller {
     return new Promise((resolve) => this.#whenSettled.push(resolve));
   }
 
+  /** Waits for an operation, and until nothing of it is left in flight. */
+  async untilSettled<T>(operation: Promise<T>): Promise<T> {
+    try {
+      return await operation;
+    } finally {
+      await this.settled();
+    }
+  }
+
   /** Tells a source in the next turn of the runtime. */
   tellSoon(source: { tell(): void }): void {
     this.#soon.push(source);
