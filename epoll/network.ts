@@ -29,26 +29,13 @@ import { listen } from "./listening.ts";
  */
 const SPIN = 0.06;
 
-/** A network whose sockets belong to Linux, and not to Deno. */
-export class EpollNetwork implements Network {
-  readonly [OF_SYSTEM] = true;
-  readonly #find: () => Found;
-  readonly #spin = new SpinTime(SPIN);
-  #engine: Engine | null = null;
-
-  /** @param find Finds the C library; a test can give another one. */
-  constructor(find: () => Found) {
-    this.#find = find;
-  }
-
+/** A network over system calls of Linux: {@linkcode epollNetwork}. */
+export interface EpollNetwork extends Network {
   /**
    * Whether it can be used here: on Linux, on x86-64 or aarch64, and with
    * `--allow-ffi`. It asks for no permission.
    */
-  get available(): boolean {
-    return "libc" in this.#find();
-  }
-
+  readonly available: boolean;
   /**
    * For how long, in milliseconds, a loop looks for events once a turn before it
    * waits on a thread. At 0 it waits at once. The time adapts: where it is spent in
@@ -56,6 +43,30 @@ export class EpollNetwork implements Network {
    *
    * @default {0.06}
    */
+  spin: number;
+}
+
+/** A network whose sockets belong to Linux, and not to Deno. */
+export class LinuxNetwork implements EpollNetwork {
+  /** Its sockets are those of this machine. */
+  readonly [OF_SYSTEM] = true;
+  readonly #find: () => Found;
+  readonly #spin = new SpinTime(SPIN);
+  #engine: Engine | null = null;
+
+  /**
+   * Makes a network that opens nothing before its first use.
+   *
+   * @param find Finds the C library; a test can give another one.
+   */
+  constructor(find: () => Found) {
+    this.#find = find;
+  }
+
+  get available(): boolean {
+    return "libc" in this.#find();
+  }
+
   get spin(): number {
     return this.#spin.longest;
   }
@@ -122,5 +133,9 @@ function isOwn(address: Deno.Addr): address is Deno.NetAddr | Deno.UnixAddr {
 // Deno's test runner takes a library that a test opens for a leak: it is opened now.
 findLibc();
 
-/** The one network of this kind. */
-export const epollNetwork: EpollNetwork = new EpollNetwork(findLibc);
+/**
+ * The network of this machine on system calls of Linux. TLS and vsock sockets are
+ * Deno's, and live in the same loop. Each use throws a `Deno.errors.NotSupported`
+ * where it is not {@linkcode EpollNetwork.available}.
+ */
+export const epollNetwork: EpollNetwork = new LinuxNetwork(findLibc);

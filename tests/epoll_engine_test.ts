@@ -11,7 +11,7 @@ import {
 } from "../mod.ts";
 import { C, EPOLL_EVENT } from "../epoll/layout.ts";
 import { epollNetwork } from "../epoll/mod.ts";
-import { EpollNetwork } from "../epoll/network.ts";
+import { LinuxNetwork } from "../epoll/network.ts";
 import { Engine } from "../epoll/engine.ts";
 import { Next, SpinTime } from "../epoll/spin_time.ts";
 import { checkChannel } from "../testing/mod.ts";
@@ -414,7 +414,7 @@ testEpoll(
 
 Deno.test("epollNetwork that cannot be had says why, and is not available", async () => {
   const obstacle = "it needs Linux, and this is a toaster";
-  const network = new EpollNetwork(() => ({ obstacle }));
+  const network = new LinuxNetwork(() => ({ obstacle }));
   assertEquals(network.available, false);
   const at = { transport: "tcp", ...HERE } as const;
   const message = `epollNetwork cannot be used here: ${obstacle}`;
@@ -435,7 +435,7 @@ testEpoll(
   async () => {
     const [client, server] = await connectedBy(families[0]!);
     assertThrows(
-      () => epollNetwork.startTls(client, "localhost", {}),
+      () => epollNetwork.startTls!(client, "localhost", {}),
       Deno.errors.NotSupported,
       'use transport "tls"',
     );

@@ -4,7 +4,7 @@
  */
 
 import { findLibc, type Libc } from "../epoll/libc.ts";
-import { EpollNetwork } from "../epoll/network.ts";
+import { LinuxNetwork } from "../epoll/network.ts";
 
 /** Whether the engine can be tested here; a name says so where it cannot. */
 export const HAS_EPOLL: boolean = "libc" in findLibc();
@@ -29,8 +29,8 @@ export function fail(errno: number): -1 {
 }
 
 /** A network whose calls are those of the system, but for some. */
-export function networkWith(changes: Partial<Libc>): EpollNetwork {
-  return new EpollNetwork(() => ({ libc: { ...libc(), ...changes } }));
+export function networkWith(changes: Partial<Libc>): LinuxNetwork {
+  return new LinuxNetwork(() => ({ libc: { ...libc(), ...changes } }));
 }
 
 /** How often each of some calls was made. */

@@ -1,7 +1,7 @@
 /** The second engine under what the kernel does rarely. */
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { Dispatcher, DispatcherWithSend } from "../mod.ts";
+import { DispatcherWithSend } from "../mod.ts";
 import type { Libc } from "../epoll/libc.ts";
 import { C, EPOLL_EVENT } from "../epoll/layout.ts";
 import { LogLines } from "./fakes.ts";
