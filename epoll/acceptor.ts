@@ -52,8 +52,13 @@ export class StreamAcceptor
     this.#engine = engine;
     this.#reader = new AddressReader(engine.libc);
     this.#onClose = onClose;
+    try {
+      this.addr = this.#reader.localAddress(fd);
+    } catch (error) {
+      engine.libc.close(fd);
+      throw error;
+    }
     this.#descriptor = engine.add(fd, this);
-    this.addr = this.#reader.localAddress(fd);
   }
 
   get poller(): Poller {

@@ -82,8 +82,13 @@ export class Engine implements Poller {
   readonly #requestBytes = new Uint8Array(this.#request.buffer);
   readonly #events = new Uint32Array(EPOLL_EVENT.words * MOST_EVENTS);
   readonly #eventBytes = new Uint8Array(this.#events.buffer);
-  /** The events of the thread that waits. */
-  readonly #asideEvents = new Uint32Array(EPOLL_EVENT.words * MOST_EVENTS);
+  /**
+   * The events of the thread that waits. They lie outside of the JavaScript heap,
+   * which moves its objects.
+   */
+  readonly #asideEvents = new Uint32Array(
+    new ArrayBuffer(4 * EPOLL_EVENT.words * MOST_EVENTS),
+  );
   readonly #asideBytes = new Uint8Array(this.#asideEvents.buffer);
 
   /** How many loops and operations wait for events. */

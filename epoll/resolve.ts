@@ -9,7 +9,11 @@ import { hints, type SystemAddress, takeList, withPort } from "./address.ts";
 import { C } from "./layout.ts";
 import { type Libc, type Memory, textAt } from "./libc.ts";
 
-/** The arguments of a call of `getaddrinfo()`. They must live as long as it does. */
+/**
+ * The arguments of a call of `getaddrinfo()`. A thread may use them: they must live
+ * as long as the call, and outside of the JavaScript heap, which moves its objects.
+ * So each is a view of an `ArrayBuffer`.
+ */
 interface Query {
   readonly name: Memory;
   readonly hints: Memory;
@@ -20,8 +24,11 @@ interface Query {
 function queryFor(hostname: string, flags: number): Query {
   // As for Deno: an IPv6 address may have brackets, and no name means all addresses.
   const bare = hostname.replace(/^\[(.*)\]$/, "$1") || "0.0.0.0";
-  const name = new TextEncoder().encode(`${bare}\0`);
-  return { name, hints: hints(flags), head: new BigUint64Array(1) };
+  const text = new TextEncoder().encode(`${bare}\0`);
+  const name = new Uint8Array(new ArrayBuffer(text.length));
+  name.set(text);
+  const head = new BigUint64Array(new ArrayBuffer(8));
+  return { name, hints: hints(flags), head };
 }
 
 /** The address that `hostname` is, if it is no name. */
