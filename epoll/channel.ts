@@ -30,9 +30,9 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   readonly localAddr: Deno.Addr;
   readonly #engine: Engine;
   readonly #source: StreamSource;
-  /** The last read and the last write: the next one waits for it. */
-  #reading: Promise<unknown> | null = null;
-  #writing: Promise<unknown> | null = null;
+  /** Made with the first read and write: a dispatcher makes none. */
+  #reads: Line | null = null;
+  #writes: Line | null = null;
   /** Ends the wait of the read that is under way. */
   #onReadable: (() => void) | null = null;
   #readable: ReadableStream<Uint8Array> | null = null;
@@ -63,11 +63,8 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   read(target: Uint8Array): Promise<number | null> {
-    const reading = this.#engine.untilSettled(
-      after(this.#reading, () => this.#read(target)),
-    );
-    this.#reading = reading;
-    return reading;
+    const reads = this.#reads ??= new Line();
+    return this.#engine.untilSettled(reads.add(() => this.#read(target)));
   }
 
   async #read(target: Uint8Array): Promise<number | null> {
@@ -86,11 +83,8 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   write(data: Uint8Array): Promise<number> {
-    const writing = this.#engine.untilSettled(
-      after(this.#writing, () => this.#write(data)),
-    );
-    this.#writing = writing;
-    return writing;
+    const writes = this.#writes ??= new Line();
+    return this.#engine.untilSettled(writes.add(() => this.#write(data)));
   }
 
   async #write(data: Uint8Array): Promise<number> {
@@ -162,12 +156,21 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 }
 
-/** Runs an operation after the one before, whether that has failed or not. */
-function after<T>(
-  before: Promise<unknown> | null,
-  run: () => Promise<T>,
-): Promise<T> {
-  return before === null ? run() : before.then(run, run);
+/** Operations that wait for one another. */
+class Line {
+  #last: Promise<unknown> | null = null;
+
+  /** Runs an operation after the one before, whether that has failed or not. */
+  add<T>(run: () => Promise<T>): Promise<T> {
+    const last = this.#last;
+    const operation = last === null ? run() : last.then(run, run);
+    this.#last = operation;
+    const leave = () => {
+      if (this.#last === operation) this.#last = null;
+    };
+    operation.then(leave, leave);
+    return operation;
+  }
 }
 
 /** Sets an option of a socket that is on or off. */
