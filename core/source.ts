@@ -64,6 +64,8 @@ export interface Reader {
 
 /** The writing direction. */
 export interface Sink {
+  /** A write takes at once what it takes, and keeps no reference to the bytes. */
+  readonly takesAtOnce?: boolean | undefined;
   /**
    * Writes bytes. The caller must not change them until the listener is told.
    *

@@ -40,6 +40,9 @@ class UnreadSource implements Source {
   get isReadable(): boolean {
     return this.#bytes.length > 0 || this.#source.isReadable;
   }
+  get takesAtOnce(): boolean | undefined {
+    return this.#source.takesAtOnce;
+  }
   get poller(): Poller | undefined {
     return this.#source.poller;
   }

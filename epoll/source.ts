@@ -6,6 +6,7 @@
  */
 
 import { isDisconnect } from "../core/errors.ts";
+import { keepFreedMemory, LARGE_BUFFER } from "../core/memory.ts";
 import type { Poller } from "../core/poller.ts";
 import type { ReadListener, Source, WriteListener } from "../core/source.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
@@ -47,6 +48,7 @@ export class StreamSource implements Source, Watched {
   reason: Error | null = null;
   readonly unsupported = false;
   isClosing = false;
+  readonly takesAtOnce = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
 
@@ -245,6 +247,7 @@ export class StreamSource implements Source, Watched {
   take(size: number): Memory {
     const length = Math.min(size, this.available);
     const from = this.#start;
+    if (length >= LARGE_BUFFER) keepFreedMemory();
     // Faster than slice(): this copy need not fill its target with zeros first.
     const data = new Uint8Array(this.#buffer.subarray(from, from + length));
     this.#advance(length);
