@@ -294,7 +294,11 @@ export class StreamSource implements Source, Watched {
       if (errno === ERRNO.EAGAIN) {
         this.#writer = listener;
         this.#holdIfNeeded();
-      } else listener.onWriteError(systemError(libc, errno));
+      } else {
+        // The last bytes of the peer have arrived, even if their event is late.
+        this.#mayRead = true;
+        listener.onWriteError(systemError(libc, errno));
+      }
       return 0;
     }
   }

@@ -73,8 +73,13 @@ testEpoll(
   () => {
     const { epoll_wait } = libc();
     let stale: Uint32Array | null = null;
+    const closed: number[] = [];
     const engine = new Engine({
       ...libc(),
+      close: (fd) => {
+        closed.push(fd);
+        return libc().close(fd);
+      },
       epoll_wait: (...args) => {
         const memory = args[1] as Uint8Array<ArrayBuffer>;
         if (stale === null) return epoll_wait(...args);
@@ -106,7 +111,8 @@ testEpoll(
     engine.poll();
     assertEquals(told, ["first", "second"]);
     engine.close(second);
-    engine.close(second); // It is closed once.
+    engine.close(second);
+    assertEquals(closed, [fd, fd]); // Each of the two once.
   },
 );
 

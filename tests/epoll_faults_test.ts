@@ -1,14 +1,19 @@
 /** The second engine under what the kernel does rarely. */
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { DispatcherWithSend } from "../mod.ts";
+import { Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
 import type { Libc } from "../epoll/libc.ts";
 import { C, EPOLL_EVENT } from "../epoll/layout.ts";
 import { LogLines } from "./fakes.ts";
 import { Calls, fail, libc, networkWith, testEpoll } from "./epoll_faults.ts";
-import { loopUntil, ScopedMap } from "./support.ts";
+import { bytes, loopUntil, rawConnect, ScopedMap, text } from "./support.ts";
 
-const EINTR = 4, EMFILE = 24, ENOSPC = 28, EPROTO = 71, ECONNRESET = 104;
+const EINTR = 4,
+  EMFILE = 24,
+  ENOSPC = 28,
+  EPIPE = 32,
+  EPROTO = 71,
+  ECONNRESET = 104;
 const HERE = { hostname: "127.0.0.1", port: 0 };
 
 class Echo extends DispatcherWithSend {
@@ -234,5 +239,44 @@ testEpoll(
     client.connect(scene.server.addr!);
     await loopUntil(map, () => reasons.length > 0);
     assert(reasons[0] instanceof Deno.errors.ConnectionReset);
+  },
+);
+
+testEpoll(
+  "send() that fails does not hide the peer's last bytes, whose event is late",
+  async () => {
+    const system = libc();
+    let isMute = false;
+    const network = networkWith({
+      send: (...args) => isMute ? fail(EPIPE) : system.send(...args),
+      epoll_wait: (...args) => isMute ? 0 : system.epoll_wait(...args),
+      epoll_wait_aside: async (...args) => {
+        const count = await system.epoll_wait_aside(...args);
+        return isMute ? 0 : count;
+      },
+    });
+    await using map = new ScopedMap({ network, logger: new LogLines() });
+    const at = { transport: "tcp", ...HERE } as const;
+    const listener = network.listen(at, { backlog: 1, reusePort: false });
+    const [channel, peer] = await Promise.all([
+      listener.accept(),
+      rawConnect(listener.addr),
+    ]);
+    const trace: string[] = [];
+    const reader = new Dispatcher(channel, { map });
+    reader.handleRead = () => void trace.push(text(reader.recv()));
+    reader.handleClose = () => {
+      trace.push("handleClose");
+      reader.close();
+    };
+    await loop({ map, count: 1, timeout: 0 });
+    isMute = true;
+    await peer.write(bytes("last words"));
+    reader.send("x");
+    await loopUntil(map, () => trace.length === 2);
+    assertEquals(trace, ["last words", "handleClose"]);
+    isMute = false;
+    listener.close();
+    peer.close();
   },
 );

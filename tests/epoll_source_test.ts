@@ -117,7 +117,7 @@ testEpoll(
 testEpoll("close() sends and lingers though no loop runs", async () => {
   const map = epollMap();
   const [channel, peer] = await pairWithDeno();
-  const sender = new DispatcherWithSend(channel, { map });
+  const sender = new DispatcherWithSend(channel, { map, linger: 600_000 });
   await loop({ map, count: 1, timeout: 0 });
   const size = 8_000_000; // More than the kernel takes at once.
   sender.send(new Uint8Array(size));
@@ -232,5 +232,20 @@ testEpoll("a channel that the program closes ends its dispatcher", async () => {
   channel.close();
   await loopUntil(map, () => reasons.length > 0);
   assert(reasons[0] instanceof Deno.errors.Interrupted);
+  peer.close();
+});
+
+testEpoll("send() goes on though no loop runs", async () => {
+  await using map = epollMap();
+  const [channel, peer] = await pairWithDeno();
+  const sender = new DispatcherWithSend(channel, { map });
+  await loop({ map, count: 1, timeout: 0 });
+  const size = 8_000_000; // More than the kernel takes at once.
+  sender.send(new Uint8Array(size));
+  const buffer = new Uint8Array(65_536);
+  for (let received = 0; received < size;) {
+    received += (await peer.read(buffer))!;
+  }
+  assertEquals(sender.bufferedAmount, 0);
   peer.close();
 });
