@@ -4,6 +4,7 @@
  * @module
  */
 
+import { epollNetwork } from "../epoll/mod.ts";
 import type { Runtime } from "./machine.ts";
 
 /** One server program, as it is called in the table. */
@@ -48,7 +49,7 @@ export const ECHO: Competitor[] = [
   BUFFERED,
   INTO,
   CLASSIC,
-  ...[BUFFERED, INTO, CLASSIC].map(onEpoll),
+  ...(epollNetwork.available ? [BUFFERED, INTO, CLASSIC].map(onEpoll) : []),
   ...NET,
   {
     name: "asyncore, CPython",
