@@ -11,6 +11,7 @@ import { AddressReader } from "./address.ts";
 import { StreamChannel } from "./channel.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
+import type { Libc } from "./libc.ts";
 import { systemError } from "./system_error.ts";
 
 /**
@@ -59,6 +60,15 @@ export class StreamAcceptor
       throw error;
     }
     this.#descriptor = engine.add(fd, this);
+  }
+
+  /** The number of the descriptor; -1 when it is closed. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  get libc(): Libc {
+    return this.#engine.libc;
   }
 
   get poller(): Poller {

@@ -13,10 +13,10 @@ import {
   type SourceChannel,
 } from "../core/source.ts";
 import type { Descriptor, Engine } from "./engine.ts";
-import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
+import { type Option, OPTIONS, writeOption } from "./option_table.ts";
 import { StreamSource, type StreamState } from "./source.ts";
-import { cancelled, systemError } from "./system_error.ts";
+import { cancelled } from "./system_error.ts";
 
 /** The addresses of a connection. */
 export interface Ends {
@@ -48,6 +48,15 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
     this.localAddr = localAddr;
     this.#engine = engine;
     this.#source = new StreamSource(engine, descriptor, this, state);
+  }
+
+  /** The number of the descriptor; -1 when it is closed. */
+  get fd(): number {
+    return this.#source.fd;
+  }
+
+  get libc(): Libc {
+    return this.#engine.libc;
   }
 
   [SOURCE](listener: ReadListener): Source {
@@ -137,17 +146,17 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
 
   /** Sends small messages at once, over TCP. */
   setNoDelay(isOn: boolean = true): void {
-    this.#set(C.IPPROTO_TCP, C.TCP_NODELAY, isOn);
+    this.#switch(OPTIONS.TCP_NODELAY, isOn);
   }
 
   /** Finds out by itself whether a silent peer is still there, over TCP. */
   setKeepAlive(isOn: boolean = true): void {
-    this.#set(C.SOL_SOCKET, C.SO_KEEPALIVE, isOn);
+    this.#switch(OPTIONS.SO_KEEPALIVE, isOn);
   }
 
-  #set(level: number, name: number, isOn: boolean): void {
+  #switch(option: Option, isOn: boolean): void {
     const { fd, libc } = this.#openSource();
-    setOption(libc, fd, level, name, isOn);
+    writeOption(libc, fd, option, [isOn ? 1 : 0]);
   }
 
   #openSource(): StreamSource {
@@ -171,17 +180,4 @@ class Line {
     operation.then(leave, leave);
     return operation;
   }
-}
-
-/** Sets an option of a socket that is on or off. */
-export function setOption(
-  libc: Libc,
-  fd: number,
-  level: number,
-  name: number,
-  isOn: boolean,
-): void {
-  const value = new Uint8Array(Int32Array.of(isOn ? 1 : 0).buffer);
-  if (libc.setsockopt(fd, level, name, value, value.length) === 0) return;
-  throw systemError(libc, libc.errno[0]!);
 }

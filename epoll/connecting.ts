@@ -13,7 +13,7 @@ import {
 import { StreamChannel } from "./channel.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
-import type { Libc } from "./libc.ts";
+import { OTHER_OPTIONS, readOption } from "./option_table.ts";
 import { resolve } from "./resolve.ts";
 import { systemError } from "./system_error.ts";
 
@@ -29,7 +29,15 @@ const RETRY_AFTER = 10;
  *
  * @throws {Error} That of the last address, or the signal's reason.
  */
-export async function connect(
+export function connect(
+  engine: Engine,
+  address: Deno.NetAddr | Deno.UnixAddr,
+  signal: AbortSignal,
+): Promise<StreamChannel> {
+  return engine.untilSettled(connectToFirst(engine, address, signal));
+}
+
+async function connectToFirst(
   engine: Engine,
   address: Deno.NetAddr | Deno.UnixAddr,
   signal: AbortSignal,
@@ -142,10 +150,11 @@ class Attempt implements Watched {
       });
     } finally {
       engine.release();
-      await engine.settled();
     }
-    const errno = pendingError(engine.libc, descriptor.fd);
-    if (errno !== 0) throw systemError(engine.libc, errno);
+    const { libc } = engine;
+    const option = OTHER_OPTIONS.SO_ERROR;
+    const errno = readOption(libc, descriptor.fd, option, 1)[0]!;
+    if (errno !== 0) throw systemError(libc, errno);
   }
 
   #channel(descriptor: Descriptor): StreamChannel {
@@ -160,18 +169,4 @@ class Attempt implements Watched {
       { events: this.#events, isCareful: family === C.AF_UNIX },
     );
   }
-}
-
-/** The number of the error that a socket has had, or 0. */
-function pendingError(libc: Libc, fd: number): number {
-  const value = new Int32Array(1);
-  const { getsockopt, errno } = libc;
-  const result = getsockopt(
-    fd,
-    C.SOL_SOCKET,
-    C.SO_ERROR,
-    new Uint8Array(value.buffer),
-    new Uint8Array(Uint32Array.of(4).buffer),
-  );
-  return result === 0 ? value[0]! : errno[0]!;
 }

@@ -7,10 +7,10 @@
 import type { NetworkListenOptions } from "../core/network.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { type SystemAddress, unixAddress } from "./address.ts";
-import { setOption } from "./channel.ts";
 import type { Engine } from "./engine.ts";
 import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
+import { type Option, OPTIONS, writeOption } from "./option_table.ts";
 import { resolveNow } from "./resolve.ts";
 import { systemError } from "./system_error.ts";
 
@@ -33,8 +33,8 @@ export function listen(
   }
   const [first] = resolveNow(libc, address);
   const options = reusePort
-    ? [C.SO_REUSEADDR, C.SO_REUSEPORT]
-    : [C.SO_REUSEADDR];
+    ? [OPTIONS.SO_REUSEADDR, OPTIONS.SO_REUSEPORT]
+    : [OPTIONS.SO_REUSEADDR];
   const fd = bind(libc, first!, options);
   return new StreamAcceptor(engine, listenOn(libc, fd, backlog));
 }
@@ -43,13 +43,13 @@ export function listen(
 function bind(
   libc: Libc,
   { family, bytes }: SystemAddress,
-  options: number[],
+  options: Option[],
 ): number {
   const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
   if (fd < 0) throw systemError(libc, libc.errno[0]!);
   try {
-    for (const name of options) setOption(libc, fd, C.SOL_SOCKET, name, true);
+    for (const option of options) writeOption(libc, fd, option, [1]);
     if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
     throw systemError(libc, libc.errno[0]!);
   } catch (error) {

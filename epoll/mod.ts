@@ -23,6 +23,9 @@
  * loop. `startTls()` over a connection of the engine is refused: give a map that
  * needs it the default network. Beyond Deno's network, a path of a Unix socket that
  * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
+ * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
+ * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
+ * a Unix socket.
  *
  * @module
  */
@@ -30,3 +33,12 @@
 import "../core/runtime.ts";
 import "../net/deno_network.ts";
 export { type EpollNetwork, epollNetwork } from "./network.ts";
+export {
+  fileno,
+  getOption,
+  type PeerCredentials,
+  peerCredentials,
+  setLinger,
+  setOption,
+} from "./options.ts";
+export type { SocketOption } from "./option_table.ts";

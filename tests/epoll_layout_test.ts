@@ -10,6 +10,7 @@ import {
   SOCKADDR,
 } from "../epoll/layout.ts";
 import { epollNetwork } from "../epoll/mod.ts";
+import { OPTIONS, OTHER_OPTIONS } from "../epoll/option_table.ts";
 import { findLibc, type Libc } from "../epoll/libc.ts";
 import { systemError } from "../epoll/system_error.ts";
 import { canRun } from "./support.ts";
@@ -19,10 +20,24 @@ const HEADERS = [
   ...["stdio", "sys/epoll", "sys/eventfd", "sys/socket", "sys/un"],
 ];
 
+/** The numbers of the options of sockets. */
+const OPTION_NUMBERS = Object.fromEntries(
+  Object.entries({ ...OPTIONS, ...OTHER_OPTIONS })
+    .map(([name, [, number]]) => [name, number]),
+);
+
 /** Values by the C expressions that they stand for. */
 const VALUES: Record<string, number> = {
   ...ERRNO,
   ...C,
+  ...OPTION_NUMBERS,
+  SOL_SOCKET: OPTIONS.SO_RCVBUF[0],
+  IPPROTO_IP: OPTIONS.IP_TOS[0],
+  IPPROTO_IPV6: OPTIONS.IPV6_V6ONLY[0],
+  IPPROTO_TCP: OPTIONS.TCP_NODELAY[0],
+  "sizeof(struct linger)": 8,
+  "sizeof(struct ucred)": 12,
+  "offsetof(struct ucred, uid)": 4,
   "sizeof(struct epoll_event)": 4 * EPOLL_EVENT.words,
   "offsetof(struct epoll_event, data)": 4 * EPOLL_EVENT.data,
   "sizeof(struct addrinfo)": ADDRINFO.size,

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import { type Channel, Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
 import { C } from "../epoll/layout.ts";
 import { epollNetwork } from "../epoll/mod.ts";
+import { OTHER_OPTIONS, writeOption } from "../epoll/option_table.ts";
 import { libc, testEpoll } from "./epoll_faults.ts";
 import { Echo, LogLines } from "./fakes.ts";
 import {
@@ -17,7 +18,6 @@ import {
 
 const HERE = { hostname: "127.0.0.1", port: 0 };
 const MSG_OOB = 1;
-const SO_LINGER = 13;
 const never = new AbortController().signal;
 
 function epollMap(): ScopedMap {
@@ -173,8 +173,7 @@ testEpoll(
     });
     const fd = rawClient(server.addr as Deno.NetAddr);
     await loop({ map, count: 2, timeout: 10 });
-    const LINGER_0 = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
-    libc().setsockopt(fd, C.SOL_SOCKET, SO_LINGER, LINGER_0, LINGER_0.length);
+    writeOption(libc(), fd, OTHER_OPTIONS.SO_LINGER, [1, 0]);
     libc().close(fd);
     await loopUntil(map, () => reasons.length > 0);
     assert(reasons[0] instanceof Deno.errors.ConnectionReset);
