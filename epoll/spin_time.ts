@@ -35,6 +35,11 @@ export const Next = {
  */
 const BEST_SCORE = 16;
 const PROBES = 8;
+/**
+ * Of so many looks in vain, one reads the clock, for some 0.1 µs. A larger number
+ * ends the looks later. The value is a choice.
+ */
+const LOOKS_PER_CLOCK = 4;
 
 /**
  * Decides how long the engine looks once a turn before it waits on a thread. A
@@ -47,8 +52,10 @@ export class SpinTime {
   readonly #now: () => number;
   #score = BEST_SCORE;
   #waits = 0;
-  /** When the looks in vain began; `null` after an event. */
-  #idleSince: number | null = null;
+  /** How many looks were in vain since the last event. */
+  #looks = 0;
+  /** When the clock was read for the first time since. */
+  #idleSince = 0;
   /** When Deno has last looked at its sockets. */
   #restedAt = 0;
   /** How many events there were since the clock was read. */
@@ -61,7 +68,7 @@ export class SpinTime {
 
   /** Looks per turn begin: Deno has just looked at its sockets, or will soon. */
   begin(): void {
-    this.#idleSince = null;
+    this.#looks = 0;
     this.#restedAt = this.#now();
     this.#count = 0;
   }
@@ -69,22 +76,28 @@ export class SpinTime {
   /** What to do after a look that found `count` events. */
   next(count: number): typeof Next[keyof typeof Next] {
     if (count > 0) {
-      if (this.#idleSince !== null) {
+      if (this.#looks > 0) {
         this.#score = Math.min(this.#score + 1, BEST_SCORE);
-        this.#idleSince = null;
+        this.#looks = 0;
       }
       this.#count += Math.max(count, EVENTS_PER_LOOK);
       return this.#isRestDue() ? Next.rest : Next.turn;
     }
-    const now = this.#now();
-    if (this.#idleSince === null) {
-      this.#idleSince = now;
+    const looks = ++this.#looks;
+    if (looks === 1) {
       const isWorthIt = this.#score > 0 || ++this.#waits % PROBES === 0;
       return this.longest > 0 && isWorthIt ? Next.turn : Next.wait;
     }
-    if (now - this.#idleSince < this.longest) return Next.turn;
+    if (looks % LOOKS_PER_CLOCK !== 0 || !this.#isOver(looks)) return Next.turn;
     this.#score = Math.max(this.#score - 1, 0);
     return Next.wait;
+  }
+
+  /** Whether the looks in vain have taken long enough. */
+  #isOver(looks: number): boolean {
+    const now = this.#now();
+    if (looks === LOOKS_PER_CLOCK) this.#idleSince = now;
+    return now - this.#idleSince >= this.longest;
   }
 
   #isRestDue(): boolean {
