@@ -34,6 +34,7 @@ import { Limits, type TimeoutKind } from "./limits.ts";
 import { textOf } from "./log.ts";
 import type { Network } from "./network.ts";
 import type { TlsOptions } from "./tls_options.ts";
+import { pollerOf } from "./poller.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import { SendingSocket, WRITING_STATES } from "./sending.ts";
 import type { Reactor } from "./reactor.ts";
@@ -205,6 +206,7 @@ export class Connection extends SendingSocket
       ended: (outcome) => this.#onOutcome(outcome),
     });
     this.connecting.start();
+    this.usePoller(pollerOf(network));
     return this;
   }
 

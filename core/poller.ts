@@ -19,6 +19,14 @@ export interface Poller {
   settled(): Promise<void> | null;
 }
 
+/** The name of the property by which a network names its poller. */
+export const POLLER: unique symbol = Symbol("poller");
+
+/** The poller of a network's connections, before there is one. */
+export function pollerOf(network: object): Poller | undefined {
+  return (network as { readonly [POLLER]?: Poller })[POLLER];
+}
+
 /** The pollers of one map. */
 export class Pollers {
   readonly #pollers: Poller[] = [];

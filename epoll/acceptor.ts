@@ -45,7 +45,7 @@ export class StreamAcceptor
   #waiting: Waiting[] = [];
 
   /**
-   * Takes over a descriptor that listens.
+   * Takes over a descriptor that listens, unless that throws.
    *
    * @param onClose Runs when it is closed.
    */
@@ -53,12 +53,7 @@ export class StreamAcceptor
     this.#engine = engine;
     this.#reader = new AddressReader(engine.libc);
     this.#onClose = onClose;
-    try {
-      this.addr = this.#reader.localAddress(fd);
-    } catch (error) {
-      engine.libc.close(fd);
-      throw error;
-    }
+    this.addr = this.#reader.localAddress(fd);
     this.#descriptor = engine.add(fd, this);
   }
 
@@ -157,7 +152,7 @@ export class StreamAcceptor
   #channel(fd: number): StreamChannel {
     const remoteAddr = this.#reader.read();
     const isUnix = remoteAddr.transport === "unix";
-    const descriptor = this.#engine.add(fd, this);
+    const descriptor = this.#engine.addOwn(fd, this);
     try {
       const localAddr = this.#isWildcard
         ? this.#reader.localAddress(fd)

@@ -68,6 +68,18 @@ export class AddressReader {
   }
 
   /**
+   * The address of the peer of a socket.
+   *
+   * @throws {Error} If the system does not know it.
+   */
+  remoteAddress(fd: number): Deno.Addr {
+    this.reset();
+    const libc = this.#libc;
+    if (libc.getpeername(fd, this.bytes, this.length) === 0) return this.read();
+    throw systemError(libc, libc.errno[0]!);
+  }
+
+  /**
    * The address of this side of a socket.
    *
    * @throws {Error} If the system does not know it.

@@ -105,7 +105,7 @@ class Attempt implements Watched {
       throw systemError(libc, errno);
     }
     // Before connect(), the socket would have events that mean nothing.
-    const descriptor = engine.add(fd, this);
+    const descriptor = engine.addOwn(fd, this);
     try {
       if (errno !== 0) await this.#untilDecided(descriptor);
       return this.#channel(descriptor);

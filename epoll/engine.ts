@@ -102,8 +102,14 @@ export class Engine implements Poller {
   constructor(libc: Libc, spin: SpinTime) {
     this.libc = libc;
     this.spin = spin;
-    this.#epoll = this.#check(libc.epoll_create1(C.EPOLL_CLOEXEC));
-    this.#wake = this.#check(libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK));
+    const wake = libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK);
+    this.#wake = this.#check(wake);
+    try {
+      this.#epoll = this.#check(libc.epoll_create1(C.EPOLL_CLOEXEC));
+    } catch (error) {
+      libc.close(wake);
+      throw error;
+    }
     this.#control(this.#wake, C.EPOLLIN | C.EPOLLET, 0);
   }
 
@@ -116,21 +122,16 @@ export class Engine implements Poller {
   // Descriptors
 
   /**
-   * Registers an open descriptor. If that fails, closes it.
+   * Registers an open descriptor.
    *
-   * @throws {Error} If the system refuses.
+   * @throws {Error} If the system refuses. The descriptor stays open.
    */
   add(fd: number, watched: Watched): Descriptor {
     const generation = this.#generation = (this.#generation + 1) >>> 0;
     const descriptor = new Descriptor(fd, generation, watched);
     const { EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLPRI, EPOLLET } = C;
     const events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
-    try {
-      this.#control(fd, events, generation);
-    } catch (error) {
-      this.libc.close(fd);
-      throw error;
-    }
+    this.#control(fd, events, generation);
     while (this.#descriptors.length <= fd) this.#descriptors.push(null);
     this.#descriptors[fd] = descriptor;
     return descriptor;
@@ -143,6 +144,16 @@ export class Engine implements Poller {
     const { libc } = this;
     const add = C.EPOLL_CTL_ADD;
     this.#check(libc.epoll_ctl(this.#epoll, add, fd, this.#requestBytes));
+  }
+
+  /** Registers a descriptor of the engine's own: closes it if that fails. */
+  addOwn(fd: number, watched: Watched): Descriptor {
+    try {
+      return this.add(fd, watched);
+    } catch (error) {
+      this.libc.close(fd);
+      throw error;
+    }
   }
 
   /** Closes a descriptor. Its events that are under way are dropped. */

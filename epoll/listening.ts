@@ -29,14 +29,14 @@ export function listen(
     const { path } = address;
     const fd = bind(libc, unixAddress(path), []);
     const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
-    return new StreamAcceptor(engine, listenOn(libc, fd, backlog), onClose);
+    return open(engine, fd, backlog, onClose);
   }
   const [first] = resolveNow(libc, address);
   const options = reusePort
     ? [OPTIONS.SO_REUSEADDR, OPTIONS.SO_REUSEPORT]
     : [OPTIONS.SO_REUSEADDR];
   const fd = bind(libc, first!, options);
-  return new StreamAcceptor(engine, listenOn(libc, fd, backlog));
+  return open(engine, fd, backlog);
 }
 
 /** Makes a socket with an address. */
@@ -61,11 +61,23 @@ function bind(
   }
 }
 
-function listenOn(libc: Libc, fd: number, backlog: number): number {
-  if (libc.listen(fd, backlog) === 0) return fd;
-  const error = systemError(libc, libc.errno[0]!);
-  libc.close(fd);
-  throw error;
+/** Makes a listener of a socket with an address, or closes it. */
+function open(
+  engine: Engine,
+  fd: number,
+  backlog: number,
+  onClose?: () => void,
+): StreamAcceptor {
+  const { libc } = engine;
+  try {
+    if (libc.listen(fd, backlog) !== 0) {
+      throw systemError(libc, libc.errno[0]!);
+    }
+    return new StreamAcceptor(engine, fd, onClose);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
 }
 
 /**

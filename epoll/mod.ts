@@ -25,13 +25,15 @@
  * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
- * a Unix socket.
+ * a Unix socket. {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
+ * manager.
  *
  * @module
  */
 
 import "../core/runtime.ts";
 import "../net/deno_network.ts";
+export { inheritedFds } from "./from_fd.ts";
 export { type EpollNetwork, epollNetwork } from "./network.ts";
 export {
   fileno,

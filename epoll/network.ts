@@ -11,6 +11,7 @@ import type {
   NetworkConnectOptions,
   NetworkListenOptions,
 } from "../core/network.ts";
+import { POLLER, type Poller } from "../core/poller.ts";
 import { OF_SYSTEM } from "../core/symbols.ts";
 import type { TlsOptions } from "../core/tls_options.ts";
 import { denoNetwork } from "../net/deno_network.ts";
@@ -18,6 +19,7 @@ import { StreamChannel } from "./channel.ts";
 import { connect } from "./connecting.ts";
 import { Engine } from "./engine.ts";
 import { SpinTime } from "./spin_time.ts";
+import { socketOf } from "./from_fd.ts";
 import { findLibc, type Found } from "./libc.ts";
 import { listen } from "./listening.ts";
 
@@ -44,6 +46,17 @@ export interface EpollNetwork extends Network {
    * @default {0.06}
    */
   spin: number;
+  /**
+   * Takes over a stream socket that is open, such as one of
+   * {@linkcode inheritedFds}: a listener or a connection, for `setSocket()`. It is
+   * closed with its dispatcher.
+   *
+   * @param fd The number of the descriptor.
+   * @throws {TypeError | RangeError} If it is no descriptor of a stream socket.
+   * @throws {Deno.errors.NotSupported} If the network is not available.
+   * @throws {Error} If the system refuses. The descriptor stays open.
+   */
+  fromFd(fd: number): Channel | Acceptor;
 }
 
 /** A network whose sockets belong to Linux, and not to Deno. */
@@ -53,6 +66,11 @@ export class LinuxNetwork implements EpollNetwork {
   readonly #find: () => Found;
   readonly #spin = new SpinTime(SPIN);
   #engine: Engine | null = null;
+
+  /** The engine of its connections, once there is one. */
+  get [POLLER](): Poller | undefined {
+    return this.#engine ?? undefined;
+  }
 
   /**
    * Makes a network that opens nothing before its first use.
@@ -92,6 +110,10 @@ export class LinuxNetwork implements EpollNetwork {
       return listen(engine, address, options);
     }
     return denoNetwork.listen(address, options);
+  }
+
+  fromFd(fd: number): Channel | Acceptor {
+    return socketOf(this.#open(), fd);
   }
 
   startTls(

@@ -17,7 +17,7 @@ import { canRun } from "./support.ts";
 
 const HEADERS = [
   ...["arpa/inet", "errno", "netdb", "netinet/in", "netinet/tcp", "stddef"],
-  ...["stdio", "sys/epoll", "sys/eventfd", "sys/socket", "sys/un"],
+  ...["stdio", "sys/epoll", "sys/eventfd", "sys/ioctl", "sys/socket", "sys/un"],
 ];
 
 /** The numbers of the options of sockets. */
