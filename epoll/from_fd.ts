@@ -84,8 +84,8 @@ function set(libc: Libc, fd: number, request: number): void {
  * else {
  *   server.createSocket();
  *   server.bind({ port: 8007 });
+ *   server.listen();
  * }
- * server.listen();
  * server.close();
  * ```
  */
