@@ -34,7 +34,7 @@ testEpoll(
     const fd = foreignListener();
     const server = new Dispatcher(epollNetwork.fromFd(fd), { map });
     server.handleAccepted = (conn) => void new Echo(conn, { map });
-      const client = await rawConnect(server.addr);
+    const client = await rawConnect(server.addr);
     await client.write(bytes("spam"));
     let answer = "";
     const buffer = new Uint8Array(8);
