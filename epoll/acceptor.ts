@@ -140,7 +140,7 @@ export class StreamAcceptor
         C.SOCK_NONBLOCK | C.SOCK_CLOEXEC,
       );
       if (fd >= 0) return this.#channel(fd);
-      const errno = libc.errno[0]!;
+      const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
       if (GONE.has(errno)) throw clientGone();
       if (errno !== ERRNO.EAGAIN) throw systemError(libc, errno);

@@ -5,7 +5,7 @@
  */
 
 import { ADDRINFO, C, LARGEST_ADDRESS, SOCKADDR } from "./layout.ts";
-import { type Libc, type Memory, textAt } from "./libc.ts";
+import type { Libc, Memory } from "./libc.ts";
 import { systemError } from "./system_error.ts";
 
 /** An address that the system can bind to or connect to. */
@@ -76,7 +76,7 @@ export class AddressReader {
     this.reset();
     const libc = this.#libc;
     if (libc.getpeername(fd, this.bytes, this.length) === 0) return this.read();
-    throw systemError(libc, libc.errno[0]!);
+    throw systemError(libc, libc.errno());
   }
 
   /**
@@ -88,7 +88,7 @@ export class AddressReader {
     this.reset();
     const libc = this.#libc;
     if (libc.getsockname(fd, this.bytes, this.length) === 0) return this.read();
-    throw systemError(libc, libc.errno[0]!);
+    throw systemError(libc, libc.errno());
   }
 }
 
@@ -112,7 +112,8 @@ export function toAddr(libc: Libc, bytes: Memory): Deno.Addr {
 
 function textOfIPv6({ inet_ntop }: Libc, address: Memory): string {
   const text = new Uint8Array(64);
-  return textAt(inet_ntop(C.AF_INET6, address, text, text.length));
+  inet_ntop(C.AF_INET6, address, text, text.length);
+  return decoder.decode(text.subarray(0, text.indexOf(0)));
 }
 
 /** A path, an abstract name with its zero byte, or `null` for a socket without. */
@@ -132,23 +133,21 @@ export function hints(flags: number): Memory {
 }
 
 /** Copies the addresses of a list that `getaddrinfo()` has made, and frees it. */
-export function takeList(libc: Libc, head: BigUint64Array): SystemAddress[] {
+export function takeList(libc: Libc, head: bigint): SystemAddress[] {
   const addresses: SystemAddress[] = [];
-  const first = Deno.UnsafePointer.create(head[0]!);
-  let pointer: Deno.PointerValue = first;
-  while (pointer !== null) {
-    const info: Deno.UnsafePointerView = new Deno.UnsafePointerView(pointer);
-    const family = info.getInt32(ADDRINFO.family);
-    const size = info.getUint32(ADDRINFO.addrlen);
-    const address = info.getPointer(ADDRINFO.addr);
-    if (address !== null && size <= LARGEST_ADDRESS) {
-      const bytes = new Uint8Array(size);
-      Deno.UnsafePointerView.copyInto(address, bytes);
-      addresses.push({ family, bytes });
-    }
-    pointer = info.getPointer(ADDRINFO.next);
+  const info = new DataView(new ArrayBuffer(ADDRINFO.size));
+  const bytes = new Uint8Array(info.buffer);
+  for (let at = head; at !== 0n; at = info.getBigUint64(ADDRINFO.next, true)) {
+    libc.memcpy_from(bytes, at, bytes.length);
+    const family = info.getInt32(ADDRINFO.family, true);
+    const size = info.getUint32(ADDRINFO.addrlen, true);
+    const address = info.getBigUint64(ADDRINFO.addr, true);
+    if (address === 0n || size > LARGEST_ADDRESS) continue;
+    const copy = new Uint8Array(new ArrayBuffer(size));
+    libc.memcpy_from(copy, address, size);
+    addresses.push({ family, bytes: copy });
   }
-  if (first !== null) libc.freeaddrinfo(first);
+  if (head !== 0n) libc.freeaddrinfo(head);
   return addresses;
 }
 

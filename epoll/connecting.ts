@@ -119,7 +119,7 @@ class Attempt implements Watched {
     const { libc } = this.#engine;
     const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
     const fd = libc.socket(this.#address.family, type, 0);
-    if (fd < 0) throw systemError(libc, libc.errno[0]!);
+    if (fd < 0) throw systemError(libc, libc.errno());
     return fd;
   }
 
@@ -128,7 +128,7 @@ class Attempt implements Watched {
     const { libc } = this.#engine;
     const { bytes } = this.#address;
     if (libc.connect(fd, bytes, bytes.length) === 0) return 0;
-    const errno = libc.errno[0]!;
+    const errno = libc.errno();
     // An interrupted connect goes on by itself.
     return errno === ERRNO.EINTR ? ERRNO.EINPROGRESS : errno;
   }

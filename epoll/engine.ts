@@ -116,7 +116,7 @@ export class Engine implements Poller {
   /** Throws the error of a call that has failed. */
   #check(result: number): number {
     if (result >= 0) return result;
-    throw systemError(this.libc, this.libc.errno[0]!);
+    throw systemError(this.libc, this.libc.errno());
   }
 
   // Descriptors
@@ -282,7 +282,7 @@ export class Engine implements Poller {
     );
     if (count > 0) this.#tell(this.#events, count);
     else if (count < 0) {
-      const errno = libc.errno[0]!;
+      const errno = libc.errno();
       if (errno !== ERRNO.EINTR) throw systemError(libc, errno);
       return 0;
     }

@@ -63,7 +63,7 @@ function checkSocket(libc: Libc, fd: number): void {
 function set(libc: Libc, fd: number, request: number): void {
   const one = new Uint8Array(Int32Array.of(1).buffer);
   if (libc.ioctl(fd, request, one) === 0) return;
-  throw systemError(libc, libc.errno[0]!);
+  throw systemError(libc, libc.errno());
 }
 
 /**

@@ -47,6 +47,14 @@ const CALLS = {
     parameters: ["i32", "buffer", "buffer", "u32"],
     result: "pointer",
   },
+  // A permission for one file does not allow Deno.UnsafePointerView: these copy.
+  memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
+  memcpy_from: {
+    name: "memcpy",
+    parameters: ["buffer", "usize", "u32"],
+    result: "pointer",
+  },
+  strnlen: { parameters: ["pointer", "u32"], result: "u32" },
   getaddrinfo: {
     parameters: ["buffer", "pointer", "buffer", "buffer"],
     result: "i32",
@@ -58,7 +66,7 @@ const CALLS = {
     result: "i32",
     nonblocking: true,
   },
-  freeaddrinfo: { parameters: ["pointer"], result: "void" },
+  freeaddrinfo: { parameters: ["usize"], result: "void" },
   gai_strerror: { parameters: ["i32"], result: "pointer" },
   strerror: { parameters: ["i32"], result: "pointer" },
   __errno_location: { parameters: [], result: "pointer" },
@@ -69,11 +77,8 @@ export type Memory = Uint8Array<ArrayBuffer>;
 
 /** The calls of the C library, and the error number of the last one that failed. */
 export interface Libc extends Deno.StaticForeignLibraryInterface<typeof CALLS> {
-  /**
-   * The number of the last error of this thread, at index 0. Read it right after
-   * the call.
-   */
-  readonly errno: Int32Array;
+  /** The number of the last error of this thread. Ask right after the call. */
+  errno(): number;
 }
 
 /** The names of glibc and musl, as the loader finds them. */
@@ -130,13 +135,24 @@ function mayOpen(path: string): boolean {
 
 function open(path: string): Libc {
   const { symbols } = Deno.dlopen(path, CALLS);
+  // It is valid as long as this thread.
   const location = symbols.__errno_location();
-  // The pointer is valid as long as this thread, and so is the memory behind it.
-  const memory = Deno.UnsafePointerView.getArrayBuffer(location!, 4);
-  return { ...symbols, errno: new Int32Array(memory) };
+  const value = new Int32Array(new ArrayBuffer(4));
+  const bytes = new Uint8Array(value.buffer);
+  const errno = () => {
+    symbols.memcpy(bytes, location, bytes.length);
+    return value[0]!;
+  };
+  return { ...symbols, errno };
 }
 
-/** The text at a pointer. */
-export function textAt(pointer: Deno.PointerValue): string {
-  return pointer === null ? "" : Deno.UnsafePointerView.getCString(pointer);
+/** The longest text that is read, in bytes. */
+const LONGEST_TEXT = 1_024;
+
+/** The text at a pointer that the library has returned. */
+export function textAt(libc: Libc, pointer: Deno.PointerValue): string {
+  if (pointer === null) return "";
+  const bytes = new Uint8Array(libc.strnlen(pointer, LONGEST_TEXT));
+  libc.memcpy(bytes, pointer, bytes.length);
+  return new TextDecoder().decode(bytes);
 }

@@ -47,11 +47,11 @@ function bind(
 ): number {
   const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
-  if (fd < 0) throw systemError(libc, libc.errno[0]!);
+  if (fd < 0) throw systemError(libc, libc.errno());
   try {
     for (const option of options) writeOption(libc, fd, option, [1]);
     if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
-    throw systemError(libc, libc.errno[0]!);
+    throw systemError(libc, libc.errno());
   } catch (error) {
     libc.close(fd);
     if (family === C.AF_UNIX && error instanceof Deno.errors.AddrInUse) {
@@ -71,7 +71,7 @@ function open(
   const { libc } = engine;
   try {
     if (libc.listen(fd, backlog) !== 0) {
-      throw systemError(libc, libc.errno[0]!);
+      throw systemError(libc, libc.errno());
     }
     return new StreamAcceptor(engine, fd, onClose);
   } catch (error) {

@@ -117,7 +117,7 @@ export function readOption(
   const bytes = new Uint8Array(value.buffer);
   const length = new Uint8Array(size.buffer);
   if (libc.getsockopt(fd, level, number, bytes, length) === 0) return value;
-  throw systemError(libc, libc.errno[0]!);
+  throw systemError(libc, libc.errno());
 }
 
 /**
@@ -133,5 +133,5 @@ export function writeOption(
 ): void {
   const bytes = new Uint8Array(Int32Array.from(value).buffer);
   if (libc.setsockopt(fd, level, number, bytes, bytes.length) === 0) return;
-  throw systemError(libc, libc.errno[0]!);
+  throw systemError(libc, libc.errno());
 }

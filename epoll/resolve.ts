@@ -36,7 +36,7 @@ function numeric(libc: Libc, hostname: string): SystemAddress[] | null {
   const query = queryFor(hostname, C.AI_NUMERICHOST);
   const head = new Uint8Array(query.head.buffer);
   const code = libc.getaddrinfo(query.name, null, query.hints, head);
-  return code === 0 ? takeList(libc, query.head) : null;
+  return code === 0 ? takeList(libc, query.head[0]!) : null;
 }
 
 function addressesOf(
@@ -46,10 +46,10 @@ function addressesOf(
   port: number,
 ): SystemAddress[] {
   if (code !== 0) {
-    const reason = textAt(libc.gai_strerror(code));
+    const reason = textAt(libc, libc.gai_strerror(code));
     throw new Error(`failed to lookup address information: ${reason}`);
   }
-  return takeList(libc, head).map((address) => withPort(address, port));
+  return takeList(libc, head[0]!).map((address) => withPort(address, port));
 }
 
 /**

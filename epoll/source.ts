@@ -198,7 +198,7 @@ export class StreamSource implements Source, Watched {
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
       }
-      const errno = length === 0 ? 0 : libc.errno[0]!;
+      const errno = length === 0 ? 0 : libc.errno();
       if (errno === ERRNO.EINTR) continue;
       this.#mayRead = false;
       if (errno !== ERRNO.EAGAIN) this.#end(errno);
@@ -289,7 +289,7 @@ export class StreamSource implements Source, Watched {
       const { length } = data;
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
-      const errno = libc.errno[0]!;
+      const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
       if (errno === ERRNO.EAGAIN) {
         this.#writer = listener;
@@ -308,7 +308,7 @@ export class StreamSource implements Source, Watched {
     if (libc.shutdown(this.#descriptor.fd, C.SHUT_WR) === 0) {
       return Promise.resolve();
     }
-    return Promise.reject(systemError(libc, libc.errno[0]!));
+    return Promise.reject(systemError(libc, libc.errno()));
   }
 
   /** Closes the descriptor. It is free when this returns. */

@@ -64,7 +64,7 @@ const ERRORS: Record<number, [code: string, type?: ErrorClass]> = {
 /** The error of a call that has failed with `errno`. */
 export function systemError(libc: Libc, errno: number): Error {
   const [code, ErrorClass = Error] = ERRORS[errno] ?? [`E${errno}`];
-  const text = textAt(libc.strerror(errno));
+  const text = textAt(libc, libc.strerror(errno));
   return Object.assign(new ErrorClass(`${text} (os error ${errno})`), { code });
 }
 

@@ -22,15 +22,26 @@ export function libc(): Libc {
   throw new Error(found.obstacle);
 }
 
+/** The error number of a call that a test lets fail. */
+let injected = 0;
+
 /** Makes the next error number `errno`, and gives the result of a failed call. */
 export function fail(errno: number): -1 {
-  libc().errno[0] = errno;
+  injected = errno;
   return -1;
+}
+
+function lastErrno(): number {
+  const errno = injected || libc().errno();
+  injected = 0;
+  return errno;
 }
 
 /** A network whose calls are those of the system, but for some. */
 export function networkWith(changes: Partial<Libc>): LinuxNetwork {
-  return new LinuxNetwork(() => ({ libc: { ...libc(), ...changes } }));
+  return new LinuxNetwork(() => ({
+    libc: { ...libc(), errno: lastErrno, ...changes },
+  }));
 }
 
 /** How often each of some calls was made. */
