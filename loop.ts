@@ -97,7 +97,7 @@ export class SocketMap implements Iterable<Pollable> {
   /** Gets the errors that no dispatcher can handle. */
   onError: (error: unknown) => void;
 
-  readonly #network: Network | null;
+  #network: Network | null;
   readonly #reactor: Reactor;
 
   /**
@@ -110,9 +110,7 @@ export class SocketMap implements Iterable<Pollable> {
   constructor(options: SocketMapOptions = {}) {
     checkOptions(options, MAP_OPTIONS);
     const { network, clock = systemClock } = options;
-    if (network !== undefined) {
-      checkMethods("network", network, ["connect", "listen"]);
-    }
+    if (network !== undefined) checkNetwork(network);
     checkMethods("clock", clock, CLOCK_METHODS);
     if (options.logger) checkMethods("logger", options.logger, LOG_METHODS);
     if (options.onError) checkFunction("onError", options.onError);
@@ -165,9 +163,24 @@ export class SocketMap implements Iterable<Pollable> {
     });
   }
 
-  /** Makes the connections and listeners. */
+  /**
+   * Makes the connections and listeners. It can be replaced while the map is empty.
+   *
+   * @throws {TypeError} If the new value lacks a method.
+   * @throws {Error} If the map has dispatchers: their sockets belong to the old one.
+   */
   get network(): Network {
     return this.#network ?? defaultNetwork!;
+  }
+  set network(network: Network) {
+    checkNetwork(network);
+    if (this.size > 0) {
+      throw new Error(
+        `Cannot set the network of ${this}: it must be empty. Set it before the ` +
+          "first createSocket()",
+      );
+    }
+    this.#network = network;
   }
 
   /**
@@ -253,6 +266,10 @@ export class SocketMap implements Iterable<Pollable> {
   [Symbol.for("Deno.customInspect")](): string {
     return this.toString();
   }
+}
+
+function checkNetwork(network: unknown): void {
+  checkMethods("network", network, ["connect", "listen"]);
 }
 
 /** The default map, for dispatchers and loops that name no other. */
@@ -365,6 +382,8 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
     }
     reactor.stop();
     signal?.removeEventListener("abort", wake);
+    const settled = reactor.pollers.settled();
+    if (settled !== null) await settled;
   }
 }
 
@@ -413,6 +432,8 @@ export async function poll(
       await reactor.lingering.released();
     }
     reactor.stop();
+    const settled = reactor.pollers.settled();
+    if (settled !== null) await settled;
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { epollNetwork } from "../epoll/mod.ts";
 import type { Runtime } from "./machine.ts";
 
 /** One server program, as it is called in the table. */
@@ -31,6 +32,12 @@ const BUFFERED = library("asyncore, buffered", "buffered");
 const INTO = library("asyncore, recvInto", "into");
 const CLASSIC = library("asyncore, classic", "classic");
 
+/** The library on its second engine. */
+function onEpoll(kind: Competitor): Competitor {
+  const name = kind.name.replace("asyncore", "asyncore on epoll");
+  return { ...kind, name, args: [...kind.args ?? [], "epoll"] };
+}
+
 const NET: Competitor[] = [
   { name: "node:net, Deno", runtime: "deno", file: "echo_net.mjs" },
   { name: "node:net, Node", runtime: "node", file: "echo_net.mjs" },
@@ -42,6 +49,7 @@ export const ECHO: Competitor[] = [
   BUFFERED,
   INTO,
   CLASSIC,
+  ...(epollNetwork.available ? [BUFFERED, INTO, CLASSIC].map(onEpoll) : []),
   ...NET,
   {
     name: "asyncore, CPython",

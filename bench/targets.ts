@@ -35,6 +35,9 @@ const CPU = { metric: "cpu" };
 const BUFFERED = { server: "asyncore, buffered", ...CPU };
 const INTO = { server: "asyncore, recvInto", ...CPU };
 const CLASSIC = { server: "asyncore, classic", ...CPU };
+const ON_EPOLL = { server: "asyncore on epoll, buffered", ...CPU };
+const ON_EPOLL_INTO = { server: "asyncore on epoll, recvInto", ...CPU };
+const ON_EPOLL_CLASSIC = { server: "asyncore on epoll, classic", ...CPU };
 const LINES = {
   server: "AsyncChat",
   ...CPU,
@@ -51,6 +54,9 @@ const SMALL = [
   "64 of 5,000 active, 64 B",
   "1 of 5,000 active, 64 B",
 ];
+/** What a small message on epoll may cost, against the loop by hand. */
+const SMALL_ON_EPOLL = [0.75, 0.85, 0.7, 0.5];
+const CHURN = "Connect, one message of 64 B, close; 64 at a time";
 const LARGE = ["64 of 64 active, 16 KiB", "64 of 64 active, 256 KiB"];
 
 const TARGETS: Target[] = [
@@ -65,6 +71,28 @@ const TARGETS: Target[] = [
     { ...BUFFERED, title, against: RAW, atMost: 1.4 },
     { ...BUFFERED, title, against: NET, atMost: 1 },
   ]),
+  ...SMALL.map((title, i) => ({
+    ...ON_EPOLL,
+    title,
+    against: RAW,
+    atMost: SMALL_ON_EPOLL[i]!,
+  })),
+  {
+    ...ON_EPOLL,
+    title: "5,000 of 5,000 active, 64 B",
+    against: RAW,
+    atMost: 0.45,
+  },
+  { ...ON_EPOLL_CLASSIC, title: SMALL[1]!, against: RAW, atMost: 0.95 },
+  { ...ON_EPOLL_CLASSIC, title: SMALL[3]!, against: RAW, atMost: 2 },
+  ...LARGE.map((title) => ({
+    ...ON_EPOLL_INTO,
+    title,
+    against: RAW,
+    atMost: 0.85,
+  })),
+  { ...ON_EPOLL, title: LARGE[0]!, against: RAW, atMost: 1.2 },
+  { ...ON_EPOLL, title: CHURN, against: RAW, atMost: 0.6 },
   { ...IDLE, metric: "memory", atMost: 10, scale: 1_000, unit: " KB" },
   { ...IDLE, metric: "rate", against: RAW, atLeast: 1 },
   { ...LINES, against: ["asynchat, CPython"], atMost: 1 / 5 },

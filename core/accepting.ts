@@ -18,6 +18,7 @@ import {
 import { isClientGone, isExhaustion } from "./errors.ts";
 import type { StartTimer } from "./handshake.ts";
 import { exhaustion } from "./log.ts";
+import type { Poller } from "./poller.ts";
 import { onClose } from "./channel_end.ts";
 import { TimerGroup } from "./timers.ts";
 
@@ -52,6 +53,28 @@ const MOST_HANDSHAKES = 256;
  * less cuts off honest clients on slow links. The value is a choice, not measured.
  */
 const LEAST_HANDSHAKE_TIME = 1_000;
+
+/** The name of the method of an acceptor that needs no promise. */
+export const ACCEPT_NEXT: unique symbol = Symbol("accept next");
+
+/** An acceptor of an engine that brings its events by itself. */
+export interface AcceptsNext {
+  readonly poller: Poller;
+  /**
+   * Waits for the next connection, while a loop runs. It may call back at once.
+   */
+  [ACCEPT_NEXT](
+    accepted: (channel: Channel) => void,
+    failed: (error: unknown) => void,
+  ): void;
+}
+
+/** Whether an acceptor belongs to such an engine. */
+export function acceptsNext(
+  acceptor: Acceptor,
+): acceptor is Acceptor & AcceptsNext {
+  return ACCEPT_NEXT in acceptor;
+}
 
 /** What the accepting side needs of its listener. */
 export interface AcceptEvents {
@@ -147,7 +170,12 @@ export class Accepting {
     this.busy = true;
     this.#isAccepting = true;
     try {
-      const accepted: unknown = this.#acceptor.accept();
+      const acceptor = this.#acceptor;
+      if (acceptsNext(acceptor)) {
+        acceptor[ACCEPT_NEXT](this.#onAccept, this.#onError);
+        return;
+      }
+      const accepted: unknown = acceptor.accept();
       // A foreign acceptor may give no promise, or one that breaks the rules.
       Promise.resolve(accepted).then(this.#onAccept, this.#onError);
     } catch (error) {

@@ -91,7 +91,8 @@ function ended(channel: Channel): Watch {
   return watch;
 }
 
-function readableOf(channel: Channel): ReadableStream<Uint8Array> {
+/** A stream of what a channel reads. It closes the channel at its end. */
+export function readableOf(channel: Channel): ReadableStream<Uint8Array> {
   return new ReadableStream({
     type: "bytes",
     autoAllocateChunkSize: READ_SIZE,
@@ -112,7 +113,8 @@ function readableOf(channel: Channel): ReadableStream<Uint8Array> {
   });
 }
 
-function writableOf(channel: Channel): WritableStream<Uint8Array> {
+/** A stream that writes to a channel. It closes the channel at its end. */
+export function writableOf(channel: Channel): WritableStream<Uint8Array> {
   return new WritableStream({
     async write(chunk) {
       try {

@@ -9,7 +9,7 @@
 import { isCount, showValue } from "./arguments.ts";
 import { type Channel, type CheckedChannel, promiseOf } from "./channel.ts";
 import { failureOf, isDisconnect, isUnsupported } from "./errors.ts";
-import { keepFreedMemory } from "./memory.ts";
+import { keepFreedMemory, LARGE_BUFFER } from "./memory.ts";
 import type { ReadListener, Source, WriteListener } from "./source.ts";
 
 /**
@@ -26,13 +26,6 @@ const SMALLEST_BUFFER = 1024;
  * 128 KiB was faster than 64, and 256 KiB no faster (docs/performance.md).
  */
 const LARGEST_BUFFER = 128 * 1024;
-/**
- * The first read buffer of this size, in bytes, makes the process keep memory
- * that it frees (see memory.ts). A larger value leaves more programs without that
- * gain; a smaller one changes the allocator for programs of small messages. The
- * value is a choice: docs/performance.md has the gain for messages of 16 KiB.
- */
-const LARGE_BUFFER = 16 * 1024;
 /**
  * Most bytes that wait unread for a class without `handleRead()`. Reading goes on
  * behind them, as only a read tells of the peer's end. A larger number drops
@@ -51,6 +44,8 @@ export class ChannelSource implements Source {
   reason: Error | null = null;
   unsupported = false;
   isClosing = false;
+  /** Deno brings its events in any case. */
+  inBackground = false;
 
   readonly #channel: Channel;
   #listener: ReadListener;
@@ -79,6 +74,10 @@ export class ChannelSource implements Source {
 
   get isBusy(): boolean {
     return this.isWatching || this.#writing > 0;
+  }
+
+  get isReadable(): boolean {
+    return this.available > 0 || this.ended;
   }
 
   moveTo(listener: ReadListener): void {

@@ -265,6 +265,7 @@ class Lingering {
   attach(channel: CheckedChannel, source: Source): void {
     this.#channel = channel;
     this.#source = source;
+    source.inBackground = true;
     // A peer that has to write before it reads would wait for ever otherwise.
     if (channel.endsWriting) this.#dropInput();
   }

@@ -34,10 +34,11 @@ import type { Hook } from "./hooks.ts";
 import { Limits, type TimeoutKind } from "./limits.ts";
 import { textOf } from "./log.ts";
 import type { Network } from "./network.ts";
-import type { ConnectTarget } from "./socket_options.ts";
+import { pollerOf } from "./poller.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import { SendingSocket, WRITING_STATES } from "./sending.ts";
 import type { Reactor } from "./reactor.ts";
+import type { ConnectTarget } from "./socket_options.ts";
 import { type EventOf, next } from "./states.ts";
 import { ownSource, type ReadListener, type Source } from "./source.ts";
 import type { Upgradable } from "./start_tls.ts";
@@ -128,6 +129,7 @@ export class Connection extends SendingSocket
   override join(reactor: Reactor): void {
     if (!this.joined) this.limits?.touch();
     super.join(reactor);
+    this.reactor.pollers.use(this.source?.poller);
   }
 
   protected override shiftTime(change: number): void {
@@ -166,6 +168,7 @@ export class Connection extends SendingSocket
     this.writer = writer;
     writer.moveTo(this);
     source.moveTo(this);
+    source.inBackground = false;
     this.attach(checked, source);
   }
 
@@ -212,6 +215,7 @@ export class Connection extends SendingSocket
       ended: (outcome) => this.#onOutcome(outcome),
     });
     this.connecting.start();
+    this.reactor.pollers.use(pollerOf(network));
     return this;
   }
 
@@ -230,6 +234,7 @@ export class Connection extends SendingSocket
     this.source = source ?? ownSource(checked, this) ??
       new ChannelSource(checked, this);
     this.source.taken = taken;
+    this.reactor.pollers.use(this.source.poller);
     this.writer.attach(this.source);
     this.closing?.attach(checked, this.source);
   }
@@ -288,13 +293,13 @@ export class Connection extends SendingSocket
   protected override get isWatching(): boolean {
     // A read behind bytes that wait tells of the end only.
     return this.source !== null && this.source.isWatching &&
-      this.source.available === 0;
+      !this.source.isReadable;
   }
 
   protected override watch(): void {
     const { source } = this;
     if (source === null) return;
-    if (source.available === 0 && !source.ended) source.watch();
+    if (!source.isReadable) source.watch();
     else if (this.tookNothing && this.#isUnheard) this.#readUnheard();
     else if (this.#reading === "open" || !this.#isHalfOpen) {
       this.reactor.queue(this);
@@ -450,17 +455,13 @@ export class Connection extends SendingSocket
     if (this.closed || this.closing !== null) return false;
     const { source } = this;
     if (source !== null && source.available > 0) {
-      if (source.discarded > 0) {
-        throw dropped("receive", source.discarded);
-      }
+      if (source.discarded > 0) throw dropped("receive", source.discarded);
       // recv() was called outside of a hook: start the next read.
       if (this.tookNothing && this.joined) this.reactor.queue(this);
       this.tookNothing = false;
       return true;
     }
-    if (!source?.ended) {
-      throw nothingWaits(this.pollable);
-    }
+    if (!source?.ended) throw nothingWaits(this.pollable);
     this.#endOfStream();
     return false;
   }

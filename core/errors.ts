@@ -22,6 +22,7 @@ const RESETS: ReadonlySet<string> = new Set([
 
 const EXHAUSTIONS: ReadonlySet<string> = new Set([
   ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"],
+  "ENOSPC", // There are too many registrations with epoll.
 ]);
 
 const CLIENTS_GONE: ReadonlySet<string> = new Set([

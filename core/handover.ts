@@ -142,6 +142,7 @@ export class DetachedChannel implements Channel, ChannelHolder, ReadListener {
     this.#handover = handover;
     hold(channel, this);
     source.moveTo(this);
+    source.inBackground = true;
     writer.moveTo({ onProgress() {} });
     writer.start();
   }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type AcceptEvents, Accepting } from "./accepting.ts";
+import { type AcceptEvents, Accepting, acceptsNext } from "./accepting.ts";
 import type { Acceptor, CheckedChannel } from "./channel.ts";
 import { closeQuietly } from "./channel.ts";
 import { shakeHands, type StartTimer } from "./handshake.ts";
@@ -105,6 +105,9 @@ export class Listener extends Socket implements Holder {
     const events = this.#acceptEvents();
     this.accepting = this.#inherited?.moveTo(events) ??
       new Accepting(this.acceptor, this.options.maxConnections, events);
+    if (acceptsNext(this.acceptor)) {
+      this.reactor.pollers.use(this.acceptor.poller);
+    }
     if (!this.joined || this.interest === null) return this; // enter() comes.
     if (this.asks) this.reactor.notice();
     else this.watch();
@@ -160,6 +163,7 @@ export class Listener extends Socket implements Holder {
   override join(reactor: Reactor): void {
     const timers = this.accepting?.timers;
     super.join(reactor);
+    if (acceptsNext(this.acceptor)) reactor.pollers.use(this.acceptor.poller);
     if (timers && timers.heap !== reactor.timers) timers.moveTo(reactor.timers);
   }
 

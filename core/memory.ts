@@ -12,6 +12,14 @@
  */
 const BLOCK = 32 * 1024 * 1024 - 64 * 1024;
 
+/**
+ * The first read buffer, or received message, of this size in bytes makes the
+ * process keep memory that it frees. A larger value leaves more programs without that
+ * gain; a smaller one changes the allocator for programs of small messages. The
+ * value is a choice: docs/performance.md has the gain for messages of 16 KiB.
+ */
+export const LARGE_BUFFER = 16 * 1024;
+
 let isKept = false;
 
 /**

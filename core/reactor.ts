@@ -15,6 +15,7 @@ import type { Entry, Pollable } from "./entry.ts";
 import { Turns } from "./fairness.ts";
 import { ClosedSockets } from "./closed_sockets.ts";
 import { LogQuota } from "./log_quota.ts";
+import { Pollers } from "./poller.ts";
 import { PredicateCache } from "./predicates.ts";
 import { isPromise, toPromise } from "./thenable.ts";
 import { type HeapTimer, TimerHeap } from "./timers.ts";
@@ -79,6 +80,9 @@ export class Reactor {
   readonly predicates: PredicateCache = new PredicateCache();
   /** The entries that have a turn. */
   readonly turns: Turns = new Turns(this);
+
+  /** The engines, besides Deno, that bring events to its entries. */
+  readonly pollers: Pollers = new Pollers();
 
   /** The entries that wait for their first pass. */
   readonly #fresh = new Set<Entry>();
@@ -270,7 +274,10 @@ export class Reactor {
     this.#driver = "caller";
     this.#hadTurn = false;
     this.tick++;
-    if (!isShuttingDown) return;
+    if (!isShuttingDown) {
+      this.pollers.start();
+      return;
+    }
     this.wake();
     return new Promise((resolve) => this.#giveWay = resolve);
   }
@@ -280,6 +287,7 @@ export class Reactor {
     this.#driver = "nobody";
     this.#endsIdle = false;
     this.#wait.disarm();
+    this.pollers.stop();
     if (this.isIdle) this.logQuota.flush();
     for (const resolve of this.#whenFree.splice(0)) resolve();
   }
@@ -287,6 +295,7 @@ export class Reactor {
   /** Makes a pass for `shutdown()`. If a caller waits, gives it the map. */
   async passForShutdown(timeout: number, endsIdle: boolean): Promise<void> {
     this.#driver = "shutdown";
+    this.pollers.start();
     try {
       await this.pass(timeout, endsIdle);
     } finally {

@@ -67,6 +67,7 @@ export class Shutdown {
     } finally {
       if (timer !== null) clock.clearTimeout(timer);
       reactor.onEnter.delete(tell);
+      if (!reactor.isRunning) await reactor.pollers.settled();
     }
   }
 

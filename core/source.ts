@@ -10,6 +10,7 @@
  */
 
 import type { Channel, CheckedChannel } from "./channel.ts";
+import type { Poller } from "./poller.ts";
 
 /** The listener of the reading direction. */
 export interface ReadListener {
@@ -37,6 +38,8 @@ export interface Reader {
   readonly isWatching: boolean;
   /** No more bytes will come: the end of the stream, or an error. */
   readonly ended: boolean;
+  /** Bytes or the end wait, or may wait: a look at `available` tells. */
+  readonly isReadable: boolean;
   /** Takes the error that ended reading, unless it was a disconnect. */
   takeError(): Error | null;
   /** The error that ended reading, unless this side has closed. */
@@ -61,6 +64,8 @@ export interface Reader {
 
 /** The writing direction. */
 export interface Sink {
+  /** A write takes at once what it takes, and keeps no reference to the bytes. */
+  readonly takesAtOnce?: boolean | undefined;
   /**
    * Writes bytes. The caller must not change them until the listener is told.
    *
@@ -73,6 +78,10 @@ export interface Sink {
 
 /** Both directions of one connection. */
 export interface Source extends Reader, Sink {
+  /** The engine that brings its events, if Deno does not. */
+  readonly poller?: Poller | undefined;
+  /** It needs its events though no loop runs: it lingers, or is detached. */
+  inBackground: boolean;
   /** This side closes the channel, so an operation may fail without a fault. */
   isClosing: boolean;
   /** A read or a write is in flight, so the system still holds the channel. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Poller } from "./poller.ts";
 import type { ReadListener, Source, WriteListener } from "./source.ts";
 
 /** A source that has `bytes` before all that `source` has. */
@@ -37,6 +38,21 @@ class UnreadSource implements Source {
 
   get available(): number {
     return this.#bytes.length + this.#source.available;
+  }
+  get isReadable(): boolean {
+    return this.#bytes.length > 0 || this.#source.isReadable;
+  }
+  get takesAtOnce(): boolean | undefined {
+    return this.#source.takesAtOnce;
+  }
+  get poller(): Poller | undefined {
+    return this.#source.poller;
+  }
+  get inBackground(): boolean {
+    return this.#source.inBackground;
+  }
+  set inBackground(isInBackground: boolean) {
+    this.#source.inBackground = isInBackground;
   }
   get discarded(): number {
     return this.#dropped + this.#source.discarded;

@@ -38,6 +38,13 @@ const LARGEST_POOLED = 1024 * 1024;
  */
 const POOL_LIMIT = 8 * 1024 * 1024;
 
+/**
+ * Bytes from so many on go to a sink that takes them at once without a copy, unless
+ * others wait. A larger number gathers more messages into one write; a smaller one
+ * copies less. The value is a choice.
+ */
+const COPIED_BELOW = 8 * 1024;
+
 /** Free buffers by the logarithm of their size. All connections share them. */
 const pool: Uint8Array[][] = Array.from({ length: 21 }, () => []);
 let pooledBytes = 0;
@@ -141,6 +148,25 @@ export class Writer implements WriteListener {
     const { length } = data;
     if (length === 0 || this.failed) return;
     this.pending += length;
+    const isDirect = length >= COPIED_BELOW && this.#buffer === null &&
+      this.#sink !== null && this.#sink.takesAtOnce === true;
+    const rest = isDirect ? this.#writeNow(data, this.#sink!) : data;
+    if (rest.length > 0 && !this.failed) this.#store(rest);
+  }
+
+  /** Writes bytes without a copy. Returns those that the sink did not take. */
+  #writeNow(data: Uint8Array, sink: Sink): Uint8Array {
+    const length = sink.write(data, this);
+    if (length === 0) return data;
+    this.pending -= length;
+    this.written += length;
+    this.#listener.onProgress();
+    return data.subarray(length);
+  }
+
+  /** Copies accepted bytes. */
+  #store(data: Uint8Array): void {
+    const { length } = data;
     if (this.#buffer === null) {
       this.#buffer = takeBuffer(length);
       this.#start = 0;

@@ -20,6 +20,7 @@ import {
   CONNECTION,
   CURRENT,
   GATE,
+  OF_SYSTEM,
   OPEN,
   SOCKET,
   WAKE,
@@ -34,7 +35,6 @@ import {
   FILLER,
   openDatagramSocket,
 } from "./datagram_channel.ts";
-import { denoNetwork } from "./deno_network.ts";
 
 /** Where the token of a received datagram goes. */
 const TOKEN = new Uint8Array(1);
@@ -185,7 +185,7 @@ export class DatagramDispatcher extends Dispatcher {
     }
     this[OPEN]("bind", (socket) => {
       const parsed = checkAddress("bind", address);
-      if (this.map.network !== denoNetwork) {
+      if (!(OF_SYSTEM in this.map.network)) {
         throw new Deno.errors.NotSupported(
           `Cannot bind: ${this} is a datagram socket, and the network of its ` +
             "map, a simulated one perhaps, has none: give it to setSocket()",

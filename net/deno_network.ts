@@ -8,6 +8,7 @@
 import { lookUp } from "../core/blocking_threads.ts";
 import { closeQuietly } from "../core/channel.ts";
 import type { Network, NetworkConnectionOptions } from "../core/network.ts";
+import { OF_SYSTEM } from "../core/symbols.ts";
 import type { TlsOptions } from "../core/tls_options.ts";
 import { setDefaultNetwork } from "../loop.ts";
 import { listenUnix } from "./unix_listener.ts";
@@ -16,7 +17,8 @@ import { listenUnix } from "./unix_listener.ts";
  * The network of this machine, through Deno. Needs `--allow-net`, and for Unix
  * sockets `--allow-read --allow-write` as well.
  */
-export const denoNetwork: Network = {
+export const denoNetwork: Network & { readonly [OF_SYSTEM]: true } = {
+  [OF_SYSTEM]: true,
   async connect(address, { signal, tls, ...settings }) {
     if (address.transport === "tcp") {
       const { hostname, port } = address;

@@ -14,6 +14,7 @@ import {
   shutdown,
   type ShutdownResult,
 } from "../mod.ts";
+import { denoNetwork } from "../net/deno_network.ts";
 import { memoryPair } from "../testing/mod.ts";
 import { certificates } from "./certificates.ts";
 import { FakeChannel, LogLines, loopToEnd, passes, quietMap } from "./fakes.ts";
@@ -338,7 +339,8 @@ Deno.test("channelFrom() of a connection lets a peer that reads late have everyt
 Deno.test("close() right after startTls() and send() lets a peer that reads late have everything", async () => {
   const { ca, good } = certificates();
   const logger = new LogLines();
-  const map = quietMap({ logger });
+  // Deno starts TLS over its own connections only.
+  const map = quietMap({ logger, network: denoNetwork });
   const here = { hostname: "127.0.0.1", port: 0 };
   using listener = Deno.listenTls({ ...here, ...good });
   class Client extends DispatcherWithSend {

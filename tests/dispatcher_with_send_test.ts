@@ -25,6 +25,7 @@ import {
 import {
   bytes,
   type Family,
+  IS_ON_EPOLL,
   loopUntil,
   rawConnect,
   ScopedMap,
@@ -216,7 +217,7 @@ Deno.test("DispatcherWithSend.writable() is true while connecting or while bytes
   await loopUntil(map, () => sender.connected);
   assertFalse(sender.writable());
   sender.send(bytes("spam"));
-  assert(sender.writable());
+  assert(sender.writable() || IS_ON_EPOLL); // That takes it at once.
   await loopUntil(map, () => !sender.writable());
   assertEquals(sender.bufferedAmount, 0);
 });

@@ -105,6 +105,7 @@ class KernelSource implements Source {
   unsupported = false;
   isClosing = false;
   isBusy = false;
+  inBackground = false;
   readonly #kernel: Kernel;
 
   constructor(kernel: Kernel) {
@@ -117,6 +118,10 @@ class KernelSource implements Source {
 
   get ended(): boolean {
     return this.#kernel.next === null;
+  }
+
+  get isReadable(): boolean {
+    return this.#kernel.next !== undefined;
   }
 
   moveTo(listener: ReadListener): void {

@@ -13,6 +13,8 @@ import {
   type Network,
   type StartTlsOptions,
 } from "../mod.ts";
+import { setDefaultNetwork } from "../loop.ts";
+import { denoNetwork } from "../net/deno_network.ts";
 import { memoryPair } from "../testing/mod.ts";
 import { certificates } from "./certificates.ts";
 import { startPython } from "./peers.ts";
@@ -28,6 +30,9 @@ import {
   text,
   turns,
 } from "./support.ts";
+
+// Deno starts TLS over its own connections only.
+setDefaultNetwork(denoNetwork);
 
 const { ca, good } = certificates();
 const TRUSTED: StartTlsOptions = { caCerts: [ca] };

@@ -17,6 +17,10 @@ import {
   type SocketMapOptions,
   type SocketOptions,
 } from "../mod.ts";
+import { epollNetwork } from "../epoll/mod.ts";
+
+/** Whether the tests run on the second engine: `deno task test:epoll`. */
+export const IS_ON_EPOLL: boolean = socketMap.network === epollNetwork;
 
 /**
  * How long a test waits for anything, in ms. It bounds a test that fails; a

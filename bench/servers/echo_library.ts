@@ -1,6 +1,7 @@
 /**
  * An echo server with this library, of the kind that the first argument names.
- * With a certificate and its key (two paths) it speaks TLS.
+ * "epoll" as a second argument puts it on the second engine. With a certificate and
+ * its key (two paths) it speaks TLS.
  *
  * @module
  */
@@ -10,8 +11,10 @@ import {
   Dispatcher,
   DispatcherWithSend,
   loop,
+  socketMap,
   type SocketOptions,
 } from "../../mod.ts";
+import { epollNetwork } from "../../epoll/mod.ts";
 import { answerMarks, BACKLOG } from "./control.mjs";
 
 /** Answers through the buffer: what most programs do. */
@@ -74,10 +77,14 @@ class Server extends Dispatcher {
   }
 }
 
-const [kind = "", ...paths] = Deno.args;
+const [kind = "", ...rest] = Deno.args;
+const isOnEpoll = rest[0] === "epoll";
+if (isOnEpoll) socketMap.network = epollNetwork;
 const Kind = KINDS[kind];
 if (!Kind) throw new TypeError(`The kind must be one of ${Object.keys(KINDS)}`);
-const [cert, key] = paths.map((path) => Deno.readTextFileSync(path));
+const [cert, key] = rest.slice(isOnEpoll ? 1 : 0).map((path) =>
+  Deno.readTextFileSync(path)
+);
 new Server(Kind, {
   backlog: BACKLOG,
   ...(cert && key ? { transport: "tls", tls: { cert, key } } : {}),

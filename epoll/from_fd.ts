@@ -1,0 +1,97 @@
+/**
+ * Sockets that another program has opened, such as a service manager.
+ *
+ * @module
+ */
+
+import { checkInteger, showValue } from "../core/arguments.ts";
+import type { Acceptor, Channel } from "../core/channel.ts";
+import { StreamAcceptor } from "./acceptor.ts";
+import { AddressReader } from "./address.ts";
+import { StreamChannel } from "./channel.ts";
+import type { Engine, Watched } from "./engine.ts";
+import { C } from "./layout.ts";
+import type { Libc } from "./libc.ts";
+import { OPTIONS, readOption } from "./option_table.ts";
+import { systemError } from "./system_error.ts";
+
+/** The first of the descriptors that a service manager passes on. */
+const FIRST = 3;
+
+/**
+ * Makes a socket of the engine of a descriptor that is open.
+ *
+ * @throws {TypeError | RangeError} If it is no descriptor of a stream socket.
+ * @throws {Error} If the system refuses. The descriptor stays open.
+ */
+export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
+  checkInteger("fd", fd, 0, 0x7fffffff);
+  const { libc } = engine;
+  checkSocket(libc, fd);
+  set(libc, fd, C.FIONBIO);
+  set(libc, fd, C.FIOCLEX);
+  if (readOption(libc, fd, OPTIONS.SO_ACCEPTCONN, 1)[0] !== 0) {
+    return new StreamAcceptor(engine, fd);
+  }
+  const reader = new AddressReader(libc);
+  const remoteAddr = reader.remoteAddress(fd);
+  const localAddr = reader.localAddress(fd);
+  const descriptor = engine.add(fd, NOBODY);
+  const isCareful = remoteAddr.transport === "unix";
+  const ends = { remoteAddr, localAddr };
+  return new StreamChannel(engine, descriptor, ends, { isCareful });
+}
+
+/** Gets no event: a channel takes its place at once. */
+const NOBODY: Watched = { onEvents() {} };
+
+function checkSocket(libc: Libc, fd: number): void {
+  try {
+    const [type] = readOption(libc, fd, OPTIONS.SO_TYPE, 1);
+    const [family] = readOption(libc, fd, OPTIONS.SO_DOMAIN, 1);
+    const families: unknown[] = [C.AF_UNIX, C.AF_INET, C.AF_INET6];
+    if (type === C.SOCK_STREAM && families.includes(family)) return;
+  } catch {
+    // It is no socket.
+  }
+  throw new TypeError(
+    `fd must be an open stream socket, got ${showValue(fd)}, which is none`,
+  );
+}
+
+/** Makes a descriptor non-blocking, or closed in child processes. */
+function set(libc: Libc, fd: number, request: number): void {
+  const one = new Uint8Array(Int32Array.of(1).buffer);
+  if (libc.ioctl(fd, request, one) === 0) return;
+  throw systemError(libc, libc.errno());
+}
+
+/**
+ * The descriptors that a service manager has opened for this process (`LISTEN_PID`
+ * and `LISTEN_FDS`, see sd_listen_fds(3)). It is empty if the program was started in
+ * another way. Needs `--allow-env=LISTEN_PID,LISTEN_FDS`.
+ *
+ * @throws {Deno.errors.NotCapable} If the permission is missing.
+ *
+ * @example A server on the socket of a service manager, or on a port of its own
+ * ```ts
+ * import { Dispatcher } from "@asyncore/asyncore";
+ * import { epollNetwork, inheritedFds } from "@asyncore/asyncore/epoll";
+ *
+ * const [fd] = inheritedFds();
+ * const server = new Dispatcher();
+ * if (fd !== undefined) server.setSocket(epollNetwork.fromFd(fd));
+ * else {
+ *   server.createSocket();
+ *   server.bind({ port: 8007 });
+ *   server.listen();
+ * }
+ * server.close();
+ * ```
+ */
+export function inheritedFds(): number[] {
+  if (Deno.env.get("LISTEN_PID") !== String(Deno.pid)) return [];
+  const count = Number(Deno.env.get("LISTEN_FDS"));
+  if (!Number.isInteger(count) || count < 0) return [];
+  return Array.from({ length: count }, (_, i) => FIRST + i);
+}

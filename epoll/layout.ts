@@ -1,0 +1,81 @@
+/**
+ * Numbers and structures of Linux, as x86-64 and aarch64 have them. A test compares
+ * each with the value that a C program prints.
+ *
+ * @module
+ */
+
+/** Numbers of `errno` that the engine itself acts on. */
+export const ERRNO = {
+  EPERM: 1,
+  EINTR: 4,
+  EAGAIN: 11,
+  ENONET: 64,
+  EPROTO: 71,
+  ENOPROTOOPT: 92,
+  EOPNOTSUPP: 95,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  EHOSTDOWN: 112,
+  EHOSTUNREACH: 113,
+  EINPROGRESS: 115,
+} as const;
+
+/** Numbers of the calls' arguments. */
+export const C = {
+  AF_UNIX: 1,
+  AF_INET: 2,
+  AF_INET6: 10,
+  SOCK_STREAM: 1,
+  SOCK_NONBLOCK: 0o4000,
+  SOCK_CLOEXEC: 0o2000000,
+  MSG_NOSIGNAL: 0x4000,
+  SHUT_WR: 1,
+  EPOLL_CLOEXEC: 0o2000000,
+  EPOLL_CTL_ADD: 1,
+  EPOLLIN: 0x001,
+  EPOLLPRI: 0x002,
+  EPOLLOUT: 0x004,
+  EPOLLERR: 0x008,
+  EPOLLHUP: 0x010,
+  EPOLLRDHUP: 0x2000,
+  EPOLLET: 0x80000000,
+  EFD_CLOEXEC: 0o2000000,
+  EFD_NONBLOCK: 0o4000,
+  FIOCLEX: 0x5451,
+  FIONBIO: 0x5421,
+  AI_PASSIVE: 1,
+  AI_NUMERICHOST: 4,
+} as const;
+
+/**
+ * `struct epoll_event`, in words of 32 bits. It is packed on x86-64 only; elsewhere
+ * its data are aligned to 8 bytes.
+ */
+export const EPOLL_EVENT = Deno.build.arch === "x86_64"
+  ? { words: 3, data: 1 }
+  : { words: 4, data: 2 };
+
+/** `struct addrinfo`, in bytes. */
+export const ADDRINFO = {
+  size: 48,
+  flags: 0,
+  family: 4,
+  socktype: 8,
+  addrlen: 16,
+  addr: 24,
+  next: 40,
+} as const;
+
+/** `struct sockaddr_in`, `sockaddr_in6` and `sockaddr_un`, in bytes. */
+export const SOCKADDR = {
+  family: 0,
+  /** In the order of the network. */
+  port: 2,
+  in: { size: 16, addr: 4 },
+  in6: { size: 28, addr: 8 },
+  un: { size: 110, path: 2 },
+} as const;
+
+/** The largest of the addresses, as `struct sockaddr_storage` has it. */
+export const LARGEST_ADDRESS = 128;

@@ -1,0 +1,113 @@
+/**
+ * Opens listeners.
+ *
+ * @module
+ */
+
+import type { NetworkListenOptions } from "../core/network.ts";
+import { StreamAcceptor } from "./acceptor.ts";
+import { type SystemAddress, unixAddress } from "./address.ts";
+import type { Engine } from "./engine.ts";
+import { C } from "./layout.ts";
+import type { Libc } from "./libc.ts";
+import {
+  type Option,
+  OPTIONS,
+  settingsOf,
+  writeOption,
+} from "./option_table.ts";
+import { resolveNow } from "./resolve.ts";
+import { systemError } from "./system_error.ts";
+
+/**
+ * Listens on an address.
+ *
+ * @throws {Error} If the system refuses.
+ */
+export function listen(
+  engine: Engine,
+  address: Deno.NetAddr | Deno.UnixAddr,
+  options: NetworkListenOptions,
+): StreamAcceptor {
+  const { libc } = engine;
+  const { backlog, reusePort } = options;
+  if ("path" in address) {
+    const { path } = address;
+    const fd = bind(libc, unixAddress(path), []);
+    const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
+    return open(engine, fd, backlog, onClose);
+  }
+  const [first] = resolveNow(libc, address);
+  // Linux gives an accepted connection what its listener has.
+  const isOn = [OPTIONS.SO_REUSEADDR, ...settingsOf(options)];
+  if (reusePort) isOn.push(OPTIONS.SO_REUSEPORT);
+  const fd = bind(libc, first!, isOn);
+  return open(engine, fd, backlog);
+}
+
+/** Makes a socket with an address, and switches options on. */
+function bind(
+  libc: Libc,
+  { family, bytes }: SystemAddress,
+  options: Option[],
+): number {
+  const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
+  const fd = libc.socket(family, type, 0);
+  if (fd < 0) throw systemError(libc, libc.errno());
+  try {
+    for (const option of options) writeOption(libc, fd, option, [1]);
+    if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
+    throw systemError(libc, libc.errno());
+  } catch (error) {
+    libc.close(fd);
+    if (family === C.AF_UNIX && error instanceof Deno.errors.AddrInUse) {
+      error.message += ": the file is there. Remove it if nobody listens on it";
+    }
+    throw error;
+  }
+}
+
+/** Makes a listener of a socket with an address, or closes it. */
+function open(
+  engine: Engine,
+  fd: number,
+  backlog: number,
+  onClose?: () => void,
+): StreamAcceptor {
+  const { libc } = engine;
+  try {
+    if (libc.listen(fd, backlog) !== 0) {
+      throw systemError(libc, libc.errno());
+    }
+    return new StreamAcceptor(engine, fd, onClose);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+/**
+ * Removes the path of a listener at its close, as Deno does: but only if it still
+ * names this socket, and no other program's.
+ */
+function ownerOf(path: string): () => void {
+  const own = identify(path);
+  return () => {
+    if (own === null || identify(path) !== own) return;
+    try {
+      Deno.removeSync(path);
+    } catch {
+      // It may not be removed, so it stays.
+    }
+  };
+}
+
+/** What a path names; `null` where that cannot be seen. */
+function identify(path: string): string | null {
+  try {
+    const { dev, ino } = Deno.lstatSync(path);
+    return `${dev} ${ino}`;
+  } catch {
+    return null;
+  }
+}

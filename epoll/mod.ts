@@ -1,0 +1,46 @@
+/**
+ * The second engine: sockets over system calls of Linux (`epoll`), at about half
+ * the processor time of Deno's own. Dispatchers run on it unchanged.
+ *
+ * ```ts
+ * import { socketMap } from "@asyncore/asyncore";
+ * import { epollNetwork } from "@asyncore/asyncore/epoll";
+ *
+ * if (epollNetwork.available) socketMap.network = epollNetwork;
+ * ```
+ *
+ * It is for Linux, on x86-64 and aarch64, with glibc or musl. It needs
+ * `--allow-ffi`, which means the trust of the whole machine: a program that may
+ * call the C library may do all that its user may, whatever other permissions it
+ * has. The narrow form is `--allow-ffi=PATH` with the path of the C library, such
+ * as `/lib/x86_64-linux-gnu/libc.so.6`. That keeps other libraries out, but not
+ * other calls. Deno does not check `--allow-net` for its sockets. The paths of
+ * Unix listeners are removed at their close only with `--allow-read
+ * --allow-write`.
+ *
+ * Sockets of the transports `"tcp"` and `"unix"` belong to the engine; those of
+ * `"tls"` and `"vsock"`, UDP sockets and files are Deno's, and live in the same
+ * loop. `startTls()` over a connection of the engine is refused: give a map that
+ * needs it the default network. Beyond Deno's network, a path of a Unix socket that
+ * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
+ * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
+ * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
+ * a Unix socket. {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
+ * manager.
+ *
+ * @module
+ */
+
+import "../core/runtime.ts";
+import "../net/deno_network.ts";
+export { inheritedFds } from "./from_fd.ts";
+export { type EpollNetwork, epollNetwork } from "./network.ts";
+export {
+  fileno,
+  getOption,
+  type PeerCredentials,
+  peerCredentials,
+  setLinger,
+  setOption,
+} from "./options.ts";
+export type { SocketOption } from "./option_table.ts";

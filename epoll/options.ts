@@ -1,0 +1,156 @@
+/**
+ * What the system knows of a socket of the engine: its number, its options, and who
+ * is at the other end of a Unix socket.
+ *
+ * @module
+ */
+
+import { checkInteger, showValue } from "../core/arguments.ts";
+import type { Acceptor, Channel } from "../core/channel.ts";
+import { StreamAcceptor } from "./acceptor.ts";
+import { StreamChannel } from "./channel.ts";
+import type { Libc } from "./libc.ts";
+import {
+  type Option,
+  OPTIONS,
+  OTHER_OPTIONS,
+  readOption,
+  type SocketOption,
+  writeOption,
+} from "./option_table.ts";
+
+/** Who is at the other end of a Unix socket, as the system saw it connect. */
+export interface PeerCredentials {
+  /** The process. */
+  pid: number;
+  /** The user. */
+  uid: number;
+  /** The group. */
+  gid: number;
+}
+
+/**
+ * The number of the descriptor of a socket. It belongs to the engine: do not close
+ * it.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @throws {TypeError} If it is no open socket of the engine.
+ */
+export function fileno(socket: Channel | Acceptor | null): number {
+  return opened(socket).fd;
+}
+
+/**
+ * The value of an option of a socket.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @param name The name in C, such as `"SO_RCVBUF"`.
+ * @throws {TypeError} If it is no open socket of the engine, or there is no such
+ * option.
+ * @throws {Error} If the system refuses.
+ */
+export function getOption(
+  socket: Channel | Acceptor | null,
+  name: SocketOption,
+): number {
+  const { libc, fd } = opened(socket);
+  return readOption(libc, fd, optionOf(name), 1)[0]!;
+}
+
+/**
+ * Sets an option of a socket.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @param name The name in C, such as `"TCP_KEEPIDLE"`.
+ * @param value In the unit of C; 1 and 0 for on and off.
+ * @throws {TypeError} If it is no open socket of the engine, or there is no such
+ * option, or the value is no integer.
+ * @throws {RangeError} If the value does not fit into 32 bits.
+ * @throws {Error} If the system refuses.
+ *
+ * @example Notice a peer that is gone after half a minute
+ * ```ts
+ * import { Dispatcher } from "@asyncore/asyncore";
+ * import { setOption } from "@asyncore/asyncore/epoll";
+ *
+ * class Handler extends Dispatcher {
+ *   override handleConnect() {
+ *     setOption(this.socket, "SO_KEEPALIVE", 1);
+ *     setOption(this.socket, "TCP_KEEPIDLE", 15);
+ *     setOption(this.socket, "TCP_KEEPINTVL", 5);
+ *     setOption(this.socket, "TCP_KEEPCNT", 3);
+ *   }
+ * }
+ * ```
+ */
+export function setOption(
+  socket: Channel | Acceptor | null,
+  name: SocketOption,
+  value: number,
+): void {
+  checkInteger("value", value, -0x80000000, 0x7fffffff);
+  const { libc, fd } = opened(socket);
+  writeOption(libc, fd, optionOf(name), [value]);
+}
+
+/**
+ * Sets how `close(2)` ends a socket (`SO_LINGER`). With 0 s, it resets the
+ * connection at once.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @param seconds How long the system may keep the process waiting; `null` for not at
+ * all, the default.
+ * @throws {TypeError | RangeError} If it is no open socket of the engine, or
+ * `seconds` is no such number.
+ */
+export function setLinger(
+  socket: Channel | Acceptor | null,
+  seconds: number | null,
+): void {
+  if (seconds !== null) checkInteger("seconds", seconds, 0, 0x7fffffff);
+  const value = seconds === null ? [0, 0] : [1, seconds];
+  const { libc, fd } = opened(socket);
+  writeOption(libc, fd, OTHER_OPTIONS.SO_LINGER, value);
+}
+
+/**
+ * Who is at the other end of a Unix socket. The system says so, and not the peer.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @throws {TypeError} If it is no open socket of the engine.
+ * @throws {Error} If the system does not know: over TCP, say.
+ */
+export function peerCredentials(
+  socket: Channel | Acceptor | null,
+): PeerCredentials {
+  const { libc, fd } = opened(socket);
+  const { SO_PEERCRED } = OTHER_OPTIONS;
+  const [pid = 0, uid = 0, gid = 0] = readOption(libc, fd, SO_PEERCRED, 3);
+  return { pid, uid: uid >>> 0, gid: gid >>> 0 };
+}
+
+/** A descriptor that is open, and the calls that work with it. */
+interface Opened {
+  readonly fd: number;
+  readonly libc: Libc;
+}
+
+function opened(socket: Channel | Acceptor | null): Opened {
+  const isOwn = socket instanceof StreamChannel ||
+    socket instanceof StreamAcceptor;
+  if (isOwn && socket.fd >= 0) return socket;
+  throw new TypeError(
+    `socket must be an open socket of epollNetwork, got ${
+      isOwn ? "a closed one" : showValue(socket)
+    }`,
+  );
+}
+
+function optionOf(name: SocketOption): Option {
+  if (Object.hasOwn(OPTIONS, name)) return OPTIONS[name];
+  throw new TypeError(
+    `name must be that of an option, such as "SO_RCVBUF", got ${
+      showValue(name)
+    }`,
+  );
+}

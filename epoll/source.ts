@@ -1,0 +1,327 @@
+/**
+ * The source over a descriptor: readiness as the system tells it. Bytes wait in the
+ * kernel until the connection has its turn, so an idle connection has no buffer.
+ *
+ * @module
+ */
+
+import { isDisconnect } from "../core/errors.ts";
+import { keepFreedMemory, LARGE_BUFFER } from "../core/memory.ts";
+import type { Poller } from "../core/poller.ts";
+import type { ReadListener, Source, WriteListener } from "../core/source.ts";
+import type { Descriptor, Engine, Watched } from "./engine.ts";
+import { C, ERRNO } from "./layout.ts";
+import type { Libc, Memory } from "./libc.ts";
+import { cancelled, systemError } from "./system_error.ts";
+
+/** Events that concern the reading direction. */
+const READABLE = C.EPOLLIN | C.EPOLLPRI | C.EPOLLRDHUP | C.EPOLLHUP |
+  C.EPOLLERR;
+/** Events that concern the writing direction. */
+const WRITABLE = C.EPOLLOUT | C.EPOLLHUP | C.EPOLLERR;
+/**
+ * After one of these, a read that does not fill its buffer proves nothing: the end
+ * or an error follows, or the read has stopped at urgent data.
+ */
+const NOT_DRAINED = READABLE & ~C.EPOLLIN;
+/**
+ * Most bytes that wait unread for a class without `handleRead()`, as over any
+ * other channel.
+ */
+const MOST_UNREAD = 64 * 1024;
+
+const NO_BYTES: Memory = new Uint8Array(0);
+
+/** The state of a descriptor that becomes a source. */
+export interface StreamState {
+  /** The events that it has had so far. */
+  events?: number;
+  /** A read may stop before the kernel's buffer is empty. */
+  isCareful?: boolean;
+}
+
+/** Both directions of a stream socket. */
+export class StreamSource implements Source, Watched {
+  taken = 0;
+  discarded = 0;
+  isWatching = false;
+  reason: Error | null = null;
+  readonly unsupported = false;
+  isClosing = false;
+  readonly takesAtOnce = true;
+  /** The system holds nothing of a socket that is closed. */
+  readonly isBusy = false;
+
+  readonly #engine: Engine;
+  readonly #descriptor: Descriptor;
+  #listener: ReadListener;
+  /** There may be something to read: the system has said so. */
+  #mayRead: boolean;
+  /** It has read everything only when the system says so. */
+  #isCareful: boolean;
+  #hasEnded = false;
+  #error: Error | null = null;
+  /** The bytes that were read and not taken: often in the buffer of all. */
+  #buffer: Memory = NO_BYTES;
+  #start = 0;
+  #length = 0;
+  /** A write that waits for room. */
+  #writer: WriteListener | null = null;
+  #inBackground = false;
+  /** The engine looks for its events though no loop runs. */
+  #isHeld = false;
+
+  constructor(
+    engine: Engine,
+    descriptor: Descriptor,
+    listener: ReadListener,
+    { events = 0, isCareful = false }: StreamState = {},
+  ) {
+    this.#engine = engine;
+    this.#descriptor = descriptor;
+    this.#listener = listener;
+    this.#mayRead = (events & READABLE) !== 0;
+    this.#isCareful = isCareful || (events & NOT_DRAINED) !== 0;
+    descriptor.watched = this;
+  }
+
+  get poller(): Poller {
+    return this.#engine;
+  }
+
+  get libc(): Libc {
+    return this.#engine.libc;
+  }
+
+  /** The number of the descriptor; -1 when it is closed. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  moveTo(listener: ReadListener): void {
+    this.#listener = listener;
+  }
+
+  get inBackground(): boolean {
+    return this.#inBackground;
+  }
+  set inBackground(isInBackground: boolean) {
+    this.#inBackground = isInBackground;
+    this.#holdIfNeeded();
+  }
+
+  /** Has the engine look for events, if something waits that needs no loop. */
+  #holdIfNeeded(): void {
+    const isNeeded = this.#writer !== null ||
+      this.#inBackground && this.isWatching;
+    if (isNeeded === this.#isHeld) return;
+    this.#isHeld = isNeeded;
+    if (isNeeded) this.#engine.hold();
+    else this.#engine.release();
+  }
+
+  onEvents(events: number): void {
+    if ((events & READABLE) !== 0) {
+      this.#mayRead = true;
+      if ((events & NOT_DRAINED) !== 0) this.#isCareful = true;
+      if (this.isWatching) {
+        if (this.#length > 0) this.#readBehind();
+        this.tell();
+      }
+    }
+    if (this.#writer !== null && (events & WRITABLE) !== 0) {
+      const writer = this.#writer;
+      this.#writer = null;
+      writer.onWritable(0);
+      this.#holdIfNeeded();
+    }
+  }
+
+  /** Tells the listener, if it wants to know. */
+  tell(): void {
+    if (!this.isWatching) return;
+    this.isWatching = false;
+    if (this.#isHeld) this.#holdIfNeeded();
+    this.#listener.onReadable();
+  }
+
+  // Reading
+
+  get isReadable(): boolean {
+    return this.#length > 0 || this.#mayRead || this.#hasEnded;
+  }
+
+  get available(): number {
+    if (this.#mayRead && this.#length === 0) this.#read();
+    return this.#length;
+  }
+
+  get ended(): boolean {
+    if (this.#mayRead && this.#length === 0) this.#read();
+    return this.#hasEnded;
+  }
+
+  /** Reads into the buffer of all. */
+  #read(): void {
+    const buffer = this.#engine.lendBuffer(this);
+    const length = this.#receive(buffer);
+    if (length === 0) return;
+    this.#buffer = buffer;
+    this.#start = 0;
+    this.#length = length;
+  }
+
+  /** Reads behind the waiting bytes, to learn of the end. */
+  #readBehind(): void {
+    const waiting = this.#length;
+    const buffer = new Uint8Array(MOST_UNREAD);
+    buffer.set(this.#waiting());
+    this.#buffer = buffer;
+    this.#start = 0;
+    if (waiting < MOST_UNREAD) {
+      this.#length += this.#receive(buffer.subarray(waiting));
+    }
+  }
+
+  #waiting(): Memory {
+    return this.#buffer.subarray(this.#start, this.#start + this.#length);
+  }
+
+  /** Receives what is there. Returns how many bytes; 0 if none, or at the end. */
+  #receive(target: Memory): number {
+    const { libc } = this.#engine;
+    const { fd } = this.#descriptor;
+    for (;;) {
+      const length = libc.recv(fd, target, target.length, 0);
+      if (length > 0) {
+        // Each later arrival brings an event of its own.
+        if (length < target.length && !this.#isCareful) this.#mayRead = false;
+        return length;
+      }
+      const errno = length === 0 ? 0 : libc.errno();
+      if (errno === ERRNO.EINTR) continue;
+      this.#mayRead = false;
+      if (errno !== ERRNO.EAGAIN) this.#end(errno);
+      return 0;
+    }
+  }
+
+  #end(errno: number): void {
+    this.#hasEnded = true;
+    if (errno === 0) return;
+    const error = systemError(this.#engine.libc, errno);
+    if (!this.isClosing) this.reason = error;
+    if (!isDisconnect(error)) this.#error = error;
+  }
+
+  /** Another source needs the buffer of all: keeps the rest of its bytes. */
+  leaveBuffer(): void {
+    if (this.#length === 0) this.#buffer = NO_BYTES;
+    else if (this.#buffer === this.#engine.buffer) {
+      this.#buffer = new Uint8Array(this.#waiting());
+      this.#start = 0;
+    }
+  }
+
+  watch(): void {
+    if (this.isWatching || this.#hasEnded || this.#length > 0) return;
+    if (this.#descriptor.fd < 0) return;
+    this.#watch();
+  }
+
+  watchBehind(): boolean {
+    if (this.isWatching || this.#hasEnded) return true;
+    if (this.#length >= MOST_UNREAD) return false;
+    if (this.#mayRead && this.#length > 0) this.#readBehind();
+    this.#watch();
+    return true;
+  }
+
+  #watch(): void {
+    this.isWatching = true;
+    if (this.#inBackground) this.#holdIfNeeded();
+    // The caller expects no call back before this one has returned.
+    if (this.#mayRead || this.#hasEnded) this.#engine.tellSoon(this);
+  }
+
+  take(size: number): Memory {
+    const length = Math.min(size, this.available);
+    const from = this.#start;
+    if (length >= LARGE_BUFFER) keepFreedMemory();
+    // Faster than slice(): this copy need not fill its target with zeros first.
+    const data = new Uint8Array(this.#buffer.subarray(from, from + length));
+    this.#advance(length);
+    return data;
+  }
+
+  takeInto(target: Uint8Array): number {
+    const length = Math.min(target.length, this.available);
+    target.set(this.#buffer.subarray(this.#start, this.#start + length));
+    this.#advance(length);
+    return length;
+  }
+
+  #advance(length: number): void {
+    this.taken += length;
+    this.#start += length;
+    this.#length -= length;
+    if (this.#length === 0) this.#buffer = NO_BYTES;
+  }
+
+  discard(): void {
+    this.discarded += this.#length;
+    this.#length = 0;
+    this.#buffer = NO_BYTES;
+  }
+
+  takeError(): Error | null {
+    const error = this.#error;
+    this.#error = null;
+    return error;
+  }
+
+  // Writing
+
+  write(data: Uint8Array, listener: WriteListener): number {
+    const { libc } = this.#engine;
+    const { fd } = this.#descriptor;
+    for (;;) {
+      const { length } = data;
+      const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
+      if (sent >= 0) return sent;
+      const errno = libc.errno();
+      if (errno === ERRNO.EINTR) continue;
+      if (errno === ERRNO.EAGAIN) {
+        this.#writer = listener;
+        this.#holdIfNeeded();
+      } else {
+        // The last bytes of the peer have arrived, even if their event is late.
+        this.#mayRead = true;
+        listener.onWriteError(systemError(libc, errno));
+      }
+      return 0;
+    }
+  }
+
+  closeWrite(): Promise<void> {
+    const { libc } = this.#engine;
+    if (libc.shutdown(this.#descriptor.fd, C.SHUT_WR) === 0) {
+      return Promise.resolve();
+    }
+    return Promise.reject(systemError(libc, libc.errno()));
+  }
+
+  /** Closes the descriptor. It is free when this returns. */
+  close(): void {
+    this.#engine.close(this.#descriptor);
+    this.#mayRead = false;
+    this.#hasEnded = true;
+    if (!this.isClosing) this.reason ??= cancelled();
+    this.discard();
+    const writer = this.#writer;
+    this.#writer = null;
+    this.tell();
+    this.#holdIfNeeded();
+    writer?.onWriteError(cancelled());
+  }
+}
