@@ -48,7 +48,8 @@ export class Listener extends Socket {
    * @throws {Error} If that is closed.
    */
   constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
-    const holder = holders.get(acceptor);
+    // Nobody has what bind() has just opened.
+    const holder = former === null ? holders.get(acceptor) : undefined;
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
