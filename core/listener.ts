@@ -46,7 +46,10 @@ export class Listener extends Socket implements Holder {
    * @throws {Error} If that is closed.
    */
   constructor(parts: SocketParts, former: Socket | null, acceptor: Acceptor) {
-    const holder = holderOf(acceptor) as Listener | undefined;
+    // Nobody has what bind() has just opened.
+    const holder = former === null
+      ? holderOf(acceptor) as Listener | undefined
+      : undefined;
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;

@@ -88,7 +88,8 @@ export interface SocketOptions {
    * How long, in milliseconds, a TLS handshake may take. A peer that is silent or
    * speaks another protocol costs only its own connection. While more than 256
    * clients of a listener are at their handshake, the oldest is cut off after one
-   * second, so that the others need not wait.
+   * second, so that the others need not wait. Deno keeps the descriptor of a
+   * connection that was cut off until the peer sends or ends something.
    *
    * @default {10_000}
    */

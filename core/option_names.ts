@@ -21,14 +21,14 @@ export type AnyNames = Readonly<Record<string, true>>;
 /**
  * Checks an object of options. An array, a `SocketMap` and other iterables are
  * refused: they hold no options, so a mistake would go unnoticed. An option whose
- * value is `undefined` is as if it were absent.
+ * value is `undefined` is as if it were absent. `null` is refused, but for `map`.
  *
  * @param names The options that there are.
  * @param hint Advice for the end of the message, if there are no options at all, or
  * something else was given.
  * @param owner The option that holds these options, if they are inside of others.
  * @throws {TypeError} If it is no object, or an iterable one, or has an option of
- * another name.
+ * another name, or one that is `null`.
  */
 export function checkOptions(
   options: unknown,
@@ -48,7 +48,22 @@ export function checkOptions(
   }
   for (const name in options) {
     if (names[name] !== true) refuseUnknown(options, name, names, hint, owner);
+    else if ((options as Record<string, unknown>)[name] === null) {
+      refuseNull(name, owner);
+    }
   }
+}
+
+/** Refuses `null`, which would not always count as absent. */
+function refuseNull(name: string, owner: string): void {
+  if (name === "map") return; // The default map, as in Python.
+  throw new TypeError(
+    `${prefixOf(owner)}${name} must not be null: leave it out`,
+  );
+}
+
+function prefixOf(owner: string): string {
+  return owner === "" ? "" : `${owner}.`;
 }
 
 function refuseUnknown(
@@ -67,7 +82,7 @@ function refuseUnknown(
       : "an object of other options";
     throw new TypeError(`options must be ${wanted}, got the signal itself`);
   }
-  const prefix = owner === "" ? "" : `${owner}.`;
+  const prefix = prefixOf(owner);
   const known = Object.keys(names);
   const near = nearest(name, known);
   const advice = near === null

@@ -83,11 +83,12 @@ export function checkSocketOptions(options: SocketOptions): void {
     }
   }
   checkInteger("backlog", backlog, 1, 0x7fffffff);
-  checkInteger("maxConnections", options.maxConnections ?? Infinity, 1);
-  const { reusePort = false, noDelay, keepAlive = false } = options;
+  const { maxConnections = Infinity, reusePort = false } = options;
+  const { noDelay, keepAlive = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
+  checkInteger("maxConnections", maxConnections, 1);
   checkBoolean("reusePort", reusePort);
-  checkBoolean("noDelay", noDelay ?? true);
+  if (noDelay !== undefined) checkBoolean("noDelay", noDelay);
   checkBoolean("keepAlive", keepAlive);
   if (transport === "unix" || transport === "vsock") {
     refuseOptions(

@@ -20,6 +20,7 @@ import {
   CONNECTION,
   CURRENT,
   GATE,
+  HAND_OVER,
   OF_SYSTEM,
   OPEN,
   SOCKET,
@@ -364,6 +365,15 @@ export class DatagramDispatcher extends Dispatcher {
     return super[CONNECTION](action);
   }
 
+  /**
+   * @ignore
+   * @throws {Error} A dispatcher of another class knows nothing of datagrams.
+   */
+  override [HAND_OVER](): null {
+    this.#refuse("hand over");
+    return null;
+  }
+
   /** Refuses what only a connection can do. */
   #refuse(action: string): void {
     const advice = INSTEAD_OF.get(action);
@@ -374,9 +384,11 @@ export class DatagramDispatcher extends Dispatcher {
   }
 }
 
+const SENDERS = "its datagrams have senders, which a channel does not tell";
 /** What to do instead of an action that datagrams do not have. */
 const INSTEAD_OF: ReadonlyMap<string, string> = new Map([
-  ["detach", "its datagrams have senders, which a channel does not tell"],
+  ["detach", SENDERS],
+  ["hand over", SENDERS],
   ["connect", "sendTo() takes the address each time"],
   ["listen", "bind() is enough"],
   ["receive", "call recvFrom()"],

@@ -153,7 +153,7 @@ const SOCKET_OPTIONS: Record<string, Values> = {
   transport: { type: ["udp", "", "TCP", null, 3, {}, []] },
   backlog: { range: [0, -1, NaN, 1.5, Infinity, 2 ** 31], type: ["5", null] },
   reusePort: { type: ["yes", 1, null, {}] },
-  noDelay: { type: ["yes", 1, {}] },
+  noDelay: { type: ["yes", 1, null, {}] },
   keepAlive: { type: ["yes", 1, null, {}] },
 };
 for (const [option, values] of Object.entries(SOCKET_OPTIONS)) {

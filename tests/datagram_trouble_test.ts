@@ -15,6 +15,7 @@ import {
   DatagramDispatcher,
   DatagramError,
   type DatagramSocket,
+  Dispatcher,
   loop,
   toStreams,
 } from "../mod.ts";
@@ -391,6 +392,19 @@ Deno.test("toStreams() refuses a DatagramDispatcher", () => {
     "Cannot make streams: <DatagramDispatcher 127.0.0.1:53> has no connection",
   );
   assertEquals(socket.closed, false);
+});
+
+Deno.test("new Dispatcher(socket) refuses the socket of a DatagramDispatcher, and changes nothing", () => {
+  const socket = new FakeSocket();
+  const map = quietMap();
+  const datagrams = new DatagramDispatcher(socket, { map });
+  assertThrows(
+    () => new Dispatcher(datagrams.socket, { map }),
+    Error,
+    "Cannot hand over: <DatagramDispatcher 127.0.0.1:53> is a datagram socket",
+  );
+  assertEquals([[...map], socket.closed], [[datagrams], false]);
+  datagrams.abort();
 });
 
 Deno.test("DatagramDispatcher leaves nothing in the map when its socket has no address to tell", () => {

@@ -186,6 +186,12 @@ function testAll(rows: Record<string, Row>): void {
       await run({ ...right, [wrong]: undefined }); // As if it were absent.
       closeAll(map);
     });
+    Deno.test(`${name} refuses "${meant}: null", and names it`, async () => {
+      const map = quietMap();
+      const run = async () => void await call({ [meant]: null }, map);
+      await assertRejects(run, TypeError, `${meant} must `);
+      assertEquals(map.size, 0);
+    });
   }
 }
 
@@ -210,6 +216,33 @@ Deno.test("createSocket() checks the names of its TLS options", () => {
   );
   create({ caCerts: undefined, caCert: undefined })();
   dispatcher.close();
+});
+
+const NO_NULL = [
+  ...["transport", "tls", "backlog", "maxConnections", "reusePort", "noDelay"],
+  ...["keepAlive", "connectTimeout", "handshakeTimeout"],
+];
+for (const option of NO_NULL) {
+  Deno.test(`createSocket() refuses "${option}: null", inherited or not`, () => {
+    const dispatcher = new Dispatcher(null, { map: quietMap() });
+    for (
+      const options of [{ [option]: null }, Object.create({ [option]: null })]
+    ) {
+      const create = () => dispatcher.createSocket(options);
+      assertThrows(
+        create,
+        TypeError,
+        `${option} must not be null: leave it out`,
+      );
+    }
+  });
+}
+
+Deno.test("createSocket() refuses a TLS option that is null, and names it", () => {
+  const dispatcher = new Dispatcher(null, { map: quietMap() });
+  const options: Any = { transport: "tls", tls: { caCerts: null } };
+  const create = () => dispatcher.createSocket(options);
+  assertThrows(create, TypeError, "tls.caCerts must not be null: leave it out");
 });
 
 Deno.test("new SimNetwork() checks the names of its faults", () => {
