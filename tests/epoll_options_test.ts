@@ -13,7 +13,9 @@ import {
 } from "../epoll/mod.ts";
 import { OPTIONS } from "../epoll/option_table.ts";
 import { testEpoll } from "./epoll_faults.ts";
-import { connectedPair, ScopedMap } from "./support.ts";
+import { Recorder } from "./fakes.ts";
+import { connecting, Keeper, listening } from "./scenes.ts";
+import { connectedPair, loopUntil, ScopedMap } from "./support.ts";
 
 const never = new AbortController().signal;
 
@@ -71,6 +73,29 @@ testEpoll(
     for (const socket of [client, server, listener]) socket.close();
   },
 );
+
+for (const noDelay of [true, false]) {
+  for (const keepAlive of [true, false]) {
+    testEpoll(
+      `noDelay ${noDelay} and keepAlive ${keepAlive} hold for clients and accepted connections`,
+      async () => {
+        await using map = new ScopedMap({ network: epollNetwork });
+        const options = { noDelay, keepAlive };
+        const server = listening(new Keeper(map), options);
+        const client = connecting(new Recorder(map), server.addr, options);
+        await loopUntil(
+          map,
+          () => client.connected && server.accepted.length === 1,
+        );
+        for (const socket of [client.socket, server.accepted[0]!]) {
+          assertEquals(getOption(socket, "TCP_NODELAY") !== 0, noDelay);
+          assertEquals(getOption(socket, "SO_KEEPALIVE") !== 0, keepAlive);
+        }
+        server.accepted[0]!.close();
+      },
+    );
+  }
+}
 
 testEpoll("setLinger() of 0 s makes close() reset the connection", async () => {
   const { listener, client, server } = await connectedOver(TCP);

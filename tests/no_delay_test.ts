@@ -2,10 +2,12 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Dispatcher, type Network, type SocketOptions } from "../mod.ts";
+import { denoNetwork } from "../net/deno_network.ts";
 import { certificates } from "./certificates.ts";
 import {
   FakeAcceptor,
   FakeChannel,
+  LogLines,
   loopToEnd,
   quietMap,
   Recorder,
@@ -17,6 +19,7 @@ import {
   isMissing,
   loopUntil,
   rawConnect,
+  ScopedMap,
 } from "./support.ts";
 
 const { ca, good } = certificates();
@@ -56,6 +59,11 @@ class Settings implements Disposable {
   }
 }
 
+/** A map over Deno's own connections, whatever the default is. */
+function denoMap(): ScopedMap {
+  return new ScopedMap({ logger: new LogLines(), network: denoNetwork });
+}
+
 /** Watches the settings of all connections from now on. */
 async function watchSettings(fails = false): Promise<Settings> {
   const pair = await connectedPair();
@@ -82,7 +90,7 @@ for (const [options, told] of CASES) {
       } once for each connection (${family.name})`,
       ignore: isMissing(family),
       async fn() {
-        await using map = scopedMap();
+        await using map = denoMap();
         using settings = await watchSettings();
         const server = listening(new Keeper(map), options, family.address());
         const client = connecting(new Recorder(map), server.addr, options);
@@ -123,7 +131,7 @@ Deno.test("A TLS client tells the system its settings before the handshake", asy
 });
 
 Deno.test("A connection whose settings the system refuses goes on", async () => {
-  await using map = scopedMap();
+  await using map = denoMap();
   using settings = await watchSettings(true);
   const server = listening(new Keeper(map), { keepAlive: true });
   const client = connecting(new Recorder(map), server.addr);
