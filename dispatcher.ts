@@ -608,6 +608,7 @@ export class DispatcherWithSend extends Dispatcher {
    * over.
    * @throws {TypeError} If `data` is neither bytes nor text.
    * @throws {Error} If there was no `connect()` and no connection.
+   * @throws What an overridden `writable()` throws. The bytes wait.
    */
   override send(data: Uint8Array | string): number {
     const bytes = toBytes("data", data);
@@ -654,6 +655,8 @@ export class DispatcherWithSend extends Dispatcher {
    * have a turn in this pass, the bytes go out after all their hooks. If the class
    * overrides {@linkcode DispatcherWithSend.writable}, the bytes go out in pieces of
    * at most 64 KiB, and before each piece `writable()` is asked.
+   *
+   * @throws What an overridden `writable()` throws.
    */
   initiateSend(): void {
     this[CURRENT]?.sendSoon();

@@ -85,7 +85,10 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
 export class AsyncChat extends Dispatcher {
   /** The most bytes to take from the connection at a time. */
   acInBufferSize = 65_536;
-  /** While so many bytes are on their way, producers are not asked for more. */
+  /**
+   * While so many bytes are on their way, producers are not asked for more. An
+   * overridden `send()` gets at most so many bytes a call.
+   */
   acOutBufferSize = 65_536;
 
   /** The connection that the following fields belong to. */
