@@ -642,7 +642,7 @@ export class DispatcherWithSend extends Dispatcher {
   /** @ignore */
   override [WAKE](): HookResult {
     const connection = this[CURRENT]!;
-    if (connection.isHeld) this.initiateSend();
+    if (connection.isHeld && !connection.sendsInEvents) this.initiateSend();
     if (this.#mark.takeDrain(connection, connection.pending)) {
       return this.handleDrain();
     }

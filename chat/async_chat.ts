@@ -351,7 +351,7 @@ export class AsyncChat extends Dispatcher {
       return;
     }
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    this.#output.queue.add(this.#pushable(), producer);
+    this.#output.pushProducer(this.#pushable(), producer);
   }
 
   /**
@@ -481,9 +481,10 @@ export class AsyncChat extends Dispatcher {
 
   /** Goes on sending, and closes if {@linkcode AsyncChat.closeWhenDone} says so. */
   override handleWrite(): HookResult {
-    this.initiateSend();
-    const connection = this[CURRENT];
-    if (connection?.mayTell) this.#output.closeIfDone(connection);
+    const connection = this.#begin();
+    if (connection === null) return;
+    this.#output.initiate(connection);
+    if (connection.mayTell) this.#output.closeIfDone(connection);
   }
 
   /** The connection stands. */
