@@ -617,7 +617,7 @@ export class DispatcherWithSend extends Dispatcher {
     }
     const accepted = connection.buffer(bytes);
     if (connection.pending >= this.#mark.bytes) this.#watch(connection);
-    this.initiateSend();
+    connection.reactor.follow(this.initiateSend());
     return accepted;
   }
 
@@ -642,7 +642,7 @@ export class DispatcherWithSend extends Dispatcher {
   /** @ignore */
   override [WAKE](): HookResult {
     const connection = this[CURRENT]!;
-    if (connection.isHeld && !connection.sendsInEvents) this.initiateSend();
+    if (connection.sendsOnWake) connection.reactor.follow(this.initiateSend());
     if (this.#mark.takeDrain(connection, connection.pending)) {
       return this.handleDrain();
     }
@@ -680,7 +680,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** Goes on sending. */
   override handleWrite(): HookResult {
-    this.initiateSend();
+    this[MAP][REACTOR].follow(this.initiateSend());
   }
 
   /**

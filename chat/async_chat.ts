@@ -222,7 +222,7 @@ export class AsyncChat extends Dispatcher {
   takeText(): string {
     const connection = this.#begin();
     const input = this.#input;
-    return input.takeText(connection !== null && isOver(connection, input));
+    return input.takeText(connection !== null && isAtEnd(connection, input));
   }
 
   /**
@@ -241,7 +241,7 @@ export class AsyncChat extends Dispatcher {
    * close, what it did not take is dropped, and the rest is a message of its own.
    */
   handleOverflow(): HookResult {
-    const reason = this.#input.excess;
+    const reason = this.#input.overflowReason;
     const text = (self: string) => `closing ${self}: ${reason}`;
     logLimited(this, { type: "error", kind: "overflow", text });
     this[CURRENT]?.closeBecause(new RangeError(reason));
@@ -522,8 +522,8 @@ export class AsyncChat extends Dispatcher {
 
   /** Calls {@linkcode AsyncChat.closeWhenDone}, as the program ends. */
   override handleShutdown(): HookResult {
-    if (this.connected || this.connecting) this.closeWhenDone();
-    else return super.handleShutdown();
+    const isOpen = this.connected || this.connecting;
+    return isOpen ? this.closeWhenDone() : super.handleShutdown();
   }
 
   /** The connection is over: closes. */
@@ -602,7 +602,7 @@ function receive(chat: AsyncChat): Uint8Array {
 }
 
 /** No more bytes will be handed out. */
-function isOver(connection: Connection, input: Collector): boolean {
+function isAtEnd(connection: Connection, input: Collector): boolean {
   const { closed, hooks, source } = connection;
   if (closed || hooks.hasClosed) return true;
   return !input.hasInput && source !== null && source.ended &&

@@ -26,6 +26,8 @@ export class Collected {
   #excess = 0;
   /** The terminator has arrived, and no byte since. */
   isComplete = false;
+  /** A complete message was not taken before the next one came. */
+  wasForgotten = false;
 
   /** How many bytes there are. */
   get length(): number {
@@ -35,6 +37,7 @@ export class Collected {
   /** Adds a copy of bytes. */
   add(data: Uint8Array): void {
     const start = this.#length;
+    this.wasForgotten ||= this.isComplete && start > 0;
     this.isComplete = false;
     this.#length += data.length;
     if (start === 0) {
@@ -82,6 +85,7 @@ export class Collected {
     this.#drop(count);
     this.#limit -= count;
     this.#excess = 0;
+    this.wasForgotten = false;
   }
 
   #drop(count: number): void {

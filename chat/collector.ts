@@ -57,10 +57,13 @@ export class Collector {
   #kept: Collected | null = null;
   /** It is to be told that a counted block will not fit into what may be kept. */
   #isTooLarge = false;
-  /** An overflow of kept bytes is to be told, or was told and is to be ended. */
-  #isOver = false;
+  /**
+   * The next step tells of an overflow. After `handleOverflow()`, it drops the
+   * bytes that this has not taken.
+   */
+  #isOverflowDue = false;
   /** What was too much in the last overflow. */
-  #excess = "too many bytes";
+  #tooMuch = "too many bytes";
 
   constructor(hooks: CollectorHooks, maxLength: number) {
     this.#hooks = hooks;
@@ -90,14 +93,14 @@ export class Collector {
     this.#terminator = terminator;
     this.#search = search;
     this.#startCount();
-    return wasHolding || this.#isOver;
+    return wasHolding || this.#isOverflowDue;
   }
 
   /** Starts to count down, if the terminator is a number. */
   #startCount(): void {
     this.#left = typeof this.#terminator === "number" ? this.#terminator : 0;
     this.#isTooLarge = this.#willNotFit;
-    if (this.#isTooLarge) this.#isOver = true;
+    if (this.#isTooLarge) this.#isOverflowDue = true;
   }
 
   get #willNotFit(): boolean {
@@ -129,7 +132,7 @@ export class Collector {
   forget(): void {
     this.feed(NO_BYTES);
     this.#collected = 0;
-    this.#isDue = this.#isOver = false;
+    this.#isDue = this.#isOverflowDue = false;
     if (this.#search) this.#search.matched = 0;
   }
 
@@ -146,12 +149,12 @@ export class Collector {
 
   /** A hook can run without further input. */
   get hasInput(): boolean {
-    return this.#isDue || this.#isOver || this.#at < this.#data.length;
+    return this.#isDue || this.#isOverflowDue || this.#at < this.#data.length;
   }
 
   /** All input was looked at. Transferred input counts as not looked at. */
   get isDone(): boolean {
-    return !this.#isDue && !this.#isOver && this.#at >= this.#size;
+    return !this.#isDue && !this.#isOverflowDue && this.#at >= this.#size;
   }
 
   /** Bytes have arrived that were not handed out, the held ones included. */
@@ -178,8 +181,8 @@ export class Collector {
     if (data.length === 0) return false;
     const kept = this.#kept ??= new Collected();
     kept.add(data);
-    this.#isOver ||= kept.length > this.maxLength;
-    return this.#isOver;
+    this.#isOverflowDue ||= kept.length > this.maxLength;
+    return this.#isOverflowDue;
   }
 
   /** Takes the bytes that were kept. */
@@ -187,10 +190,10 @@ export class Collector {
     return this.#kept?.takeData() ?? new Uint8Array(0);
   }
 
-  /** Takes their text. `isOver` says that no more bytes will follow. */
-  takeText(isOver: boolean): string {
+  /** Takes their text. `isEnd` says that no more bytes will follow. */
+  takeText(isEnd: boolean): string {
     const kept = this.#kept;
-    return kept === null ? "" : kept.takeText(isOver || kept.isComplete);
+    return kept === null ? "" : kept.takeText(isEnd || kept.isComplete);
   }
 
   /** Drops them. */
@@ -202,7 +205,7 @@ export class Collector {
   #tellOverflow(): unknown {
     const kept = this.#kept;
     const isTooLarge = this.#isTooLarge && this.#willNotFit;
-    this.#isOver = this.#isTooLarge = false;
+    this.#isOverflowDue = this.#isTooLarge = false;
     kept?.endOverflow();
     if (isTooLarge) {
       return this.#overflow(`a block of ${this.#left} bytes is to come`);
@@ -213,16 +216,19 @@ export class Collector {
   }
 
   /** What was too much, and what to do about it. */
-  get excess(): string {
-    return `${this.#excess}: maxLength is ${this.maxLength}; if the protocol ` +
-      "has longer messages, give AsyncChat a larger maxLength";
+  get overflowReason(): string {
+    const hint = this.#kept?.wasForgotten
+      ? "call takeData() or takeText() in foundTerminator(), or"
+      : "if the protocol has longer messages,";
+    return `${this.#tooMuch}: maxLength is ${this.maxLength}; ${hint} ` +
+      "give AsyncChat a larger maxLength";
   }
 
-  #overflow(excess: string): unknown {
-    this.#excess = excess;
+  #overflow(tooMuch: string): unknown {
+    this.#tooMuch = tooMuch;
     this.#collected = 0;
     this.#kept?.beginOverflow(this.maxLength);
-    this.#isOver = this.#kept !== null;
+    this.#isOverflowDue = this.#kept !== null;
     return this.#hooks.handleOverflow();
   }
 
@@ -250,7 +256,7 @@ export class Collector {
    * @returns What the hook gave, perhaps a promise.
    */
   next(connection: { readonly mayTell: boolean }): unknown {
-    if (this.#isOver) return this.#tellOverflow();
+    if (this.#isOverflowDue) return this.#tellOverflow();
     if (this.#isDue) {
       this.#isDue = false;
       return this.#found();
@@ -330,7 +336,7 @@ export class Collector {
       const result = this.#hooks.collectIncomingData(view(data, start, stop));
       if (!isFound || isPromise(result) || !connection.mayTell) return result;
       const isAsBefore = this.#search === search && this.#at === stop &&
-        this.#data === data && !this.#isOver;
+        this.#data === data && !this.#isOverflowDue;
       if (!isAsBefore) return;
     }
     this.#at = end;

@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { Acceptor, Channel, CheckedChannel } from "./channel.ts";
+import type { CheckedChannel } from "./channel.ts";
 import { ChannelSource } from "./channel_source.ts";
 import { Closing, type ClosingConnection } from "./closing.ts";
 import { Connecting, type Outcome } from "./connecting.ts";
@@ -73,7 +73,7 @@ export const CONNECTION_STATES = {
   /** The system has released the socket. */
   free: {},
   /** Another dispatcher has taken it over, or detach() has. */
-  handedOver: {},
+  handedOver: { adopt: "connected" },
 } as const;
 
 /** The states of the reading direction. */
@@ -82,6 +82,13 @@ export const READING_STATES = {
   /** The peer's end was told, or ignored as this side is about to end, too. */
   ended: { resume: "open" },
 } as const;
+
+/** The states in which it has given its channel up. */
+const RELEASED: ReadonlySet<string> = new Set([
+  "releasing",
+  "free",
+  "handedOver",
+]);
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -177,6 +184,13 @@ export class Connection extends SendingSocket
     return handover;
   }
 
+  protected override regain(heir: Connection): void {
+    const handover = heir.handOver();
+    super.regain(heir);
+    this.inherit(handover);
+    this.#startLimits();
+  }
+
   /** Another connection of the same dispatcher, which never joins its map. */
   heir(): Connection {
     const { pollable, reactor, options } = this;
@@ -185,17 +199,14 @@ export class Connection extends SendingSocket
 
   /** Starts to connect; the outcome is an event. */
   connect(network: Network, target: ConnectTarget): this {
-    const { address } = target;
+    const address = this.addr = target.address;
     this.go("connect");
     this.role = this.options.role ?? "client";
-    this.addr = address;
     if ("hostname" in address) this.hostname = address.hostname;
-    const { connectTimeout, handshakeTimeout } = this.options;
     this.connecting = new Connecting({
+      ...this.options,
       ...target,
       network,
-      connectTimeout,
-      handshakeTimeout,
       startTimer: this.time.startTimer,
       track: (operation) => this.release.track(operation),
       ended: (outcome) => this.#onOutcome(outcome),
@@ -551,12 +562,7 @@ export class Connection extends SendingSocket
   }
 
   get isReleased(): boolean {
-    return this.state === "releasing" || this.state === "free" ||
-      this.state === "handedOver";
-  }
-
-  holds(wrapped: Channel | Acceptor): boolean {
-    return this.wrapped === wrapped && !this.isReleased;
+    return RELEASED.has(this.state);
   }
 
   #beginClosing(): void {

@@ -297,7 +297,7 @@ export abstract class DispatcherHooks implements Pollable {
    * side ends, too.
    */
   handleEnd(): HookResult {
-    this.shutdownWrite();
+    return this.shutdownWrite();
   }
 
   /**

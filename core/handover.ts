@@ -51,7 +51,7 @@ export interface ChannelHolder extends Holder {
  * @throws {Error} If it is closed, or cannot be handed over now.
  */
 export function takeOver(channel: Channel): Handover | null {
-  const own = channel instanceof DetachedChannel ? channel.channel : channel;
+  const own = channel instanceof DetachedChannel ? channel.wrapped : channel;
   const holder = holderOf(own) as ChannelHolder | undefined;
   return holder?.handOver() ?? null;
 }
@@ -124,7 +124,7 @@ export class DetachedChannel implements Channel, ChannelHolder, ReadListener {
   /** Only a channel that can end its writing direction has it. */
   readonly closeWrite?: () => Promise<void>;
   /** The channel that the dispatcher had. */
-  readonly channel: Channel;
+  readonly wrapped: Channel;
 
   /** `null` when a dispatcher has taken it over, or it is closed. */
   #handover: Handover | null;
@@ -138,7 +138,7 @@ export class DetachedChannel implements Channel, ChannelHolder, ReadListener {
     if (localAddr) this.localAddr = localAddr;
     if (chunkSize) this.chunkSize = chunkSize;
     if (endsWriting) this.closeWrite = () => this.#closeWrite();
-    this.channel = channel;
+    this.wrapped = channel;
     this.#handover = handover;
     hold(channel, this);
     source.moveTo(this);
@@ -146,8 +146,8 @@ export class DetachedChannel implements Channel, ChannelHolder, ReadListener {
     writer.start();
   }
 
-  holds(): boolean {
-    return this.#handover !== null;
+  get isReleased(): boolean {
+    return this.#handover === null;
   }
 
   handOver(): Handover {

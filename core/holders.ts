@@ -11,8 +11,10 @@ import type { Acceptor, Channel } from "./channel.ts";
 
 /** The holder of a channel or of a listener. */
 export interface Holder {
-  /** Whether it still has `wrapped`, and has not closed it. */
-  holds(wrapped: Channel | Acceptor): boolean;
+  /** The channel or the listener that it has now. */
+  readonly wrapped: Channel | Acceptor | null;
+  /** It has given that up, or closed it. */
+  readonly isReleased: boolean;
   /** Sends the accepted bytes, and closes. No hook runs. */
   close(): void;
 }
@@ -51,7 +53,7 @@ function replaceClose(
   let isClosed = false;
   const value = (): unknown => {
     const holder = holders.get(wrapped)!;
-    if (holder.holds(wrapped)) return holder.close();
+    if (holder.wrapped === wrapped && !holder.isReleased) return holder.close();
     if (isClosed) return; // The library has closed it, or the program has.
     isClosed = true;
     return close.call(wrapped);

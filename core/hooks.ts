@@ -41,6 +41,13 @@ export interface HookTarget {
   /** Runs `tell` as soon as it is in a map and no hook's promise is pending. */
   whenMay(tell: () => void): void;
   close(): void;
+  /**
+   * Takes back what a failed hook has handed to a dispatcher that has had no turn
+   * yet: its constructor may have thrown.
+   *
+   * @returns Whether this socket is open again.
+   */
+  takeBack(): boolean;
   /** Closes the socket if an override of `close()` has left it open, and warns. */
   closeAnyway(): void;
   /** Watches whether `close()` is called from now on, if a class overrides it. */
@@ -165,9 +172,9 @@ export class Hooks {
   }
 
   #tellError(error: unknown): void {
-    const { pollable, reactor, closed } = this.target;
+    const { pollable, reactor } = this.target;
     this.lastFailure = error;
-    if (closed) {
+    if (this.target.closed && !this.target.takeBack()) {
       reactor.report(error);
       return;
     }
@@ -187,6 +194,7 @@ export class Hooks {
 
   #failHard(error: unknown): void {
     if (error instanceof ExitNow) throw error;
+    this.target.takeBack(); // handleError() may have handed it on.
     this.target.close();
     this.target.reactor.report(error);
   }

@@ -22,11 +22,11 @@ import { type EventOf, next } from "./states.ts";
  */
 export const LISTENER_STATES = {
   /** It has its address, and takes no connections yet. */
-  bound: { listen: "listening", close: "closed", handOver: "handed over" },
-  listening: { close: "closed", handOver: "handed over" },
+  bound: { listen: "listening", close: "closed", handOver: "handedOver" },
+  listening: { close: "closed", handOver: "handedOver" },
   closed: {},
   /** Another dispatcher has its acceptor. */
-  "handed over": {},
+  handedOver: { listen: "listening" },
 } as const;
 
 const ACCEPT: Hook = (pollable) => pollable.handleReadEvent();
@@ -50,7 +50,7 @@ export class Listener extends Socket implements Holder {
     super(holder === undefined ? parts : limitedAs(holder, parts), former);
     this.acceptor = acceptor;
     this.addr = acceptor.addr;
-    this.#inherited = holder === undefined ? null : holder.#handOver();
+    this.#inherited = holder === undefined ? null : holder.#handOver(this);
     hold(acceptor, this);
   }
 
@@ -59,7 +59,7 @@ export class Listener extends Socket implements Holder {
    *
    * @throws {Error} If it is closed.
    */
-  #handOver(): Accepting | null {
+  #handOver(successor: Listener): Accepting | null {
     const { accepting } = this;
     if (this.closed) {
       const self = textOf(this.pollable);
@@ -68,11 +68,19 @@ export class Listener extends Socket implements Holder {
     this.accepting = null;
     this.#go("handOver");
     this.leave();
+    this.successor = successor;
     return accepting;
   }
 
+  protected override regain(heir: Listener): void {
+    this.#inherited = heir.#handOver(this);
+    super.regain(heir);
+    hold(this.acceptor, this);
+    this.listen();
+  }
+
   override get phase(): string {
-    return this.#state;
+    return this.#state === "handedOver" ? "handed over" : this.#state;
   }
 
   override get localAddr(): Deno.Addr | null {
@@ -83,8 +91,8 @@ export class Listener extends Socket implements Holder {
     return this.acceptor;
   }
 
-  holds(): boolean {
-    return !this.closed;
+  get isReleased(): boolean {
+    return this.closed;
   }
 
   override get listens(): boolean {

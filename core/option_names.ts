@@ -133,6 +133,11 @@ export function nameOptions<Options>(
   return names;
 }
 
+/** Whether an object is the prototype of a class of the library's own. */
+export function isLibraryClass(prototype: object): boolean {
+  return Object.hasOwn(prototype, NAMES);
+}
+
 /** The names of the options of a dispatcher, by its class. */
 export function optionNamesOf(dispatcher: object): AnyNames {
   return (dispatcher as { [NAMES]: AnyNames })[NAMES];

@@ -8,6 +8,7 @@
 import { LONGEST_STALL, type Role, Stall } from "./backpressure.ts";
 import type { Channel, CheckedChannel } from "./channel.ts";
 import type { Closing } from "./closing.ts";
+import { warnOfFullSend } from "./full_send.ts";
 import { Gate, type GatedConnection } from "./gate.ts";
 import type { Hook } from "./hooks.ts";
 import { interestOf } from "./interest.ts";
@@ -128,7 +129,12 @@ export abstract class SendingSocket extends Socket
       if (this.closed || this.checked === null) return 0;
       const isBuffered = gate !== null && gate.isBusy; // Accepted before the end.
       if (this.writing !== "open" && !isBuffered) this.checkWritable();
-      if (writer.pending > 0 && writer.pending >= this.#room) return 0;
+      if (writer.pending > 0 && writer.pending >= this.#room) {
+        if (data.length > 0 && !this.hasStreams) {
+          warnOfFullSend(this.pollable, data.length, writer.pending);
+        }
+        return 0;
+      }
     }
     writer.append(data);
     if (this.reactor.turns.gathers) this.reactor.turns.sendSoon(this);
@@ -151,6 +157,11 @@ export abstract class SendingSocket extends Socket
   get sendsInEvents(): boolean {
     const interest = this.interest ?? interestOf(this.pollable);
     return interest.sendsInEvents && !this.hasStreams;
+  }
+
+  /** Bytes wait at the gate, and it sends on as it is woken. */
+  get sendsOnWake(): boolean {
+    return this.isHeld && !this.sendsInEvents;
   }
 
   /** It sends on in its next write event. */

@@ -17,8 +17,10 @@ import { warnOfForgottenClose, watchClose } from "./forgotten_close.ts";
 import { type About, warn } from "./own_lines.ts";
 import { CachedAnswer, syncAnswer } from "./predicates.ts";
 import type { Entry } from "./entry.ts";
+import { warnOfPythonNames } from "./python_names.ts";
 import type { Reactor } from "./reactor.ts";
 import { type Releasable, Release } from "./release.ts";
+import { ENTRY } from "./symbols.ts";
 import { HeapTimer, TimerGroup } from "./timers.ts";
 
 /** The options of a socket. Times are in ms. */
@@ -347,6 +349,7 @@ export class Socket implements Entry, HookTarget, Releasable {
     // wrote nothing, it is called again only when an event has come since.
     if (this.hasNews) this.reactor.queue(this);
     if (!this.asks && !this.held) this.watch();
+    warnOfPythonNames(this.pollable);
   }
 
   /** The interest of the class; `null` if a getter in the place of a method throws. */
@@ -516,6 +519,34 @@ export class Socket implements Entry, HookTarget, Releasable {
     const whenEnded = this.#whenEnded;
     this.#whenEnded = null;
     for (const then of whenEnded ?? []) then();
+  }
+
+  takeBack(): boolean {
+    const heir = this.#freshHeir;
+    if (heir === null) return false;
+    try {
+      this.regain(heir);
+    } catch { // It has bytes that cannot be given up.
+      heir.abort();
+      return false;
+    }
+    this.join(this.reactor);
+    return true;
+  }
+
+  /** The socket that goes on for this one, if its dispatcher has had no turn. */
+  get #freshHeir(): Socket | null {
+    if (this.pollable[ENTRY] !== this) return null; // There is a new socket.
+    let heir = this.successor;
+    while (heir?.successor) heir = heir.successor;
+    return heir === null || heir.closed || heir.interest !== null ? null : heir;
+  }
+
+  /** Opens it again, with what it has handed to `_heir`. */
+  protected regain(_heir: Socket): void {
+    this.closed = false;
+    this.successor = null;
+    this.#timers = null;
   }
 
   waitForRelease(): void {

@@ -11,7 +11,8 @@ import { Connection } from "../core/connection.ts";
 import type { HookResult } from "../core/entry.ts";
 import { describeError, textOf } from "../core/log.ts";
 import type { SocketOptions } from "../core/network.ts";
-import { checkOptions } from "../core/option_names.ts";
+import { DISPATCHER_OPTIONS } from "../core/dispatcher_options.ts";
+import { checkOptions, nameOptions } from "../core/option_names.ts";
 import { Queue } from "../core/queue.ts";
 import { logLimited } from "../core/own_lines.ts";
 import type { GateKind } from "../core/gate.ts";
@@ -388,3 +389,5 @@ const INSTEAD_OF: ReadonlyMap<string, string> = new Map([
 function checkAddress(action: "bind" | "send", address: unknown): Deno.NetAddr {
   return parseAddress(address, { action, transport: "udp" }) as Deno.NetAddr;
 }
+
+nameOptions<DispatcherOptions>(DatagramDispatcher, DISPATCHER_OPTIONS);

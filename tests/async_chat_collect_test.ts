@@ -7,6 +7,7 @@ import {
   assertLessOrEqual,
   assertNotStrictEquals,
   assertRejects,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { AsyncChat, type AsyncChatOptions, type Channel } from "../mod.ts";
@@ -350,10 +351,20 @@ Deno.test("AsyncChat.maxLength bounds the messages that nobody takes", async () 
   fake.chat.foundTerminator = () => void found++;
   await arriveAll(fake, ["abc\nde\nf\n"]);
   assertEquals(found, 2);
-  const excess = "more than 5 bytes wait for takeData() or takeText()";
-  const line = `error: closing <Taker connected>: ${excess}: ${LONGER}`;
+  const line = "error: closing <Taker connected>: more than 5 bytes wait for " +
+    "takeData() or takeText(): maxLength is 5; call takeData() or takeText() in " +
+    "foundTerminator(), or give AsyncChat a larger maxLength";
   assertEquals(fake.logger.lines, [line]);
   assertEquals(fake.chat.taken, "abcde");
+});
+
+Deno.test("AsyncChat.maxLength bounds a message behind others that were taken late", async () => {
+  const fake = take("\n", Taker, 5);
+  fake.chat.foundTerminator = () => {};
+  await arrive(fake, "a\nb");
+  assertEquals(fake.chat.takeText(), "ab");
+  await arrive(fake, "c", "defgh", "i");
+  assertStringIncludes(fake.logger.lines.join(), LONGER);
 });
 
 Deno.test("AsyncChat.handleOverflow() of a block that is too large runs before the block comes", async () => {

@@ -287,7 +287,7 @@ Deno.test("writable() that says no holds back what is pushed, and closeWhenDone(
 Deno.test("closeWhenDone() from outside of the loop ends its wait, so that writable() is asked", async () => {
   const { chat, channel, map } = talk(Throttled);
   chat.isOpen = true;
-  const looping = loop({ map });
+  const looping = loop({ map, timeout: Infinity });
   await turns(); // The loop waits.
   chat.closeWhenDone();
   await until(() => channel.closed, "the close");

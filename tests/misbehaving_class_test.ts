@@ -10,7 +10,9 @@ import {
   DatagramDispatcher,
   Dispatcher,
   DispatcherWithSend,
+  shutdown,
 } from "../mod.ts";
+import { WAKE } from "../core/symbols.ts";
 import { Echo, FakeAcceptor, FakeChannel, FakeNetwork } from "./fakes.ts";
 import {
   type Any,
@@ -329,6 +331,82 @@ Deno.test("DispatcherWithSend.debug survives a logInfo() that rejects", async ()
   assertEquals(channel.sent, "spam");
   assertEquals(trial.rejections.reasons, []);
   victim.abort();
+});
+
+Deno.test("initiateSend() that rejects tells onError(), whoever calls it", async () => {
+  using trial = new Trial();
+  const { map } = trial;
+  const rejecting = (): Any => Promise.reject(SPAM);
+  const sender = new Sender(new FakeChannel(), { map });
+  const chat = new Chat(new FakeChannel(), { map });
+  for (const victim of [sender, chat]) victim.initiateSend = rejecting;
+  sender.send("spam");
+  chat.push("spam");
+  sender.handleWrite();
+  chat.handleWrite();
+  await turns();
+  assertEquals(map.errors.splice(0), [SPAM, SPAM, SPAM, SPAM]);
+  assertEquals(trial.rejections.reasons, []);
+  sender.abort();
+  chat.abort();
+});
+
+Deno.test("initiateSend() that rejects when the gate opens tells onError()", async () => {
+  using trial = new Trial();
+  const { map } = trial;
+  class Gated extends Sender {
+    override writable(): boolean {
+      return false;
+    }
+  }
+  const sender = new Gated(new FakeChannel(), { map });
+  sender.send("spam");
+  sender.initiateSend = (): Any => Promise.reject(SPAM);
+  sender[WAKE]();
+  await turns();
+  assertEquals(map.errors.splice(0), [SPAM]);
+  assertEquals(trial.rejections.reasons, []);
+  sender.abort();
+});
+
+Deno.test("handleEnd() of a class whose shutdownWrite() rejects tells handleError()", async () => {
+  using trial = new Trial();
+  const { map } = trial;
+  const errors: unknown[] = [];
+  class Victim extends Echo {
+    override shutdownWrite(): Any {
+      return Promise.reject(SPAM);
+    }
+    override handleError(error: unknown): void {
+      errors.push(error);
+      this.close();
+    }
+  }
+  const channel = new FakeChannel();
+  new Victim(channel, { map, allowHalfOpen: true });
+  await trial.begin();
+  channel.push(null);
+  await trial.rest();
+  assertEquals([errors, trial.rejections.reasons], [[SPAM], []]);
+  await trial.end();
+});
+
+Deno.test("handleShutdown() of a chat whose closeWhenDone() rejects tells handleError()", async () => {
+  using trial = new Trial();
+  const { map } = trial;
+  const errors: unknown[] = [];
+  class Victim extends Chat {
+    override closeWhenDone(): Any {
+      return Promise.reject(SPAM);
+    }
+    override handleError(error: unknown): void {
+      errors.push(error);
+      this.close();
+    }
+  }
+  new Victim(new FakeChannel(), { map });
+  await shutdown({ map });
+  assertEquals([errors, trial.rejections.reasons], [[SPAM], []]);
 });
 
 Deno.test("startTls() that is refused and not awaited ends no process, whatever the class", async () => {
