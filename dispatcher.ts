@@ -643,7 +643,7 @@ export class DispatcherWithSend extends Dispatcher {
   /** @ignore */
   override [WAKE](): HookResult {
     const connection = this[CURRENT]!;
-    if (connection.isHeld) connection.reactor.follow(this.initiateSend());
+    if (connection.sendsOnWake) connection.reactor.follow(this.initiateSend());
     if (this.#mark.takeDrain(connection, connection.pending)) {
       return this.handleDrain();
     }

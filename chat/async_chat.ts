@@ -354,7 +354,7 @@ export class AsyncChat extends Dispatcher {
       return;
     }
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    this.#output.queue.add(this.#pushable(), producer);
+    this.#output.pushProducer(this.#pushable(), producer);
   }
 
   /**
@@ -484,9 +484,10 @@ export class AsyncChat extends Dispatcher {
 
   /** Goes on sending, and closes if {@linkcode AsyncChat.closeWhenDone} says so. */
   override handleWrite(): HookResult {
-    const connection = this[CURRENT];
-    connection?.reactor.follow(this.initiateSend());
-    if (connection?.mayTell) this.#output.closeIfDone(connection);
+    const connection = this.#begin();
+    if (connection === null) return;
+    this.#output.initiate(connection);
+    if (connection.mayTell) this.#output.closeIfDone(connection);
   }
 
   /** The connection stands. */
