@@ -1,11 +1,11 @@
 /** A handleWrite() of a class that buffers: it sends what is buffered, as in Python. */
 
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
-import { DispatcherWithSend } from "../mod.ts";
+import { DispatcherWithSend, loop } from "../mod.ts";
 import { MockClock } from "../testing/mod.ts";
 import { block, countTurns, gated, talk, Talker, Valve } from "./chats.ts";
 import { FakeChannel, loopToEnd, quietMap, rest } from "./fakes.ts";
-import { loopUntil, type TestMap } from "./support.ts";
+import { loopUntil, type TestMap, turns, until } from "./support.ts";
 
 const SIZE = 500_000;
 const PIECE = 65_536;
@@ -104,6 +104,16 @@ for (const Class of [Chat, Sender, EventChat]) {
   });
 }
 
+Deno.test("handleWrite() without super holds back all but a piece of acOutBufferSize bytes", async () => {
+  const { chat, channel, map } = talk(Chat);
+  chat.goesOn = false;
+  chat.acOutBufferSize = 4;
+  chat.push("spam and eggs");
+  await rest(map);
+  assertEquals(channel.sent, "spam");
+  chat.abort();
+});
+
 Deno.test("handleWrite() without super holds back the pieces of a producer, too", async () => {
   const { map, channel, chat } = start(Chat);
   const talker = chat as Chat;
@@ -140,6 +150,18 @@ Deno.test("handleWrite() sends what an async producer gives, to the end of the w
   assertEquals(channel.sent, "spam!");
   assertGreater(chat.writes, 0);
   chat.abort();
+});
+
+Deno.test("handleWrite() is called for what an async producer gives while the loop waits", async () => {
+  const { chat, channel, map } = talk(Chat);
+  const { producer, give } = gated();
+  chat.pushWithProducer(producer);
+  const looping = loop({ map, timeout: Infinity });
+  await turns(); // The loop waits.
+  give("spam");
+  await until(() => channel.sent === "spam", "the piece");
+  chat.close();
+  await looping;
 });
 
 Deno.test("handleWrite() without super holds back what an async producer gives", async () => {
