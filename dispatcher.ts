@@ -630,9 +630,8 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** @ignore */
   override [GATE](): GateKind {
-    return this.writable === DispatcherWithSend.prototype.writable
-      ? "none"
-      : "writable";
+    const isPlain = this.writable === DispatcherWithSend.prototype.writable;
+    return isPlain ? "none" : "writable";
   }
 
   /** @ignore */
@@ -644,9 +643,8 @@ export class DispatcherWithSend extends Dispatcher {
   override [WAKE](): HookResult {
     const connection = this[CURRENT]!;
     if (connection.sendsOnWake) connection.reactor.follow(this.initiateSend());
-    if (this.#mark.takeDrain(connection, connection.pending)) {
-      return this.handleDrain();
-    }
+    const isDrained = this.#mark.takeDrain(connection, connection.pending);
+    if (isDrained) return this.handleDrain();
     if (this.#mark.isReachedBy(connection)) this.#watch(connection);
   }
 
@@ -695,9 +693,8 @@ export class DispatcherWithSend extends Dispatcher {
 
 nameOptions<DispatcherOptions>(Dispatcher, DISPATCHER_OPTIONS);
 nameOptions<DispatcherWithSendOptions>(DispatcherWithSend, WITH_SEND_OPTIONS);
-for (const name of ["close", "delChannel"] as const) {
-  libraryMethods.set(Dispatcher.prototype[name], "plain");
-}
+libraryMethods.set(Dispatcher.prototype.close, "plain");
+libraryMethods.set(Dispatcher.prototype.delChannel, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");
 }

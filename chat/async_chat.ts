@@ -417,9 +417,8 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * How many pushed bytes are many: a sender should stop at this number and
-   * wait for {@linkcode AsyncChat.handleDrain}. In bytes. A new number holds at
-   * once, for what waits already too.
+   * A sender should stop at so many pushed bytes, and wait for
+   * {@linkcode AsyncChat.handleDrain}. A new number holds for what waits, too.
    *
    * @default {65_536}
    */
@@ -537,8 +536,7 @@ export class AsyncChat extends Dispatcher {
   #pushable(): Connection {
     const connection = this[CONNECTION]("push");
     // A hook of the former connection must not push to this one.
-    if (connection !== this.#begin()) return connection;
-    this.#output.checkPush(connection);
+    if (connection === this.#begin()) this.#output.checkPush(connection);
     return connection;
   }
 
