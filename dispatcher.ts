@@ -608,6 +608,7 @@ export class DispatcherWithSend extends Dispatcher {
    * over.
    * @throws {TypeError} If `data` is neither bytes nor text.
    * @throws {Error} If there was no `connect()` and no connection.
+   * @throws What an overridden `writable()` throws. The bytes wait.
    */
   override send(data: Uint8Array | string): number {
     const bytes = toBytes("data", data);
@@ -629,9 +630,8 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** @ignore */
   override [GATE](): GateKind {
-    return this.writable === DispatcherWithSend.prototype.writable
-      ? "none"
-      : "writable";
+    const isPlain = this.writable === DispatcherWithSend.prototype.writable;
+    return isPlain ? "none" : "writable";
   }
 
   /** @ignore */
@@ -642,10 +642,9 @@ export class DispatcherWithSend extends Dispatcher {
   /** @ignore */
   override [WAKE](): HookResult {
     const connection = this[CURRENT]!;
-    if (connection.isHeld) connection.reactor.follow(this.initiateSend());
-    if (this.#mark.takeDrain(connection, connection.pending)) {
-      return this.handleDrain();
-    }
+    if (connection.sendsOnWake) connection.reactor.follow(this.initiateSend());
+    const isDrained = this.#mark.takeDrain(connection, connection.pending);
+    if (isDrained) return this.handleDrain();
     if (this.#mark.isReachedBy(connection)) this.#watch(connection);
   }
 
@@ -654,6 +653,8 @@ export class DispatcherWithSend extends Dispatcher {
    * have a turn in this pass, the bytes go out after all their hooks. If the class
    * overrides {@linkcode DispatcherWithSend.writable}, the bytes go out in pieces of
    * at most 64 KiB, and before each piece `writable()` is asked.
+   *
+   * @throws What an overridden `writable()` throws.
    */
   initiateSend(): void {
     this[CURRENT]?.sendSoon();
@@ -692,9 +693,8 @@ export class DispatcherWithSend extends Dispatcher {
 
 nameOptions<DispatcherOptions>(Dispatcher, DISPATCHER_OPTIONS);
 nameOptions<DispatcherWithSendOptions>(DispatcherWithSend, WITH_SEND_OPTIONS);
-for (const name of ["close", "delChannel"] as const) {
-  libraryMethods.set(Dispatcher.prototype[name], "plain");
-}
+libraryMethods.set(Dispatcher.prototype.close, "plain");
+libraryMethods.set(Dispatcher.prototype.delChannel, "plain");
 for (const name of ["readable", "writable", "handleWrite"] as const) {
   libraryMethods.set(DispatcherWithSend.prototype[name], "buffering");
 }

@@ -85,7 +85,10 @@ export interface AsyncChatOptions extends DispatcherWithSendOptions {
 export class AsyncChat extends Dispatcher {
   /** The most bytes to take from the connection at a time. */
   acInBufferSize = 65_536;
-  /** While so many bytes are on their way, producers are not asked for more. */
+  /**
+   * While so many bytes are on their way, producers are not asked for more. An
+   * overridden `send()` gets at most so many bytes a call.
+   */
   acOutBufferSize = 65_536;
 
   /** The connection that the following fields belong to. */
@@ -351,7 +354,7 @@ export class AsyncChat extends Dispatcher {
       return;
     }
     checkInteger("acOutBufferSize", this.acOutBufferSize, 1);
-    this.#output.queue.add(this.#pushable(), producer);
+    this.#output.pushProducer(this.#pushable(), producer);
   }
 
   /**
@@ -414,9 +417,8 @@ export class AsyncChat extends Dispatcher {
   }
 
   /**
-   * How many pushed bytes are many: a sender should stop at this number and
-   * wait for {@linkcode AsyncChat.handleDrain}. In bytes. A new number holds at
-   * once, for what waits already too.
+   * A sender should stop at so many pushed bytes, and wait for
+   * {@linkcode AsyncChat.handleDrain}. A new number holds for what waits, too.
    *
    * @default {65_536}
    */
@@ -481,9 +483,10 @@ export class AsyncChat extends Dispatcher {
 
   /** Goes on sending, and closes if {@linkcode AsyncChat.closeWhenDone} says so. */
   override handleWrite(): HookResult {
-    const connection = this[CURRENT];
-    connection?.reactor.follow(this.initiateSend());
-    if (connection?.mayTell) this.#output.closeIfDone(connection);
+    const connection = this.#begin();
+    if (connection === null) return;
+    this.#output.initiate(connection);
+    if (connection.mayTell) this.#output.closeIfDone(connection);
   }
 
   /** The connection stands. */
@@ -533,8 +536,7 @@ export class AsyncChat extends Dispatcher {
   #pushable(): Connection {
     const connection = this[CONNECTION]("push");
     // A hook of the former connection must not push to this one.
-    if (connection !== this.#begin()) return connection;
-    this.#output.checkPush(connection);
+    if (connection === this.#begin()) this.#output.checkPush(connection);
     return connection;
   }
 

@@ -103,13 +103,28 @@ export class Outbox {
   push(connection: Connection, bytes: Uint8Array): void {
     if (this.queue.length === 0) connection.buffer(bytes);
     else this.queue.push(bytes);
-    if (this.#chat[INITIATES]) this.goOn(connection);
+    if (this.#chat[INITIATES]) this.initiate(connection);
     else connection.sendSoon();
     if (this.amount(connection) >= this.mark.bytes) this.watch(connection);
   }
 
-  /** {@linkcode pump}, by the `initiateSend()` of a class that overrides it. */
+  /**
+   * Sends what a producer gives, behind all others.
+   *
+   * @throws {TypeError} If it is none, or a stream that is locked.
+   */
+  pushProducer(connection: Connection, producer: unknown): void {
+    if (this.queue.add(connection, producer)) this.initiate(connection);
+  }
+
+  /** Goes on by itself. An own `handleWrite()` does so, in the next write event. */
   goOn(connection: Connection): void {
+    if (connection.sendsInEvents) this.#goOnLater(connection);
+    else this.initiate(connection);
+  }
+
+  /** {@linkcode pump}, by the `initiateSend()` of a class that overrides it. */
+  initiate(connection: Connection): void {
     if (!this.#chat[INITIATES]) {
       this.pump(connection);
       return;
@@ -122,14 +137,21 @@ export class Outbox {
   /** Sends what may be sent, and ends the writing if that is due. */
   pump(connection: Connection): void {
     this.#hasPumped = true;
-    connection.sendThrough();
+    if (!connection.awaitsEvent) connection.sendThrough();
     this.queue.move(connection);
+    if (connection.awaitsEvent) connection.sendThrough(); // One piece.
+    this.#goOnLater(connection);
+  }
+
+  /** Ends the writing if that is due, and asks for the next step. */
+  #goOnLater(connection: Connection): void {
     if (connection.closed) return;
     if (this.endsWhenDone && this.queue.length === 0) {
       this.endsWhenDone = false;
       connection.shutdownWrite();
     }
     this.watch(connection);
+    if (connection.awaitsEvent) connection.lookAgain();
   }
 
   /**
@@ -172,7 +194,7 @@ export class Outbox {
   #nextMark(connection: Connection): number {
     const { queue, mark, closesWhenDone } = this;
     const isDrainDue = mark.isReachedBy(connection) && !closesWhenDone;
-    let amount = queue.mark;
+    let amount = connection.sendsInEvents ? -1 : queue.mark;
     if (isDrainDue || this.#input.hasInput && !queue.isFull) {
       amount = Math.max(amount, mark.low - queue.bytes);
     }

@@ -109,18 +109,19 @@ export class ProducerQueue {
   /**
    * Puts a source at the end.
    *
+   * @returns Whether it is there: not if nothing can be sent any more.
    * @throws {TypeError} If it is none, or a stream that is locked.
    */
-  add(connection: Connection, producer: unknown): void {
+  add(connection: Connection, producer: unknown): boolean {
     const source = sourceOf(producer);
     if (!connection.isSending) {
       source.cancel();
-      return;
+      return false;
     }
     this.#items.push(source);
     if (this.#connection !== connection) this.#endWith(connection);
     this.#tally(connection);
-    this.#goOn(connection);
+    return true;
   }
 
   /** Releases the sources when the connection ends, and says what is lost. */
@@ -147,7 +148,7 @@ export class ProducerQueue {
         connection.pending >= this.#owner.acOutBufferSize || this.isPaused
       ) break;
       else this.#ask(connection, first);
-      connection.sendSoon();
+      if (!connection.awaitsEvent) connection.sendSoon();
     }
   }
 

@@ -1,8 +1,9 @@
 /**
- * The gate: a class that overrides `send()` or `writable()` has a say in what its
- * library buffers for it. Such bytes wait in a {@linkcode Gate}, and go out through
- * `send()`, piece by piece, while `writable()` answers `true`, as in Python.
- * Classes that override neither have no gate.
+ * The gate: a class that overrides `send()`, `writable()` or `handleWrite()` has a say
+ * in what its library buffers for it. Such bytes wait in a {@linkcode Gate}, and go out
+ * through `send()`, piece by piece, while `writable()` answers `true`, as in Python.
+ * An own `handleWrite()` sends all of them but the first piece. Classes that override
+ * none of these have no gate.
  *
  * @module
  */
@@ -39,6 +40,8 @@ export interface GateKeeper {
 export interface GatedConnection {
   readonly pollable: GateKeeper;
   readonly joined: boolean;
+  /** It sends on in its next write event. */
+  readonly awaitsEvent: boolean;
   /** Accepted bytes can still be sent. */
   readonly isSending: boolean;
   /** Few bytes are on their way, so `send()` of the library accepts more. */
@@ -105,7 +108,8 @@ export class Gate {
 
   /**
    * Sends piece after piece, as far as `writable()` and the room allow. Out of its
-   * map, a dispatcher gets no event, so then it is one piece.
+   * map, a dispatcher gets no event, so then it is one piece. A class that overrides
+   * the hook of its write events sends one piece outside of them, too.
    *
    * @throws What `writable()` and `send()` throw. The piece stays.
    */
@@ -119,8 +123,8 @@ export class Gate {
           if (connection.hasRoom && this.bytes > 0) this.state = "refused";
           break;
         }
-        if (!connection.joined) {
-          connection.wake(); // When it has joined a map again.
+        if (!connection.joined || connection.awaitsEvent) {
+          connection.wake(); // When it has joined a map again, or for the event.
           break;
         }
       }

@@ -7,6 +7,7 @@
  */
 
 import { DispatcherHooks } from "./dispatcher_hooks.ts";
+import { WAKE } from "./symbols.ts";
 
 /** The events that a dispatcher's class is interested in. */
 export interface Interest {
@@ -22,6 +23,8 @@ export interface Interest {
   writes: boolean;
   /** The library sends for it: a write event calls nothing of its own. */
   sendsItself: boolean;
+  /** It buffers, and what it buffers goes out in its own write events. */
+  sendsInEvents: boolean;
   /** Its `readable()` is the library's backpressure. */
   hasBackpressure: boolean;
 }
@@ -54,19 +57,22 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
   const overrides = (
     name: "handleRead" | "handleReadEvent" | "handleWriteEvent",
   ) => libraryMethods.get(dispatcher[name]) !== "plain";
-  const sendsItself = handleWrite === "buffering";
+  const ownsEvent = overrides("handleWriteEvent");
+  const sendsItself = handleWrite === "buffering" && !ownsEvent;
+  // A class that buffers has work of its own when it is woken.
+  const buffers = dispatcher[WAKE] !== DispatcherHooks.prototype[WAKE];
   const asksReadable = readable === undefined;
   const asksWritable = writable === undefined ||
     writable === "buffering" && !sendsItself;
-  const writes = !sendsItself &&
-    (handleWrite === undefined || overrides("handleWriteEvent"));
+  const writes = handleWrite === undefined || ownsEvent;
   return shared({
     asks: asksReadable || asksWritable || writes,
     asksReadable,
     asksWritable,
     reads: overrides("handleRead") || overrides("handleReadEvent"),
     writes,
-    sendsItself: sendsItself && !overrides("handleWriteEvent"),
+    sendsItself,
+    sendsInEvents: buffers && !sendsItself,
     hasBackpressure: readable === "buffering",
   });
 }
@@ -76,9 +82,9 @@ const interests: Interest[] = [];
 
 function shared(interest: Interest): Interest {
   const { asksReadable, asksWritable, reads, writes } = interest;
-  const { sendsItself, hasBackpressure } = interest;
+  const { sendsItself, sendsInEvents, hasBackpressure } = interest;
   const key = Number(asksReadable) | Number(asksWritable) << 1 |
     Number(reads) << 2 | Number(writes) << 3 | Number(sendsItself) << 4 |
-    Number(hasBackpressure) << 5;
+    Number(hasBackpressure) << 5 | Number(sendsInEvents) << 6;
   return interests[key] ??= interest;
 }

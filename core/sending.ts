@@ -11,6 +11,7 @@ import type { Closing } from "./closing.ts";
 import { warnOfFullSend } from "./full_send.ts";
 import { Gate, type GatedConnection } from "./gate.ts";
 import type { Hook } from "./hooks.ts";
+import { interestOf } from "./interest.ts";
 import type { Limits } from "./limits.ts";
 import { textOf } from "./log.ts";
 import { syncAnswer } from "./predicates.ts";
@@ -145,13 +146,30 @@ export abstract class SendingSocket extends Socket
   buffer(data: Uint8Array): number {
     if (!this.isSending) return 0;
     this.checkWritable();
-    const isGated = this.pollable[GATE]() !== "none" || this.isHeld;
+    const isGated = this.pollable[GATE]() !== "none" || this.isHeld ||
+      this.sendsInEvents;
     if (isGated) this.ownGate.push(data);
     else this.writer.append(data);
     return data.length;
   }
 
-  /** The gate of a class that overrides `send()`, `writable()` or `initiateSend()`. */
+  /** Its class overrides the hook of a write event, which sends what is buffered. */
+  get sendsInEvents(): boolean {
+    const interest = this.interest ?? interestOf(this.pollable);
+    return interest.sendsInEvents && !this.hasStreams;
+  }
+
+  /** Bytes wait at the gate, and it sends on as it is woken. */
+  get sendsOnWake(): boolean {
+    return this.isHeld && !this.sendsInEvents;
+  }
+
+  /** It sends on in its next write event. */
+  get awaitsEvent(): boolean {
+    return this.sendsInEvents && this.event !== "write";
+  }
+
+  /** The gate of a class that overrides a method that has a say in sending. */
   get ownGate(): Gate {
     return this.gate ??= new Gate(this);
   }

@@ -210,7 +210,7 @@ Deno.test("connect() refuses what is no signal, and an unknown option", () => {
   const wrong: [unknown, string][] = [
     [{ signal: {} }, "signal has no addEventListener() method"],
     [{ signal: new AbortController() }, "signal has no addEventListener()"],
-    [{ signal: null }, "signal must be an object, got null"],
+    [{ signal: null }, "signal must not be null: leave it out"],
     [{ sginal: undefined, signl: 3 }, 'did you mean "signal"?'],
     [
       new AbortController().signal,

@@ -422,57 +422,43 @@ Deno.test("Dispatchers of one pass have a gate each", async () => {
 
 // Streams
 
-/** A class that notes in `seen` what its send() takes of the bytes of a stream. */
-class OddDispatcher extends Dispatcher {
-  seen = "";
-  calls = 0;
-  override send(data: Uint8Array): number {
-    if (++this.calls % 3 === 0) return 0;
-    const taken = super.send(data.subarray(0, 20_000));
-    this.seen += text(data.subarray(0, taken));
-    return taken;
-  }
+/** Classes that note in `seen` what their send() takes of the bytes of a stream. */
+function oddOf(Base: typeof Dispatcher | typeof DispatcherWithSend) {
+  return class extends (Base as typeof Dispatcher) {
+    seen = "";
+    calls = 0;
+    override send(data: Uint8Array): number {
+      if (++this.calls % 3 === 0) return 0;
+      const taken = super.send(data.subarray(0, 20_000));
+      this.seen += text(data.subarray(0, taken));
+      return taken;
+    }
+  };
 }
-class OddSender extends DispatcherWithSend {
-  seen = "";
-  calls = 0;
-  override send(data: Uint8Array): number {
-    if (++this.calls % 3 === 0) return 0;
-    const taken = super.send(data.subarray(0, 20_000));
-    this.seen += text(data.subarray(0, taken));
-    return taken;
-  }
+/** Their writable() says no after each piece, until time has passed. */
+function slowOf(Base: typeof Dispatcher | typeof DispatcherWithSend) {
+  return class extends (Base as typeof Dispatcher) {
+    seen = "";
+    isOpen = true;
+    override writable(): boolean {
+      return this.isOpen && super.writable();
+    }
+    override send(data: Uint8Array): number {
+      this.isOpen = false;
+      this.callLater(100, () => void (this.isOpen = true));
+      this.seen += text(data);
+      return super.send(data);
+    }
+  };
 }
-/** Its writable() says no after each piece, until time has passed. */
-class SlowDispatcher extends Dispatcher {
-  seen = "";
-  isOpen = true;
-  override writable(): boolean {
-    return this.isOpen;
-  }
-  override send(data: Uint8Array): number {
-    this.isOpen = false;
-    this.callLater(100, () => void (this.isOpen = true));
-    this.seen += text(data);
-    return super.send(data);
-  }
-}
-class SlowSender extends DispatcherWithSend {
-  seen = "";
-  isOpen = true;
-  override writable(): boolean {
-    return this.isOpen && super.writable();
-  }
-  override send(data: Uint8Array): number {
-    this.isOpen = false;
-    this.callLater(100, () => void (this.isOpen = true));
-    this.seen += text(data);
-    return super.send(data);
-  }
-}
+const OddDispatcher = oddOf(Dispatcher);
+const OddSender = oddOf(DispatcherWithSend);
+const SlowDispatcher = slowOf(Dispatcher);
+const SlowSender = slowOf(DispatcherWithSend);
 
-for (const Class of [OddDispatcher, OddSender, SlowDispatcher, SlowSender]) {
-  Deno.test(`toStreams() of a class like ${Class.name} sends each byte through its send() once`, async () => {
+const classes = { OddDispatcher, OddSender, SlowDispatcher, SlowSender };
+for (const [name, Class] of Object.entries(classes)) {
+  Deno.test(`toStreams() of a class like ${name} sends each byte through its send() once`, async () => {
     const clock = new MockClock({ autojump: true });
     const map = quietMap({ clock });
     const channel = new FakeChannel();

@@ -413,13 +413,17 @@ export function makeParty(
 ) {
   const { allowHalfOpen, idleTimeout, lifetime } = side.plan;
   const { kind, highWaterMark, maxLength } = side.plan;
-  const limits = { idleTimeout, lifetime, highWaterMark, maxLength };
   const Class = CLASSES[kind as Exclude<Kind, "raw">];
+  const isChat = Class.prototype instanceof AsyncChat;
+  const isBuffering = isChat || Class.prototype instanceof DispatcherWithSend;
   const party = new Class(channel, {
     map,
     linger: LINGER,
     allowHalfOpen,
-    ...limits,
+    idleTimeout,
+    lifetime,
+    highWaterMark: isBuffering ? highWaterMark : undefined,
+    maxLength: isChat ? maxLength : undefined,
   });
   party.attend(side);
   return party;
