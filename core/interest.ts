@@ -7,7 +7,7 @@
  */
 
 import { DispatcherHooks } from "./dispatcher_hooks.ts";
-import { WAKE } from "./symbols.ts";
+import { SEND_THROUGH } from "./symbols.ts";
 
 /** The events that a dispatcher's class is interested in. */
 export interface Interest {
@@ -59,8 +59,9 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
   ) => libraryMethods.get(dispatcher[name]) !== "plain";
   const ownsEvent = overrides("handleWriteEvent");
   const sendsItself = handleWrite === "buffering" && !ownsEvent;
-  // A class that buffers has work of its own when it is woken.
-  const buffers = dispatcher[WAKE] !== DispatcherHooks.prototype[WAKE];
+  // Only a class that buffers has bytes to send piece by piece.
+  const buffers =
+    dispatcher[SEND_THROUGH] !== DispatcherHooks.prototype[SEND_THROUGH];
   const asksReadable = readable === undefined;
   const asksWritable = writable === undefined ||
     writable === "buffering" && !sendsItself;
