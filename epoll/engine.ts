@@ -30,7 +30,7 @@ const MOST_EVENTS = 1_024;
  * a large message in fewer calls; a smaller one fits into the processor's caches.
  * The value is a choice.
  */
-const READ_BUFFER = 256 * 1024;
+const READ_BUFFER = 128 * 1024;
 /** A registered descriptor. */
 export interface Watched {
   /** Something has changed; `events` are bits of `EPOLLIN` and so on. */

@@ -194,11 +194,15 @@ for (const Class of [Echo, Amplifier]) {
         clearInterval(late);
       }
     })();
-    await loopUntil(map, () => isStuck, 20_000);
-    assertLess(handler!.most, MARK + LARGEST_READ);
-    assertLess(handler!.bufferedAmount, MARK + LARGEST_READ);
-    handler!.abort();
-    await flood;
+    try {
+      await loopUntil(map, () => isStuck, 20_000);
+      assertLess(handler!.most, MARK + LARGEST_READ);
+      assertLess(handler!.bufferedAmount, MARK + LARGEST_READ);
+    } finally {
+      isStuck = true;
+      handler?.abort();
+      await flood;
+    }
   });
 }
 
