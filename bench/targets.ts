@@ -54,7 +54,7 @@ const SMALL = [
   "64 of 5,000 active, 64 B",
   "1 of 5,000 active, 64 B",
 ];
-/** What a small message on epoll may cost, against the loop by hand. */
+/** The cost of a small message on epoll, against the loop by hand. */
 const SMALL_ON_EPOLL = [0.75, 0.85, 0.7, 0.5];
 const CHURN = "Connect, one message of 64 B, close; 64 at a time";
 const LARGE = ["64 of 64 active, 16 KiB", "64 of 64 active, 256 KiB"];

@@ -59,7 +59,7 @@ export interface GatedConnection {
   settled(): void;
 }
 
-/** What a gate does. */
+/** The states of a gate. */
 type GateState =
   /** It waits for its turn. */
   | "open"

@@ -27,7 +27,7 @@ export function hold(wrapped: Channel | Acceptor, holder: Holder): void {
   holders.set(wrapped, holder);
 }
 
-/** Who was the last to hold a channel or a listener. */
+/** The last holder of a channel or a listener. */
 export function holderOf(wrapped: Channel | Acceptor): Holder | undefined {
   return holders.get(wrapped);
 }

@@ -125,11 +125,11 @@ function tlsOf(options: SocketOptions): TlsOptions | undefined {
 /** Where a connection goes to, and how. */
 export interface ConnectTarget {
   address: Deno.Addr;
-  /** What the network is told of the connection, and what ends the attempt. */
+  /** The settings of the connection, and the signal that ends the attempt. */
   settings: NetworkConnectionOptions & ConnectOptions;
 }
 
-/** What the network is told of a socket's connections. */
+/** The settings of a socket's connections, for the network. */
 function networkOptions(
   options: SocketOptions,
 ): NetworkConnectionOptions {

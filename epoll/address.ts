@@ -124,7 +124,7 @@ function unixPath(bytes: Memory): string | null {
   return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
-/** What `getaddrinfo()` is asked for: `struct addrinfo`. */
+/** The question to `getaddrinfo()`: `struct addrinfo`. */
 export function hints(flags: number): Memory {
   const view = new DataView(new ArrayBuffer(ADDRINFO.size));
   view.setInt32(ADDRINFO.flags, flags, true);

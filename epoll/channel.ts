@@ -117,12 +117,12 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
     }
   }
 
-  /** What it reads, as a stream that closes the connection at its end. */
+  /** The input, as a stream that closes the connection at its end. */
   get readable(): ReadableStream<Uint8Array> {
     return this.#readable ??= readableOf(this);
   }
 
-  /** What it writes, as a stream that closes the connection at its end. */
+  /** The output, as a stream that closes the connection at its end. */
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= writableOf(this);
   }

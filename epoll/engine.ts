@@ -175,7 +175,7 @@ export class Engine implements Poller {
     return this.buffer;
   }
 
-  // Who waits for events
+  // Waiting for events
 
   start(): void {
     this.hold();
@@ -302,5 +302,5 @@ export class Engine implements Poller {
   }
 }
 
-/** What an `eventfd` takes: a number of 64 bits. */
+/** The number of 64 bits that an `eventfd` takes. */
 const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);

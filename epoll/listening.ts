@@ -102,7 +102,7 @@ function ownerOf(path: string): () => void {
   };
 }
 
-/** What a path names; `null` where that cannot be seen. */
+/** The file that a path names; `null` where that cannot be seen. */
 function identify(path: string): string | null {
   try {
     const { dev, ino } = Deno.lstatSync(path);
