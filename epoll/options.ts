@@ -1,6 +1,6 @@
 /**
- * What the system knows of a socket of the engine: its number, its options, and who
- * is at the other end of a Unix socket.
+ * The system's knowledge of a socket of the engine: its number, its options, and the
+ * process at the other end of a Unix socket.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import {
   writeOption,
 } from "./option_table.ts";
 
-/** Who is at the other end of a Unix socket, as the system saw it connect. */
+/** The process at the other end of a Unix socket, as the system saw it connect. */
 export interface PeerCredentials {
   /** The process. */
   pid: number;
@@ -114,7 +114,7 @@ export function setLinger(
 }
 
 /**
- * Who is at the other end of a Unix socket. The system says so, and not the peer.
+ * The process at the other end of a Unix socket, by the system's word, not the peer's.
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
  * @throws {TypeError} If it is no open socket of the engine.

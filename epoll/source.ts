@@ -110,7 +110,7 @@ export class StreamSource implements Source, Watched {
     this.#holdIfNeeded();
   }
 
-  /** Has the engine look for events, if something waits that needs no loop. */
+  /** Makes the engine look for events, if something waits that needs no loop. */
   #holdIfNeeded(): void {
     const isNeeded = this.#writer !== null ||
       this.#inBackground && this.isWatching;

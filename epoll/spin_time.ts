@@ -19,7 +19,7 @@ const LONGEST_BUSY = 5;
 const EVENTS_PER_CLOCK = 64;
 const EVENTS_PER_LOOK = 8;
 
-/** What follows after a look for events. */
+/** The next step after a look for events. */
 export const Next = {
   /** A look in the next turn. */
   turn: 0,
@@ -73,7 +73,7 @@ export class SpinTime {
     this.#count = 0;
   }
 
-  /** What to do after a look that found `count` events. */
+  /** The next step after a look that found `count` events. */
   next(count: number): typeof Next[keyof typeof Next] {
     if (count > 0) {
       if (this.#looks > 0) {

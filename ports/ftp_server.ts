@@ -26,7 +26,7 @@ const PATIENCE = Number(Deno.args[1]) * 1_000;
 const AT_ANY_TIME = ["ABOR", "NOOP", "QUIT"];
 const WITHOUT_LOGIN = ["USER", "PASS", "SYST", "FEAT", "NOOP", "QUIT"];
 
-/** What Python calls a socket. */
+/** A socket, as Python calls it. */
 type Sock = Channel | Acceptor;
 
 class FileProducer implements Producer {

@@ -90,7 +90,7 @@ class Player extends AsyncChat {
     }
   }
 
-  // What players can do
+  // The commands of players
 
   doLook() {
     this.tell(`You are in the ${this.place}.`);

@@ -75,7 +75,7 @@ class Bot extends AsyncChat {
     this.push(`${line}\r\n`);
   }
 
-  // What the server says
+  // The lines of the server
 
   irc001(_prefix: string, params: string[]) {
     this.logInfo(`welcome, ${params[0]}`);
@@ -122,7 +122,7 @@ class Bot extends AsyncChat {
     }
   }
 
-  // What people tell it to do
+  // The commands of people
 
   botEcho(where: string, rest: string) {
     this.say(`PRIVMSG ${where} :${rest}`);

@@ -248,7 +248,7 @@ const COMMANDS = new Map<string, (this: PopChannel, argument: string) => void>([
   ["QUIT", PopChannel.prototype.popQuit],
 ]);
 
-/** What stands before the first space, and behind it. */
+/** The text before the first space, and the text behind it. */
 function partition(text: string): [string, string] {
   const end = text.indexOf(" ");
   return end === -1 ? [text, ""] : [text.slice(0, end), text.slice(end + 1)];

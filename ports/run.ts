@@ -64,7 +64,7 @@ function pairOf(name: string): Pair {
   };
 }
 
-/** What is not on this machine, of what a pair needs. */
+/** The needs of a pair that are not on this machine. */
 export function missingFor(pair: Pair, python: string | null): string[] {
   return [
     // Elsewhere sockets and signals differ.
