@@ -191,7 +191,8 @@ testEpoll(
     await loopUntil(map, () => !new Set<unknown>(map).has(refused));
     assertEquals(refused.received, []);
     await exchange(scene, 100);
-    assertEquals(scene.lines.map(withoutAddress), [
+    const told = scene.lines.map(withoutAddress);
+    assertEquals(told.filter((line) => line.startsWith("accepting")), [
       "accepting paused (Error: No space left on device (os error 28))",
       "accepting resumed",
     ]);
