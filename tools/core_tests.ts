@@ -7,8 +7,6 @@
  * such a Deno does not understand. So the tests run without it, and those of
  * the examples and of the repository are left out.
  *
- * With ASYNCORE_NETWORK=epoll, the maps of the tests get the second engine.
- *
  * @module
  */
 
@@ -36,9 +34,4 @@ const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
   .sort()
   .map((path) => `${root}/${path}`);
 const flags = ["-A", "--no-check", "--no-config", "--unstable-net"];
-const network = Deno.env.get("ASYNCORE_NETWORK");
-if (network === "epoll") flags.push(`--preload=${root}/tests/epoll_preload.ts`);
-else if (network) {
-  throw new TypeError(`ASYNCORE_NETWORK must be "epoll", got "${network}"`);
-}
 Deno.exit(await runWithStd(["test", ...flags, ...files]));
