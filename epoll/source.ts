@@ -174,13 +174,13 @@ export class StreamSource implements Source, Watched {
   /** Reads behind the waiting bytes, to learn of the end. */
   #readBehind(): void {
     const waiting = this.#length;
+    // There may be more of them: a read of this connection takes all that is there.
+    if (waiting >= MOST_UNREAD) return;
     const buffer = new Uint8Array(MOST_UNREAD);
     buffer.set(this.#waiting());
     this.#buffer = buffer;
     this.#start = 0;
-    if (waiting < MOST_UNREAD) {
-      this.#length += this.#receive(buffer.subarray(waiting));
-    }
+    this.#length += this.#receive(buffer.subarray(waiting));
   }
 
   #waiting(): Memory {
@@ -308,7 +308,10 @@ export class StreamSource implements Source, Watched {
     if (libc.shutdown(this.#descriptor.fd, C.SHUT_WR) === 0) {
       return Promise.resolve();
     }
-    return Promise.reject(systemError(libc, libc.errno()));
+    const errno = libc.errno();
+    // After a reset there is nothing to end, and reading tells of the reset.
+    if (errno === ERRNO.ENOTCONN) return Promise.resolve();
+    return Promise.reject(systemError(libc, errno));
   }
 
   /** Closes the descriptor. It is free when this returns. */
