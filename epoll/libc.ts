@@ -38,10 +38,13 @@ const CALLS = {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-  /** The same call on another thread, so that Deno's loop goes on meanwhile. */
+  /**
+   * The same call on another thread, so that Deno's loop goes on meanwhile. Its
+   * memory is that of `malloc()`.
+   */
   epoll_wait_aside: {
     name: "epoll_wait",
-    parameters: ["i32", "buffer", "i32", "i32"],
+    parameters: ["i32", "pointer", "i32", "i32"],
     result: "i32",
     nonblocking: true,
   },
@@ -49,6 +52,7 @@ const CALLS = {
     parameters: ["i32", "buffer", "buffer", "u32"],
     result: "pointer",
   },
+  malloc: { parameters: ["u32"], result: "pointer" },
   // A permission for one file does not allow Deno.UnsafePointerView: these copy.
   memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
   memcpy_from: {

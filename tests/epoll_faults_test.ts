@@ -13,7 +13,8 @@ const EINTR = 4,
   ENOSPC = 28,
   EPIPE = 32,
   EPROTO = 71,
-  ECONNRESET = 104;
+  ECONNRESET = 104,
+  ENOTCONN = 107;
 const HERE = { hostname: "127.0.0.1", port: 0 };
 
 class Echo extends DispatcherWithSend {
@@ -176,6 +177,34 @@ testEpoll(
 );
 
 testEpoll(
+  "a client that has reset before it is accepted counts as gone, and its descriptor is closed",
+  async () => {
+    const { getpeername, close } = libc();
+    const calls = new Calls();
+    const gone: number[] = [];
+    const closed: number[] = [];
+    const scene = serverWith({
+      getpeername: (...args) => {
+        if (calls.count("getpeername") > 1) return getpeername(...args);
+        gone.push(args[0]);
+        return fail(ENOTCONN);
+      },
+      close: (fd) => {
+        closed.push(fd);
+        return close(fd);
+      },
+    });
+    await using map = scene.map;
+    const refused = new Client(map, 100);
+    refused.connect(scene.server.addr!);
+    await loopUntil(map, () => !new Set<unknown>(map).has(refused));
+    assertEquals(scene.server.clientsGone, 1);
+    assertEquals(closed.slice(0, 1), gone);
+    await exchange(scene, 100);
+  },
+);
+
+testEpoll(
   "epoll_ctl() that refuses a connection costs only that one",
   async () => {
     const { epoll_ctl } = libc();
@@ -280,3 +309,15 @@ testEpoll(
     peer.close();
   },
 );
+
+testEpoll("closeWrite() after a reset is no failure", async () => {
+  const network = networkWith({ shutdown: () => fail(ENOTCONN) });
+  const at = { transport: "tcp", ...HERE } as const;
+  const listener = network.listen(at, { backlog: 1, reusePort: false });
+  const [channel, peer] = await Promise.all([
+    listener.accept(),
+    rawConnect(listener.addr),
+  ]);
+  await channel.closeWrite!();
+  for (const socket of [channel, peer, listener]) socket.close();
+});
