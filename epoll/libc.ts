@@ -78,6 +78,19 @@ const CALLS = {
 /** The memory that a call gets. Its length is that of the array. */
 export type Memory = Uint8Array<ArrayBuffer>;
 
+const { get: length } = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)!;
+
+/**
+ * The true length of an array that comes from the program: a property `length` of
+ * its own must not make a call read beyond it.
+ */
+export function lengthOf(data: Uint8Array): number {
+  return length!.call(data);
+}
+
 /** The calls of the C library, and the error number of the last one that failed. */
 export interface Libc extends Deno.StaticForeignLibraryInterface<typeof CALLS> {
   /** The number of the last error of this thread. Ask right after the call. */

@@ -11,7 +11,7 @@ import type { Poller } from "../core/poller.ts";
 import type { ReadListener, Source, WriteListener } from "../core/source.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import { lengthOf, type Libc, type Memory } from "./libc.ts";
 import { cancelled, systemError } from "./system_error.ts";
 
 /** Events that concern the reading direction. */
@@ -285,8 +285,8 @@ export class StreamSource implements Source, Watched {
   write(data: Uint8Array, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
+    const length = lengthOf(data);
     for (;;) {
-      const { length } = data;
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
       const errno = libc.errno();

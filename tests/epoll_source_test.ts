@@ -292,3 +292,14 @@ testEpoll(
     await turn(); // That of watchBehind().
   },
 );
+
+testEpoll("write() sends no more than the bytes of its array", async () => {
+  const [channel, peer] = await pairWithDeno();
+  const liar = bytes("spam");
+  Object.defineProperty(liar, "length", { value: 5_000 });
+  assertEquals(await channel.write(liar), 4);
+  const buffer = new Uint8Array(8);
+  assertEquals(await peer.read(buffer), 4);
+  channel.close();
+  peer.close();
+});
