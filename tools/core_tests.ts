@@ -12,13 +12,22 @@
 
 import { dirname } from "node:path";
 import { modulesFrom, read } from "../tests/modules.ts";
-import { runWithStd } from "./with_std.ts";
+import { engineFlags, runWithStd } from "./with_std.ts";
 
 const root = dirname(import.meta.dirname!);
 
 /** Files about the repository itself, which needs a Deno of its own. */
 const OF_REPOSITORY =
   /^(?:bench_.*|count_calls|readme|runtime|structure|tasks)_test/;
+
+/** Long tests. All but the first differ by the engine, and run on the second one. */
+const LONG = [
+  "tests/long/hook_matrix_test.ts",
+  "tests/long/hostile_peers_test.ts",
+  "tests/long/hostile_tls_test.ts",
+  "tests/long/resets_test.ts",
+];
+const isOnEpoll = engineFlags([]).length > 0;
 
 /** Whether a file of tests is about an example: it imports one, or starts one. */
 function isOfExample(path: string): boolean {
@@ -29,7 +38,7 @@ function isOfExample(path: string): boolean {
 const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
   .filter((name) => name.endsWith("_test.ts") && !OF_REPOSITORY.test(name))
   .map((name) => `tests/${name}`)
-  .concat("tests/long/hook_matrix_test.ts")
+  .concat(isOnEpoll ? LONG : LONG.slice(0, 1))
   .filter((path) => !isOfExample(path))
   .sort()
   .map((path) => `${root}/${path}`);
