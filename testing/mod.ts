@@ -33,4 +33,6 @@ export {
   type SimulateOptions,
   type SimulateResult,
 } from "./simulate.ts";
+export type { Decode, MessageRoute } from "./packet.ts";
 export { SimulationError } from "./simulation_error.ts";
+export type { TraceOptions } from "./trace.ts";

@@ -6,8 +6,9 @@
 
 import type { Channel } from "../core/channel.ts";
 import { drawKind } from "./fault_plan.ts";
+import type { Segment } from "./packet.ts";
 import type { PendingRead, PendingWrite } from "./pending.ts";
-import { Pipe, type PipeEnd, type Segment } from "./sim_pipe.ts";
+import { Pipe, type PipeEnd } from "./sim_pipe.ts";
 import type { Process, Wire } from "./simulation.ts";
 import { type Bytes, copyInto } from "./slab.ts";
 

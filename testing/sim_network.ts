@@ -22,6 +22,8 @@ import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { SIMULATOR, Simulator } from "./simulator.ts";
+import type { Decode } from "./packet.ts";
+import type { TraceOptions } from "./trace.ts";
 
 /** Options of a {@linkcode SimNetwork}. */
 export interface SimNetworkOptions {
@@ -57,6 +59,18 @@ export interface SimNetworkOptions {
    * @default {all}
    */
   only?: Iterable<string> | undefined;
+  /**
+   * How many of the last events the trace keeps at least.
+   *
+   * @default {250_000}
+   */
+  traceLimit?: number | undefined;
+  /**
+   * Tells in the trace what the bytes of a packet mean. A packet may hold a part
+   * of a message, or several. Without it, the trace has their number alone, and
+   * no bytes are kept.
+   */
+  decode?: Decode | undefined;
 }
 
 /** The names of the options of a {@linkcode SimNetwork}. */
@@ -66,6 +80,17 @@ export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
   bandwidth: true,
   faults: true,
   only: true,
+  traceLimit: true,
+  decode: true,
+};
+
+/** An event takes about 100 bytes, without what a packet carries: 50 MB at most. */
+const TRACE_LIMIT = 250_000;
+const TRACE_OPTIONS: OptionNames<TraceOptions> = {
+  hosts: true,
+  from: true,
+  to: true,
+  packets: true,
 };
 
 /** Options of {@linkcode SimNetwork.run}. */
@@ -176,12 +201,16 @@ export class SimNetwork {
       const got = showValue(bandwidth);
       throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
     }
+    const { traceLimit = TRACE_LIMIT, decode } = options;
+    if (decode !== undefined) checkFunction("decode", decode);
     this.#simulator = new Simulator({
       seed,
       latency: [least, most],
       bandwidth,
       faults: parseFaults(options.faults ?? "none"),
       only: options.only === undefined ? null : new Set(options.only),
+      traceLimit: checkInteger("traceLimit", traceLimit, 1),
+      decode: decode ?? null,
     });
   }
 
@@ -367,10 +396,34 @@ export class SimNetwork {
    * All that has happened so far, as text: the simulated time in ms, and what
    * it was.
    *
-   * @param last How many of the last events; by default, all.
+   * @param which How many of the last events, or which ones; by default, all
+   * that are kept. An event of no single host, such as a note of the scenario,
+   * belongs to every choice of `hosts`.
+   * @throws {TypeError} If an option is wrong, or there is no such host.
+   *
+   * @example What one host has to do with
+   * ```ts
+   * import { SimNetwork } from "@asyncore/asyncore/testing";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const sim = new SimNetwork();
+   * for (const name of ["a", "b"]) sim.host(name);
+   * sim.crash("a");
+   * sim.crash("b");
+   * sim.note("nobody is left");
+   * assertEquals(
+   *   sim.trace({ hosts: ["b"], packets: false }),
+   *   "     0.000 b crashes\n     0.000 nobody is left\n",
+   * );
+   * ```
    */
-  trace(last: number = Infinity): string {
-    return this.#simulator.trace.text(last);
+  trace(which: number | TraceOptions = Infinity): string {
+    const { trace } = this.#simulator;
+    if (typeof which === "number") return trace.text(which);
+    checkOptions(which, TRACE_OPTIONS);
+    for (const name of which.hosts ?? []) this.#hostNamed(name);
+    const lines = trace.select(which, [...this.#hosts.keys()]);
+    return lines.map((line) => `${line}\n`).join("");
   }
 
   /** How many events the trace has. */

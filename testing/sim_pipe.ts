@@ -7,8 +7,8 @@
  */
 
 import { type DrawKind, drawKind } from "./fault_plan.ts";
+import { Loss, type MessageRoute, Packet, type Segment } from "./packet.ts";
 import type { Process, Wire } from "./simulation.ts";
-import type { Bytes } from "./slab.ts";
 
 /** How many bytes may be in flight or unread: the TCP window without scaling. */
 const WINDOW = 64 * 1024;
@@ -30,9 +30,6 @@ const PIECES = drawKind("pieces");
 const PIECE = drawKind("piece");
 const STALL_TIME = drawKind("stallTime");
 
-/** A unit that travels: bytes, FIN, RST, or the hello of a TLS handshake. */
-export type Segment = Bytes | "end" | "reset" | "hello";
-
 /** An end of the connection, as far as its pipes need it. */
 export interface PipeEnd {
   readonly process: Process;
@@ -49,12 +46,6 @@ export interface PipeEnd {
   fail(error: Error): void;
 }
 
-/** A segment that was sent and has not arrived. */
-interface InFlight {
-  segment: Segment;
-  arrival: number;
-}
-
 function sizeOf(segment: Segment): number {
   return typeof segment === "string" ? 0 : segment.end - segment.start;
 }
@@ -63,13 +54,14 @@ function sizeOf(segment: Segment): number {
 export class Pipe {
   readonly #wire: Wire;
   readonly #name: string;
+  readonly #route: MessageRoute;
   /** Keeps its random numbers apart from those of other pipes. */
   readonly key: number;
   readonly #from: PipeEnd;
   readonly #to: PipeEnd;
   /** Bytes in flight, or arrived and unread. */
   #used = 0;
-  readonly #inFlight: InFlight[] = [];
+  readonly #inFlight: Packet[] = [];
   #lastArrival = -1;
   #sent = 0;
   /** The retransmission timeout that runs; 0 if there is none. */
@@ -82,7 +74,9 @@ export class Pipe {
 
   constructor(wire: Wire, id: number, from: PipeEnd, to: PipeEnd) {
     this.#wire = wire;
-    this.#name = `#${id} ${from.process.name}>${to.process.name}`;
+    const [sender, receiver] = [from.process.name, to.process.name];
+    this.#name = `#${id} ${sender}>${receiver}`;
+    this.#route = { connection: id, from: sender, to: receiver };
     this.key = 2 * id + (from.isClient ? 0 : 1);
     this.#from = from;
     this.#to = to;
@@ -137,7 +131,8 @@ export class Pipe {
       this.key,
       nth,
     );
-    if (this.#injects(STALL, stall, nth)) {
+    const isLate = this.#injects(STALL, stall, nth);
+    if (isLate) {
       delay += wire.faultPlan.between(0, stallTime, STALL_TIME, this.key, nth);
     }
     if (segment !== "reset" && this.#injects(RESET, reset, nth)) {
@@ -149,7 +144,8 @@ export class Pipe {
     }
     this.#isReset ||= segment === "reset";
     const arrival = Math.max(this.#lastArrival, wire.now + delay);
-    this.#inFlight.push({ segment, arrival });
+    const times = { sent: wire.now, arrival, isLate };
+    this.#inFlight.push(new Packet(this.#route, segment, times));
     // Segments that arrive together are taken together, and may be read as one.
     if (arrival === this.#lastArrival) return;
     this.#lastArrival = arrival;
@@ -166,28 +162,36 @@ export class Pipe {
     const isLost = wire.isUnreachable(process, this.#to.process);
     const inFlight = this.#inFlight;
     while (inFlight.length > 0 && inFlight[0]!.arrival <= wire.now) {
-      const { segment } = inFlight[0]!;
+      const packet = inFlight[0]!;
+      const { segment } = packet;
       // A reset is sent once, and a host that lost power retransmits nothing.
       if (isLost && segment !== "reset" && process.hasKernel) {
         this.#retransmitLater();
         break;
       }
       inFlight.shift();
+      if (isLost) this.#lose(packet);
       if (isLost && segment !== "reset") {
         // The segments behind it would leave a gap.
         inFlight.length = 0;
         this.#isReset = true;
       }
       if (isLost) continue;
-      if (typeof segment === "string") wire.note(`${this.#name} ${segment}`);
-      else wire.note(this.#name, sizeOf(segment));
+      packet.arrive(wire.decode);
+      wire.note(packet);
       this.#to.receive(segment);
     }
     if (!isLost) this.#to.wake();
   }
 
+  #lose(packet: Packet): void {
+    packet.losses++;
+    this.#wire.note(new Loss(packet));
+  }
+
   #retransmitLater(): void {
     const wire = this.#wire;
+    this.#lose(this.#inFlight[0]!);
     if (this.#rto === 0) this.#unreachableSince = wire.now;
     if (wire.now - this.#unreachableSince > GIVE_UP_AFTER) {
       wire.note(`${this.#name} given up`);

@@ -52,9 +52,6 @@ export interface SimulateResult {
   simulatedTime: number;
 }
 
-/** How many lines of the trace a message shows: a screen full. */
-const TRACE_END = 30;
-
 /**
  * Runs a scenario once for each seed. The first seed, and one that fails, is
  * run twice: if the two runs differ, something in the scenario does not depend
@@ -177,14 +174,16 @@ export async function runScenario(
 
 function failureOf(sim: SimNetwork, error: unknown): SimulationError {
   const { seed } = sim;
+  const firstFault = sim.faultEvents[0]?.time ?? 0;
+  const { trace } = sim[SIMULATOR];
   const message = `Seed ${seed}: ${describeError(error)}\n` +
-    `The last of ${sim.eventCount} events, in simulated ms:\n` +
-    `${sim.trace(TRACE_END)}Run it again with seeds: [${seed}]; find the ` +
+    `From its first fault on, without packets, in simulated ms:\n` +
+    `${trace.story(firstFault)}Run it again with seeds: [${seed}]; find the ` +
     `faults that matter with shrink({ seed: ${seed}, … }, scenario)`;
   return new SimulationError(
     message,
     seed,
-    sim[SIMULATOR].trace.snapshot(),
+    trace.snapshot(),
     error,
   );
 }

@@ -7,7 +7,9 @@
 import type { Escape } from "./escapes.ts";
 import type { ScheduledEvent } from "./event_queue.ts";
 import type { FaultPlan } from "./fault_plan.ts";
+import type { Decode } from "./packet.ts";
 import type { Slab } from "./slab.ts";
+import type { TraceEvent } from "./trace.ts";
 
 /** The engine: time, faults and the trace. */
 export interface Simulation {
@@ -18,8 +20,8 @@ export interface Simulation {
   after(delay: number, callback: () => void): ScheduledEvent;
   /** The time stands still until `promise` settles. */
   hold(promise: Promise<unknown>): void;
-  /** Adds an event to the trace, perhaps of so many bytes. */
-  note(text: string, bytes?: number): void;
+  /** Adds an event to the trace. */
+  note(event: TraceEvent): void;
   /** An error that nobody on a host handled: the run ends with it. */
   onError(host: string, error: unknown): void;
   /** Something does not depend on the seed alone: the run ends, by this error. */
@@ -30,6 +32,8 @@ export interface Simulation {
 export interface Wire extends Simulation {
   /** Where copies of what is sent lie. */
   readonly slab: Slab;
+  /** Tells what bytes mean, for the trace; `null` if nobody asked for that. */
+  readonly decode: Decode | null;
   /** How long a packet takes from one host to another, in ms. */
   delay(
     from: Process,

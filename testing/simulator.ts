@@ -27,10 +27,11 @@ import { Partitions, routeOf } from "./partitions.ts";
 import type { Fabric } from "./sim_connect.ts";
 import type { Host } from "./sim_host.ts";
 import type { SimProcess } from "./sim_process.ts";
+import type { Decode } from "./packet.ts";
 import type { Process } from "./simulation.ts";
 import { Slab } from "./slab.ts";
 import { SimulationError } from "./simulation_error.ts";
-import { Trace } from "./trace.ts";
+import { Trace, type TraceEvent } from "./trace.ts";
 
 /**
  * How many microtasks an event gets before the next one at its time. A turn of
@@ -60,6 +61,8 @@ export interface SimulatorOptions {
   bandwidth: number;
   faults: AllFaults;
   only: ReadonlySet<string> | null;
+  traceLimit: number;
+  decode: Decode | null;
 }
 
 /** Time, which jumps from one event to the next; hosts, faults, and the trace. */
@@ -70,7 +73,8 @@ export class Simulator implements Fabric, OutageSimulation {
   readonly #eventQueue = new EventQueue();
   readonly partitions: Partitions = new Partitions();
   readonly hosts: Host[] = [];
-  readonly trace: Trace = new Trace();
+  readonly trace: Trace;
+  readonly decode: Decode | null;
   /** The scenario's own random numbers. */
   readonly random: () => number;
   now = 0;
@@ -88,6 +92,8 @@ export class Simulator implements Fabric, OutageSimulation {
   constructor(options: SimulatorOptions) {
     this.#options = options;
     this.seed = options.seed;
+    this.trace = new Trace(options.traceLimit);
+    this.decode = options.decode;
     this.faultPlan = new FaultPlan(options.seed, options.faults, {
       only: options.only,
       now: () => this.now,
@@ -224,8 +230,8 @@ export class Simulator implements Fabric, OutageSimulation {
 
   // The network
 
-  note(text: string, bytes?: number): void {
-    this.trace.add(this.now, text, bytes);
+  note(event: TraceEvent): void {
+    this.trace.add(this.now, event);
   }
 
   delay(
