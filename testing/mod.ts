@@ -14,9 +14,25 @@ export {
   type CheckChannelOptions,
   type MakeChannels,
 } from "./check_channel.ts";
+export {
+  assertLinearizable,
+  checkHistory,
+  type CheckHistoryOptions,
+  type Consistency,
+  HistoryResult,
+} from "./check_history.ts";
 export type { FaultEvent, FaultLevel, Faults } from "./faults.ts";
+export { type Call, History, type Operation } from "./history.ts";
 export { memoryPair, type MemoryPairOptions } from "./memory_pair.ts";
 export { MockClock, type MockClockOptions } from "./mock_clock.ts";
+export {
+  listModel,
+  mapModel,
+  type Model,
+  type Outcome,
+  queueModel,
+  registerModel,
+} from "./models.ts";
 export { type HookRecord, recordHooks } from "./record_hooks.ts";
 export { shrink, type ShrinkOptions, type ShrinkResult } from "./shrink.ts";
 export type { SimDisk } from "./sim_disk.ts";

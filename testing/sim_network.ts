@@ -18,6 +18,7 @@ import {
   type Faults,
   parseFaults,
 } from "./faults.ts";
+import { History } from "./history.ts";
 import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
@@ -181,6 +182,7 @@ export class SimNetwork {
   readonly seed: number;
   readonly #simulator: Simulator;
   readonly #hosts = new Map<string, Host>();
+  readonly #history = new History(() => this.now);
   #isRunning = false;
 
   /**
@@ -424,6 +426,14 @@ export class SimNetwork {
     for (const name of which.hosts ?? []) this.#hostNamed(name);
     const lines = trace.select(which, [...this.#hosts.keys()]);
     return lines.map((line) => `${line}\n`).join("");
+  }
+
+  /**
+   * What the clients of this run called and were told, for
+   * {@linkcode assertLinearizable}: empty, until the scenario records something.
+   */
+  history(): History {
+    return this.#history;
   }
 
   /** How many events the trace has. */
