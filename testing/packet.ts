@@ -42,21 +42,23 @@ export class Packet {
   /** Without bytes: which kind of segment it is. */
   readonly #mark: "" | "end" | "reset" | "hello";
   #data: Bytes | null;
-  #decode: Decode | null = null;
+  readonly #decode: Decode | null;
 
   constructor(
     route: MessageRoute,
     segment: Segment,
-    { sent, arrival, isLate }: {
+    { sent, arrival, isLate, decode }: {
       sent: number;
       arrival: number;
       isLate: boolean;
+      decode: Decode | null;
     },
   ) {
     this.route = route;
     this.sent = sent;
     this.arrival = arrival;
     this.isLate = isLate;
+    this.#decode = decode;
     this.#mark = typeof segment === "string" ? segment : "";
     this.#data = typeof segment === "string" ? null : segment;
     this.bytes = this.#data ? this.#data.end - this.#data.start : 0;
@@ -70,9 +72,8 @@ export class Packet {
   }
 
   /** It has arrived. Without a decoder nobody asks for its bytes any more. */
-  arrive(decode: Decode | null): void {
-    this.#decode = decode;
-    if (decode === null) this.#data = null;
+  arrive(): void {
+    if (this.#decode === null) this.#data = null;
   }
 
   /** What it carries: by the decoder, or how many bytes. */

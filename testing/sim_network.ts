@@ -18,6 +18,8 @@ import {
   type Faults,
   parseFaults,
 } from "./faults.ts";
+import { drawDiagram } from "./diagram.ts";
+import { collect } from "./diagram_data.ts";
 import { History } from "./history.ts";
 import { MAX_HOSTS } from "./partitions.ts";
 import { isolateHosts } from "./sim_globals.ts";
@@ -426,6 +428,32 @@ export class SimNetwork {
     for (const name of which.hosts ?? []) this.#hostNamed(name);
     const lines = trace.select(which, [...this.#hosts.keys()]);
     return lines.map((line) => `${line}\n`).join("");
+  }
+
+  /**
+   * A sequence diagram of the run, as a page of HTML that loads nothing else:
+   * hosts are lanes, messages are arrows (also lost, late and resetting ones),
+   * crashes and partitions are bands. A browser finds, filters and zooms in it.
+   *
+   * @param which Which events, as for {@linkcode SimNetwork.trace}.
+   * @throws {TypeError} If an option is wrong, or there is no such host.
+   *
+   * @example A picture of what has happened
+   * ```ts
+   * import { SimNetwork } from "@asyncore/asyncore/testing";
+   *
+   * const sim = new SimNetwork();
+   * sim.host("a");
+   * sim.crash("a");
+   * const page = sim.diagram(); // Deno.writeTextFileSync("a.html", page)
+   * ```
+   */
+  diagram(which: TraceOptions = {}): string {
+    checkOptions(which, TRACE_OPTIONS);
+    for (const name of which.hosts ?? []) this.#hostNamed(name);
+    const names = [...this.#hosts.keys()];
+    const data = collect(this.#simulator.trace, names, which, this.now);
+    return drawDiagram(data, `Seed ${this.seed}`);
   }
 
   /**

@@ -144,7 +144,8 @@ export class Pipe {
     }
     this.#isReset ||= segment === "reset";
     const arrival = Math.max(this.#lastArrival, wire.now + delay);
-    const times = { sent: wire.now, arrival, isLate };
+    const { now: sent, decode } = wire;
+    const times = { sent, arrival, isLate, decode };
     this.#inFlight.push(new Packet(this.#route, segment, times));
     // Segments that arrive together are taken together, and may be read as one.
     if (arrival === this.#lastArrival) return;
@@ -177,7 +178,7 @@ export class Pipe {
         this.#isReset = true;
       }
       if (isLost) continue;
-      packet.arrive(wire.decode);
+      packet.arrive();
       wire.note(packet);
       this.#to.receive(segment);
     }

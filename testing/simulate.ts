@@ -4,7 +4,12 @@
  * @module
  */
 
-import { checkFunction, checkInteger, showValue } from "../core/arguments.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkText,
+  showValue,
+} from "../core/arguments.ts";
 import { describeError } from "../core/log.ts";
 import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { FaultEvent } from "./faults.ts";
@@ -15,6 +20,7 @@ import {
   SimNetwork,
   type SimNetworkOptions,
 } from "./sim_network.ts";
+import type { Decode } from "./packet.ts";
 import { SIMULATOR } from "./simulator.ts";
 import { SimulationError } from "./simulation_error.ts";
 
@@ -32,12 +38,20 @@ export interface SimulateOptions extends Omit<SimNetworkOptions, "seed"> {
    * @default {100}
    */
   seeds?: number | readonly number[] | undefined;
+  /**
+   * A folder, which is made if need be: a run that fails leaves its diagram
+   * there, as `seed-7.html`. That takes `--allow-write`.
+   *
+   * @default {none}
+   */
+  report?: string | undefined;
 }
 
 const { seed: _, ...COMMON_OPTIONS } = NETWORK_OPTIONS;
 const SIMULATE_OPTIONS: OptionNames<SimulateOptions> = {
   ...COMMON_OPTIONS,
   seeds: true,
+  report: true,
 };
 
 /** The sums over all runs of {@linkcode simulate}. */
@@ -106,7 +120,8 @@ export async function simulate(
 ): Promise<SimulateResult> {
   checkOptions(options, SIMULATE_OPTIONS);
   checkFunction("scenario", scenario);
-  const { seeds = 100, ...rest } = options;
+  const { seeds = 100, report, ...rest } = options;
+  if (report !== undefined) checkText("report", report);
   const list = seedsOf(seeds);
   const result = { seeds: 0, events: 0, faults: 0, simulatedTime: 0 };
   for (const seed of list) {
@@ -114,13 +129,33 @@ export async function simulate(
     if (run.error !== null || result.seeds === 0) {
       await compareRuns(run, { ...rest, seed }, scenario);
     }
-    if (run.error !== null) throw run.error;
+    if (run.error !== null) {
+      if (report !== undefined) {
+        await writeReport(report, run.error, { ...rest, seed }, scenario);
+      }
+      throw run.error;
+    }
     result.seeds++;
     result.events += run.events;
     result.faults += run.faults.length;
     result.simulatedTime += run.time;
   }
   return result;
+}
+
+/** Runs the seed again, now with all that its packets hold, and draws it. */
+async function writeReport(
+  folder: string,
+  error: SimulationError,
+  options: SimNetworkOptions,
+  scenario: Scenario,
+): Promise<void> {
+  const decode: Decode = (data) => new TextDecoder().decode(data);
+  const run = await runScenario({ decode, ...options }, scenario);
+  Deno.mkdirSync(folder, { recursive: true });
+  const path = `${folder}/seed-${run.seed}.html`;
+  Deno.writeTextFileSync(path, run.diagram());
+  error.message += `\nThe diagram of its messages: ${path}`;
 }
 
 function seedsOf(seeds: number | readonly number[]): readonly number[] {
@@ -143,6 +178,7 @@ export interface Run {
   readonly events: number;
   readonly time: number;
   readonly trace: () => string;
+  readonly diagram: () => string;
 }
 
 /** Runs a scenario once. */
@@ -169,6 +205,7 @@ export async function runScenario(
     events: eventCount,
     time: now,
     trace: () => sim.trace(),
+    diagram: () => sim.diagram(),
   };
 }
 

@@ -146,7 +146,7 @@ export class Trace {
       if (subject !== undefined) return [subject];
       if (!OF_NETWORK.test(text)) return [];
       const words = text.split(/[ >]/);
-      const found = names.filter((name) => words.includes(name));
+      const found = words.filter((word) => names.includes(word));
       if (found.length > 0) return found;
       return words.flatMap((word) => [...connections.get(word) ?? []]);
     };
