@@ -389,9 +389,8 @@ export class Connection extends SendingSocket
   #dispatchRead(): void {
     this.reactor.tick++;
     this.#takenBefore = this.source!.taken;
-    this.event = "read";
     try {
-      this.hooks.run(READ);
+      this.runEvent("read", READ);
     } finally { // An ExitNow must not leave a deaf dispatcher behind.
       if (!this.held && this.joined) this.#goOnReading();
     }
@@ -401,7 +400,10 @@ export class Connection extends SendingSocket
     this.#afterRead();
     if (!this.joined) return;
     if (this.writer.failed && this.#failureOf().isDue) this.queue();
-    if (!this.asks) this.reactor.turns.readSoon(this);
+    if (this.asks) return;
+    // A read that starts at once may be put off; one that the system tells need not.
+    if (this.source!.isSynchronous) this.startReading();
+    else this.reactor.turns.readSoon(this);
   }
 
   #afterRead(): void {

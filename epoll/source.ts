@@ -48,7 +48,7 @@ export class StreamSource implements Source, Watched {
   reason: Error | null = null;
   readonly unsupported = false;
   isClosing = false;
-  readonly takesAtOnce = true;
+  readonly isSynchronous = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
 
@@ -282,11 +282,10 @@ export class StreamSource implements Source, Watched {
 
   // Writing
 
-  write(data: Uint8Array, listener: WriteListener): number {
+  write(data: Uint8Array, length: number, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
     for (;;) {
-      const { length } = data;
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
       const errno = libc.errno();
