@@ -335,6 +335,8 @@ export class Reactor {
     goesOn: () => boolean,
   ): Promise<void> {
     while (goesOn()) {
+      // The async hook that made them join may be about to fail: that comes first.
+      if (this.#fresh.size > 0) await null;
       this.#ask(timeout);
       if (endsIdle && this.isIdle) return;
       this.#endsIdle = endsIdle;
@@ -348,6 +350,8 @@ export class Reactor {
       }
       this.turns.dispatch(timeout);
       if (this.#exit !== null) this.throwExit();
+      // A hook that awaits something may still fill the map again.
+      if (this.isIdle) await null;
     }
   }
 
