@@ -335,8 +335,6 @@ export class Reactor {
     goesOn: () => boolean,
   ): Promise<void> {
     while (goesOn()) {
-      // The async hook that made them join may be about to fail: that comes first.
-      if (this.#fresh.size > 0) await null;
       this.#ask(timeout);
       if (endsIdle && this.isIdle) return;
       this.#endsIdle = endsIdle;
@@ -350,8 +348,9 @@ export class Reactor {
       }
       this.turns.dispatch(timeout);
       if (this.#exit !== null) this.throwExit();
-      // A hook that awaits something may still fill the map again.
-      if (this.isIdle) await null;
+      // The async hook that has brought or closed an entry may be about to go on:
+      // to bring another one, or to fail.
+      if (this.#fresh.size > 0 || this.isIdle) await null;
     }
   }
 

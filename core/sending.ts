@@ -16,7 +16,6 @@ import type { Limits } from "./limits.ts";
 import { textOf } from "./log.ts";
 import { syncAnswer } from "./predicates.ts";
 import { Socket, type SocketParts } from "./socket.ts";
-import type { Source } from "./source.ts";
 import { ENTRY, GATE, HAS_OUTPUT, WAKE } from "./symbols.ts";
 import { Writer, type WriterListener } from "./writer.ts";
 
@@ -46,7 +45,6 @@ const WAKEN: Hook = (pollable) => pollable[WAKE]();
 export abstract class SendingSocket extends Socket
   implements WriterListener, GatedConnection {
   abstract readonly state: string;
-  abstract readonly source: Source | null;
   protected writing: keyof typeof WRITING_STATES = "open";
   writer: Writer = new Writer(this);
   /** The bytes that have to pass an overridden `send()` or `writable()`, if any. */
@@ -81,7 +79,7 @@ export abstract class SendingSocket extends Socket
    * The bytes of the running hook go out when it returns: the system's knowledge of
    * the socket is still in the processor's caches, from its read.
    */
-  #sendsAfterHook = false;
+  protected sendsAfterHook = false;
   /** The running write event brings the yes of `writable()`, for one piece. */
   #hasYes = false;
 
@@ -144,7 +142,9 @@ export abstract class SendingSocket extends Socket
       }
     }
     writer.append(data);
-    this.#startSoon();
+    if (this.sendsAfterHook) return data.length;
+    if (this.reactor.turns.gathers) this.reactor.turns.sendSoon(this);
+    else writer.start();
     return data.length;
   }
 
@@ -188,25 +188,13 @@ export abstract class SendingSocket extends Socket
   /** Sends accepted bytes: at once, or together with the others of the pass. */
   sendSoon(): void {
     if (this.isHeld) this.sendThrough();
-    else this.#startSoon();
+    else if (!this.sendsAfterHook) this.reactor.turns.sendSoon(this);
   }
 
-  #startSoon(): void {
-    if (!this.#sendsAfterHook) this.reactor.turns.sendSoon(this);
-  }
-
-  /** Runs the hook of an event, and sends the bytes that it has accepted. */
-  protected runEvent(event: "read" | "write", hook: Hook): void {
-    this.event = event;
-    this.#sendsAfterHook = this.source!.isSynchronous === true;
-    try {
-      this.hooks.run(hook);
-    } finally {
-      if (this.#sendsAfterHook) {
-        this.#sendsAfterHook = false;
-        this.writer.start();
-      }
-    }
+  /** Sends the bytes of the hook that has returned. */
+  protected sendAfterHook(): void {
+    this.sendsAfterHook = false;
+    this.writer.start();
   }
 
   /**
@@ -369,11 +357,15 @@ export abstract class SendingSocket extends Socket
     this.isWriteDue = false;
     this.#acceptedBefore = this.writer.accepted;
     this.idleTick = this.reactor.tick;
+    this.event = "write";
     this.#hasYes = true;
+    this.sendsAfterHook = this.writer.isImmediate;
     try {
-      const isPassing = this.hasStreams && this.isHeld;
-      this.runEvent("write", isPassing ? this.#passFirst() : WRITE);
+      this.hooks.run(
+        this.hasStreams && this.isHeld ? this.#passFirst() : WRITE,
+      );
     } finally {
+      if (this.sendsAfterHook) this.sendAfterHook();
       this.#hasYes = false;
       if (!this.held) this.afterWrite();
     }

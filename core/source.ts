@@ -68,7 +68,7 @@ export interface Sink {
    * Its calls take effect at once: a write keeps no reference to the bytes, and a
    * watch starts nothing in the system.
    */
-  readonly isSynchronous?: boolean | undefined;
+  readonly isImmediate?: boolean | undefined;
   /**
    * Writes the first `length` bytes of `data`. The caller must not change them until
    * the listener is told.

@@ -42,8 +42,8 @@ class UnreadSource implements Source {
   get isReadable(): boolean {
     return this.#bytes.length > 0 || this.#source.isReadable;
   }
-  get isSynchronous(): boolean | undefined {
-    return this.#source.isSynchronous;
+  get isImmediate(): boolean | undefined {
+    return this.#source.isImmediate;
   }
   get unacknowledged(): number | undefined {
     return this.#source.unacknowledged;

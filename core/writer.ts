@@ -98,6 +98,8 @@ export class Writer implements WriteListener {
   isClosing = false;
   /** A write is in flight. */
   isWriting = false;
+  /** {@linkcode Sink.isImmediate} */
+  isImmediate = false;
 
   #listener: WriterListener;
   #sink: Sink | null = null;
@@ -139,6 +141,7 @@ export class Writer implements WriteListener {
   /** Sets the sink, and starts writing. */
   attach(sink: Sink): void {
     this.#sink = sink;
+    this.isImmediate = sink.isImmediate === true;
     this.start();
     if (this.pending === 0) this.#allDone();
   }
@@ -149,7 +152,7 @@ export class Writer implements WriteListener {
     if (length === 0 || this.failed) return;
     this.pending += length;
     const isDirect = length >= COPIED_BELOW && this.#buffer === null &&
-      this.#sink !== null && this.#sink.isSynchronous === true;
+      this.#sink !== null && this.isImmediate;
     const rest = isDirect ? this.#writeNow(data, this.#sink!) : data;
     if (rest.length > 0 && !this.failed) this.#store(rest);
   }

@@ -52,7 +52,7 @@ export class StreamSource implements Source, Watched {
   reason: Error | null = null;
   readonly unsupported = false;
   isClosing = false;
-  readonly isSynchronous = true;
+  readonly isImmediate = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
 
