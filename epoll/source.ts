@@ -287,10 +287,10 @@ export class StreamSource implements Source, Watched {
 
   // Writing
 
-  write(data: Uint8Array, length: number, listener: WriteListener): number {
+  write(data: Uint8Array, size: number, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
-    const length = lengthOf(data);
+    const length = Math.min(size, lengthOf(data));
     for (;;) {
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
