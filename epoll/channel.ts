@@ -166,6 +166,16 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
     this.#switch(OPTIONS.SO_KEEPALIVE, isOn);
   }
 
+  /** Takes an urgent byte; `null` if there is none. */
+  takeUrgent(): number | null {
+    return this.#openSource().takeUrgent();
+  }
+
+  /** Whether all bytes before urgent data have been read, and no other. */
+  get isAtMark(): boolean {
+    return this.#openSource().isAtMark;
+  }
+
   #switch(option: Option, isOn: boolean): void {
     const { fd, libc } = this.#openSource();
     writeOption(libc, fd, option, [isOn ? 1 : 0]);

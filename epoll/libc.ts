@@ -5,6 +5,7 @@
  * @module
  */
 
+const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
 /**
@@ -12,7 +13,7 @@ const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
  * cost ten times as much as the call. All lengths are below 2^31, and both
  * architectures clear the upper half of a register when they fill the lower one.
  */
-const CALLS = {
+export const CALLS = {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
@@ -21,10 +22,7 @@ const CALLS = {
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  getsockopt: {
-    parameters: ["i32", "i32", "i32", "buffer", "buffer"],
-    result: "i32",
-  },
+  getsockopt: { parameters: OPTION, result: "i32" },
   setsockopt: {
     parameters: ["i32", "i32", "i32", "buffer", "u32"],
     result: "i32",

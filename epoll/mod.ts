@@ -28,7 +28,9 @@
  * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
- * a Unix socket. {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
+ * a Unix socket. Urgent data runs `handleExpt()`: see {@linkcode recvUrgent} and
+ * {@linkcode sendUrgent}. `createSocket()` takes `ipv6Only`.
+ * {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
  * manager. A closed connection sees what its peer has acknowledged: see
  * `ConnectionOptions.linger`.
  *
@@ -41,6 +43,7 @@ export { inheritedFds } from "./from_fd.ts";
 export { type EpollNetwork, epollNetwork } from "./network.ts";
 export {
   fileno,
+  getLinger,
   getOption,
   type PeerCredentials,
   peerCredentials,
@@ -48,3 +51,4 @@ export {
   setOption,
 } from "./options.ts";
 export type { SocketOption } from "./option_table.ts";
+export { isAtMark, recvUrgent, sendUrgent } from "./urgent.ts";
