@@ -135,7 +135,12 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   async closeWrite(): Promise<void> {
-    await this.#openSource().closeWrite();
+    try {
+      await this.#openSource().closeWrite();
+    } catch (error) {
+      // After a reset there is nothing to end, and reading tells of the reset.
+      if (!(error instanceof Deno.errors.NotConnected)) throw error;
+    }
   }
 
   /**

@@ -36,10 +36,7 @@ export const CALLS = {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-  /**
-   * The same call on another thread, so that Deno's loop goes on meanwhile. Its
-   * memory is that of `malloc()`.
-   */
+  /** The same call on another thread; its memory is that of `malloc()`. */
   epoll_wait_aside: {
     name: "epoll_wait",
     parameters: ["i32", "pointer", "i32", "i32"],

@@ -361,10 +361,7 @@ export class StreamSource implements Source, Watched {
       this.#hasEndedWriting = true;
       return Promise.resolve();
     }
-    const errno = libc.errno();
-    // After a reset there is nothing to end, and reading tells of the reset.
-    if (errno === ERRNO.ENOTCONN) return Promise.resolve();
-    return Promise.reject(systemError(libc, errno));
+    return Promise.reject(systemError(libc, libc.errno()));
   }
 
   /**
