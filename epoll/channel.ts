@@ -1,5 +1,5 @@
 /**
- * A connection of the engine as a {@linkcode Channel}, for a program that reads and
+ * A descriptor of the engine as a {@linkcode Channel}, for a program that reads and
  * writes by itself. A dispatcher uses its source.
  *
  * @module
@@ -24,10 +24,9 @@ export interface Ends {
   readonly localAddr: Deno.Addr;
 }
 
-/** A connection over a stream socket. */
-export class StreamChannel implements SourceChannel, ReadListener, Disposable {
-  readonly remoteAddr: Deno.Addr;
-  readonly localAddr: Deno.Addr;
+/** A stream over a descriptor: a connection or a file. */
+export abstract class DescriptorChannel
+  implements SourceChannel, ReadListener, Disposable {
   readonly #engine: Engine;
   readonly #source: StreamSource;
   /** Made with the first read and write: a dispatcher makes none. */
@@ -35,19 +34,13 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   #writes: Line | null = null;
   /** Ends the wait of the read that is under way. */
   #onReadable: (() => void) | null = null;
-  #readable: ReadableStream<Uint8Array> | null = null;
-  #writable: WritableStream<Uint8Array> | null = null;
 
   constructor(
     engine: Engine,
-    descriptor: Descriptor,
-    { remoteAddr, localAddr }: Ends,
-    state?: StreamState,
+    makeSource: (listener: ReadListener) => StreamSource,
   ) {
-    this.remoteAddr = remoteAddr;
-    this.localAddr = localAddr;
     this.#engine = engine;
-    this.#source = new StreamSource(engine, descriptor, this, state);
+    this.#source = makeSource(this);
   }
 
   /** The number of the descriptor; -1 when it is closed. */
@@ -77,7 +70,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   async #read(target: Uint8Array): Promise<number | null> {
-    const source = this.#openSource();
+    const source = this.openSource();
     if (target.length === 0) return 0;
     while (source.available === 0 && !source.ended) {
       const readable = new Promise<void>((done) => this.#onReadable = done);
@@ -98,7 +91,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
 
   async #write(data: Uint8Array): Promise<number> {
     for (;;) {
-      const source = this.#openSource();
+      const source = this.openSource();
       let hasFailed = false;
       let error: unknown;
       let goOn = () => {};
@@ -117,6 +110,46 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
     }
   }
 
+  /**
+   * Closes the channel at once.
+   *
+   * @throws {Deno.errors.BadResource} If it is closed already.
+   */
+  close(): void {
+    this.openSource().close();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#source.fd >= 0) this.close();
+  }
+
+  protected openSource(): StreamSource {
+    if (this.#source.fd >= 0) return this.#source;
+    throw new Deno.errors.BadResource("The channel is closed");
+  }
+}
+
+/** A connection over a stream socket. */
+export class StreamChannel extends DescriptorChannel {
+  readonly remoteAddr: Deno.Addr;
+  readonly localAddr: Deno.Addr;
+  #readable: ReadableStream<Uint8Array> | null = null;
+  #writable: WritableStream<Uint8Array> | null = null;
+
+  constructor(
+    engine: Engine,
+    descriptor: Descriptor,
+    { remoteAddr, localAddr }: Ends,
+    state?: StreamState,
+  ) {
+    super(
+      engine,
+      (listener) => new StreamSource(engine, descriptor, listener, state),
+    );
+    this.remoteAddr = remoteAddr;
+    this.localAddr = localAddr;
+  }
+
   /** The input, as a stream that closes the connection at its end. */
   get readable(): ReadableStream<Uint8Array> {
     return this.#readable ??= readableOf(this);
@@ -128,20 +161,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   async closeWrite(): Promise<void> {
-    await this.#openSource().closeWrite();
-  }
-
-  /**
-   * Closes the connection at once.
-   *
-   * @throws {Deno.errors.BadResource} If it is closed already.
-   */
-  close(): void {
-    this.#openSource().close();
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#source.fd >= 0) this.close();
+    await this.openSource().closeWrite();
   }
 
   /** Sends small messages at once, over TCP. */
@@ -155,13 +175,8 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   #switch(option: Option, isOn: boolean): void {
-    const { fd, libc } = this.#openSource();
+    const { fd, libc } = this.openSource();
     writeOption(libc, fd, option, [isOn ? 1 : 0]);
-  }
-
-  #openSource(): StreamSource {
-    if (this.#source.fd >= 0) return this.#source;
-    throw new Deno.errors.BadResource("The connection is closed");
   }
 }
 

@@ -38,6 +38,8 @@ export interface StreamState {
   events?: number;
   /** A read may stop before the kernel's buffer is empty. */
   isCareful?: boolean;
+  /** It cannot be read. */
+  unsupported?: boolean;
 }
 
 /** Both directions of a stream socket. */
@@ -46,7 +48,7 @@ export class StreamSource implements Source, Watched {
   discarded = 0;
   isWatching = false;
   reason: Error | null = null;
-  readonly unsupported = false;
+  readonly unsupported: boolean;
   isClosing = false;
   readonly takesAtOnce = true;
   /** The system holds nothing of a socket that is closed. */
@@ -75,12 +77,13 @@ export class StreamSource implements Source, Watched {
     engine: Engine,
     descriptor: Descriptor,
     listener: ReadListener,
-    { events = 0, isCareful = false }: StreamState = {},
+    { events = 0, isCareful = false, unsupported = false }: StreamState = {},
   ) {
+    this.unsupported = unsupported;
     this.#engine = engine;
     this.#descriptor = descriptor;
     this.#listener = listener;
-    this.#mayRead = (events & READABLE) !== 0;
+    this.#mayRead = (events & READABLE) !== 0 && !unsupported;
     this.#isCareful = isCareful || (events & NOT_DRAINED) !== 0;
     descriptor.watched = this;
   }
@@ -121,7 +124,7 @@ export class StreamSource implements Source, Watched {
   }
 
   onEvents(events: number): void {
-    if ((events & READABLE) !== 0) {
+    if ((events & READABLE) !== 0 && !this.unsupported) {
       this.#mayRead = true;
       if ((events & NOT_DRAINED) !== 0) this.#isCareful = true;
       if (this.isWatching) {
@@ -192,7 +195,7 @@ export class StreamSource implements Source, Watched {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
     for (;;) {
-      const length = libc.recv(fd, target, target.length, 0);
+      const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
@@ -206,10 +209,27 @@ export class StreamSource implements Source, Watched {
     }
   }
 
+  // The calls, which are others for a file
+
+  /** Receives into `target`. */
+  protected receiveNow(libc: Libc, fd: number, target: Memory): number {
+    return libc.recv(fd, target, target.length, 0);
+  }
+
+  /** Sends as much as there is room for. */
+  protected sendNow(libc: Libc, fd: number, data: Memory): number {
+    return libc.send(fd, data, data.length, C.MSG_NOSIGNAL);
+  }
+
+  /** The error of a call that has failed with `errno`. */
+  protected errorOf(errno: number): Error {
+    return systemError(this.#engine.libc, errno);
+  }
+
   #end(errno: number): void {
     this.#hasEnded = true;
     if (errno === 0) return;
-    const error = systemError(this.#engine.libc, errno);
+    const error = this.errorOf(errno);
     if (!this.isClosing) this.reason = error;
     if (!isDisconnect(error)) this.#error = error;
   }
@@ -225,12 +245,12 @@ export class StreamSource implements Source, Watched {
 
   watch(): void {
     if (this.isWatching || this.#hasEnded || this.#length > 0) return;
-    if (this.#descriptor.fd < 0) return;
+    if (this.#descriptor.fd < 0 || this.unsupported) return;
     this.#watch();
   }
 
   watchBehind(): boolean {
-    if (this.isWatching || this.#hasEnded) return true;
+    if (this.isWatching || this.#hasEnded || this.unsupported) return true;
     if (this.#length >= MOST_UNREAD) return false;
     if (this.#mayRead && this.#length > 0) this.#readBehind();
     this.#watch();
@@ -286,8 +306,7 @@ export class StreamSource implements Source, Watched {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
     for (;;) {
-      const { length } = data;
-      const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
+      const sent = this.sendNow(libc, fd, data as Memory);
       if (sent >= 0) return sent;
       const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
@@ -296,8 +315,8 @@ export class StreamSource implements Source, Watched {
         this.#holdIfNeeded();
       } else {
         // The last bytes of the peer have arrived, even if their event is late.
-        this.#mayRead = true;
-        listener.onWriteError(systemError(libc, errno));
+        this.#mayRead = !this.unsupported;
+        listener.onWriteError(this.errorOf(errno));
       }
       return 0;
     }

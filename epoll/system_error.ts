@@ -31,6 +31,7 @@ const ERRORS: Record<number, [code: string, type?: ErrorClass]> = {
   1: ["EPERM", PermissionDenied],
   2: ["ENOENT", NotFound],
   4: ["EINTR", Interrupted],
+  5: ["EIO"],
   9: ["EBADF"],
   11: ["EAGAIN", WouldBlock],
   12: ["ENOMEM"],
