@@ -8,7 +8,7 @@
 import { checkInteger, showValue } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import { StreamAcceptor } from "./acceptor.ts";
-import { StreamChannel } from "./channel.ts";
+import { DescriptorChannel } from "./channel.ts";
 import type { Libc } from "./libc.ts";
 import {
   type Option,
@@ -136,7 +136,7 @@ interface Opened {
 }
 
 function opened(socket: Channel | Acceptor | null): Opened {
-  const isOwn = socket instanceof StreamChannel ||
+  const isOwn = socket instanceof DescriptorChannel ||
     socket instanceof StreamAcceptor;
   if (isOwn && socket.fd >= 0) return socket;
   throw new TypeError(
