@@ -88,7 +88,7 @@ export function channelOfFile(
 function openStandardStream(libc: Libc, file: FileLike): OpenFile | null {
   const streams: FileLike[] = [Deno.stdin, Deno.stdout, Deno.stderr];
   const number = streams.indexOf(file);
-  if (number < 0 || isReplaced(file) || !isOpen(file)) return null;
+  if (number < 0 || isReplaced(file) || isClosed(number)) return null;
   const { reads, writes } = accessOf(libc, number);
   const isRead = reads && file.read !== undefined;
   const isWritten = writes && file.write !== undefined;
@@ -125,12 +125,20 @@ function isReplaced(file: FileLike): boolean {
   return Object.hasOwn(file, "read") || Object.hasOwn(file, "write");
 }
 
-function isOpen(stream: FileLike & { isTerminal?(): boolean }): boolean {
+/**
+ * Whether the program has closed a standard stream: Deno leaves its descriptor
+ * open. These calls do nothing to a stream that is no terminal, and fail if it is
+ * closed.
+ */
+function isClosed(number: number): boolean {
+  const stream = [Deno.stdin, Deno.stdout, Deno.stderr][number]!;
   try {
-    stream.isTerminal?.();
-    return true;
-  } catch {
+    if (stream.isTerminal()) return false;
+    if ("setRaw" in stream) stream.setRaw(false);
+    else stream.writeSync(new Uint8Array(0));
     return false;
+  } catch {
+    return true;
   }
 }
 

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { C } from "./layout.ts";
+import { C, ERRNO } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
 /**
@@ -66,9 +66,15 @@ function readPage(libc: Libc, path: string): string {
   const fd = libc.open(pathBytes(path), C.O_RDONLY | C.O_CLOEXEC, 0);
   if (fd < 0) return "";
   const page = new Uint8Array(PAGE);
-  const length = libc.read(fd, page, page.length);
+  let end = 0;
+  while (end < page.length) {
+    const rest = page.subarray(end);
+    const length = libc.read(fd, rest, rest.length);
+    if (length > 0) end += length;
+    else if (length === 0 || libc.errno() !== ERRNO.EINTR) break;
+  }
   libc.close(fd);
-  return new TextDecoder().decode(page.subarray(0, Math.max(length, 0)));
+  return new TextDecoder().decode(page.subarray(0, end));
 }
 
 /** A path as C has it, with a zero byte at its end. */

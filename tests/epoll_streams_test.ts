@@ -95,6 +95,17 @@ testStreams("FileDispatcher of a closed stdin is at its end", async () => {
 });
 
 testStreams(
+  "FileDispatcher of a stdin that the program has closed is at its end",
+  async () => {
+    const script = 'echo spam | "$0" "$@" | cat';
+    const { code, out, report } = await inShell(script, "closed");
+    assertEquals([code, out], [0, ""]);
+    assertEquals([report.end, report.error], ["Bad resource ID", undefined]);
+    assertEquals(report.engine, [false, true]);
+  },
+);
+
+testStreams(
   "FileDispatcher of a silent FIFO lets the program end with its loop, and keeps its flags meanwhile",
   async () => {
     // The shell holds the other end of each.

@@ -1,9 +1,10 @@
 /**
  * Answers standard input in capitals on the second engine, and writes into a file
  * how that went: whose the streams were, the flags that other processes see at
- * them, and how they ended. With `idle`, it ends although nothing has come.
+ * them, and how they ended. With `idle`, it ends although nothing has come; with
+ * `closed`, it closes its input before.
  *
- *     deno run -A tools/test_programs/upper_streams.ts REPORT [idle]
+ *     deno run -A tools/test_programs/upper_streams.ts REPORT [idle | closed]
  *
  * @module
  */
@@ -56,6 +57,7 @@ class Input extends FileDispatcher {
   }
 }
 
+if (mode === "closed") Deno.stdin.close();
 const input = new Input(Deno.stdin, { map });
 report.engine = [isOfEngine(input), isOfEngine(output)];
 await loop(mode === "idle" ? { map, count: 3, timeout: 10 } : { map });
