@@ -54,6 +54,8 @@ let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
  * a copy and not a call to the system. The file belongs to the wrapper, which
  * closes it.
  *
+ * The file is always read and written by Deno, whatever the network of the map.
+ *
  * Reading ahead moves the position in the file beyond the delivered bytes. So open
  * a file twice if you both read and write it.
  *
@@ -279,7 +281,8 @@ function isWrongDirection(error: unknown): boolean {
  * A read of a FIFO, a terminal or a device holds one of Deno's 32 threads until
  * data comes, even if the file is closed. At most 20 such reads run at the same
  * time, so that other files and the lookup of names go on. Further reads wait, and
- * a warning says so.
+ * a warning says so. In a map whose network is `epollNetwork`, FIFOs, terminals and
+ * standard streams hold no thread, and are free at once when they are closed.
  *
  * @example Read a file to its end
  * ```ts

@@ -7,6 +7,8 @@ import {
   type FileLike,
   loop,
 } from "../mod.ts";
+import { FILE_CHANNEL } from "../core/symbols.ts";
+import { checkChannel } from "../testing/mod.ts";
 import { epollNetwork, fileno } from "../epoll/mod.ts";
 import { descriptorOf } from "../epoll/file_descriptor.ts";
 import { C, EPOLL_EVENT } from "../epoll/layout.ts";
@@ -321,6 +323,27 @@ function isOpenFile(file: Deno.FsFile): boolean {
 }
 
 testEpoll(
+  "FileDispatcher.close() leaves no registration, though the file stays open",
+  async () => {
+    using scratch = new Scratch();
+    let epoll = -1;
+    const network = networkWith({
+      epoll_create1: (flags) => epoll = libc().epoll_create1(flags),
+    });
+    await using map = epollMap(network);
+    const [file] = await openFifos(scratch, 1);
+    const close = () => {};
+    const reader = new Reader(map, Object.assign(file!, { close }));
+    const registered = () =>
+      Deno.readTextFileSync(`/proc/self/fdinfo/${epoll}`).match(/^tfd:/mg)!;
+    assertEquals(registered().length, 2, "the file, and what ends a wait");
+    reader.close();
+    assertEquals(registered().length, 1);
+    Deno.FsFile.prototype.close.call(file!);
+  },
+);
+
+testEpoll(
   "detach() of a FileDispatcher gives a channel that reads and writes on",
   async () => {
     using scratch = new Scratch();
@@ -361,6 +384,27 @@ testEpoll(
     assertEquals([reader.closes, reader.errors], [1, []]);
     const { name, message } = reader.closeReason!;
     assertEquals([name, message], ["BrokenPipe", "The terminal has hung up"]);
+  },
+);
+
+testEpoll(
+  "checkChannel() finds no fault in a FIFO of epollNetwork",
+  async () => {
+    using scratch = new Scratch();
+    const network = epollNetwork as LinuxNetwork;
+    await runCommand("mkfifo", [`${scratch.path}/fifo`]);
+    const names = await checkChannel(async () => {
+      const path = `${scratch.path}/fifo`;
+      const [input, output] = await Promise.all([
+        Deno.open(path),
+        Deno.open(path, { write: true }),
+      ]);
+      const [reader, writer] = [input, output].map((file) =>
+        network[FILE_CHANNEL](file)
+      );
+      return [writer!, reader!];
+    }, { kind: "pipe" });
+    assertGreater(names.length, 10);
   },
 );
 
