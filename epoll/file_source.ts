@@ -70,6 +70,11 @@ export class FileSource extends StreamSource {
     return 0;
   }
 
+  /** The same call would tell what a terminal has yet to show. */
+  override get unacknowledged(): undefined {
+    return undefined;
+  }
+
   /** Does nothing, as for each file: only its close tells the reader of the end. */
   override closeWrite(): Promise<void> {
     return Promise.resolve();

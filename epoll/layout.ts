@@ -60,6 +60,7 @@ export const C = {
   TIOCGPTN: 0x80045430,
   FIOCLEX: 0x5451,
   FIONBIO: 0x5421,
+  SIOCOUTQ: 0x5411,
   AI_PASSIVE: 1,
   AI_NUMERICHOST: 4,
 } as const;

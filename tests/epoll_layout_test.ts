@@ -16,24 +16,9 @@ import { systemError } from "../epoll/system_error.ts";
 import { canRun } from "./support.ts";
 
 const HEADERS = [
-  ...[
-    "arpa/inet",
-    "errno",
-    "fcntl",
-    "netdb",
-    "netinet/in",
-    "netinet/tcp",
-    "stddef",
-  ],
-  ...[
-    "stdio",
-    "unistd",
-    "sys/epoll",
-    "sys/eventfd",
-    "sys/ioctl",
-    "sys/socket",
-    "sys/un",
-  ],
+  ...["arpa/inet", "errno", "fcntl", "linux/sockios", "netdb"],
+  ...["netinet/in", "netinet/tcp", "stddef", "stdio", "unistd"],
+  ...["sys/epoll", "sys/eventfd", "sys/ioctl", "sys/socket", "sys/un"],
 ];
 
 /** The numbers of the options of sockets. */

@@ -95,6 +95,17 @@ testStreams("FileDispatcher of a closed stdin is at its end", async () => {
 });
 
 testStreams(
+  "FileDispatcher of a FIFO whose writers have left is at its end",
+  async () => {
+    const { code, out, report } = await inShell(
+      'mkfifo in; exec 4<> in 5< in 4>&-; "$0" "$@" <&5 | cat',
+    );
+    assertEquals([code, out], [0, ""]);
+    assertEquals(report, { engine: [true, true], end: null, flagsKept: true });
+  },
+);
+
+testStreams(
   "FileDispatcher of a stdin that the program has closed is at its end",
   async () => {
     const script = 'echo spam | "$0" "$@" | cat';
