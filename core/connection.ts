@@ -336,13 +336,6 @@ export class Connection extends SendingSocket
     return super.hasNews || this.outcome !== null || this.writer.failed;
   }
 
-  override enter(): void {
-    super.enter();
-    if (this.isWakeDue && this.interest !== null) {
-      this.reactor.queueWrite(this);
-    }
-  }
-
   /** Gives it its turn to read. The head of this file tells the order of the steps. */
   override read(): void {
     // An entry that failed before its first pass is still read once: its last
@@ -422,6 +415,7 @@ export class Connection extends SendingSocket
     const { checked } = outcome;
     this.addr = checked.addr ?? this.addr;
     this.attach(checked);
+    this.onUrgent();
     this.#startLimits();
     this.hooks.run(CONNECT, () => this.#connected());
   }
@@ -530,7 +524,7 @@ export class Connection extends SendingSocket
     if (this.event === "read" && this.joined) this.#afterRead();
     if (!this.joined) return;
     this.reactor.queue(this);
-    if (this.isWakeDue || this.isWriteDue) this.reactor.queueWrite(this);
+    this.queueWriteIfDue();
   }
 
   // Ending: see closing.ts

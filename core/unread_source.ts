@@ -6,7 +6,7 @@
  */
 
 import type { Poller } from "./poller.ts";
-import type { ReadListener, Source, WriteListener } from "./source.ts";
+import type { ReadListener, Source, Urgent, WriteListener } from "./source.ts";
 
 /** A source that has `bytes` before all that `source` has. */
 export function unread(source: Source, bytes: Uint8Array): Source {
@@ -50,6 +50,9 @@ class UnreadSource implements Source {
   }
   get poller(): Poller | undefined {
     return this.#source.poller;
+  }
+  get urgent(): Urgent | null | undefined {
+    return this.#source.urgent;
   }
   get inBackground(): boolean {
     return this.#source.inBackground;

@@ -34,6 +34,8 @@ export abstract class DescriptorChannel
   #writes: Line | null = null;
   /** Ends the wait of the read that is under way. */
   #onReadable: (() => void) | null = null;
+  /** A dispatcher reads it. */
+  #isTaken = false;
 
   constructor(
     engine: Engine,
@@ -55,6 +57,8 @@ export abstract class DescriptorChannel
   [SOURCE](listener: ReadListener): Source {
     this.#source.inBackground = false;
     this.#source.moveTo(listener);
+    this.#isTaken = true;
+    this.onReadable(); // Ends a read of the program that is under way.
     return this.#source;
   }
 
@@ -78,6 +82,9 @@ export abstract class DescriptorChannel
       source.watch();
       await readable;
       if (source.fd < 0) throw cancelled();
+      if (this.#isTaken) {
+        throw new Error("A dispatcher has taken over the connection");
+      }
     }
     if (source.available > 0) return source.takeInto(target);
     if (source.reason !== null) throw source.reason;
@@ -172,6 +179,16 @@ export class StreamChannel extends DescriptorChannel {
   /** Finds out by itself whether a silent peer is still there, over TCP. */
   setKeepAlive(isOn: boolean = true): void {
     this.#switch(OPTIONS.SO_KEEPALIVE, isOn);
+  }
+
+  /** Takes an urgent byte; `null` if there is none. */
+  takeUrgent(): number | null {
+    return this.openSource().takeUrgent();
+  }
+
+  /** Whether all bytes before urgent data have been read, and no other. */
+  get isAtMark(): boolean {
+    return this.openSource().isAtMark;
   }
 
   #switch(option: Option, isOn: boolean): void {

@@ -31,6 +31,13 @@ const MOST_EVENTS = 1_024;
  * than over Deno's network.
  */
 const READ_BUFFER = 128 * 1024;
+/**
+ * Longest wait of the thread, in ms. The thread of a worker that was terminated
+ * ends with it. A longer wait keeps such a thread; a shorter one wakes idle programs
+ * more often. The value is a choice.
+ */
+const LONGEST_WAIT = 60_000;
+
 /** A registered descriptor. */
 export interface Watched {
   /** Something has changed; `events` are bits of `EPOLLIN` and so on. */
@@ -45,6 +52,8 @@ export class Descriptor {
   readonly generation: number;
   /** Gets the events. */
   watched: Watched;
+  /** Another process may have it open as well. */
+  isShared = false;
 
   constructor(fd: number, generation: number, watched: Watched) {
     this.fd = fd;
@@ -83,25 +92,24 @@ export class Engine implements Poller {
   readonly #events = new Uint32Array(EPOLL_EVENT.words * MOST_EVENTS);
   readonly #eventBytes = new Uint8Array(this.#events.buffer);
   /**
-   * The events of the thread that waits. They lie outside of the JavaScript heap,
-   * which moves its objects.
+   * The events of the thread that waits, in memory of the C library: the thread of
+   * a worker may outlive the worker, and all memory that JavaScript had.
    */
-  readonly #asideEvents = new Uint32Array(
-    new ArrayBuffer(4 * EPOLL_EVENT.words * MOST_EVENTS),
-  );
-  readonly #asideBytes = new Uint8Array(this.#asideEvents.buffer);
+  readonly #asideEvents: Deno.PointerObject;
 
   /** How many loops and operations wait for events. */
   #holders = 0;
   #looking: number = Looking.not;
   /** Sources that are told in the next turn. */
   #soon: { tell(): void }[] = [];
-  #isKicked = false;
   #whenSettled: (() => void)[] = [];
 
   constructor(libc: Libc, spin: SpinTime) {
     this.libc = libc;
     this.spin = spin;
+    const asideEvents = libc.malloc(this.#eventBytes.length);
+    if (asideEvents === null) throw new Error("The system has no memory left");
+    this.#asideEvents = asideEvents;
     const wake = libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK);
     this.#wake = this.#check(wake);
     try {
@@ -135,6 +143,11 @@ export class Engine implements Poller {
     while (this.#descriptors.length <= fd) this.#descriptors.push(null);
     this.#descriptors[fd] = descriptor;
     return descriptor;
+  }
+
+  /** Notes that another process may have a registered descriptor open as well. */
+  share(fd: number): void {
+    this.#descriptors[fd]!.isShared = true;
   }
 
   #control(fd: number, events: number, generation: number): void {
@@ -171,6 +184,10 @@ export class Engine implements Poller {
     if (fd < 0) return;
     descriptor.fd = -1;
     this.#descriptors[fd] = null;
+    // While another process has it open, a close alone would not end its events.
+    if (descriptor.isShared) {
+      this.libc.epoll_ctl(this.#epoll, C.EPOLL_CTL_DEL, fd, this.#requestBytes);
+    }
     // On Linux, the descriptor is free even if this fails with EINTR.
     this.libc.close(fd);
   }
@@ -199,6 +216,8 @@ export class Engine implements Poller {
   hold(): void {
     this.#holders++;
     if (this.#looking === Looking.not) this.#lookPerTurn();
+    // The thread goes on to wait, for this one.
+    else if (this.#whenSettled.length > 0) this.#settle();
   }
 
   /** The operation is over. */
@@ -248,16 +267,15 @@ export class Engine implements Poller {
     }
     const next = this.spin.next(this.poll());
     if (next === Next.turn) nextTurn(this.#turn);
-    else this.#lookAside(next === Next.rest ? 0 : -1);
+    else this.#lookAside(next === Next.rest ? 0 : LONGEST_WAIT);
   };
 
   /** Looks on a thread, for at most `timeout` ms, so that Deno can do the same. */
   #lookAside(timeout: number): void {
     this.#looking = Looking.aside;
-    this.#isKicked = false;
     this.libc.epoll_wait_aside(
       this.#epoll,
-      this.#asideBytes,
+      this.#asideEvents,
       MOST_EVENTS,
       timeout,
     ).then(this.#onAside);
@@ -265,18 +283,25 @@ export class Engine implements Poller {
 
   readonly #onAside = (count: number): void => {
     this.#looking = Looking.not;
-    const whenSettled = this.#whenSettled;
-    this.#whenSettled = [];
     // A loop may end while it is told, so looking goes on before.
     if (this.#holders > 0) this.#lookPerTurn();
-    if (count > 0) this.#tell(this.#asideEvents, count);
-    for (const resolve of whenSettled) resolve();
+    if (count > 0) {
+      const size = 4 * EPOLL_EVENT.words * count;
+      this.libc.memcpy(this.#eventBytes, this.#asideEvents, size);
+      this.#tell(this.#events, count);
+    }
+    this.#settle();
   };
 
-  /** Ends the wait of the thread. */
+  #settle(): void {
+    for (const resolve of this.#whenSettled.splice(0)) resolve();
+  }
+
+  /**
+   * Ends the wait of the thread. poll() may take the event of an earlier kick from
+   * it, so each kick is written.
+   */
   #kick(): void {
-    if (this.#isKicked) return;
-    this.#isKicked = true;
     this.libc.write(this.#wake, ONE, ONE.length);
   }
 

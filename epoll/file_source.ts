@@ -39,6 +39,11 @@ export class FileSource extends StreamSource {
     this.#kind = kind;
   }
 
+  /** A file has no urgent data: a terminal means something else by that event. */
+  override onEvents(events: number): void {
+    super.onEvents(events & ~C.EPOLLPRI);
+  }
+
   protected override receiveNow(
     libc: Libc,
     fd: number,
@@ -50,8 +55,12 @@ export class FileSource extends StreamSource {
       : libc.read(fd, target, length);
   }
 
-  protected override sendNow(libc: Libc, fd: number, data: Memory): number {
-    const { length } = data;
+  protected override sendNow(
+    libc: Libc,
+    fd: number,
+    data: Memory,
+    length: number,
+  ): number {
     // Deno ignores SIGPIPE, so a write to a FIFO without a reader is an error, too.
     return this.#kind.isSocket
       ? libc.send(fd, data, length, C.MSG_DONTWAIT | C.MSG_NOSIGNAL)

@@ -5,6 +5,7 @@
  * @module
  */
 
+const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
 /** The calls for files. */
@@ -21,7 +22,7 @@ const OF_FILES = {
  * cost ten times as much as the call. All lengths are below 2^31, and both
  * architectures clear the upper half of a register when they fill the lower one.
  */
-const CALLS = {
+export const CALLS = {
   ...OF_FILES,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
@@ -31,10 +32,7 @@ const CALLS = {
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  getsockopt: {
-    parameters: ["i32", "i32", "i32", "buffer", "buffer"],
-    result: "i32",
-  },
+  getsockopt: { parameters: OPTION, result: "i32" },
   setsockopt: {
     parameters: ["i32", "i32", "i32", "buffer", "u32"],
     result: "i32",
@@ -48,10 +46,13 @@ const CALLS = {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-  /** The same call on another thread, so that Deno's loop goes on meanwhile. */
+  /**
+   * The same call on another thread, so that Deno's loop goes on meanwhile. Its
+   * memory is that of `malloc()`.
+   */
   epoll_wait_aside: {
     name: "epoll_wait",
-    parameters: ["i32", "buffer", "i32", "i32"],
+    parameters: ["i32", "pointer", "i32", "i32"],
     result: "i32",
     nonblocking: true,
   },
@@ -59,6 +60,7 @@ const CALLS = {
     parameters: ["i32", "buffer", "buffer", "u32"],
     result: "pointer",
   },
+  malloc: { parameters: ["u32"], result: "pointer" },
   // A permission for one file does not allow Deno.UnsafePointerView: these copy.
   memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
   memcpy_from: {
@@ -83,6 +85,19 @@ const CALLS = {
 
 /** The memory that a call gets. Its length is that of the array. */
 export type Memory = Uint8Array<ArrayBuffer>;
+
+const { get: length } = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)!;
+
+/**
+ * The true length of an array that comes from the program: a property `length` of
+ * its own must not make a call read beyond it.
+ */
+export function lengthOf(data: Uint8Array): number {
+  return length!.call(data);
+}
 
 /** The calls of the C library, and the error number of the last one that failed. */
 export interface Libc extends Deno.StaticForeignLibraryInterface<typeof CALLS> {

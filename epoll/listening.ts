@@ -4,6 +4,7 @@
  * @module
  */
 
+import { showValue } from "../core/arguments.ts";
 import type { NetworkListenOptions } from "../core/network.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { type SystemAddress, unixAddress } from "./address.ts";
@@ -30,32 +31,45 @@ export function listen(
   options: NetworkListenOptions,
 ): StreamAcceptor {
   const { libc } = engine;
-  const { backlog, reusePort } = options;
+  const { backlog, reusePort, ipv6Only } = options;
   if ("path" in address) {
     const { path } = address;
-    const fd = bind(libc, unixAddress(path), []);
+    const fd = bind(libc, unixAddress(path), new Map());
     const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
     return open(engine, fd, backlog, onClose);
   }
-  const [first] = resolveNow(libc, address);
+  const first = resolveNow(libc, address)[0]!;
   // Linux gives an accepted connection what its listener has.
   const isOn = [OPTIONS.SO_REUSEADDR, ...settingsOf(options)];
   if (reusePort) isOn.push(OPTIONS.SO_REUSEPORT);
-  const fd = bind(libc, first!, isOn);
+  const values = new Map(isOn.map((option) => [option, 1]));
+  if (ipv6Only !== undefined) {
+    if (first.family !== C.AF_INET6) throw noIpv6(address);
+    values.set(OPTIONS.IPV6_V6ONLY, Number(ipv6Only));
+  }
+  const fd = bind(libc, first, values);
   return open(engine, fd, backlog);
 }
 
-/** Makes a socket with an address, and switches options on. */
+function noIpv6({ hostname }: Deno.NetAddr): Error {
+  return new TypeError(
+    `ipv6Only is for an IPv6 address, such as "::", got ${showValue(hostname)}`,
+  );
+}
+
+/** Makes a socket with an address, and with these values of options. */
 function bind(
   libc: Libc,
   { family, bytes }: SystemAddress,
-  options: Option[],
+  values: ReadonlyMap<Option, number>,
 ): number {
   const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
   if (fd < 0) throw systemError(libc, libc.errno());
   try {
-    for (const option of options) writeOption(libc, fd, option, [1]);
+    for (const [option, value] of values) {
+      writeOption(libc, fd, option, [value]);
+    }
     if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
     throw systemError(libc, libc.errno());
   } catch (error) {

@@ -24,12 +24,16 @@
  * same loop. FIFOs, terminals and the standard streams of a `FileDispatcher` belong
  * to the engine: a read of them holds no thread, so hundreds can be open at once.
  * (A device that epoll cannot watch, and a FIFO or terminal that a program locks,
- * stay with Deno.) `startTls()` over a connection of the engine is refused: give a map that
- * needs it the default network. Beyond Deno's network, a path of a Unix socket that
+ * stay with Deno.) `startTls()` over a connection of the engine is refused, and ends it: give a
+ * map that needs it the default network. The engine waits on one of Deno's 32
+ * threads for files, so leave it one: a FIFO that the program itself reads holds a
+ * thread until data come. Beyond Deno's network, a path of a Unix socket that
  * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
- * a Unix socket. {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
+ * a Unix socket. Urgent data runs `handleExpt()`: see {@linkcode recvUrgent} and
+ * {@linkcode sendUrgent}. `createSocket()` takes `ipv6Only`.
+ * {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
  * manager. A closed connection sees what its peer has acknowledged: see
  * `ConnectionOptions.linger`.
  *
@@ -42,6 +46,7 @@ export { inheritedFds } from "./from_fd.ts";
 export { type EpollNetwork, epollNetwork } from "./network.ts";
 export {
   fileno,
+  getLinger,
   getOption,
   type PeerCredentials,
   peerCredentials,
@@ -49,3 +54,4 @@ export {
   setOption,
 } from "./options.ts";
 export type { SocketOption } from "./option_table.ts";
+export { isAtMark, recvUrgent, sendUrgent } from "./urgent.ts";

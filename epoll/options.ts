@@ -7,9 +7,7 @@
 
 import { checkInteger, showValue } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
-import { StreamAcceptor } from "./acceptor.ts";
-import { DescriptorChannel } from "./channel.ts";
-import type { Libc } from "./libc.ts";
+import { opened } from "./opened.ts";
 import {
   type Option,
   OPTIONS,
@@ -115,6 +113,19 @@ export function setLinger(
 }
 
 /**
+ * How `close(2)` ends a socket (`SO_LINGER`): see {@linkcode setLinger}.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @returns Seconds, or `null` if it is off, the default.
+ * @throws {TypeError} If it is no open socket of the engine.
+ */
+export function getLinger(socket: Channel | Acceptor | null): number | null {
+  const { libc, fd } = opened(socket);
+  const [isOn, seconds] = readOption(libc, fd, OTHER_OPTIONS.SO_LINGER, 2);
+  return isOn === 0 ? null : seconds!;
+}
+
+/**
  * The process at the other end of a Unix socket, by the system's word, not the peer's.
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
@@ -130,28 +141,19 @@ export function peerCredentials(
   return { pid, uid: uid >>> 0, gid: gid >>> 0 };
 }
 
-/** A descriptor that is open, and the calls that work with it. */
-interface Opened {
-  readonly fd: number;
-  readonly libc: Libc;
-}
-
-function opened(socket: Channel | Acceptor | null): Opened {
-  const isOwn = socket instanceof DescriptorChannel ||
-    socket instanceof StreamAcceptor;
-  if (isOwn && socket.fd >= 0) return socket;
-  throw new TypeError(
-    `socket must be an open socket of epollNetwork, got ${
-      isOwn ? "a closed one" : showValue(socket)
-    }`,
-  );
-}
+/** Options that are no plain numbers, and what to do instead. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  SO_ERROR: "a look takes the error away. See Dispatcher.closeReason",
+  SO_LINGER: "call getLinger() or setLinger()",
+  SO_PEERCRED: "call peerCredentials()",
+};
 
 function optionOf(name: SocketOption): Option {
   if (Object.hasOwn(OPTIONS, name)) return OPTIONS[name];
+  const instead = Object.hasOwn(INSTEAD, name) ? `: ${INSTEAD[name]}` : "";
   throw new TypeError(
     `name must be that of an option, such as "SO_RCVBUF", got ${
       showValue(name)
-    }`,
+    }${instead}`,
   );
 }

@@ -11,8 +11,9 @@ import type { Poller } from "../core/poller.ts";
 import type { ReadListener, Source, WriteListener } from "../core/source.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import { lengthOf, type Libc, type Memory } from "./libc.ts";
 import { cancelled, systemError } from "./system_error.ts";
+import { isAtMark, UrgentBytes } from "./urgent_bytes.ts";
 
 /** Events that concern the reading direction. */
 const READABLE = C.EPOLLIN | C.EPOLLPRI | C.EPOLLRDHUP | C.EPOLLHUP |
@@ -57,6 +58,7 @@ export class StreamSource implements Source, Watched {
   readonly takesAtOnce = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
+  urgent: UrgentBytes | null = null;
 
   readonly #engine: Engine;
   readonly #descriptor: Descriptor;
@@ -65,6 +67,13 @@ export class StreamSource implements Source, Watched {
   #mayRead: boolean;
   /** It has read everything only when the system says so. */
   #isCareful: boolean;
+  /**
+   * The next read may pass urgent data unseen, as one was made since the last event.
+   * A Unix socket is read to its end each time, and urgent data is rare there: it
+   * costs these looks only after its first urgent byte.
+   */
+  #mayPass = false;
+  readonly #isUnix: boolean;
   #hasEnded = false;
   #error: Error | null = null;
   /** The bytes that were read and not taken: often in the buffer of all. */
@@ -90,7 +99,9 @@ export class StreamSource implements Source, Watched {
     this.#listener = listener;
     this.#mayRead = (events & READABLE) !== 0 && !unsupported;
     this.#isCareful = isCareful || (events & NOT_DRAINED) !== 0;
+    this.#isUnix = isCareful;
     descriptor.watched = this;
+    if ((events & C.EPOLLPRI) !== 0) this.#onUrgent();
   }
 
   get poller(): Poller {
@@ -131,7 +142,9 @@ export class StreamSource implements Source, Watched {
   onEvents(events: number): void {
     if ((events & READABLE) !== 0 && !this.unsupported) {
       this.#mayRead = true;
+      this.#mayPass = false;
       if ((events & NOT_DRAINED) !== 0) this.#isCareful = true;
+      if ((events & C.EPOLLPRI) !== 0) this.#onUrgent();
       if (this.isWatching) {
         if (this.#length > 0) this.#readBehind();
         this.tell();
@@ -143,6 +156,18 @@ export class StreamSource implements Source, Watched {
       writer.onWritable(0);
       this.#holdIfNeeded();
     }
+  }
+
+  /** There is urgent data, perhaps that of an earlier event. */
+  #onUrgent(): void {
+    this.urgent ??= new UrgentBytes(this);
+    if (this.urgent.look()) this.#listener.onUrgent?.();
+  }
+
+  /** Takes an urgent byte; `null` if there is none. */
+  takeUrgent(): number | null {
+    this.urgent ??= new UrgentBytes(this);
+    return this.urgent.take();
   }
 
   /** Tells the listener, if it wants to know. */
@@ -182,13 +207,13 @@ export class StreamSource implements Source, Watched {
   /** Reads behind the waiting bytes, to learn of the end. */
   #readBehind(): void {
     const waiting = this.#length;
+    // There may be more of them: a read of this connection takes all that is there.
+    if (waiting >= MOST_UNREAD) return;
     const buffer = new Uint8Array(MOST_UNREAD);
     buffer.set(this.#waiting());
     this.#buffer = buffer;
     this.#start = 0;
-    if (waiting < MOST_UNREAD) {
-      this.#length += this.#receive(buffer.subarray(waiting));
-    }
+    this.#length += this.#receive(buffer.subarray(waiting));
   }
 
   #waiting(): Memory {
@@ -199,9 +224,13 @@ export class StreamSource implements Source, Watched {
   #receive(target: Memory): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
+    const isAtMark = (this.#mayPass || this.urgent?.isInline === true) &&
+      this.#beginsAtMark();
+    this.#mayPass = !this.#isUnix || this.urgent !== null;
     for (;;) {
       const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
+        if (isAtMark) this.urgent!.passed(this.taken + this.#length);
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
@@ -209,7 +238,7 @@ export class StreamSource implements Source, Watched {
       const errno = length === 0 ? 0 : libc.errno();
       if (errno === ERRNO.EINTR) continue;
       this.#mayRead = false;
-      if (errno !== ERRNO.EAGAIN) this.#end(errno);
+      if (errno !== ERRNO.EAGAIN) this.end(errno);
       return 0;
     }
   }
@@ -222,8 +251,13 @@ export class StreamSource implements Source, Watched {
   }
 
   /** Sends as much as there is room for. */
-  protected sendNow(libc: Libc, fd: number, data: Memory): number {
-    return libc.send(fd, data, data.length, C.MSG_NOSIGNAL);
+  protected sendNow(
+    libc: Libc,
+    fd: number,
+    data: Memory,
+    length: number,
+  ): number {
+    return libc.send(fd, data, length, C.MSG_NOSIGNAL);
   }
 
   /** The error of a call that has failed with `errno`. */
@@ -231,7 +265,25 @@ export class StreamSource implements Source, Watched {
     return systemError(this.#engine.libc, errno);
   }
 
-  #end(errno: number): void {
+  /**
+   * Whether the next read begins at urgent data. A read stops there, and the one
+   * behind it passes it, so its byte is taken before.
+   */
+  #beginsAtMark(): boolean {
+    if (!isAtMark(this)) return false;
+    this.#isCareful = true;
+    this.#onUrgent();
+    return true;
+  }
+
+  /** Whether the dispatcher has read all bytes before urgent data, and no other. */
+  get isAtMark(): boolean {
+    return this.urgent !== null && this.urgent.mark === this.taken ||
+      this.#length === 0 && this.fd >= 0 && isAtMark(this);
+  }
+
+  /** The connection is over, by the error with this number, or at its end (0). */
+  end(errno: number): void {
     this.#hasEnded = true;
     if (errno === 0) return;
     const error = this.errorOf(errno);
@@ -310,8 +362,9 @@ export class StreamSource implements Source, Watched {
   write(data: Uint8Array, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
+    const length = lengthOf(data);
     for (;;) {
-      const sent = this.sendNow(libc, fd, data as Memory);
+      const sent = this.sendNow(libc, fd, data as Memory, length);
       if (sent >= 0) return sent;
       const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
@@ -333,7 +386,10 @@ export class StreamSource implements Source, Watched {
       this.#hasEndedWriting = true;
       return Promise.resolve();
     }
-    return Promise.reject(systemError(libc, libc.errno()));
+    const errno = libc.errno();
+    // After a reset there is nothing to end, and reading tells of the reset.
+    if (errno === ERRNO.ENOTCONN) return Promise.resolve();
+    return Promise.reject(systemError(libc, errno));
   }
 
   /**
