@@ -145,7 +145,7 @@ function isClosed(number: number): boolean {
 /** The directions for which a descriptor is open; neither if it is closed. */
 function accessOf(libc: Libc, fd: number): Pick<FileKind, "reads" | "writes"> {
   const flags = libc.fcntl(fd, C.F_GETFL, 0);
-  const access = flags < 0 ? -1 : flags & C.O_ACCMODE;
+  const access = flags < 0 ? -1 : flags & (C.O_WRONLY | C.O_RDWR);
   return {
     reads: access === C.O_RDONLY || access === C.O_RDWR,
     writes: access === C.O_WRONLY || access === C.O_RDWR,

@@ -47,7 +47,6 @@ export const C = {
   EPOLLET: 0x80000000,
   EFD_CLOEXEC: 0o2000000,
   EFD_NONBLOCK: 0o4000,
-  O_ACCMODE: 3,
   O_RDONLY: 0,
   O_WRONLY: 1,
   O_RDWR: 2,
