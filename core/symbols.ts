@@ -61,6 +61,12 @@ export const HAND_OVER: unique symbol = Symbol("hand over");
 export const OF_SYSTEM: unique symbol = Symbol("of the system");
 
 /**
+ * Of a network: makes a channel of a file that Deno has opened, so that no read of
+ * it holds a thread; `null` if Deno has to read it.
+ */
+export const FILE_CHANNEL: unique symbol = Symbol("file channel");
+
+/**
  * Of a channel: both sides are in this process. Closing it takes no bytes from the
  * peer, so `close()` does not wait for the peer's end.
  */

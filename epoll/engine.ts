@@ -169,6 +169,15 @@ export class Engine implements Poller {
     }
   }
 
+  /**
+   * Unregisters a descriptor before its close, which alone would not do so while
+   * another one has the same file open.
+   */
+  remove({ fd }: Descriptor): void {
+    const del = C.EPOLL_CTL_DEL;
+    this.libc.epoll_ctl(this.#epoll, del, fd, this.#requestBytes);
+  }
+
   /** Closes a descriptor. Its events that are under way are dropped. */
   close(descriptor: Descriptor): void {
     const { fd } = descriptor;

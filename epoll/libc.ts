@@ -8,12 +8,22 @@
 const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
+/** The calls for files. */
+const OF_FILES = {
+  open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
+  isatty: { parameters: ["i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
 /**
  * Lengths have 32 bits here, where C has a `size_t`: a number of 64 bits would
  * cost ten times as much as the call. All lengths are below 2^31, and both
  * architectures clear the upper half of a register when they fill the lower one.
  */
 export const CALLS = {
+  ...OF_FILES,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },

@@ -20,8 +20,11 @@
  * --allow-write`.
  *
  * Sockets of the transports `"tcp"` and `"unix"` belong to the engine; those of
- * `"tls"` and `"vsock"`, UDP sockets and files are Deno's, and live in the same
- * loop. `startTls()` over a connection of the engine is refused, and ends it: give a
+ * `"tls"` and `"vsock"`, UDP sockets and regular files are Deno's, and live in the
+ * same loop. FIFOs, terminals and the standard streams of a `FileDispatcher` belong
+ * to the engine: a read of them holds no thread, so hundreds can be open at once.
+ * (A device that epoll cannot watch, and a FIFO or terminal that a program locks,
+ * stay with Deno.) `startTls()` over a connection of the engine is refused, and ends it: give a
  * map that needs it the default network. The engine waits on one of Deno's 32
  * threads for files, so leave it one: a FIFO that the program itself reads holds a
  * thread until data come. Beyond Deno's network, a path of a Unix socket that

@@ -12,12 +12,14 @@ import type {
   NetworkListenOptions,
 } from "../core/network.ts";
 import { POLLER, type Poller } from "../core/poller.ts";
-import { OF_SYSTEM } from "../core/symbols.ts";
+import { FILE_CHANNEL, OF_SYSTEM } from "../core/symbols.ts";
 import type { TlsOptions } from "../core/tls_options.ts";
+import type { FileLike } from "../file_dispatcher.ts";
 import { denoNetwork } from "../net/deno_network.ts";
 import { StreamChannel } from "./channel.ts";
 import { connect } from "./connecting.ts";
 import { Engine } from "./engine.ts";
+import { channelOfFile } from "./file_channel.ts";
 import { SpinTime } from "./spin_time.ts";
 import { socketOf } from "./from_fd.ts";
 import { findLibc, type Found } from "./libc.ts";
@@ -110,6 +112,10 @@ export class LinuxNetwork implements EpollNetwork {
       return listen(engine, address, options);
     }
     return denoNetwork.listen(address, options);
+  }
+
+  [FILE_CHANNEL](file: FileLike): Channel | null {
+    return this.available ? channelOfFile(this.#open(), file) : null;
   }
 
   fromFd(fd: number): Channel | Acceptor {

@@ -8,7 +8,7 @@
 import { showValue } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import { StreamAcceptor } from "./acceptor.ts";
-import { StreamChannel } from "./channel.ts";
+import { DescriptorChannel, StreamChannel } from "./channel.ts";
 
 /**
  * A socket of the engine that is open.
@@ -17,8 +17,8 @@ import { StreamChannel } from "./channel.ts";
  */
 export function opened(
   socket: Channel | Acceptor | null,
-): StreamChannel | StreamAcceptor {
-  const isOwn = socket instanceof StreamChannel ||
+): DescriptorChannel | StreamAcceptor {
+  const isOwn = socket instanceof DescriptorChannel ||
     socket instanceof StreamAcceptor;
   if (isOwn && socket.fd >= 0) return socket;
   throw new TypeError(
@@ -38,5 +38,5 @@ export function openedConnection(
 ): StreamChannel {
   const own = opened(socket);
   if (own instanceof StreamChannel) return own;
-  throw new TypeError("socket must be a connection, got a listener");
+  throw new TypeError("socket must be a connection, got a listener or a file");
 }

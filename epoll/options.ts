@@ -28,7 +28,8 @@ export interface PeerCredentials {
 }
 
 /**
- * The number of the descriptor of a socket. It belongs to the engine: do not close
+ * The number of the descriptor of a socket, or of a FIFO, a terminal or a standard
+ * stream of a `FileDispatcher`. It belongs to the engine: do not close
  * it.
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.

@@ -33,6 +33,7 @@ export const ERRORS: Readonly<
   1: ["EPERM", PermissionDenied],
   2: ["ENOENT", NotFound],
   4: ["EINTR", Interrupted],
+  5: ["EIO"],
   9: ["EBADF"],
   11: ["EAGAIN", WouldBlock],
   12: ["ENOMEM"],
