@@ -110,7 +110,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
       let error: unknown;
       let goOn = () => {};
       const settled = new Promise<void>((resolve) => goOn = resolve);
-      const length = source.write(data, {
+      const length = source.write(data, data.length, {
         onWritable: goOn,
         onWriteError: (reason) => {
           hasFailed = true;

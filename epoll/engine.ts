@@ -66,7 +66,7 @@ export class Descriptor {
 const Looking = {
   /** Not at all: nobody waits. */
   not: 0,
-  /** Once a turn of the runtime. */
+  /** In each turn of the runtime. */
   perTurn: 1,
   /** On a thread that waits. */
   aside: 2,
@@ -256,7 +256,8 @@ export class Engine implements Poller {
       this.#looking = Looking.not;
       return;
     }
-    const next = this.spin.next(this.poll());
+    let next: number;
+    do next = this.spin.next(this.poll()); while (next === Next.look);
     if (next === Next.turn) nextTurn(this.#turn);
     else this.#lookAside(next === Next.rest ? 0 : LONGEST_WAIT);
   };

@@ -53,7 +53,7 @@ export class StreamSource implements Source, Watched {
   reason: Error | null = null;
   readonly unsupported = false;
   isClosing = false;
-  readonly takesAtOnce = true;
+  readonly isImmediate = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
   urgent: UrgentBytes | null = null;
@@ -334,10 +334,10 @@ export class StreamSource implements Source, Watched {
 
   // Writing
 
-  write(data: Uint8Array, listener: WriteListener): number {
+  write(data: Uint8Array, size: number, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
-    const length = lengthOf(data);
+    const length = Math.min(size, lengthOf(data));
     for (;;) {
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
