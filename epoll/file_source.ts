@@ -72,8 +72,12 @@ export class FileSource extends StreamSource {
     return isHungUp ? hungUp() : super.errorOf(errno);
   }
 
-  override write(data: Uint8Array, listener: WriteListener): number {
-    if (this.#kind.writes) return super.write(data, listener);
+  override write(
+    data: Uint8Array,
+    size: number,
+    listener: WriteListener,
+  ): number {
+    if (this.#kind.writes) return super.write(data, size, listener);
     const message = "The file is not open for writing";
     listener.onWriteError(new Deno.errors.NotSupported(message));
     return 0;
