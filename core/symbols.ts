@@ -55,12 +55,6 @@ export const HAS_OUTPUT: unique symbol = Symbol("has output");
 export const HAND_OVER: unique symbol = Symbol("hand over");
 
 /**
- * Of a network: its sockets are those of this machine, so that the program's UDP
- * sockets may stand beside them.
- */
-export const OF_SYSTEM: unique symbol = Symbol("of the system");
-
-/**
  * Of a channel: both sides are in this process. Closing it takes no bytes from the
  * peer, so `close()` does not wait for the peer's end.
  */

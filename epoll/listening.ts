@@ -1,12 +1,16 @@
 /**
- * Opens listeners.
+ * Opens listeners and UDP sockets.
  *
  * @module
  */
 
-import type { NetworkListenOptions } from "../core/network.ts";
+import type {
+  NetworkDatagramOptions,
+  NetworkListenOptions,
+} from "../core/network.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { type SystemAddress, unixAddress } from "./address.ts";
+import { UdpSocket } from "./datagram_socket.ts";
 import type { Engine } from "./engine.ts";
 import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -33,7 +37,7 @@ export function listen(
   const { backlog, reusePort } = options;
   if ("path" in address) {
     const { path } = address;
-    const fd = bind(libc, unixAddress(path), []);
+    const fd = bind(libc, unixAddress(path), C.SOCK_STREAM, []);
     const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
     return open(engine, fd, backlog, onClose);
   }
@@ -41,17 +45,40 @@ export function listen(
   // Linux gives an accepted connection what its listener has.
   const isOn = [OPTIONS.SO_REUSEADDR, ...settingsOf(options)];
   if (reusePort) isOn.push(OPTIONS.SO_REUSEPORT);
-  const fd = bind(libc, first!, isOn);
+  const fd = bind(libc, first!, C.SOCK_STREAM, isOn);
   return open(engine, fd, backlog);
+}
+
+/**
+ * Opens a UDP socket on an address.
+ *
+ * @throws {Error} If the system refuses.
+ */
+export function listenDatagram(
+  engine: Engine,
+  address: Deno.NetAddr,
+  { reuseAddress }: NetworkDatagramOptions,
+): UdpSocket {
+  const { libc } = engine;
+  const [first] = resolveNow(libc, address);
+  const isOn = reuseAddress ? [OPTIONS.SO_REUSEADDR] : [];
+  const fd = bind(libc, first!, C.SOCK_DGRAM, isOn);
+  try {
+    return new UdpSocket(engine, fd);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
 }
 
 /** Makes a socket with an address, and switches options on. */
 function bind(
   libc: Libc,
   { family, bytes }: SystemAddress,
+  kind: number,
   options: Option[],
 ): number {
-  const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
+  const type = kind | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
   if (fd < 0) throw systemError(libc, libc.errno());
   try {

@@ -43,6 +43,9 @@ const ERRORS: Record<number, [code: string, type?: ErrorClass]> = {
   28: ["ENOSPC"],
   32: ["EPIPE", BrokenPipe],
   36: ["ENAMETOOLONG"],
+  64: ["ENONET"],
+  71: ["EPROTO"],
+  90: ["EMSGSIZE"],
   91: ["EPROTOTYPE"],
   92: ["ENOPROTOOPT"],
   95: ["EOPNOTSUPP", NotSupported],
@@ -58,6 +61,7 @@ const ERRORS: Record<number, [code: string, type?: ErrorClass]> = {
   108: ["ESHUTDOWN"],
   110: ["ETIMEDOUT", TimedOut],
   111: ["ECONNREFUSED", ConnectionRefused],
+  112: ["EHOSTDOWN"],
   113: ["EHOSTUNREACH"],
 };
 
