@@ -13,7 +13,11 @@ import {
 } from "../net/datagram_channel.ts";
 import { AddressReader, type SystemAddress } from "./address.ts";
 import { ReceiverWriter, SenderReader } from "./datagram_address.ts";
-import { DatagramSource } from "./datagram_source.ts";
+import {
+  DatagramSource,
+  type ReadySocket,
+  type SocketListener,
+} from "./datagram_source.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -25,21 +29,12 @@ const READABLE = C.EPOLLIN | C.EPOLLERR | C.EPOLLHUP;
 /** Events that concern sending. */
 const WRITABLE = C.EPOLLOUT | C.EPOLLERR | C.EPOLLHUP;
 
-/** Knows when to try again. */
-export interface SocketListener {
-  onReceivable(): void;
-  onSendable(): void;
-  /** The socket is closed: `error` says so. */
-  onClosed(error: Error): void;
-}
-
 /** A UDP socket. A dispatcher uses its source, another program its promises. */
-export class UdpSocket implements SourceSocket, Watched, Disposable {
+export class UdpSocket
+  implements SourceSocket, ReadySocket, Watched, Disposable {
   readonly addr: Deno.NetAddr;
   readonly engine: Engine;
-  /** Something may have arrived: the system has said so, or was not asked yet. */
   mayReceive = true;
-  /** The source of a dispatcher, if one has the socket. */
   listener: SocketListener | null = null;
 
   readonly #descriptor: Descriptor;
@@ -93,12 +88,6 @@ export class UdpSocket implements SourceSocket, Watched, Disposable {
 
   // Without a wait
 
-  /**
-   * Takes a datagram; `null` if none waits.
-   *
-   * @throws {Error} If the system has an error: perhaps that of a datagram that
-   * was sent before.
-   */
   receiveNow(): Datagram | null {
     const { libc } = this;
     // The datagram leaves the buffer of all at once.
@@ -130,38 +119,23 @@ export class UdpSocket implements SourceSocket, Watched, Disposable {
     );
   }
 
-  /**
-   * Where the datagram went whose error the system has told. It knows that only
-   * with the option `IP_RECVERR`, and needs the memory until it is asked.
-   */
+  /** The system keeps the error, and its memory, until it is taken. */
   takeLostAddr(): Deno.NetAddr | null {
     const buffer = this.engine.lendBuffer(NO_OWNER);
     const length = this.#receive(buffer, C.MSG_ERRQUEUE);
     return length < 0 ? null : this.#senders.read();
   }
 
-  /** The system's address of a receiver; `null` if a name has to be looked up. */
   receiver(addr: Deno.NetAddr): SystemAddress | null {
     return this.#receivers.write(addr);
   }
 
-  /**
-   * Looks up the address of a receiver.
-   *
-   * @throws {Error} If it has none.
-   */
   async lookUp(addr: Deno.NetAddr): Promise<SystemAddress> {
     const addresses = await lookUpAddresses(this.libc, addr);
     const isOfFamily = ({ family }: SystemAddress) => family === this.#family;
     return addresses.find(isOfFamily) ?? addresses[0]!;
   }
 
-  /**
-   * Sends a datagram.
-   *
-   * @returns Whether there was room for it.
-   * @throws {Error} If the system refuses.
-   */
   sendNow(data: Uint8Array, { bytes }: SystemAddress): boolean {
     const { libc } = this;
     for (;;) {

@@ -11,6 +11,7 @@ import type { Poller } from "../core/poller.ts";
 import { failureOf } from "../core/errors.ts";
 import type { ReadListener, Source, WriteListener } from "../core/source.ts";
 import {
+  type Datagram,
   type DatagramChannel,
   endOf,
   isRefusal,
@@ -18,10 +19,54 @@ import {
   REFUSAL_PAUSE,
 } from "../net/datagram_channel.ts";
 import type { SystemAddress } from "./address.ts";
-import type { SocketListener, UdpSocket } from "./datagram_socket.ts";
+import type { Engine } from "./engine.ts";
 
 /** The bytes of `take()`: nobody looks at them. */
 const TOKEN = new Uint8Array(1);
+
+/** A UDP socket that never waits. */
+export interface ReadySocket {
+  readonly engine: Engine;
+  /** Gets the events. */
+  listener: SocketListener | null;
+  /** Something may have arrived: the system has said so, or was not asked yet. */
+  readonly mayReceive: boolean;
+  /**
+   * Takes a datagram; `null` if none waits.
+   *
+   * @throws {Error} If the system has an error: perhaps that of a datagram that
+   * was sent before.
+   */
+  receiveNow(): Datagram | null;
+  /**
+   * The receiver of the datagram whose error the system has told; `null` if it does
+   * not know, as without the option `IP_RECVERR`.
+   */
+  takeLostAddr(): Deno.NetAddr | null;
+  /** The system's address of a receiver; `null` if a name has to be looked up. */
+  receiver(addr: Deno.NetAddr): SystemAddress | null;
+  /**
+   * Looks up the address of a receiver.
+   *
+   * @throws {Error} If it has none.
+   */
+  lookUp(addr: Deno.NetAddr): Promise<SystemAddress>;
+  /**
+   * Sends a datagram.
+   *
+   * @returns Whether there was room for it.
+   * @throws {Error} If the system refuses.
+   */
+  sendNow(data: Uint8Array, address: SystemAddress): boolean;
+}
+
+/** The listener of a socket. */
+export interface SocketListener {
+  onReceivable(): void;
+  onSendable(): void;
+  /** The socket is closed: `error` says so. */
+  onClosed(error: Error): void;
+}
 
 /** The result of a lookup. */
 type Found = { address: SystemAddress } | { error: unknown };
@@ -39,7 +84,7 @@ export class DatagramSource implements Source, SocketListener {
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
 
-  readonly #socket: UdpSocket;
+  readonly #socket: ReadySocket;
   readonly #channel: DatagramChannel;
   #listener: ReadListener;
   /** A datagram waits in the channel. */
@@ -58,7 +103,7 @@ export class DatagramSource implements Source, SocketListener {
   #lookup: "none" | "pending" | Found = "none";
 
   constructor(
-    socket: UdpSocket,
+    socket: ReadySocket,
     channel: DatagramChannel,
     listener: ReadListener,
   ) {

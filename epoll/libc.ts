@@ -7,12 +7,24 @@
 
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
+const DATAGRAM_CALLS = {
+  recvfrom: {
+    parameters: ["i32", "buffer", "u32", "i32", "buffer", "buffer"],
+    result: "i32",
+  },
+  sendto: {
+    parameters: ["i32", "buffer", "u32", "i32", "buffer", "u32"],
+    result: "i32",
+  },
+} as const;
+
 /**
  * Lengths have 32 bits here, where C has a `size_t`: a number of 64 bits would
  * cost ten times as much as the call. All lengths are below 2^31, and both
  * architectures clear the upper half of a register when they fill the lower one.
  */
 const CALLS = {
+  ...DATAGRAM_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
@@ -31,14 +43,6 @@ const CALLS = {
   },
   recv: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   send: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
-  recvfrom: {
-    parameters: ["i32", "buffer", "u32", "i32", "buffer", "buffer"],
-    result: "i32",
-  },
-  sendto: {
-    parameters: ["i32", "buffer", "u32", "i32", "buffer", "u32"],
-    result: "i32",
-  },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   write: { parameters: ["i32", "buffer", "u32"], result: "i32" },
