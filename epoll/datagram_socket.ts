@@ -26,8 +26,6 @@ import { cancelled, systemError } from "./system_error.ts";
 
 /** Events that concern receiving. */
 const READABLE = C.EPOLLIN | C.EPOLLERR | C.EPOLLHUP;
-/** Events that concern sending. */
-const WRITABLE = C.EPOLLOUT | C.EPOLLERR | C.EPOLLHUP;
 
 /** A UDP socket. A dispatcher uses its source, another program its promises. */
 export class UdpSocket
@@ -54,7 +52,7 @@ export class UdpSocket
     this.#family = reader.bytes[0]!;
     this.#senders = new SenderReader(libc);
     this.#receivers = new ReceiverWriter(libc);
-    this.#descriptor = engine.add(fd, this);
+    this.#descriptor = engine.add(fd, this, C.EPOLLIN);
   }
 
   /** The number of the descriptor; -1 when it is closed. */
@@ -75,7 +73,10 @@ export class UdpSocket
       this.mayReceive = true;
       this.listener?.onReceivable();
     }
-    if ((events & WRITABLE) !== 0) this.listener?.onSendable();
+    if ((events & C.EPOLLOUT) !== 0) {
+      this.#watchRoom(false);
+      this.listener?.onSendable();
+    }
     this.#wake();
   }
 
@@ -150,9 +151,19 @@ export class UdpSocket
       if (sent >= 0) return true;
       const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
-      if (errno === ERRNO.EAGAIN) return false;
-      throw systemError(libc, errno);
+      if (errno !== ERRNO.EAGAIN) throw systemError(libc, errno);
+      this.#watchRoom(true);
+      return false;
     }
+  }
+
+  /**
+   * Makes an event tell of room. Otherwise none does: the system would send one
+   * with each datagram that has left, whether room was missing or not.
+   */
+  #watchRoom(isWatched: boolean): void {
+    const events = C.EPOLLIN | (isWatched ? C.EPOLLOUT : 0);
+    this.engine.change(this.#descriptor, events);
   }
 
   #openFd(): number {

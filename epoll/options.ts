@@ -7,8 +7,11 @@
 
 import { checkInteger, showValue } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
+import type { DatagramSocket } from "../core/datagram_socket.ts";
+import { DatagramChannel } from "../net/datagram_channel.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { StreamChannel } from "./channel.ts";
+import { UdpSocket } from "./datagram_socket.ts";
 import type { Libc } from "./libc.ts";
 import {
   type Option,
@@ -18,6 +21,9 @@ import {
   type SocketOption,
   writeOption,
 } from "./option_table.ts";
+
+/** What a dispatcher wraps, and what `handleAccepted()` gets. */
+export type EngineSocket = Channel | Acceptor | DatagramSocket;
 
 /** The process at the other end of a Unix socket, as the system saw it connect. */
 export interface PeerCredentials {
@@ -36,7 +42,7 @@ export interface PeerCredentials {
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
  * @throws {TypeError} If it is no open socket of the engine.
  */
-export function fileno(socket: Channel | Acceptor | null): number {
+export function fileno(socket: EngineSocket | null): number {
   return opened(socket).fd;
 }
 
@@ -50,7 +56,7 @@ export function fileno(socket: Channel | Acceptor | null): number {
  * @throws {Error} If the system refuses.
  */
 export function getOption(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
   name: SocketOption,
 ): number {
   const { libc, fd } = opened(socket);
@@ -84,7 +90,7 @@ export function getOption(
  * ```
  */
 export function setOption(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
   name: SocketOption,
   value: number,
 ): void {
@@ -104,7 +110,7 @@ export function setOption(
  * `seconds` is no such number.
  */
 export function setLinger(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
   seconds: number | null,
 ): void {
   if (seconds !== null) checkInteger("seconds", seconds, 0, 0x7fffffff);
@@ -121,7 +127,7 @@ export function setLinger(
  * @throws {Error} If the system does not know: over TCP, say.
  */
 export function peerCredentials(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
 ): PeerCredentials {
   const { libc, fd } = opened(socket);
   const { SO_PEERCRED } = OTHER_OPTIONS;
@@ -135,10 +141,12 @@ interface Opened {
   readonly libc: Libc;
 }
 
-function opened(socket: Channel | Acceptor | null): Opened {
-  const isOwn = socket instanceof StreamChannel ||
-    socket instanceof StreamAcceptor;
-  if (isOwn && socket.fd >= 0) return socket;
+function opened(socket: EngineSocket | null): Opened {
+  // The socket of a DatagramDispatcher lies in a channel of the library's own.
+  const found = socket instanceof DatagramChannel ? socket.socket : socket;
+  const isOwn = found instanceof StreamChannel ||
+    found instanceof StreamAcceptor || found instanceof UdpSocket;
+  if (isOwn && found.fd >= 0) return found;
   throw new TypeError(
     `socket must be an open socket of epollNetwork, got ${
       isOwn ? "a closed one" : showValue(socket)
