@@ -217,11 +217,21 @@ function ownDatagram(received: unknown): Datagram {
   };
 }
 
-/** Whether an earlier datagram found nobody: Windows tells the receiver so. */
+/**
+ * Whether an earlier datagram was lost on its way: Windows tells the receiver so,
+ * and Linux with the option `IP_RECVERR`.
+ */
 export function isRefusal(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionRefused;
+    error instanceof Deno.errors.ConnectionRefused ||
+    LOSSES.has((error as { code?: unknown } | null | undefined)?.code);
 }
+
+/** What Linux makes of the answers of routers (ICMP). */
+const LOSSES: ReadonlySet<unknown> = new Set([
+  ...["EACCES", "EHOSTDOWN", "EHOSTUNREACH", "EMSGSIZE", "ENETUNREACH"],
+  ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
+]);
 
 /**
  * The error of a socket that cannot receive any more. Two kinds of error are no

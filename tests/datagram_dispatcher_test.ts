@@ -14,7 +14,6 @@ import {
 } from "@std/assert";
 import {
   type Address,
-  type Datagram,
   DatagramDispatcher,
   DatagramError,
   type DatagramSocket,
@@ -24,7 +23,17 @@ import {
   socketMap,
 } from "../mod.ts";
 import { withStd } from "../tools/with_std.ts";
-import { FakeSocket, gate, PEER, peer, Recorder, setUp } from "./datagrams.ts";
+import {
+  Client,
+  Echo,
+  FakeSocket,
+  gate,
+  LOOPBACK,
+  PEER,
+  peer,
+  Recorder,
+  setUp,
+} from "./datagrams.ts";
 import {
   FakeChannel,
   LogLines,
@@ -47,7 +56,6 @@ import {
 } from "./support.ts";
 
 const hasDatagrams = IS_ON_EPOLL || typeof Deno.listenDatagram === "function";
-const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
 
 // Receiving
 
@@ -538,31 +546,6 @@ Deno.test({
     assertMatch(report, /ok \| [1-9]\d* passed \| 0 failed/);
   },
 });
-
-/** Sends back what it receives. */
-class Echo extends Recorder {
-  constructor(map: TestMap, address: Address = LOOPBACK) {
-    super(map);
-    this.createSocket();
-    this.bind(address);
-  }
-  get port(): number {
-    return (this.addr as Deno.NetAddr).port;
-  }
-  override handleRead(): void {
-    const { data, addr } = this.recvFrom();
-    this.sendTo(data, addr);
-  }
-}
-
-/** Keeps what it receives. */
-class Client extends Echo {
-  readonly datagrams: Datagram[] = [];
-
-  override handleRead(): void {
-    this.datagrams.push(this.recvFrom());
-  }
-}
 
 for (const hostname of ["127.0.0.1", "::1"]) {
   testReal(`DatagramDispatcher echoes from ${hostname}`, async () => {
