@@ -31,11 +31,16 @@ function library(name: string, kind: string): Competitor {
 const BUFFERED = library("asyncore, buffered", "buffered");
 const INTO = library("asyncore, recvInto", "into");
 const CLASSIC = library("asyncore, classic", "classic");
+const WRITABLE = library("asyncore, writable alone", "writable");
 
-/** The library on its second engine. */
-function onEpoll(kind: Competitor): Competitor {
-  const name = kind.name.replace("asyncore", "asyncore on epoll");
-  return { ...kind, name, args: [...kind.args ?? [], "epoll"] };
+/** The library on its second engine, where it can be had. */
+function onEpoll(...kinds: Competitor[]): Competitor[] {
+  if (!epollNetwork.available) return [];
+  return kinds.map((kind) => ({
+    ...kind,
+    name: kind.name.replace(/^\w+/, "$& on epoll"),
+    args: [...kind.args ?? [], "epoll"],
+  }));
 }
 
 const NET: Competitor[] = [
@@ -43,21 +48,28 @@ const NET: Competitor[] = [
   { name: "node:net, Node", runtime: "node", file: "echo_net.mjs" },
 ];
 
+const PYTHON: Competitor = {
+  name: "asyncore, CPython",
+  runtime: "python",
+  file: "echo_asyncore.py",
+  most: 1_000, // select() takes 1,024 descriptors.
+};
+
+/** The loop by hand, the library on both engines, and its peers. */
+function echoOf(...kinds: Competitor[]): Competitor[] {
+  return [RAW, ...kinds, ...onEpoll(...kinds), ...NET, PYTHON];
+}
+
 /** Send back what they receive. */
-export const ECHO: Competitor[] = [
-  RAW,
+export const ECHO: Competitor[] = echoOf(BUFFERED, INTO, CLASSIC);
+
+/** The same, and one more class, to which many idle connections matter. */
+export const SMALL_ECHO: Competitor[] = echoOf(
   BUFFERED,
   INTO,
   CLASSIC,
-  ...(epollNetwork.available ? [BUFFERED, INTO, CLASSIC].map(onEpoll) : []),
-  ...NET,
-  {
-    name: "asyncore, CPython",
-    runtime: "python",
-    file: "echo_asyncore.py",
-    most: 1_000, // select() takes 1,024 descriptors.
-  },
-];
+  WRITABLE,
+);
 
 /** Send back what they receive, over TLS. */
 export const TLS: Competitor[] = [
@@ -65,14 +77,22 @@ export const TLS: Competitor[] = [
   BUFFERED,
   INTO,
   CLASSIC,
+  ...onEpoll(BUFFERED),
   { ...NET[0]!, name: "node:tls, Deno" },
   { ...NET[1]!, name: "node:tls, Node" },
 ];
 
+const CHAT: Competitor = {
+  name: "AsyncChat",
+  runtime: "deno",
+  file: "lines_async_chat.ts",
+};
+
 /** Count lines. */
 export const LINES: Competitor[] = [
   { ...RAW, name: "conn.read, by hand", file: "lines_raw.ts" },
-  { name: "AsyncChat", runtime: "deno", file: "lines_async_chat.ts" },
+  CHAT,
+  ...onEpoll(CHAT),
   { name: "readline, Deno", runtime: "deno", file: "lines_readline.mjs" },
   { name: "readline, Node", runtime: "node", file: "lines_readline.mjs" },
   { name: "asynchat, CPython", runtime: "python", file: "lines_asynchat.py" },

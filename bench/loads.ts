@@ -6,46 +6,29 @@
 
 import { UsageError } from "../examples/command_line.ts";
 import { quote } from "../examples/quote.ts";
+import { SMALL_ECHO } from "./competitors.ts";
 import type { Load } from "./load.ts";
 import { CHURN_LOAD, IDLE_LOAD } from "./loads/connections.ts";
-import { echoLoad, type Phase } from "./loads/echo.ts";
+import { echoLoad } from "./loads/echo.ts";
 import { FILES_LOAD } from "./loads/files.ts";
 import { LINES_LOAD } from "./loads/lines.ts";
 import { IMPORT_LOAD, TIMERS_LOAD } from "./loads/programs.ts";
 import { TLS_LOAD } from "./loads/tls.ts";
 
 const KIB = 1_024;
-/** The numbers of connections that the plot shows. */
-export const PLOTTED = [1, 8, 64, 512, 5_000];
 
-function small(...active: number[]): Phase[] {
-  return active.map((active) => ({ active, size: 64 }));
-}
-
-/** What each number of connections is asked for, with and without the plot. */
-function phasesOf(connections: number, plot: boolean): Phase[] {
-  switch (connections) {
-    case 1:
-      return small(1);
-    case 64:
-      return plot ? small(64, 1) : small(64);
-    case 5_000:
-      return small(64, 1, 5_000);
-    default:
-      return plot ? small(connections, 1) : [];
-  }
+/** Messages of 64 bytes over so many connections, of which so many are active. */
+function small(connections: number, active: number[]): Load {
+  const phases = active.map((active) => ({ active, size: 64 }));
+  return echoLoad(`echo-${connections}`, { connections, phases }, SMALL_ECHO);
 }
 
 /** The loads that `words` pick: all without any. */
-export function pickLoads(words: string[], plot: boolean): Load[] {
+export function pickLoads(words: string[]): Load[] {
   const loads = [
-    ...PLOTTED.map((connections) => ({
-      connections,
-      phases: phasesOf(connections, plot),
-    })).filter(({ phases }) => phases.length > 0)
-      .map(({ connections, phases }) =>
-        echoLoad(`echo-${connections}`, { connections, phases })
-      ),
+    small(1, [1]),
+    small(64, [64]),
+    small(5_000, [64, 1, 5_000]),
     ...[16, 256].map((kib) =>
       echoLoad(`echo-${kib}k`, {
         connections: 64,

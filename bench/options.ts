@@ -17,7 +17,10 @@ export interface Options {
   json: boolean;
   rounds: number;
   seconds: number;
+  /** The file of a run that was saved; `null` to measure. */
+  from: string | null;
   plot: string | null;
+  page: string | null;
   pin: boolean;
 }
 
@@ -28,7 +31,9 @@ const OPTIONS = {
   "no-pin": FLAG,
   rounds: VALUE,
   seconds: VALUE,
+  from: VALUE,
   plot: VALUE,
+  page: VALUE,
 };
 
 /** How it is called. */
@@ -45,7 +50,9 @@ Measures the library next to its peers.
                same machine, whatever else it does
   --json       print all that was measured, for machines
   --no-pin     let the system choose the processors: where others are busy, too
-  --plot FILE  draw the cost of a message against the number of connections`,
+  --from FILE  measure nothing: show what an earlier run with --json printed
+  --plot FILE  draw ten loads at a glance
+  --page FILE  renew the tables of a Markdown file, between its marks`,
   options: OPTIONS,
   operands: ["WORD…"],
   isOptional: true,
@@ -60,15 +67,23 @@ export function readOptions(
   values: Values<typeof OPTIONS>,
   words: string[],
 ): Options {
-  const { json = false, "no-pin": noPin = false, plot = null } = values;
-  if (plot === "") throw new UsageError("--plot needs the name of a file");
+  const { json = false, "no-pin": noPin = false } = values;
+  const { from = null, plot = null, page = null } = values;
+  for (const [name, file] of Object.entries({ from, plot, page })) {
+    if (file === "") throw new UsageError(`--${name} needs the name of a file`);
+  }
+  if (from !== null && words.length > 0) {
+    throw new UsageError(
+      `--from shows a whole run: take away ${quote(words[0]!)}`,
+    );
+  }
   const { rounds = "12", seconds = "0.25" } = values;
   return {
     words,
     json,
     rounds: Math.ceil(numberOf("--rounds", rounds)),
     seconds: numberOf("--seconds", seconds),
-    plot,
+    ...{ from, plot, page },
     pin: !noPin,
   };
 }

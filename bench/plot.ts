@@ -1,176 +1,217 @@
 /**
- * Draws what a message costs against the number of connections.
+ * Draws a run at a glance: a panel for each load, a line for each peer, and
+ * its cost against that of the loop by hand.
  *
  * @module
  */
 
-import { titleOf } from "./loads/echo.ts";
-import { PLOTTED } from "./loads.ts";
+import {
+  type Glance,
+  glanceAt,
+  type Peer,
+  PEERS,
+  type Point,
+  round,
+} from "./glance.ts";
 import type { Report } from "./report.ts";
 
-interface Point {
-  connections: number;
-  /** Processor time of the server, in µs per message. */
-  cost: number;
-}
-
-interface Curve {
-  server: string;
-  points: Point[];
-}
-
-interface Panel {
-  title: string;
-  curves: Curve[];
-}
-
-const WIDTH = 860;
-const HEIGHT = 400;
-const TOP = 48;
-const BOTTOM = 292;
-const PANEL_WIDTH = 350;
-const LEFTS = [56, 486];
-/** Costs that the axis names, in µs: all that may occur. */
-const TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000];
-
-/** Neither too dark for a dark background nor too light for a light one. */
-const LOOKS: Record<string, string> = {
-  "conn.read/write loop": 'stroke="#888888" stroke-width="4"',
-  "asyncore, buffered": 'stroke="#2f81f7" stroke-width="3"',
-  "asyncore, recvInto": 'stroke="#1fa3a3" stroke-width="2"',
-  "asyncore, classic": 'stroke="#a371f7" stroke-width="2"',
-  "node:net, Deno": 'stroke="#d29922" stroke-width="2" stroke-dasharray="6 3"',
-  "node:net, Node": 'stroke="#3fa34d" stroke-width="2" stroke-dasharray="6 3"',
-  "asyncore, CPython":
-    'stroke="#e5534b" stroke-width="2" stroke-dasharray="2 3"',
+/** The width at which GitHub shows a page. All lengths are in pixels. */
+const WIDTH = 800;
+const MARGIN = 16;
+/** The names of the peers stand left of the panels. */
+const NAMES = 148;
+const COLUMNS = 5;
+const HEAD = 70;
+/** From one panel to the next. */
+const PITCH = (WIDTH - NAMES - MARGIN / 2) / COLUMNS;
+const PANEL_HEAD = 40;
+const LINE = 21;
+const PANEL_HEIGHT = PANEL_HEAD + LINE * PEERS.length + 40;
+/** Beside the scale, for a value that stands next to its point. */
+const PAD = 29;
+const RADIUS = 4.5;
+/** The scales of costs and of memory: the loop by hand has large buffers. */
+const SCALES = { cpu: [1 / 4, 1 / 2, 1, 2], memory: [1 / 32, 1 / 8, 1] };
+const FRACTIONS: Record<number, string> = {
+  0.03125: "1/32",
+  0.125: "⅛",
+  0.25: "¼",
+  0.5: "½",
 };
 
-function panelOf(
-  report: Report,
-  title: string,
-  activeOf: (connections: number) => number,
-): Panel {
-  const curves = Object.keys(LOOKS).map((server) => {
-    const points = PLOTTED.flatMap((connections) => {
-      const active = activeOf(connections);
-      const wanted = titleOf(connections, { active, size: 64 });
-      const cost = report.cases.find(({ title }) => title === wanted)?.rows
-        .find((row) => row.server === server)?.metrics.cpu?.median;
-      return cost === undefined ? [] : [{ connections, cost }];
-    });
-    return { server, points };
-  });
-  return { title, curves: curves.filter(({ points }) => points.length > 0) };
+/**
+ * The picture has a ground of its own: a page may be dark where the system is
+ * light. Blue and orange differ for colour-blind readers, too.
+ */
+const STYLE = `
+svg { --ground: #ffffff; --frame: #d1d9e0; --grid: #e4e8ec; --one: #59636e;
+  --text: #59636e; --strong: #1f2328; --other: #8c959f;
+  --epoll: #0069b4; --deno: #c2520a }
+@media (prefers-color-scheme: dark) { svg {
+  --ground: #0d1117; --frame: #3d444d; --grid: #262c36; --one: #9198a1;
+  --text: #9198a1; --strong: #f0f6fc; --other: #7d8590;
+  --epoll: #58b0f5; --deno: #f0883e } }
+.ground { fill: var(--ground); stroke: var(--frame) }
+.grid { stroke: var(--grid) } .one { stroke: var(--one) }
+.other { stroke: var(--other); fill: var(--other); stroke-width: 1.5 }
+.epoll { stroke: var(--epoll); fill: var(--epoll); stroke-width: 3 }
+.deno { stroke: var(--deno); fill: var(--deno); stroke-width: 3 }
+.ring { fill: var(--ground); stroke-width: 2 }
+text { stroke: none; fill: var(--text) }
+.strong { fill: var(--strong); font-weight: 600 }
+text.other { fill: var(--text); stroke: none }
+text.epoll, text.deno { font-weight: 600; stroke: none }
+text.value { stroke: var(--ground); stroke-width: 4; paint-order: stroke }
+.middle { text-anchor: middle } .end { text-anchor: end }
+`;
+
+function classOf(peer: Peer): string {
+  if (!peer.isOurs) return "other";
+  return peer === PEERS[0] ? "epoll" : "deno";
 }
 
-/** A scale of the logarithm of `least` to `most`, from one place to another. */
-function scale(
-  least: number,
-  most: number,
-  from: number,
-  to: number,
-): (value: number) => number {
-  const whole = Math.log(most / least);
-  return (value) => from + Math.log(value / least) / whole * (to - from);
+/** The attributes of an element; lengths to a tenth of a pixel. */
+function attributes(values: Record<string, string | number>): string {
+  return Object.entries(values).map(([name, value]) =>
+    ` ${name}="${
+      typeof value === "string" ? value : Math.round(value * 10) / 10
+    }"`
+  ).join("");
 }
 
-function round(value: number): string {
-  return value.toFixed(1).replace(/\.0$/, "");
+function write(x: number, y: number, name: string, text: string): string {
+  return `<text${attributes({ class: name, x, y })}>${text}</text>`;
 }
 
-/** The least and the most tick around all costs. */
-function rangeOf(panels: Panel[]): [number, number] {
-  const costs = panels.flatMap(({ curves }) =>
-    curves.flatMap(({ points }) => points.map(({ cost }) => cost))
-  );
-  const least = Math.min(...costs, 10);
-  const most = Math.max(...costs, 20);
-  return [
-    TICKS.findLast((tick) => tick <= least) ?? TICKS[0]!,
-    TICKS.find((tick) => tick >= most) ?? TICKS.at(-1)!,
-  ];
+/** The place of a ratio in a panel; a place at the end for one beyond it. */
+function scaleOf(ticks: number[], left: number): (ratio: number) => number {
+  const [least, most] = [ticks[0]!, ticks.at(-1)!];
+  const length = PITCH - 2 * PAD;
+  return (ratio) => {
+    const inside = Math.min(Math.max(ratio, least), most);
+    return left + PAD +
+      length * Math.log(inside / least) / Math.log(most / least);
+  };
 }
 
-function drawPanel(
-  { title, curves }: Panel,
+/** A point; beyond an end of the scale (-1 or 1), an arrow. */
+function drawMark(name: string, x: number, y: number, end = 0): string {
+  if (end === 0) {
+    return `<circle${attributes({ class: name, cx: x, cy: y, r: RADIUS })}/>`;
+  }
+  const [back, front] = [x - end * RADIUS, x + end * RADIUS];
+  const points = `${back},${y - RADIUS} ${front},${y} ${back},${y + RADIUS}`;
+  return `<polygon${attributes({ class: name, points })}/>`;
+}
+
+/** A line from the loop by hand to what a peer costs. */
+function drawPoint(
+  { peer, ratio, label, into }: Point,
+  ticks: number[],
   left: number,
-  [least, most]: [number, number],
+  y: number,
 ): string[] {
-  const right = left + PANEL_WIDTH;
-  const x = scale(PLOTTED[0]!, PLOTTED.at(-1)!, left, right);
-  const y = scale(least, most, BOTTOM, TOP);
-  const lines = [
-    `<text class="title" x="${left}" y="${TOP - 16}">${title}</text>`,
+  const name = classOf(peer);
+  const x = scaleOf(ticks, left);
+  const value = (ratio: number, side: number, text: string) =>
+    write(
+      x(ratio) + side * (RADIUS + 4),
+      y + 4,
+      `value ${name} ${side < 0 ? "end" : ""}`.trim(),
+      text,
+    );
+  const line = { class: name, x1: x(into ?? 1), y1: y, x2: x(ratio), y2: y };
+  const end = ratio > ticks.at(-1)! ? 1 : ratio < ticks[0]! ? -1 : 0;
+  const drawn = [
+    value(ratio, into === null && ratio < 1 ? -1 : 1, label),
+    ...(into === null ? [] : [value(into, -1, into.toFixed(2))]),
+    `<line${attributes(line)}/>`,
+    drawMark(name, x(ratio), y, end),
   ];
-  for (const tick of TICKS) {
-    if (tick < least || tick > most) continue;
-    const at = round(y(tick));
-    lines.push(
-      `<line class="grid" x1="${left}" y1="${at}" x2="${right}" y2="${at}"/>`,
-      `<text x="${left - 8}" y="${at}" dy="4" text-anchor="end">${tick}</text>`,
+  if (into !== null) drawn.push(drawMark(`${name} ring`, x(into), y));
+  return drawn;
+}
+
+function drawPanel(glance: Glance, left: number, top: number): string[] {
+  const { title, metric, unit, byHand, points } = glance;
+  const ticks = SCALES[metric];
+  const x = scaleOf(ticks, left);
+  const first = top + PANEL_HEAD;
+  const end = first + LINE * PEERS.length;
+  const drawn = [
+    write(left + PITCH / 2, top + 14, "strong middle", title),
+    write(x(1), first - 6, "middle", `${round(byHand.value)} ${unit}`),
+  ];
+  for (const tick of ticks) {
+    const name = tick === 1 ? "one" : "grid";
+    const line = { class: name, x1: x(tick), y1: first, x2: x(tick), y2: end };
+    drawn.push(
+      `<line${attributes(line)}/>`,
+      write(x(tick), end + 15, "middle", FRACTIONS[tick] ?? String(tick)),
     );
   }
-  for (const connections of PLOTTED) {
-    const text = connections.toLocaleString("en");
-    const at = `x="${round(x(connections))}" y="${BOTTOM + 20}"`;
-    lines.push(`<text ${at} text-anchor="middle">${text}</text>`);
+  for (const [i, peer] of PEERS.entries()) {
+    const y = first + LINE * (i + 0.5);
+    const point = points.find((point) => point.peer === peer);
+    if (point) drawn.push(...drawPoint(point, ticks, left, y));
+    else drawn.push(write(x(1) + 8, y + 4, "value", "–"));
   }
-  for (const { server, points } of curves) {
-    const places = points.map(({ connections, cost }) => ({
-      x: round(x(connections)),
-      y: round(y(cost)),
-    }));
-    const list = places.map(({ x, y }) => `${x},${y}`).join(" ");
-    lines.push(`<g fill="none" ${LOOKS[server]}>`);
-    lines.push(`<polyline points="${list}"/>`);
-    for (const { x, y } of places) {
-      lines.push(
-        `<circle cx="${x}" cy="${y}" r="2.5" stroke-dasharray="none"/>`,
-      );
-    }
-    lines.push("</g>");
-  }
-  return lines;
+  return drawn;
 }
 
-/** The names of the servers, in rows of four. */
-function drawLegend(servers: string[]): string[] {
-  return servers.flatMap((server, i) => {
-    const x = LEFTS[0]! + (i % 4) * 200;
-    const y = HEIGHT - 44 + Math.floor(i / 4) * 24;
-    return [
-      `<line x1="${x}" y1="${y}" x2="${x + 28}" y2="${y}" ${LOOKS[server]}/>`,
-      `<text x="${x + 36}" y="${y}" dy="4">${server}</text>`,
-    ];
-  });
+/** The texts left of a row of panels. */
+function drawNames(glances: Glance[], top: number): string[] {
+  const areLarge = glances.some(({ isLarge }) => isLarge);
+  const first = top + PANEL_HEAD;
+  return [
+    write(
+      MARGIN,
+      top + 14,
+      "",
+      areLarge ? "○ by recvInto()" : "64 B: active of open",
+    ),
+    write(MARGIN, first - 6, "", "loop by hand"),
+    ...PEERS.map((peer, i) =>
+      write(MARGIN, first + LINE * (i + 0.5) + 4, classOf(peer), peer.name)
+    ),
+  ];
 }
 
 /** The picture, as the text of an SVG file. */
 export function drawPlot(report: Report): string {
-  const panels = [
-    panelOf(report, "All connections active", (connections) => connections),
-    panelOf(report, "One connection active, the others idle", () => 1),
-  ];
-  const range = rangeOf(panels);
-  const servers = Object.keys(LOOKS).filter((server) =>
-    panels.some(({ curves }) => curves.some((curve) => curve.server === server))
+  const glances = glanceAt(report);
+  const rows = Array.from(
+    { length: Math.ceil(glances.length / COLUMNS) },
+    (_, row) => glances.slice(row * COLUMNS, (row + 1) * COLUMNS),
   );
-  const middle = (LEFTS[0]! + LEFTS[1]! + PANEL_WIDTH) / 2;
+  const height = HEAD + rows.length * PANEL_HEIGHT;
+  const title = "Processor time per message, against a loop by hand";
+  const size = { width: WIDTH, height, viewBox: `0 0 ${WIDTH} ${height}` };
+  const font = { "font-family": "system-ui, sans-serif", "font-size": "12" };
+  const xmlns = "http://www.w3.org/2000/svg";
+  const frame = { x: 0.5, y: 0.5, width: WIDTH - 1, height: height - 1, rx: 8 };
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" ` +
-    `role="img" font-family="system-ui, sans-serif" font-size="13">`,
-    "<title>Processor time of an echo server per message of 64 bytes</title>",
-    "<style>",
-    "text { fill: #59636e } .title { font-weight: 600 }",
-    ".grid { stroke: #88888855 }",
-    "@media (prefers-color-scheme: dark) { text { fill: #9aa4ae } }",
-    "</style>",
-    `<text class="title" x="8" y="14">µs per message</text>`,
-    ...panels.flatMap((panel, i) => drawPanel(panel, LEFTS[i]!, range)),
-    `<text x="${middle}" y="${
-      BOTTOM + 42
-    }" text-anchor="middle">connections</text>`,
-    ...drawLegend(servers),
+    `<svg${attributes({ xmlns, role: "img", ...size, ...font })}>`,
+    `<title>${title}</title>`,
+    `<style>${STYLE}</style>`,
+    `<rect${attributes({ class: "ground", ...frame })}/>`,
+    `<g font-size="16">${write(MARGIN, 30, "strong", title)}</g>`,
+    write(
+      MARGIN,
+      51,
+      "",
+      "The line at 1 is a loop of conn.read() and conn.write(). " +
+        "Left of it is cheaper: ½ is half the cost (log scale).",
+    ),
+    ...rows.flatMap((glances, row) => {
+      const top = HEAD + row * PANEL_HEIGHT;
+      return [
+        ...drawNames(glances, top),
+        ...glances.flatMap((glance, column) =>
+          drawPanel(glance, NAMES + column * PITCH, top)
+        ),
+      ];
+    }),
     "</svg>",
     "",
   ].join("\n");

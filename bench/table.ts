@@ -98,25 +98,33 @@ function layOut(tables: string[][][]): string[][] {
   );
 }
 
-/** The report as text, `colour` with escape sequences. */
-export function showReport(report: Report, colour: boolean): string {
-  const bold = (text: string) => colour ? `\x1b[1m${text}\x1b[22m` : text;
-  const { machine, rounds, seconds } = report;
+/** Where and how it was measured, and the tables; titles as `bold` makes them. */
+export function showCases(
+  { machine, rounds, seconds, cases }: Report,
+  bold = (text: string) => text,
+): string[] {
   const versions = Object.entries(machine.runtimes)
     .map(([name, { version }]) => `${name} ${version}`).join(", ");
-  const lines = [
+  const tables = layOut(cases.map(cellsOf));
+  return [
     `${versions}; ${machine.cores} × ${machine.cpu}, ${machine.system}`,
     `Median of ${rounds} rounds of ${seconds} s. ×: compared to the first row, ` +
     "round by round.",
+    ...tables.flatMap((rows, i) => ["", bold(cases[i]!.title), ...rows]),
   ];
-  const tables = layOut(report.cases.map(cellsOf));
-  for (const [i, rows] of tables.entries()) {
-    lines.push("", bold(report.cases[i]!.title), ...rows);
-  }
+}
+
+/** The report as text, `colour` with escape sequences. */
+export function showReport(report: Report, colour: boolean): string {
+  const bold = (text: string) => colour ? `\x1b[1m${text}\x1b[22m` : text;
+  const lines = showCases(report, bold);
   const verdicts = judge(report);
   if (verdicts.length > 0) lines.push("", bold("Targets"));
-  for (const { met, text } of verdicts) {
-    lines.push(`  ${met ? "met    " : bold("MISSED ")} ${text}`);
+  for (const { met, title, server, what, value, to, limit } of verdicts) {
+    lines.push(
+      `  ${met ? "met    " : bold("MISSED ")} ${title}, ${server}: ${what} ` +
+        `${value}${to} (${limit})`,
+    );
   }
   lines.push("");
   for (const text of report.skipped) lines.push(`Skipped: ${text}`);

@@ -5,7 +5,8 @@
  * resets the connection. After a reset, the peer loses the bytes that it has not
  * yet read (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6). So the connection
  * lingers: it ends its writing direction, and reads and drops the peer's bytes
- * until the peer has ended its side, too.
+ * until the peer has ended its side, too. If its source knows what the peer has
+ * acknowledged, it also waits until that is everything.
  *
  * @module
  */
@@ -13,13 +14,13 @@
 import type { CheckedChannel } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import type { Connecting, Outcome } from "./connecting.ts";
-import { failureOf, isReset } from "./errors.ts";
+import { failureOf, isDisconnect, isReset } from "./errors.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Limits } from "./limits.ts";
 import { describeError } from "./log.ts";
 import type { About } from "./own_lines.ts";
 import type { Releasable, Release } from "./release.ts";
-import type { Source } from "./source.ts";
+import type { Source, WriteListener } from "./source.ts";
 import type { Writer } from "./writer.ts";
 
 /** A connection, as far as its end needs it. */
@@ -46,8 +47,10 @@ export interface ClosingConnection extends Releasable {
 
 /**
  * A peer that goes on sending, but takes nothing, is cut off after this many times
- * `linger`. A larger number waits longer for a peer that still reads what the
- * kernel holds; a smaller one frees the descriptor of an endless sender sooner.
+ * `linger`. If the source knows what the peer has acknowledged, that holds for a
+ * peer that has acknowledged everything. A larger number waits longer for a peer
+ * that still reads what its kernel holds; a smaller one frees the descriptor of an
+ * endless sender sooner.
  * The value is a choice: nginx has the same ratio (`lingering_timeout` 5 s,
  * `lingering_time` 30 s).
  */
@@ -61,6 +64,14 @@ const MOST_LINGERS = 6;
  */
 const CHECK_RESET_ABOVE = 64 * 1024;
 
+/**
+ * How often in each `linger` it looks whether the peer has acknowledged more. A
+ * larger number ends the wait sooner after a `linger` without that: with 5, after
+ * 1.2 times `linger` at most. A smaller one makes fewer calls to the system. The
+ * value is a choice.
+ */
+const LOOKS = 5;
+
 const NO_BYTES = new Uint8Array(0);
 
 /** Ends one connection: lingers if need be, and releases the channel. */
@@ -68,6 +79,8 @@ export class Closing {
   readonly #connection: ClosingConnection;
   #lingering: Lingering | null = null;
   #isAborted = false;
+  /** How many bytes the peer had not acknowledged at the close, as far as known. */
+  #unacknowledged = 0;
   /** A hook knows that the connection broke, so no warning repeats it. */
   #isLossTold: boolean;
 
@@ -84,7 +97,7 @@ export class Closing {
     const { linger } = connection.options;
     const isUnsent = writer.pending > 0 && !writer.failed &&
       (checked !== null || connection.state === "connecting");
-    if (linger === 0 || !(isUnsent || this.#mayBeReset)) {
+    if (linger === 0 || !(isUnsent || this.#isAtRisk)) {
       writer.start(); // A pass with many entries may have put it off.
       this.#release();
       return;
@@ -104,17 +117,20 @@ export class Closing {
       writer.start();
       this.attach(checked, connection.source!);
     }
+    this.#lingering.watch();
   }
 
   /**
-   * Closing now could reset the connection, because the peer's bytes are unread
-   * or still to come; the peer could then lose what was written.
+   * The peer could lose what was written. Closing now could reset the connection,
+   * because the peer's bytes are unread or still to come. Or the peer has not
+   * acknowledged everything.
    */
-  get #mayBeReset(): boolean {
+  get #isAtRisk(): boolean {
     const { checked, writer, source } = this.#connection;
     if (!checked?.endsWriting || writer.written === 0) return false;
     if (writer.failed) return false;
-    return writer.isDetached || !source!.ended;
+    if (writer.isDetached || !source!.ended) return true;
+    return unacknowledgedOf(checked, source) > 0;
   }
 
   /** An attempt to connect has ended, after the dispatcher has closed. */
@@ -167,9 +183,12 @@ export class Closing {
   #release(): void {
     const connection = this.#connection;
     if (connection.isReleased) return;
-    const { checked, source, outcome, release } = connection;
+    const { checked, source, outcome, release, writer } = connection;
+    if (this.#lingering !== null || writer.error !== null) {
+      this.#unacknowledged = unacknowledgedOf(checked, source);
+    }
     connection.go("release");
-    connection.writer.isClosing = true;
+    writer.isClosing = true;
     connection.connecting?.close();
     connection.outcome = null;
     if (outcome !== null && "checked" in outcome) {
@@ -189,35 +208,57 @@ export class Closing {
   }
 
   /** The channel was closed while the peer was sending, which causes a reset. */
-  get wasCut(): boolean {
+  get #wasCut(): boolean {
     return this.#lingering?.isCut ?? false;
+  }
+
+  /** The close took written bytes from the peer, or may have. */
+  get hasLost(): boolean {
+    return this.#wasCut || this.#unacknowledged > 0;
   }
 
   /** The system has released the socket: warns of what was lost. */
   onFree(): void {
     const connection = this.#connection;
-    const { writer } = connection;
+    const { writer, wasReset } = connection;
     connection.go("free");
     // Only a close() with a linger of 0 leaves pending bytes.
     if (writer.pending > 0) writer.fail(new Error("its linger is 0"));
-    if (writer.lost > 0) {
-      if (this.#isLossTold || writer.error === null) return;
+    const { error } = writer;
+    const unacknowledged = this.#unacknowledged;
+    const lost = writer.lost + unacknowledged;
+    if (writer.lost > 0 || unacknowledged > 0 && !wasReset) {
+      if (this.#isLossTold || error === null) return;
+      // The system goes on sending what it holds of a connection that stands.
+      const isSure = unacknowledged === 0 || wasReset || isDisconnect(error);
+      const how = isSure ? "and lost" : "before its peer had acknowledged";
       connection.warn(
-        `was closed and lost ${writer.lost} accepted bytes (${
-          describeError(writer.error)
-        })`,
-        { kind: "was closed and lost bytes", lost: writer.lost },
+        `was closed ${how} ${lost} accepted bytes (${describeError(error)})`,
+        { kind: "was closed and lost bytes", lost },
       );
-    } else if (this.#lingering && (this.#connection.wasReset || this.wasCut)) {
-      const how = this.wasCut ? "went on talking" : "reset the connection";
+    } else if (this.#lingering && (wasReset || this.#wasCut)) {
+      const how = this.#wasCut ? "went on talking" : "reset the connection";
+      const least = lost > 0 ? `, at least ${lost} bytes` : "";
       // Many clients hang up without reading the last answer: that is their choice.
-      const isLoud = this.wasCut || writer.written > CHECK_RESET_ABOVE;
+      const isLoud = this.#wasCut || writer.written > CHECK_RESET_ABOVE;
+      const kind = `was closed, and its peer ${how}`;
       connection.warn(
-        `was closed, and its peer ${how}: what that had not yet read is lost`,
-        { isLoud },
+        `${kind}: what that had not yet read is lost${least}`,
+        { kind, isLoud, lost },
       );
     }
   }
+}
+
+/**
+ * How many written bytes the peer's system has not acknowledged, as far as known.
+ * What a local socket holds arrives in any case.
+ */
+function unacknowledgedOf(
+  checked: CheckedChannel | null,
+  source: Source | null,
+): number {
+  return checked?.isLocal ? 0 : source?.unacknowledged ?? 0;
 }
 
 /** What {@linkcode Lingering} needs of its connection. */
@@ -232,12 +273,13 @@ interface LingeringOptions {
 }
 
 /** Sends the accepted bytes, ends the writing direction, waits for the peer's end. */
-class Lingering {
+class Lingering implements WriteListener {
   readonly #writer: Writer;
   readonly #options: LingeringOptions;
   #channel: CheckedChannel | null = null;
   #source: Source | null = null;
   #timer: unknown = undefined;
+  readonly #beganAt: number;
   /** When the peer last took bytes, sent bytes or ended its side. */
   #activeAt: number;
   /** When the peer last took bytes, as far as this side can see. */
@@ -245,19 +287,23 @@ class Lingering {
   /** When the peer last sent bytes. */
   #talkedAt = -Infinity;
   #written: number;
-  /** The writing direction has ended, and only the peer's end is missing. */
+  /** What the peer had not acknowledged at the last look, if that is known. */
+  #unacknowledged: number | undefined;
+  /** The writing direction has ended. */
   #hasEnded = false;
   #isFinished = false;
   /** It ended while the peer was sending, which causes a reset. */
   isCut = false;
 
-  /** Begins to linger; {@linkcode attach} follows when the connection stands. */
+  /**
+   * Begins to linger; {@linkcode attach} follows when the connection stands, and
+   * {@linkcode watch} in any case.
+   */
   constructor(writer: Writer, options: LingeringOptions) {
     this.#writer = writer;
     this.#options = options;
     this.#written = writer.written;
-    this.#activeAt = this.#takenAt = options.clock.now();
-    this.#watch();
+    this.#beganAt = this.#activeAt = this.#takenAt = options.clock.now();
     writer.done().then(() => this.#endWriting());
   }
 
@@ -268,6 +314,8 @@ class Lingering {
     source.inBackground = true;
     // A peer that has to write before it reads would wait for ever otherwise.
     if (channel.endsWriting) this.#dropInput();
+    this.#unacknowledged = source.unacknowledged;
+    if (this.#timer !== undefined) this.watch();
   }
 
   /** The peer may have taken bytes. */
@@ -275,7 +323,19 @@ class Lingering {
     const { written } = this.#writer;
     if (written === this.#written) return;
     this.#written = written;
+    this.#peerTook();
+  }
+
+  #peerTook(): void {
     this.#takenAt = this.#activeAt = this.#options.clock.now();
+  }
+
+  /** Looks whether the peer has acknowledged more, if the source knows. */
+  #look(): void {
+    const before = this.#unacknowledged;
+    if (before === undefined) return;
+    const now = this.#unacknowledged = this.#source!.unacknowledged;
+    if (now !== undefined && now < before) this.#peerTook();
   }
 
   /** The peer has sent bytes, or ended its side. */
@@ -309,21 +369,43 @@ class Lingering {
   }
 
   /**
-   * Both sides have ended. If the peer has reset the connection after its end, a
-   * read does not tell, but a write of no bytes fails. It costs a call, so it is
-   * made only if much may be lost, and only over a socket of Deno's.
+   * Both sides have ended. After a close, the kernel would go on sending, but
+   * nobody would learn of a loss.
    */
   async #onEnd(): Promise<void> {
-    const { channel } = this.#channel!;
-    if (this.#writer.written > CHECK_RESET_ABOVE && "setNoDelay" in channel) {
-      try {
-        await channel.write(NO_BYTES);
-      } catch (error) {
-        if (isReset(error)) this.#source!.reason ??= error as Error;
-      }
+    const channel = this.#channel!;
+    const source = this.#source!;
+    const isWaiting = source.reason === null &&
+      unacknowledgedOf(channel, source) > 0;
+    if (isWaiting) source.watchAcknowledged!(this);
+    if (isWaiting || this.#writer.written > CHECK_RESET_ABOVE) {
+      await this.#findReset();
     }
-    this.finish();
+    if (!isWaiting || source.reason !== null) this.finish();
   }
+
+  /**
+   * If the peer has reset the connection after its end, a read does not tell, but
+   * a write of no bytes fails. It costs a call, so it is made only if bytes may be
+   * lost, and only over a socket of an engine.
+   */
+  async #findReset(): Promise<void> {
+    const { channel } = this.#channel!;
+    if (!("setNoDelay" in channel)) return;
+    try {
+      await channel.write(NO_BYTES);
+    } catch (error) {
+      if (isReset(error)) this.#source!.reason ??= error as Error;
+    }
+  }
+
+  /** The peer may have acknowledged everything, or reset the connection. */
+  onWritable(): void {
+    if (!this.#isFinished) this.#onEnd();
+  }
+
+  /** The channel is closed. */
+  onWriteError(): void {}
 
   #dropInput(): void {
     if (this.#isFinished) return;
@@ -346,6 +428,8 @@ class Lingering {
         // the peer see a reset instead of the end, so two turns read them.
         await this.#turn();
         await this.#turn();
+      } else if (unacknowledgedOf(channel, this.#source) > 0) {
+        writer.fail(new Deno.errors.NotConnected("its peer is gone"));
       }
     }
     this.finish();
@@ -355,15 +439,27 @@ class Lingering {
     return new Promise((resolve) => this.#options.clock.setImmediate(resolve));
   }
 
-  #watch(): void {
-    const { clock } = this.#options;
+  /** Waits for the end, or for the next look. */
+  watch(): void {
+    if (this.#isFinished) return;
+    const { clock, linger } = this.#options;
+    if (this.#timer !== undefined) clock.clearTimeout(this.#timer);
     const rest = Math.max(0, this.#end - clock.now());
-    this.#timer = clock.setTimeout(() => this.#onTime(), rest);
+    const isLooking = this.#unacknowledged !== undefined;
+    const delay = isLooking ? Math.min(rest, linger / LOOKS) : rest;
+    this.#timer = clock.setTimeout(() => this.#onTime(), delay);
+  }
+
+  /** The system knows of bytes that the peer has yet to take. */
+  get #isBehind(): boolean {
+    return (this.#unacknowledged ?? 0) > 0;
   }
 
   /** When lingering ends, unless the peer becomes active before. */
   get #end(): number {
     const { linger } = this.#options;
+    // So what it says is no sign that it takes them.
+    if (this.#isBehind) return this.#takenAt + linger;
     return Math.min(
       this.#activeAt + linger,
       this.#takenAt + MOST_LINGERS * linger,
@@ -373,13 +469,15 @@ class Lingering {
   #onTime(): void {
     if (this.#isFinished) return;
     const { clock, linger, isOver } = this.#options;
-    const isLate = clock.now() >= this.#end;
-    if (!isLate && !isOver()) {
-      this.#watch();
+    this.#look();
+    const now = clock.now();
+    const isLate = now >= this.#end;
+    if (!isLate && !(now >= this.#beganAt + linger && isOver())) {
+      this.watch();
       return;
     }
-    if (this.#writer.pending > 0) {
-      const isTalking = clock.now() < this.#activeAt + linger;
+    if (this.#writer.pending > 0 || this.#isBehind) {
+      const isTalking = !this.#isBehind && now < this.#activeAt + linger;
       const time = isTalking ? MOST_LINGERS * linger : linger;
       const reason = isLate
         ? `its peer took nothing for ${time} ms`

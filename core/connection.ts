@@ -551,7 +551,7 @@ export class Connection extends SendingSocket
 
   override get hasLost(): boolean {
     return this.writer.lost + this.lostBehind > 0 || this.wasReset ||
-      (this.closing?.wasCut ?? false);
+      (this.closing?.hasLost ?? false);
   }
 
   override get isBusy(): boolean {

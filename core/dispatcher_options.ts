@@ -23,6 +23,13 @@ export interface ConnectionOptions {
    * peer that goes on talking and takes nothing is cut after six times as long.
    * A warning tells of lost bytes.
    *
+   * On `epollNetwork`, the system tells what a TCP peer has acknowledged. A peer
+   * that takes nothing for `linger` is cut, though it talks; a peer that takes
+   * something is waited for, though it is silent; and a peer that has ended its
+   * side is waited for until it has acknowledged everything. The warning tells how
+   * many bytes it had not acknowledged. The system goes on sending those that it
+   * holds, so they may still arrive.
+   *
    * A connection that has sent nothing does not wait; a Unix socket or a file
    * waits only until all is written. At 0, `close()` drops unsent bytes.
    *

@@ -13,13 +13,15 @@ export interface ShutdownResult {
   listeners: number;
   /**
    * How many connections have ended and sent all their bytes, as far as this side
-   * can know: a peer that was silent to the end may have left bytes unread.
+   * can know: a peer that was silent to the end may have left bytes unread. On
+   * `epollNetwork`, its system has acknowledged them over TCP.
    */
   closed: number;
   /**
    * How many connections were open at the deadline, or lost accepted bytes. Bytes
    * are lost when the peer resets the connection, takes no more bytes, or goes on
-   * sending instead of ending its side. A warning tells of them.
+   * sending instead of ending its side. On `epollNetwork`, bytes that the peer had
+   * not acknowledged over TCP count as lost. A warning tells of them.
    */
   aborted: number;
 }

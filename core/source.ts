@@ -74,6 +74,18 @@ export interface Sink {
   write(data: Uint8Array, listener: WriteListener): number;
   /** Ends the writing direction. */
   closeWrite(): Promise<void>;
+  /**
+   * How many written bytes the peer's system has not acknowledged. It is
+   * `undefined` if the system of this side does not tell. Over a local socket, it
+   * only falls when the peer reads: its unit is not the byte.
+   */
+  readonly unacknowledged?: number | undefined;
+  /**
+   * Tells the listener once, by `onWritable(0)`, when that number may have become
+   * 0, or the connection may be over. Writing has ended before. A source that
+   * knows the number has this method.
+   */
+  watchAcknowledged?(listener: WriteListener): void;
 }
 
 /** Both directions of one connection. */

@@ -45,6 +45,9 @@ class UnreadSource implements Source {
   get takesAtOnce(): boolean | undefined {
     return this.#source.takesAtOnce;
   }
+  get unacknowledged(): number | undefined {
+    return this.#source.unacknowledged;
+  }
   get poller(): Poller | undefined {
     return this.#source.poller;
   }
@@ -123,5 +126,8 @@ class UnreadSource implements Source {
   }
   closeWrite(): Promise<void> {
     return this.#source.closeWrite();
+  }
+  watchAcknowledged(listener: WriteListener): void {
+    this.#source.watchAcknowledged?.(listener);
   }
 }

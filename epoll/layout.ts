@@ -47,6 +47,7 @@ export const C = {
   EFD_NONBLOCK: 0o4000,
   FIOCLEX: 0x5451,
   FIONBIO: 0x5421,
+  SIOCOUTQ: 0x5411,
   AI_PASSIVE: 1,
   AI_NUMERICHOST: 4,
 } as const;

@@ -27,7 +27,8 @@
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
  * a Unix socket. {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
- * manager.
+ * manager. A closed connection sees what its peer has acknowledged: see
+ * `ConnectionOptions.linger`.
  *
  * @module
  */

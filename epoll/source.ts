@@ -32,6 +32,10 @@ const MOST_UNREAD = 64 * 1024;
 
 const NO_BYTES: Memory = new Uint8Array(0);
 
+/** The number that `ioctl()` fills in. */
+const count = new Int32Array(new ArrayBuffer(4));
+const countBytes: Memory = new Uint8Array(count.buffer);
+
 /** The state of a descriptor that becomes a source. */
 export interface StreamState {
   /** The events that it has had so far. */
@@ -67,6 +71,7 @@ export class StreamSource implements Source, Watched {
   #length = 0;
   /** A write that waits for room. */
   #writer: WriteListener | null = null;
+  #hasEndedWriting = false;
   #inBackground = false;
   /** The engine looks for its events though no loop runs. */
   #isHeld = false;
@@ -306,9 +311,31 @@ export class StreamSource implements Source, Watched {
   closeWrite(): Promise<void> {
     const { libc } = this.#engine;
     if (libc.shutdown(this.#descriptor.fd, C.SHUT_WR) === 0) {
+      this.#hasEndedWriting = true;
       return Promise.resolve();
     }
     return Promise.reject(systemError(libc, libc.errno()));
+  }
+
+  /**
+   * What `SIOCOUTQ` tells. Of a Unix socket, it is the memory of what the peer has
+   * not read.
+   */
+  get unacknowledged(): number | undefined {
+    const { libc } = this.#engine;
+    const { fd } = this.#descriptor;
+    if (libc.ioctl(fd, C.SIOCOUTQ, countBytes) !== 0) return undefined;
+    // TCP counts the end of the stream as one byte more.
+    return Math.max(0, count[0]! - (this.#hasEndedWriting ? 1 : 0));
+  }
+
+  /**
+   * After the end of writing, the system brings an event when the state of the
+   * connection changes: the end is acknowledged, or the connection is over.
+   */
+  watchAcknowledged(listener: WriteListener): void {
+    this.#writer = listener;
+    this.#holdIfNeeded();
   }
 
   /** Closes the descriptor. It is free when this returns. */

@@ -48,11 +48,55 @@ Deno.test("Benchmark prints all that it measured as JSON", async () => {
   assertMatch(showReport(report, false), /^ {2}asyncore, buffered +\d/m);
 });
 
+Deno.test("Benchmark shows a run that was saved, without measuring", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const [from, plot] = [`${folder}/run.json`, `${folder}/plot.svg`];
+    const cpu = { median: 8, ratio: 1, difference: 0, values: [8] };
+    const rows = [{ server: "conn.read/write loop", metrics: { cpu } }];
+    const echo = { load: "echo-1", title: "1 of 1 active, 64 B" };
+    await Deno.writeTextFile(
+      from,
+      JSON.stringify({
+        ...{ rounds: 1, seconds: 1, skipped: [], failed: [] },
+        machine: { runtimes: {}, cpu: "Some CPU", cores: 2, system: "linux" },
+        cases: [{ ...echo, unit: "message", rows }],
+      }),
+    );
+    const { code, out, err } = await runBenchmark(
+      "--from",
+      from,
+      "--plot",
+      plot,
+    );
+    assertEquals([code, err], [0, ""]);
+    assertMatch(out, /^ {2}conn\.read\/write loop +8\.00 +×1\.00$/m);
+    assertMatch(await Deno.readTextFile(plot), />8\.0 µs</);
+
+    await Deno.writeTextFile(from, "{}");
+    const wrong = await runBenchmark("--from", from);
+    assertEquals([wrong.code, wrong.out], [2, ""]);
+    assertMatch(wrong.err, /^--from: .+run\.json is not what --json prints/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("Benchmark says at once that its plot cannot be written", async () => {
   const plot = `${import.meta.dirname}/nowhere/plot.svg`;
   const { code, out, err } = await runBenchmark("--plot", plot, "echo-1");
   assertEquals([code, out], [2, ""]);
   assertMatch(err, /^--plot cannot be written: .+nowhere\/plot\.svg/);
+});
+
+Deno.test("Benchmark says at once that a page has no place for its tables", async () => {
+  const page = `${import.meta.dirname}/../README.md`;
+  const { code, out, err } = await runBenchmark("--page", page, "echo-1");
+  assertEquals([code, out], [2, ""]);
+  assertMatch(
+    err,
+    /^--page cannot be renewed: The page has no <!-- summary -->/,
+  );
 });
 
 /** Has the benchmark's client talk to a server that does `change` to each echo. */

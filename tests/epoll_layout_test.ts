@@ -16,8 +16,17 @@ import { systemError } from "../epoll/system_error.ts";
 import { canRun } from "./support.ts";
 
 const HEADERS = [
-  ...["arpa/inet", "errno", "netdb", "netinet/in", "netinet/tcp", "stddef"],
-  ...["stdio", "sys/epoll", "sys/eventfd", "sys/ioctl", "sys/socket", "sys/un"],
+  ...["arpa/inet", "errno", "linux/sockios", "netdb", "netinet/in"],
+  ...[
+    "netinet/tcp",
+    "stddef",
+    "stdio",
+    "sys/epoll",
+    "sys/eventfd",
+    "sys/ioctl",
+    "sys/socket",
+    "sys/un",
+  ],
 ];
 
 /** The numbers of the options of sockets. */

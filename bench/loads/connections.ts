@@ -14,6 +14,9 @@ import {
 } from "../load.ts";
 
 const SLOTS = 64;
+/** How the load of short connections is called in the table. */
+export const CHURN_TITLE =
+  `Connect, one message of 64 B, close; ${SLOTS} at a time`;
 const IDLE = 10_000;
 /** Less than any queue of connections that wait to be accepted. */
 const GREET_EVERY = 1_000;
@@ -37,8 +40,7 @@ export const CHURN_LOAD: Load = {
         const before = await server.mark();
         const traffic = await churn(bench.seconds);
         const sample = sampleOf(traffic, before, await server.mark());
-        const title = `Connect, one message of 64 B, close; ${SLOTS} at a time`;
-        return [{ title, sample }];
+        return [{ title: CHURN_TITLE, sample }];
       };
     }),
 };

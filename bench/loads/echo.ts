@@ -23,6 +23,11 @@ export interface Phase {
 /** Below this, what a runtime takes for itself hides what connections take. */
 const ENOUGH_FOR_MEMORY = 1_000;
 
+/** With so many active connections, some wait longer than a turn lasts. */
+const ENOUGH_FOR_WAITS = 1_000;
+/** Such a turn lasts this many times as long. The value is a choice. */
+const LONGER = 4;
+
 /** How a phase is called in the table. */
 export function titleOf(connections: number, { active, size }: Phase): string {
   const count = (n: number) => n.toLocaleString("en");
@@ -59,7 +64,8 @@ export function openEcho(
 
     const measure = async (phase: Phase): Promise<Finding> => {
       const before = await server.mark();
-      const traffic = await ping(phase, bench.seconds);
+      const times = phase.active >= ENOUGH_FOR_WAITS ? LONGER : 1;
+      const traffic = await ping(phase, times * bench.seconds);
       const after = await server.mark();
       const sample = sampleOf(traffic, before, after);
       if (connections >= ENOUGH_FOR_MEMORY) {
@@ -77,12 +83,16 @@ export function openEcho(
 }
 
 /** A load of one set of connections. */
-export function echoLoad(id: string, options: EchoOptions): Load {
+export function echoLoad(
+  id: string,
+  options: EchoOptions,
+  competitors = ECHO,
+): Load {
   const { connections } = options;
   return {
     id,
     unit: "message",
-    competitors: ECHO,
+    competitors,
     excludes: ({ most = Infinity }) =>
       connections <= most ? null : `it takes at most ${most} connections`,
     open: (competitor, bench) => openEcho(competitor, bench, options),

@@ -8,6 +8,8 @@ import { LINES } from "../competitors.ts";
 import { type Client, type Load, openSession, type Server } from "../load.ts";
 
 const LENGTH = 60;
+/** How the load is called in the table. */
+export const LINES_TITLE = `Lines of ${LENGTH} B over one connection`;
 /** Enough to see how fast a server is. */
 const FIRST = 100_000;
 
@@ -40,7 +42,7 @@ export const LINES_LOAD: Load = {
           cpu: (cpu - before.cpu) / count,
           rate: count / ms * 1_000,
         };
-        return [{ title: `Lines of ${LENGTH} B over one connection`, sample }];
+        return [{ title: LINES_TITLE, sample }];
       };
     }),
 };

@@ -55,10 +55,30 @@ class Classic extends Dispatcher {
   }
 }
 
+/** Overrides `writable()` alone, and keeps what it has not sent. */
+class WritableAlone extends Dispatcher {
+  #rest: Uint8Array[] = [];
+
+  override writable(): boolean {
+    return this.#rest.length > 0;
+  }
+  override handleRead(): void {
+    const data = this.recv();
+    if (data.length > 0) this.#rest.push(data);
+  }
+  override handleWrite(): void {
+    const first = this.#rest[0]!;
+    const sent = this.send(first);
+    if (sent === first.length) this.#rest.shift();
+    else this.#rest[0] = first.subarray(sent);
+  }
+}
+
 const KINDS: Record<string, new (conn: Channel) => Dispatcher> = {
   buffered: Buffered,
   into: Into,
   classic: Classic,
+  writable: WritableAlone,
 };
 
 class Server extends Dispatcher {

@@ -1,11 +1,19 @@
 /**
  * Takes lines in with {@linkcode AsyncChat}. Prints its port, and takes marks.
- * Answers a line `END` with the number of lines before it.
+ * Answers a line `END` with the number of lines before it. "epoll" as an argument
+ * puts it on the second engine.
  *
  * @module
  */
 
-import { AsyncChat, type Channel, Dispatcher, loop } from "../../mod.ts";
+import {
+  AsyncChat,
+  type Channel,
+  Dispatcher,
+  loop,
+  socketMap,
+} from "../../mod.ts";
+import { epollNetwork } from "../../epoll/mod.ts";
 import { answerMarks } from "./control.mjs";
 
 const NO_BYTES = new Uint8Array(0);
@@ -50,5 +58,6 @@ class Server extends Dispatcher {
   }
 }
 
+if (Deno.args[0] === "epoll") socketMap.network = epollNetwork;
 new Server();
 await loop();
