@@ -19,14 +19,15 @@
  * Unix listeners are removed at their close only with `--allow-read
  * --allow-write`.
  *
- * Sockets of the transports `"tcp"` and `"unix"` belong to the engine; those of
- * `"tls"` and `"vsock"`, UDP sockets and files are Deno's, and live in the same
- * loop. `startTls()` over a connection of the engine is refused: give a map that
+ * Sockets of the transports `"tcp"` and `"unix"` and the UDP sockets of
+ * `DatagramDispatcher` belong to the engine; sockets of `"tls"` and `"vsock"` and
+ * files are Deno's, and live in the same loop. `startTls()` over a connection of the engine is refused: give a map that
  * needs it the default network. Beyond Deno's network, a path of a Unix socket that
- * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
+ * begins with a zero byte is an abstract name, and UDP and `reusePort` need no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
- * a Unix socket. {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
+ * a Unix socket. {@linkcode EpollNetwork.fromFd} and
+ * {@linkcode EpollNetwork.datagramsFromFd} take over the sockets of a service
  * manager. A closed connection sees what its peer has acknowledged: see
  * `ConnectionOptions.linger`.
  *
@@ -38,6 +39,7 @@ import "../net/deno_network.ts";
 export { inheritedFds } from "./from_fd.ts";
 export { type EpollNetwork, epollNetwork } from "./network.ts";
 export {
+  type EngineSocket,
   fileno,
   getOption,
   type PeerCredentials,
