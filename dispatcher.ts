@@ -382,8 +382,8 @@ export class Dispatcher extends DispatcherHooks implements Disposable {
    * @throws {Error} If it is not connected, or if unencrypted bytes are under way:
    * a read (so call it inside of `handleRead()` or `handleConnect()`), or unsent
    * bytes. The plain connection then goes on. The connection is over if bytes wait
-   * unread behind the server's answer, which is an attack, or if the name is empty
-   * or TLS refuses it, such as `[::1]`.
+   * unread behind the server's answer, which is an attack, if the name is empty or
+   * TLS refuses it, such as `[::1]`, or if its network has no TLS: `epollNetwork`.
    */
   startTls(options: StartTlsOptions = {}): Promise<void> {
     return requestTls(this, options);

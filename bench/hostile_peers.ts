@@ -11,6 +11,8 @@
  * @module
  */
 
+import { engineFlags } from "../tools/with_std.ts";
+
 const HONEST = 100;
 /** How many ms an honest client thinks between an answer and the next line. */
 const PAUSE = 50;
@@ -93,8 +95,12 @@ class Program implements AsyncDisposable {
 
 /** Starts a server; its number is its port. */
 export async function startServer(): Promise<Program> {
-  const args = ["run", "-A", "--quiet", "--no-check", "hostile_server.ts"];
-  return await Program.start(Deno.execPath(), ...args);
+  const flags = ["-A", "--quiet", "--no-check"];
+  flags.push(...engineFlags(flags));
+  return await Program.start(
+    Deno.execPath(),
+    ...["run", ...flags, "hostile_server.ts"],
+  );
 }
 
 /** Starts the hostile peers, and waits until all are there. */

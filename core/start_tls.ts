@@ -147,7 +147,14 @@ function startTls(
     throw error;
   }
   const { writer, release, hooks, checked } = connection;
-  const opening = network.startTls!(checked!.channel, hostname, tls);
+  let opening: Promise<Channel>;
+  try {
+    opening = network.startTls!(checked!.channel, hostname, tls);
+  } catch (error) {
+    // Over another network, the same program has TLS: the next bytes are secret.
+    if (!(error instanceof Deno.errors.NotSupported)) throw error;
+    return endWithoutTls(connection, error);
+  }
   writer.detach();
   const upgrade = goOnWith(connection, opening);
   release.track(upgrade.catch((error: Error) => {

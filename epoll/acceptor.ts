@@ -130,15 +130,9 @@ export class StreamAcceptor
    */
   #accept(): StreamChannel | null {
     const { libc } = this.#engine;
-    const reader = this.#reader;
+    const flags = C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
     for (;;) {
-      reader.reset();
-      const fd = libc.accept4(
-        this.#descriptor.fd,
-        reader.bytes,
-        reader.length,
-        C.SOCK_NONBLOCK | C.SOCK_CLOEXEC,
-      );
+      const fd = libc.accept4(this.#descriptor.fd, null, null, flags);
       if (fd >= 0) return this.#channel(fd);
       const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
@@ -150,7 +144,7 @@ export class StreamAcceptor
   }
 
   #channel(fd: number): StreamChannel {
-    const remoteAddr = this.#reader.read();
+    const remoteAddr = this.#remoteAddress(fd);
     const isUnix = remoteAddr.transport === "unix";
     const descriptor = this.#engine.addOwn(fd, this);
     try {
@@ -163,6 +157,16 @@ export class StreamAcceptor
     } catch (error) {
       this.#engine.close(descriptor);
       throw error;
+    }
+  }
+
+  /** The address of a client; it has none any more if it has reset. */
+  #remoteAddress(fd: number): Deno.Addr {
+    try {
+      return this.#reader.remoteAddress(fd);
+    } catch {
+      this.#engine.libc.close(fd);
+      throw clientGone();
     }
   }
 

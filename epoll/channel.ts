@@ -35,6 +35,8 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   #writes: Line | null = null;
   /** Ends the wait of the read that is under way. */
   #onReadable: (() => void) | null = null;
+  /** A dispatcher reads it. */
+  #isTaken = false;
   #readable: ReadableStream<Uint8Array> | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
 
@@ -62,6 +64,8 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   [SOURCE](listener: ReadListener): Source {
     this.#source.inBackground = false;
     this.#source.moveTo(listener);
+    this.#isTaken = true;
+    this.onReadable(); // Ends a read of the program that is under way.
     return this.#source;
   }
 
@@ -85,6 +89,9 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
       source.watch();
       await readable;
       if (source.fd < 0) throw cancelled();
+      if (this.#isTaken) {
+        throw new Error("A dispatcher has taken over the connection");
+      }
     }
     if (source.available > 0) return source.takeInto(target);
     if (source.reason !== null) throw source.reason;

@@ -161,18 +161,18 @@ class Attempt implements Watched {
     const engine = this.#engine;
     const signal = this.#signal;
     const decided = C.EPOLLOUT | C.EPOLLERR | C.EPOLLHUP;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#onEvents = () => {
+      if ((this.#events & decided) !== 0) resolve();
+    };
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort);
     engine.hold();
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.#onEvents = () => {
-          if ((this.#events & decided) !== 0) resolve();
-        };
-        signal.addEventListener("abort", () => reject(signal.reason), {
-          once: true,
-        });
-      });
+      await promise;
     } finally {
       engine.release();
+      signal.removeEventListener("abort", onAbort);
     }
     const { libc } = engine;
     const option = OTHER_OPTIONS.SO_ERROR;

@@ -31,8 +31,18 @@ const MOST_EVENTS = 1_024;
  * than over Deno's network.
  */
 const READ_BUFFER = 128 * 1024;
+<<<<<<< HEAD
 /** The events of a stream socket. */
 const STREAM_EVENTS = C.EPOLLIN | C.EPOLLOUT | C.EPOLLRDHUP | C.EPOLLPRI;
+=======
+/**
+ * Longest wait of the thread, in ms. The thread of a worker that was terminated
+ * ends with it. A longer wait keeps such a thread; a shorter one wakes idle programs
+ * more often. The value is a choice.
+ */
+const LONGEST_WAIT = 60_000;
+
+>>>>>>> main
 /** A registered descriptor. */
 export interface Watched {
   /** Something has changed; `events` are bits of `EPOLLIN` and so on. */
@@ -47,6 +57,8 @@ export class Descriptor {
   readonly generation: number;
   /** Gets the events. */
   watched: Watched;
+  /** Another process may have it open as well. */
+  isShared = false;
 
   constructor(fd: number, generation: number, watched: Watched) {
     this.fd = fd;
@@ -85,25 +97,24 @@ export class Engine implements Poller {
   readonly #events = new Uint32Array(EPOLL_EVENT.words * MOST_EVENTS);
   readonly #eventBytes = new Uint8Array(this.#events.buffer);
   /**
-   * The events of the thread that waits. They lie outside of the JavaScript heap,
-   * which moves its objects.
+   * The events of the thread that waits, in memory of the C library: the thread of
+   * a worker may outlive the worker, and all memory that JavaScript had.
    */
-  readonly #asideEvents = new Uint32Array(
-    new ArrayBuffer(4 * EPOLL_EVENT.words * MOST_EVENTS),
-  );
-  readonly #asideBytes = new Uint8Array(this.#asideEvents.buffer);
+  readonly #asideEvents: Deno.PointerObject;
 
   /** How many loops and operations wait for events. */
   #holders = 0;
   #looking: number = Looking.not;
   /** Sources that are told in the next turn. */
   #soon: { tell(): void }[] = [];
-  #isKicked = false;
   #whenSettled: (() => void)[] = [];
 
   constructor(libc: Libc, spin: SpinTime) {
     this.libc = libc;
     this.spin = spin;
+    const asideEvents = libc.malloc(this.#eventBytes.length);
+    if (asideEvents === null) throw new Error("The system has no memory left");
+    this.#asideEvents = asideEvents;
     const wake = libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK);
     this.#wake = this.#check(wake);
     try {
@@ -142,6 +153,7 @@ export class Engine implements Poller {
     return descriptor;
   }
 
+<<<<<<< HEAD
   /**
    * Changes the events that a descriptor gets. Those that are there already come
    * once more.
@@ -154,6 +166,15 @@ export class Engine implements Poller {
 
   #control(how: number, fd: number, events: number, generation: number): void {
     this.#request[0] = events | C.EPOLLET;
+=======
+  /** Notes that another process may have a registered descriptor open as well. */
+  share(fd: number): void {
+    this.#descriptors[fd]!.isShared = true;
+  }
+
+  #control(fd: number, events: number, generation: number): void {
+    this.#request[0] = events;
+>>>>>>> main
     this.#request[EPOLL_EVENT.data] = fd;
     this.#request[EPOLL_EVENT.data + 1] = generation;
     const { libc } = this;
@@ -176,6 +197,10 @@ export class Engine implements Poller {
     if (fd < 0) return;
     descriptor.fd = -1;
     this.#descriptors[fd] = null;
+    // While another process has it open, a close alone would not end its events.
+    if (descriptor.isShared) {
+      this.libc.epoll_ctl(this.#epoll, C.EPOLL_CTL_DEL, fd, this.#requestBytes);
+    }
     // On Linux, the descriptor is free even if this fails with EINTR.
     this.libc.close(fd);
   }
@@ -204,6 +229,8 @@ export class Engine implements Poller {
   hold(): void {
     this.#holders++;
     if (this.#looking === Looking.not) this.#lookPerTurn();
+    // The thread goes on to wait, for this one.
+    else if (this.#whenSettled.length > 0) this.#settle();
   }
 
   /** The operation is over. */
@@ -253,16 +280,15 @@ export class Engine implements Poller {
     }
     const next = this.spin.next(this.poll());
     if (next === Next.turn) nextTurn(this.#turn);
-    else this.#lookAside(next === Next.rest ? 0 : -1);
+    else this.#lookAside(next === Next.rest ? 0 : LONGEST_WAIT);
   };
 
   /** Looks on a thread, for at most `timeout` ms, so that Deno can do the same. */
   #lookAside(timeout: number): void {
     this.#looking = Looking.aside;
-    this.#isKicked = false;
     this.libc.epoll_wait_aside(
       this.#epoll,
-      this.#asideBytes,
+      this.#asideEvents,
       MOST_EVENTS,
       timeout,
     ).then(this.#onAside);
@@ -270,18 +296,25 @@ export class Engine implements Poller {
 
   readonly #onAside = (count: number): void => {
     this.#looking = Looking.not;
-    const whenSettled = this.#whenSettled;
-    this.#whenSettled = [];
     // A loop may end while it is told, so looking goes on before.
     if (this.#holders > 0) this.#lookPerTurn();
-    if (count > 0) this.#tell(this.#asideEvents, count);
-    for (const resolve of whenSettled) resolve();
+    if (count > 0) {
+      const size = 4 * EPOLL_EVENT.words * count;
+      this.libc.memcpy(this.#eventBytes, this.#asideEvents, size);
+      this.#tell(this.#events, count);
+    }
+    this.#settle();
   };
 
-  /** Ends the wait of the thread. */
+  #settle(): void {
+    for (const resolve of this.#whenSettled.splice(0)) resolve();
+  }
+
+  /**
+   * Ends the wait of the thread. poll() may take the event of an earlier kick from
+   * it, so each kick is written.
+   */
   #kick(): void {
-    if (this.#isKicked) return;
-    this.#isKicked = true;
     this.libc.write(this.#wake, ONE, ONE.length);
   }
 

@@ -30,12 +30,15 @@ export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
   const { libc } = engine;
   prepare(libc, fd, STREAM);
   if (readOption(libc, fd, OPTIONS.SO_ACCEPTCONN, 1)[0] !== 0) {
-    return new StreamAcceptor(engine, fd);
+    const acceptor = new StreamAcceptor(engine, fd);
+    engine.share(fd);
+    return acceptor;
   }
   const reader = new AddressReader(libc);
   const remoteAddr = reader.remoteAddress(fd);
   const localAddr = reader.localAddress(fd);
   const descriptor = engine.add(fd, NOBODY);
+  engine.share(fd);
   const isCareful = remoteAddr.transport === "unix";
   const ends = { remoteAddr, localAddr };
   return new StreamChannel(engine, descriptor, ends, { isCareful });

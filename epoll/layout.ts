@@ -16,6 +16,7 @@ export const ERRNO = {
   EOPNOTSUPP: 95,
   ENETDOWN: 100,
   ENETUNREACH: 101,
+  ENOTCONN: 107,
   EHOSTDOWN: 112,
   EHOSTUNREACH: 113,
   EINPROGRESS: 115,
@@ -35,7 +36,11 @@ export const C = {
   SHUT_WR: 1,
   EPOLL_CLOEXEC: 0o2000000,
   EPOLL_CTL_ADD: 1,
+<<<<<<< HEAD
   EPOLL_CTL_MOD: 3,
+=======
+  EPOLL_CTL_DEL: 2,
+>>>>>>> main
   EPOLLIN: 0x001,
   EPOLLPRI: 0x002,
   EPOLLOUT: 0x004,

@@ -50,10 +50,13 @@ const CALLS = {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-  /** The same call on another thread, so that Deno's loop goes on meanwhile. */
+  /**
+   * The same call on another thread, so that Deno's loop goes on meanwhile. Its
+   * memory is that of `malloc()`.
+   */
   epoll_wait_aside: {
     name: "epoll_wait",
-    parameters: ["i32", "buffer", "i32", "i32"],
+    parameters: ["i32", "pointer", "i32", "i32"],
     result: "i32",
     nonblocking: true,
   },
@@ -61,6 +64,7 @@ const CALLS = {
     parameters: ["i32", "buffer", "buffer", "u32"],
     result: "pointer",
   },
+  malloc: { parameters: ["u32"], result: "pointer" },
   // A permission for one file does not allow Deno.UnsafePointerView: these copy.
   memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
   memcpy_from: {
@@ -85,6 +89,19 @@ const CALLS = {
 
 /** The memory that a call gets. Its length is that of the array. */
 export type Memory = Uint8Array<ArrayBuffer>;
+
+const { get: length } = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)!;
+
+/**
+ * The true length of an array that comes from the program: a property `length` of
+ * its own must not make a call read beyond it.
+ */
+export function lengthOf(data: Uint8Array): number {
+  return length!.call(data);
+}
 
 /** The calls of the C library, and the error number of the last one that failed. */
 export interface Libc extends Deno.StaticForeignLibraryInterface<typeof CALLS> {

@@ -11,7 +11,7 @@ import type { Poller } from "../core/poller.ts";
 import type { ReadListener, Source, WriteListener } from "../core/source.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import { lengthOf, type Libc, type Memory } from "./libc.ts";
 import { cancelled, systemError } from "./system_error.ts";
 
 /** Events that concern the reading direction. */
@@ -179,13 +179,13 @@ export class StreamSource implements Source, Watched {
   /** Reads behind the waiting bytes, to learn of the end. */
   #readBehind(): void {
     const waiting = this.#length;
+    // There may be more of them: a read of this connection takes all that is there.
+    if (waiting >= MOST_UNREAD) return;
     const buffer = new Uint8Array(MOST_UNREAD);
     buffer.set(this.#waiting());
     this.#buffer = buffer;
     this.#start = 0;
-    if (waiting < MOST_UNREAD) {
-      this.#length += this.#receive(buffer.subarray(waiting));
-    }
+    this.#length += this.#receive(buffer.subarray(waiting));
   }
 
   #waiting(): Memory {
@@ -290,8 +290,8 @@ export class StreamSource implements Source, Watched {
   write(data: Uint8Array, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
+    const length = lengthOf(data);
     for (;;) {
-      const { length } = data;
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
       const errno = libc.errno();
@@ -314,7 +314,10 @@ export class StreamSource implements Source, Watched {
       this.#hasEndedWriting = true;
       return Promise.resolve();
     }
-    return Promise.reject(systemError(libc, libc.errno()));
+    const errno = libc.errno();
+    // After a reset there is nothing to end, and reading tells of the reset.
+    if (errno === ERRNO.ENOTCONN) return Promise.resolve();
+    return Promise.reject(systemError(libc, errno));
   }
 
   /**

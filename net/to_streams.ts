@@ -377,8 +377,11 @@ class Conversation implements StreamPair {
       await this.#sent();
       this.#checkSending();
       this.#writeEnding = true;
-      await connection.checked?.channel.closeWrite?.();
-      if (!connection.closed) connection.shutdownWrite();
+      try {
+        await connection.checked?.channel.closeWrite?.();
+      } finally { // If that fails, there is nothing more to be written, either.
+        if (!connection.closed) connection.shutdownWrite();
+      }
     } finally {
       this.#endWritable();
     }

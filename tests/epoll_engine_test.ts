@@ -17,9 +17,10 @@ import { Next, SpinTime } from "../epoll/spin_time.ts";
 import { checkChannel } from "../testing/mod.ts";
 import { certificates, testTls } from "./certificates.ts";
 import { HAS_EPOLL, libc, openDescriptors, testEpoll } from "./epoll_faults.ts";
-import { Echo, LogLines } from "./fakes.ts";
+import { Echo, LogLines, Recorder } from "./fakes.ts";
 import {
   bytes,
+  captureRejections,
   connectedPair,
   families,
   type Family,
@@ -447,6 +448,38 @@ testEpoll(
     );
     client.close();
     server.close();
+  },
+);
+
+testEpoll(
+  "startTls() over epollNetwork that is not awaited sends nothing unencrypted",
+  async () => {
+    await using map = epollMap();
+    using listener = Deno.listen(HERE);
+    const client = new Recorder(map);
+    client.createSocket();
+    client.connect(listener.addr as Deno.NetAddr);
+    const peer = await listener.accept();
+    const rejections = captureRejections();
+    client.handleConnect = () => {
+      void client.startTls({ hostname: "localhost" });
+      client.send("a secret");
+    };
+    let heard = "";
+    const ended = (async () => {
+      const buffer = new Uint8Array(64);
+      for (let length; (length = await peer.read(buffer)) !== null;) {
+        heard += text(buffer.subarray(0, length));
+      }
+    })().catch((error) => heard += error);
+    await loopUntil(map, () => client.trace.includes("handleClose"));
+    await ended;
+    peer.close();
+    rejections[Symbol.dispose]();
+    assertEquals(heard, "");
+    assertEquals(client.trace, ["handleError", "handleClose"]);
+    assert(client.errors[0] instanceof Deno.errors.NotSupported);
+    assertEquals(rejections.reasons, []);
   },
 );
 

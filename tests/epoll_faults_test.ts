@@ -13,7 +13,8 @@ const EINTR = 4,
   ENOSPC = 28,
   EPIPE = 32,
   EPROTO = 71,
-  ECONNRESET = 104;
+  ECONNRESET = 104,
+  ENOTCONN = 107;
 const HERE = { hostname: "127.0.0.1", port: 0 };
 
 class Echo extends DispatcherWithSend {
@@ -137,6 +138,65 @@ testEpoll("events that come twice, and for nothing, do no harm", async () => {
   for (let round = 0; round < 5; round++) await exchange(scene, 10_000);
 });
 
+testEpoll("events that say more than is true do no harm", async () => {
+  const { epoll_wait } = libc();
+  const scene = serverWith({
+    epoll_wait: (epoll, memory, ...rest) => {
+      const count = epoll_wait(epoll, memory, ...rest);
+      const events = new Uint32Array(
+        (memory as Uint8Array<ArrayBuffer>).buffer,
+      );
+      for (let i = 0; i < count; i++) {
+        events[i * EPOLL_EVENT.words]! |= C.EPOLLIN | C.EPOLLPRI |
+          C.EPOLLOUT | C.EPOLLRDHUP | C.EPOLLHUP | C.EPOLLERR;
+      }
+      return count;
+    },
+  });
+  await using _map = scene.map;
+  for (let round = 0; round < 5; round++) await exchange(scene, 10_000);
+});
+
+testEpoll(
+  "the engine closes each descriptor that it has opened once, and no other",
+  async () => {
+    const system = libc();
+    const open = new Set<number>();
+    const wrong: number[] = [];
+    const opened = (fd: number) => {
+      if (fd >= 0) open.add(fd);
+      return fd;
+    };
+    const scene = serverWith({
+      socket: (...args) => opened(system.socket(...args)),
+      accept4: (...args) => opened(system.accept4(...args)),
+      eventfd: (...args) => opened(system.eventfd(...args)),
+      epoll_create1: (...args) => opened(system.epoll_create1(...args)),
+      close: (fd) => {
+        if (!open.delete(fd)) wrong.push(fd);
+        return system.close(fd);
+      },
+    });
+    const { map, server } = scene;
+    for (let round = 0; round < 5; round++) await exchange(scene, 1_000);
+    const refused = new Client(map, 100);
+    refused.connect({ hostname: "127.0.0.1", port: 1 });
+    const early = new Client(map, 100);
+    early.connect(server.addr!);
+    early.close();
+    const reset = await rawConnect(server.addr);
+    reset.close();
+    await loopUntil(map, () => map.size === 1 && map.lingering === 0);
+    const taken = new Set(open);
+    server.close();
+    await map[Symbol.asyncDispose]();
+    assertEquals(wrong, []);
+    // The listener has gone; what wakes the engine and its set stay.
+    assertEquals([taken.size, open.size], [3, 2]);
+    for (const fd of open) system.close(fd);
+  },
+);
+
 /** A line of the log, as far as it is the same in each run. */
 function withoutAddress(line: string): string {
   return line.replace(/^.*> /, "").replace(/: existing.*/, "");
@@ -176,6 +236,34 @@ testEpoll(
 );
 
 testEpoll(
+  "a client that has reset before it is accepted counts as gone, and its descriptor is closed",
+  async () => {
+    const { getpeername, close } = libc();
+    const calls = new Calls();
+    const gone: number[] = [];
+    const closed: number[] = [];
+    const scene = serverWith({
+      getpeername: (...args) => {
+        if (calls.count("getpeername") > 1) return getpeername(...args);
+        gone.push(args[0]);
+        return fail(ENOTCONN);
+      },
+      close: (fd) => {
+        closed.push(fd);
+        return close(fd);
+      },
+    });
+    await using map = scene.map;
+    const refused = new Client(map, 100);
+    refused.connect(scene.server.addr!);
+    await loopUntil(map, () => !new Set<unknown>(map).has(refused));
+    assertEquals(scene.server.clientsGone, 1);
+    assertEquals(closed.slice(0, 1), gone);
+    await exchange(scene, 100);
+  },
+);
+
+testEpoll(
   "epoll_ctl() that refuses a connection costs only that one",
   async () => {
     const { epoll_ctl } = libc();
@@ -191,7 +279,8 @@ testEpoll(
     await loopUntil(map, () => !new Set<unknown>(map).has(refused));
     assertEquals(refused.received, []);
     await exchange(scene, 100);
-    assertEquals(scene.lines.map(withoutAddress), [
+    const told = scene.lines.map(withoutAddress);
+    assertEquals(told.filter((line) => line.startsWith("accepting")), [
       "accepting paused (Error: No space left on device (os error 28))",
       "accepting resumed",
     ]);
@@ -280,3 +369,15 @@ testEpoll(
     peer.close();
   },
 );
+
+testEpoll("closeWrite() after a reset is no failure", async () => {
+  const network = networkWith({ shutdown: () => fail(ENOTCONN) });
+  const at = { transport: "tcp", ...HERE } as const;
+  const listener = network.listen(at, { backlog: 1, reusePort: false });
+  const [channel, peer] = await Promise.all([
+    listener.accept(),
+    rawConnect(listener.addr),
+  ]);
+  await channel.closeWrite!();
+  for (const socket of [channel, peer, listener]) socket.close();
+});

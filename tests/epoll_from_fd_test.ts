@@ -1,10 +1,10 @@
 /** Sockets of the second engine that another program has opened. */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { Dispatcher } from "../mod.ts";
+import { Dispatcher, loop } from "../mod.ts";
 import { C } from "../epoll/layout.ts";
 import { epollNetwork, inheritedFds } from "../epoll/mod.ts";
-import { HAS_EPOLL, libc, testEpoll } from "./epoll_faults.ts";
+import { HAS_EPOLL, libc, networkWith, testEpoll } from "./epoll_faults.ts";
 import { Echo } from "./fakes.ts";
 import { Child } from "./peers.ts";
 import {
@@ -50,6 +50,49 @@ testEpoll(
       TypeError,
       "open stream socket",
     );
+  },
+);
+
+/** Opens the same socket once more. */
+function duplicate(fd: number): number {
+  const dup = { parameters: ["i32"], result: "i32" } as const;
+  const library = Deno.dlopen("libc.so.6", { dup });
+  try {
+    return library.symbols.dup(fd);
+  } finally {
+    library.close();
+  }
+}
+
+testEpoll(
+  "a listener of fromFd() that is closed brings no event, though another process has it open",
+  async () => {
+    const events: number[] = [];
+    const network = networkWith({
+      epoll_wait: (...args) => {
+        const count = libc().epoll_wait(...args);
+        events.push(count);
+        return count;
+      },
+    });
+    await using map = new ScopedMap({ network });
+    const fd = foreignListener();
+    const server = new Dispatcher(network.fromFd(fd), { map });
+    const { addr } = server;
+    await loop({ map, count: 1, timeout: 0 });
+    const copy = duplicate(fd); // As another process has one.
+    server.close();
+    const other = new Dispatcher(null, { map });
+    other.createSocket();
+    other.bind({ hostname: "127.0.0.1", port: 0 });
+    other.listen();
+    await loop({ map, count: 3, timeout: 10 });
+    events.length = 0;
+    using _client = await rawConnect(addr);
+    await loop({ map, count: 20, timeout: 5 });
+    assertEquals(events.filter((count) => count > 0), []);
+    other.close();
+    libc().close(copy);
   },
 );
 

@@ -1,9 +1,12 @@
 /** Connections of the second engine: what a dispatcher gets from them. */
 
-import { assert, assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertLess } from "@std/assert";
 import { type Channel, Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
+import { POLLER } from "../core/poller.ts";
+import { SOURCE, type SourceChannel } from "../core/source.ts";
+import type { Engine } from "../epoll/engine.ts";
 import { C } from "../epoll/layout.ts";
-import { epollNetwork } from "../epoll/mod.ts";
+import { epollNetwork, fileno, setOption } from "../epoll/mod.ts";
 import { OTHER_OPTIONS, writeOption } from "../epoll/option_table.ts";
 import { libc, testEpoll } from "./epoll_faults.ts";
 import { Echo, LogLines } from "./fakes.ts";
@@ -13,6 +16,7 @@ import {
   rawConnect,
   ScopedMap,
   text,
+  turn,
   until,
 } from "./support.ts";
 
@@ -246,5 +250,56 @@ testEpoll("send() goes on though no loop runs", async () => {
     received += (await peer.read(buffer))!;
   }
   assertEquals(sender.bufferedAmount, 0);
+  peer.close();
+});
+
+/** How many bytes the kernel holds for a descriptor. */
+function unread(fd: number): number {
+  const FIONREAD = 0x541B;
+  const count = new Int32Array(1);
+  libc().ioctl(fd, FIONREAD, new Uint8Array(count.buffer));
+  return count[0]!;
+}
+
+testEpoll(
+  "an event harms nobody while more bytes wait than one look behind brings",
+  async () => {
+    const at = { transport: "tcp", ...HERE } as const;
+    const listener = epollNetwork.listen(at, { backlog: 8, reusePort: false });
+    setOption(listener, "SO_RCVBUF", 1 << 20);
+    const fd = rawClient(listener.addr as Deno.NetAddr);
+    const channel = await listener.accept() as SourceChannel;
+    listener.close();
+    const say = (data: Uint8Array<ArrayBuffer>) =>
+      assertEquals(libc().send(fd, data, data.length, 0), data.length);
+    say(new Uint8Array(320 * 1024));
+    await until(() => unread(fileno(channel)) >= 300 * 1024, "the bytes");
+    const engine = (epollNetwork as unknown as { [POLLER]: Engine })[POLLER];
+    const source = channel[SOURCE]({ onReadable() {} });
+    engine.poll();
+    assertEquals(source.available, 128 * 1024); // One read, and more is there.
+    source.take(source.available - 1_000);
+    assert(source.watchBehind());
+    source.take(source.available);
+    assertEquals(source.available, 128 * 1024);
+    assert(source.isWatching);
+    say(Uint8Array.of(1));
+    engine.poll();
+    assertFalse(source.isWatching);
+    assertEquals(source.available, 128 * 1024);
+    channel.close();
+    libc().close(fd);
+    await turn(); // That of watchBehind().
+  },
+);
+
+testEpoll("write() sends no more than the bytes of its array", async () => {
+  const [channel, peer] = await pairWithDeno();
+  const liar = bytes("spam");
+  Object.defineProperty(liar, "length", { value: 5_000 });
+  assertEquals(await channel.write(liar), 4);
+  const buffer = new Uint8Array(8);
+  assertEquals(await peer.read(buffer), 4);
+  channel.close();
   peer.close();
 });

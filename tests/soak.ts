@@ -21,6 +21,7 @@ import {
   UsageError,
 } from "../examples/command_line.ts";
 import { quote } from "../examples/quote.ts";
+import { engineFlags } from "../tools/with_std.ts";
 import type { Order } from "./soak/order.ts";
 
 /** How long a soak may take, in ms, beyond twice its time. */
@@ -39,6 +40,7 @@ async function soak(order: Omit<Order, "directory">): Promise<number> {
   const directory = Deno.makeTempDirSync();
   const program = `${import.meta.dirname}/soak/run.ts`;
   const flags = ["-A", "--quiet", "--v8-flags=--expose-gc"];
+  flags.push(...engineFlags(flags));
   try {
     const { code, signal } = await new Deno.Command(Deno.execPath(), {
       args: ["run", ...flags, program, JSON.stringify({ ...order, directory })],

@@ -893,6 +893,17 @@ Deno.test("toStreams() fails to close when the end cannot be sent", async () => 
   assert(channel.closed);
 });
 
+Deno.test("toStreams() ends the connection when neither end can be sent", async () => {
+  const { map, channel, readable, writable } = streamed();
+  channel.push(null);
+  assertEquals(await drive(map, toText(readable)), "");
+  const failure = new Deno.errors.NotConnected("gone");
+  channel.closeWrite = () => Promise.reject(failure);
+  await assertFail(map, [writable.close()], failure);
+  await loopToEnd(map);
+  assert(channel.closed);
+});
+
 Deno.test("toStreams() fails a write after Dispatcher.shutdownWrite()", async () => {
   const { map, channel, client, readable, writable } = streamed();
   client.shutdownWrite();

@@ -7,20 +7,27 @@
  * such a Deno does not understand. So the tests run without it, and those of
  * the examples and of the repository are left out.
  *
- * With ASYNCORE_NETWORK=epoll, the maps of the tests get the second engine.
- *
  * @module
  */
 
 import { dirname } from "node:path";
 import { modulesFrom, read } from "../tests/modules.ts";
-import { runWithStd } from "./with_std.ts";
+import { engineFlags, runWithStd } from "./with_std.ts";
 
 const root = dirname(import.meta.dirname!);
 
 /** Files about the repository itself, which needs a Deno of its own. */
 const OF_REPOSITORY =
   /^(?:bench_.*|count_calls|readme|runtime|structure|tasks)_test/;
+
+/** Long tests. All but the first differ by the engine, and run on the second one. */
+const LONG = [
+  "tests/long/hook_matrix_test.ts",
+  "tests/long/hostile_peers_test.ts",
+  "tests/long/hostile_tls_test.ts",
+  "tests/long/resets_test.ts",
+];
+const isOnEpoll = engineFlags([]).length > 0;
 
 /** Whether a file of tests is about an example: it imports one, or starts one. */
 function isOfExample(path: string): boolean {
@@ -31,14 +38,9 @@ function isOfExample(path: string): boolean {
 const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
   .filter((name) => name.endsWith("_test.ts") && !OF_REPOSITORY.test(name))
   .map((name) => `tests/${name}`)
-  .concat("tests/long/hook_matrix_test.ts")
+  .concat(isOnEpoll ? LONG : LONG.slice(0, 1))
   .filter((path) => !isOfExample(path))
   .sort()
   .map((path) => `${root}/${path}`);
 const flags = ["-A", "--no-check", "--no-config", "--unstable-net"];
-const network = Deno.env.get("ASYNCORE_NETWORK");
-if (network === "epoll") flags.push(`--preload=${root}/tests/epoll_preload.ts`);
-else if (network) {
-  throw new TypeError(`ASYNCORE_NETWORK must be "epoll", got "${network}"`);
-}
 Deno.exit(await runWithStd(["test", ...flags, ...files]));

@@ -10,6 +10,9 @@
  * The variable WITH_STD (`jsr` or `offline`) holds the answer for the processes
  * started from here, so that nested runs agree; set it to choose by hand.
  *
+ * With ASYNCORE_NETWORK=epoll, the maps of what `run` and `test` start, and of the
+ * programs that they start from here, are on the second engine.
+ *
  * @module
  */
 
@@ -34,10 +37,30 @@ export async function withStd(args: string[]): Promise<string[]> {
     );
   }
   if (subcommand === "test" && !args.includes("--no-config")) checkVersion();
+  const isRun = subcommand === "run" || subcommand === "test";
+  const engine = isRun ? engineFlags(rest) : [];
   const isOffline = await findStd() === "offline";
-  if (!isOffline && !args.includes("--no-config")) return args;
+  if (!isOffline && !args.includes("--no-config")) {
+    return [subcommand, ...engine, ...rest];
+  }
   const map = isOffline ? "offline/import_map.json" : "../deno.json";
-  return [subcommand, `--import-map=${import.meta.dirname}/${map}`, ...rest];
+  const importMap = `--import-map=${import.meta.dirname}/${map}`;
+  return [subcommand, importMap, ...engine, ...rest];
+}
+
+/**
+ * The flags, besides `flags`, that put the maps of a program on the engine that
+ * ASYNCORE_NETWORK names: none for Deno's network.
+ */
+export function engineFlags(flags: string[]): string[] {
+  const network = Deno.env.get("ASYNCORE_NETWORK");
+  if (!network) return [];
+  if (network !== "epoll") {
+    throw new TypeError(`ASYNCORE_NETWORK must be "epoll", got "${network}"`);
+  }
+  const preload = `${import.meta.dirname}/../tests/epoll_preload.ts`;
+  const mayAll = flags.includes("-A") || flags.includes("--allow-all");
+  return [`--preload=${preload}`, ...mayAll ? [] : ["--allow-ffi"]];
 }
 
 /** Runs `deno` to its end and returns its exit code. */

@@ -17,8 +17,10 @@ import {
   type Channel,
   type Dispatcher,
   DispatcherWithSend,
+  type Network,
   type SocketOptions,
 } from "../../mod.ts";
+import { denoNetwork } from "../../net/deno_network.ts";
 import { certificates, type Certified, testTls } from "../certificates.ts";
 import { LogLines, Recorder } from "../fakes.ts";
 import { Child } from "../peers.ts";
@@ -43,7 +45,8 @@ const PATIENCE = 500;
 /** The same for a server where honest clients, too, make their handshakes. */
 const PATIENCE_WITH_ALL = 1_500;
 
-const quiet = () => new ScopedMap({ logger: new LogLines() });
+const quiet = (network?: Network) =>
+  new ScopedMap({ logger: new LogLines(), network });
 const trusted = () => ({ caCerts: [certificates().ca] });
 
 /** A socket that trusts the tests' authority. */
@@ -207,15 +210,15 @@ class Neighbour {
 function testPeers(
   what: string,
   test: (Peer: PeerClass, map: TestMap) => Promise<void>,
-  options?: { ignore: boolean },
+  { ignore, network }: { ignore?: boolean; network?: Network } = {},
 ): void {
   for (const [name, Peer] of PEERS) {
     testTls(`${name}${what}`, async () => {
-      await using map = quiet();
+      await using map = quiet(network);
       const neighbour = await Neighbour.of(map);
       await test(Peer, map);
       await neighbour.talk();
-    }, options);
+    }, { ignore: ignore ?? false });
   }
 }
 
@@ -724,7 +727,11 @@ async function startPython({ cert, key }: Certified, ...more: string[]) {
   return { child, addr };
 }
 
-const ignore = { ignore: !canRun("python3", "-c", "import ssl") };
+/** Deno starts TLS over its own connections only. */
+const overDeno = {
+  ignore: !canRun("python3", "-c", "import ssl"),
+  network: denoNetwork,
+};
 
 testPeers(
   ".startTls() refuses what came unencrypted with the answer, though TLS would follow",
@@ -741,7 +748,7 @@ testPeers(
     assertEquals(received, "GO\n");
     assertStringIncludes(await child.until(""), "failed");
   },
-  ignore,
+  overDeno,
 );
 
 for (const [how, upgrade] of WAYS) {
@@ -758,7 +765,7 @@ for (const [how, upgrade] of WAYS) {
       assertStringIncludes(await child.until(""), "failed");
       assertFalse(tap.toServer.heard.includes(SECRET));
     },
-    ignore,
+    overDeno,
   );
 
   testPeers(
@@ -774,6 +781,6 @@ for (const [how, upgrade] of WAYS) {
       assertEquals(await child.until(""), `told ${SECRET}`);
       assertFalse(tap.toServer.heard.includes(SECRET));
     },
-    ignore,
+    overDeno,
   );
 }

@@ -1,6 +1,6 @@
 /** The process of the soak: warms up, counts, runs, counts again. */
 
-import { canRun } from "../support.ts";
+import { canRun, IS_ON_EPOLL } from "../support.ts";
 import { Connection } from "./connection.ts";
 import { mix, RandomChoices, wait } from "./random.ts";
 import { compare, type Figures, takeFigures } from "./figures.ts";
@@ -150,6 +150,7 @@ function list(counts: Map<string, number>): string {
 function report(before: Figures, after: Figures): number {
   const { connections, most, promised, exits, transports, faults } = tally;
   console.log(`
+engine         ${IS_ON_EPOLL ? "epoll" : "Deno"}
 connections    ${connections} (${most} at the same time; ${list(transports)})
 bytes checked  ${counts.received}, of which ${promised} had to arrive
 hook errors    ${counts.hookErrors} (${exits} ExitNow)
