@@ -31,10 +31,8 @@ const MOST_EVENTS = 1_024;
  * than over Deno's network.
  */
 const READ_BUFFER = 128 * 1024;
-<<<<<<< HEAD
 /** The events of a stream socket. */
 const STREAM_EVENTS = C.EPOLLIN | C.EPOLLOUT | C.EPOLLRDHUP | C.EPOLLPRI;
-=======
 /**
  * Longest wait of the thread, in ms. The thread of a worker that was terminated
  * ends with it. A longer wait keeps such a thread; a shorter one wakes idle programs
@@ -42,7 +40,6 @@ const STREAM_EVENTS = C.EPOLLIN | C.EPOLLOUT | C.EPOLLRDHUP | C.EPOLLPRI;
  */
 const LONGEST_WAIT = 60_000;
 
->>>>>>> main
 /** A registered descriptor. */
 export interface Watched {
   /** Something has changed; `events` are bits of `EPOLLIN` and so on. */
@@ -153,7 +150,6 @@ export class Engine implements Poller {
     return descriptor;
   }
 
-<<<<<<< HEAD
   /**
    * Changes the events that a descriptor gets. Those that are there already come
    * once more.
@@ -164,17 +160,13 @@ export class Engine implements Poller {
     this.#control(C.EPOLL_CTL_MOD, fd, events, generation);
   }
 
-  #control(how: number, fd: number, events: number, generation: number): void {
-    this.#request[0] = events | C.EPOLLET;
-=======
   /** Notes that another process may have a registered descriptor open as well. */
   share(fd: number): void {
     this.#descriptors[fd]!.isShared = true;
   }
 
-  #control(fd: number, events: number, generation: number): void {
-    this.#request[0] = events;
->>>>>>> main
+  #control(how: number, fd: number, events: number, generation: number): void {
+    this.#request[0] = events | C.EPOLLET;
     this.#request[EPOLL_EVENT.data] = fd;
     this.#request[EPOLL_EVENT.data + 1] = generation;
     const { libc } = this;

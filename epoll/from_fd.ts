@@ -53,7 +53,9 @@ export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
 export function datagramSocketOf(engine: Engine, fd: number): UdpSocket {
   checkInteger("fd", fd, 0, 0x7fffffff);
   prepare(engine.libc, fd, UDP);
-  return new UdpSocket(engine, fd);
+  const socket = new UdpSocket(engine, fd);
+  engine.share(fd);
+  return socket;
 }
 
 /** A kind of sockets that can be taken over. */

@@ -36,11 +36,8 @@ export const C = {
   SHUT_WR: 1,
   EPOLL_CLOEXEC: 0o2000000,
   EPOLL_CTL_ADD: 1,
-<<<<<<< HEAD
-  EPOLL_CTL_MOD: 3,
-=======
   EPOLL_CTL_DEL: 2,
->>>>>>> main
+  EPOLL_CTL_MOD: 3,
   EPOLLIN: 0x001,
   EPOLLPRI: 0x002,
   EPOLLOUT: 0x004,

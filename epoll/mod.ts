@@ -19,21 +19,14 @@
  * Unix listeners are removed at their close only with `--allow-read
  * --allow-write`.
  *
-<<<<<<< HEAD
  * Sockets of the transports `"tcp"` and `"unix"` and the UDP sockets of
  * `DatagramDispatcher` belong to the engine; sockets of `"tls"` and `"vsock"` and
- * files are Deno's, and live in the same loop. `startTls()` over a connection of the engine is refused: give a map that
- * needs it the default network. Beyond Deno's network, a path of a Unix socket that
- * begins with a zero byte is an abstract name, and UDP and `reusePort` need no flag.
-=======
- * Sockets of the transports `"tcp"` and `"unix"` belong to the engine; those of
- * `"tls"` and `"vsock"`, UDP sockets and files are Deno's, and live in the same
- * loop. `startTls()` over a connection of the engine is refused, and ends it: give a
- * map that needs it the default network. The engine waits on one of Deno's 32
- * threads for files, so leave it one: a FIFO that the program itself reads holds a
- * thread until data come. Beyond Deno's network, a path of a Unix socket that
- * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
->>>>>>> main
+ * files are Deno's, and live in the same loop. `startTls()` over a connection of
+ * the engine is refused, and ends it: give a map that needs it the default network.
+ * The engine waits on one of Deno's 32 threads for files, so leave it one: a FIFO
+ * that the program itself reads holds a thread until data come. Beyond Deno's
+ * network, a path of a Unix socket that begins with a zero byte is an abstract
+ * name, and UDP and `reusePort` need no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
  * a Unix socket. {@linkcode EpollNetwork.fromFd} and
