@@ -7,6 +7,17 @@
 
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
+const OPTION_CALLS = {
+  getsockopt: {
+    parameters: ["i32", "i32", "i32", "buffer", "buffer"],
+    result: "i32",
+  },
+  setsockopt: {
+    parameters: ["i32", "i32", "i32", "buffer", "u32"],
+    result: "i32",
+  },
+} as const;
+
 const DATAGRAM_CALLS = {
   recvfrom: {
     parameters: ["i32", "buffer", "u32", "i32", "buffer", "buffer"],
@@ -24,6 +35,7 @@ const DATAGRAM_CALLS = {
  * architectures clear the upper half of a register when they fill the lower one.
  */
 const CALLS = {
+  ...OPTION_CALLS,
   ...DATAGRAM_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
@@ -33,14 +45,6 @@ const CALLS = {
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  getsockopt: {
-    parameters: ["i32", "i32", "i32", "buffer", "buffer"],
-    result: "i32",
-  },
-  setsockopt: {
-    parameters: ["i32", "i32", "i32", "buffer", "u32"],
-    result: "i32",
-  },
   recv: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   send: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
