@@ -259,8 +259,7 @@ export class Connection extends SendingSocket
       this.hooks.run((it) => it.handleTimeout(kind));
     };
     if (this.joined && !this.held) tell();
-    // While a hook's promise is pending, this side causes the silence, so an
-    // idle time does not count. A lifetime always counts.
+    // A pending hook causes the silence itself, so only a lifetime counts then.
     else if (kind === "lifetime") this.#cut(tell);
   }
 
@@ -336,17 +335,9 @@ export class Connection extends SendingSocket
     return super.hasNews || this.outcome !== null || this.writer.failed;
   }
 
-  override enter(): void {
-    super.enter();
-    if (this.isWakeDue && this.interest !== null) {
-      this.reactor.queueWrite(this);
-    }
-  }
-
   /** Gives it its turn to read. The head of this file tells the order of the steps. */
   override read(): void {
-    // An entry that failed before its first pass is still read once: its last
-    // bytes come before the error.
+    // A failed entry is read once all the same: its last bytes come first.
     if (this.held || this.interest === null) return;
     if (this.writer.failed) this.#askAgain();
     if (!this.joined) return;
@@ -390,9 +381,11 @@ export class Connection extends SendingSocket
     this.reactor.tick++;
     this.#takenBefore = this.source!.taken;
     this.event = "read";
+    this.sendsAfterHook = this.writer.isImmediate;
     try {
       this.hooks.run(READ);
     } finally { // An ExitNow must not leave a deaf dispatcher behind.
+      if (this.sendsAfterHook) this.sendAfterHook();
       if (!this.held && this.joined) this.#goOnReading();
     }
   }
@@ -401,7 +394,7 @@ export class Connection extends SendingSocket
     this.#afterRead();
     if (!this.joined) return;
     if (this.writer.failed && this.#failureOf().isDue) this.queue();
-    if (!this.asks) this.reactor.turns.readSoon(this);
+    if (!this.asks) this.reactor.turns.readSoon(this, this.writer.isImmediate);
   }
 
   #afterRead(): void {
@@ -422,6 +415,7 @@ export class Connection extends SendingSocket
     const { checked } = outcome;
     this.addr = checked.addr ?? this.addr;
     this.attach(checked);
+    this.onUrgent();
     this.#startLimits();
     this.hooks.run(CONNECT, () => this.#connected());
   }
@@ -530,7 +524,7 @@ export class Connection extends SendingSocket
     if (this.event === "read" && this.joined) this.#afterRead();
     if (!this.joined) return;
     this.reactor.queue(this);
-    if (this.isWakeDue || this.isWriteDue) this.reactor.queueWrite(this);
+    this.queueWriteIfDue();
   }
 
   // Ending: see closing.ts

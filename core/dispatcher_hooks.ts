@@ -45,6 +45,8 @@ export interface HookedEntry {
   /** How long the connection may be silent, and last, in ms. */
   readonly options: { readonly idleTimeout: number; readonly lifetime: number };
   readonly hooks: Hooks;
+  /** Whether the system has an error for it. Only a connection is asked. */
+  hasError?(): boolean;
   /** How many connections to accept in this turn. */
   readonly acceptBatch: number;
   /** Ends it by `handleClose()`, for this reason. */
@@ -335,7 +337,12 @@ export abstract class DispatcherHooks implements Pollable {
     this[ENTRY]?.hooks.close();
   }
 
-  /** Urgent data has arrived. Deno does not report it, so the loop never calls this. */
+  /**
+   * Urgent data has arrived: `recvUrgent()` of `@asyncore/asyncore/epoll` has the
+   * byte. This runs once for each, whether the byte is taken or not, and whatever
+   * the predicates say. Only the connections of `epollNetwork` tell of urgent data:
+   * over Deno's network, the loop never calls this.
+   */
   handleExpt(): HookResult {
     this.#logUnhandled("unhandled incoming priority event");
   }
@@ -386,9 +393,11 @@ export abstract class DispatcherHooks implements Pollable {
     return this.handleConnect();
   }
 
-  /** Urgent data has arrived. */
+  /** Urgent data has arrived, or an error with it: then the connection is over. */
   handleExptEvent(): HookResult {
-    return this.handleExpt();
+    const entry = this[ENTRY];
+    if (entry?.hasError?.()) entry.hooks.close();
+    else return this.handleExpt();
   }
 
   // Logging

@@ -17,6 +17,12 @@ export interface Holder {
   readonly isReleased: boolean;
   /** Sends the accepted bytes, and closes. No hook runs. */
   close(): void;
+  /**
+   * Sends accepted bytes as far as the system takes them.
+   *
+   * @returns Whether all have gone out.
+   */
+  flush?(): boolean;
 }
 
 const holders = new WeakMap<Channel | Acceptor, Holder>();

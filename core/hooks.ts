@@ -21,6 +21,8 @@ import { isPromise, toPromise } from "./thenable.ts";
 export interface Hooked extends Pollable {
   /** Runs when the peer has ended its side, and this side stays open. */
   handleEnd(): HookResult;
+  /** Runs when urgent data has arrived. */
+  handleExptEvent(): HookResult;
   /** Runs when the connection was idle for too long, or has lasted too long. */
   handleTimeout(kind: TimeoutKind): HookResult;
   /** Runs when `shutdown()` was called. */

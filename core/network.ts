@@ -46,6 +46,16 @@ export interface SocketOptions {
    */
   reusePort?: boolean | undefined;
   /**
+   * Whether a listener on an IPv6 address such as `"::"` is for IPv6 alone
+   * (IPV6_V6ONLY). At `false`, `"::"` takes IPv4 clients as well, at addresses like
+   * `::ffff:192.0.2.1`; at `true`, another listener can have the same port of
+   * `"0.0.0.0"`. Deno cannot choose: except with `epollNetwork`, `bind()` throws a
+   * `Deno.errors.NotSupported`.
+   *
+   * @default {as the system is set up: on Linux, false}
+   */
+  ipv6Only?: boolean | undefined;
+  /**
    * Whether bytes go out at once (TCP_NODELAY). At `false` the system gathers small
    * writes (Nagle's algorithm): fewer packets, but a small write behind another
    * one waits for the peer's acknowledgement, 40 ms perhaps.
@@ -136,6 +146,8 @@ export interface NetworkListenOptions extends NetworkConnectionOptions {
   backlog: number;
   /** Lets several listeners share the port. */
   reusePort: boolean;
+  /** Takes IPv6 clients alone, or IPv4 clients as well; else as the system is set up. */
+  ipv6Only?: boolean | undefined;
 }
 
 /** Options of {@linkcode Network.listenDatagram}. */

@@ -16,6 +16,7 @@ import type { Limits } from "./limits.ts";
 import { textOf } from "./log.ts";
 import { syncAnswer } from "./predicates.ts";
 import { Socket, type SocketParts } from "./socket.ts";
+import type { Source } from "./source.ts";
 import { ENTRY, GATE, HAS_OUTPUT, WAKE } from "./symbols.ts";
 import { Writer, type WriterListener } from "./writer.ts";
 
@@ -40,11 +41,13 @@ const WRITABLE_BELOW = 64 * 1024;
 
 const WRITE: Hook = (pollable) => pollable.handleWriteEvent();
 const WAKEN: Hook = (pollable) => pollable[WAKE]();
+const EXPT: Hook = (pollable) => pollable.handleExptEvent();
 
 /** The writing part of a connection. */
 export abstract class SendingSocket extends Socket
   implements WriterListener, GatedConnection {
   abstract readonly state: string;
+  abstract readonly source: Source | null;
   protected writing: keyof typeof WRITING_STATES = "open";
   writer: Writer = new Writer(this);
   /** The bytes that have to pass an overridden `send()` or `writable()`, if any. */
@@ -70,11 +73,18 @@ export abstract class SendingSocket extends Socket
   /** It is woken when this many bytes or fewer are pending; -1 for never. */
   #wakeBelow = -1;
   protected isWakeDue = false;
+  /** Urgent data has arrived that was not told yet. */
+  #isUrgentDue = false;
 
   /** How many accepted bytes were lost because they waited behind a producer, say. */
   lostBehind = 0;
   /** Its bytes come from streams, and go to streams. Set by toStreams(). */
   hasStreams = false;
+  /**
+   * The bytes of the running hook go out when it returns: the system's knowledge of
+   * the socket is still in the processor's caches, from its read.
+   */
+  protected sendsAfterHook = false;
   /** The running write event brings the yes of `writable()`, for one piece. */
   #hasYes = false;
 
@@ -137,6 +147,7 @@ export abstract class SendingSocket extends Socket
       }
     }
     writer.append(data);
+    if (this.sendsAfterHook) return data.length;
     if (this.reactor.turns.gathers) this.reactor.turns.sendSoon(this);
     else writer.start();
     return data.length;
@@ -182,7 +193,13 @@ export abstract class SendingSocket extends Socket
   /** Sends accepted bytes: at once, or together with the others of the pass. */
   sendSoon(): void {
     if (this.isHeld) this.sendThrough();
-    else this.reactor.turns.sendSoon(this);
+    else if (!this.sendsAfterHook) this.reactor.turns.sendSoon(this);
+  }
+
+  /** Sends the bytes of the hook that has returned. */
+  protected sendAfterHook(): void {
+    this.sendsAfterHook = false;
+    this.writer.start();
   }
 
   /**
@@ -326,19 +343,35 @@ export abstract class SendingSocket extends Socket
       !this.isHeld && !this.pollable[HAS_OUTPUT]();
   }
 
+  override enter(): void {
+    super.enter();
+    if (this.interest === null) return;
+    if (this.isWakeDue) this.reactor.queueWrite(this);
+    this.onUrgent();
+  }
+
   override write(): void {
     if (this.held || this.closing !== null) return;
-    if (this.isWakeDue) {
-      try {
+    try {
+      if (this.isWakeDue) {
         this.isWakeDue = false;
         this.reactor.tick++;
         this.hooks.run(WAKEN);
-      } catch (error) { // After an ExitNow, the write event still comes.
-        if (this.isWriteDue) this.reactor.queueWrite(this);
-        throw error;
       }
+      if (this.isWriteDue && this.joined && !this.held) this.#dispatchWrite();
+    } catch (error) { // After an ExitNow, the other events still come.
+      this.queueWriteIfDue();
+      throw error;
     }
-    if (this.isWriteDue && this.joined && !this.held) this.#dispatchWrite();
+    // In Python, urgent data comes behind the other events of a look.
+    if (this.#isUrgentDue && this.joined && !this.held) this.#dispatchUrgent();
+  }
+
+  /** Gives it its turn to write, if an event is due in it. */
+  protected queueWriteIfDue(): void {
+    if (this.isWakeDue || this.isWriteDue || this.#isUrgentDue) {
+      this.reactor.queueWrite(this);
+    }
   }
 
   #dispatchWrite(): void {
@@ -347,11 +380,13 @@ export abstract class SendingSocket extends Socket
     this.idleTick = this.reactor.tick;
     this.event = "write";
     this.#hasYes = true;
+    this.sendsAfterHook = this.writer.isImmediate;
     try {
       this.hooks.run(
         this.hasStreams && this.isHeld ? this.#passFirst() : WRITE,
       );
     } finally {
+      if (this.sendsAfterHook) this.sendAfterHook();
       this.#hasYes = false;
       if (!this.held) this.afterWrite();
     }
@@ -364,6 +399,38 @@ export abstract class SendingSocket extends Socket
       this.sendThrough();
       if (writes || sendsItself) return pollable.handleWriteEvent();
     };
+  }
+
+  /** Urgent data may have arrived: gives it its turn. */
+  onUrgent(): void {
+    this.#isUrgentDue = this.source?.urgent?.isDue === true;
+    if (!this.#isUrgentDue || !this.joined) return;
+    this.limits?.touch();
+    this.reactor.queueWrite(this);
+  }
+
+  #dispatchUrgent(): void {
+    const urgent = this.source?.urgent;
+    this.#isUrgentDue = false;
+    if (!urgent?.isDue) return; // The program has taken it already.
+    urgent.next();
+    this.onUrgent();
+    this.reactor.tick++;
+    this.hooks.run(EXPT);
+  }
+
+  hasError(): boolean {
+    return this.source?.urgent?.hasError() ?? false;
+  }
+
+  /**
+   * Sends accepted bytes as far as the system takes them.
+   *
+   * @returns Whether all have gone out.
+   */
+  flush(): boolean {
+    this.writer.start();
+    return this.pending === 0;
   }
 
   /** Counts the write event as news for others only if it brought bytes. */

@@ -39,6 +39,7 @@ const SOCKET_OPTIONS: OptionNames<SocketOptions> = {
   backlog: true,
   maxConnections: true,
   reusePort: true,
+  ipv6Only: true,
   noDelay: true,
   keepAlive: true,
   connectTimeout: true,
@@ -84,15 +85,16 @@ export function checkSocketOptions(options: SocketOptions): void {
   }
   checkInteger("backlog", backlog, 1, 0x7fffffff);
   const { maxConnections = Infinity, reusePort = false } = options;
-  const { noDelay, keepAlive = false } = options;
+  const { ipv6Only, noDelay, keepAlive = false } = options;
   const { connectTimeout = Infinity, handshakeTimeout = Infinity } = options;
   checkInteger("maxConnections", maxConnections, 1);
   checkBoolean("reusePort", reusePort);
+  if (ipv6Only !== undefined) checkBoolean("ipv6Only", ipv6Only);
   if (noDelay !== undefined) checkBoolean("noDelay", noDelay);
   checkBoolean("keepAlive", keepAlive);
   if (transport === "unix" || transport === "vsock") {
     refuseOptions(
-      ["backlog", "reusePort", "noDelay", "keepAlive"],
+      ["backlog", "reusePort", "ipv6Only", "noDelay", "keepAlive"],
       // Its default is on, so that off is a wish as well.
       { ...options, noDelay: noDelay === undefined ? noDelay : true },
       `has no effect on transport "${transport}"`,
@@ -108,8 +110,10 @@ function refuseOptions(
   options: SocketOptions,
   reason: string,
 ): void {
+  // At false, the others ask for nothing. ipv6Only may overrule the system.
   const isGiven = (name: keyof SocketOptions) =>
-    options[name] !== undefined && options[name] !== false;
+    options[name] !== undefined &&
+    (options[name] !== false || name === "ipv6Only");
   const name = names.find(isGiven);
   if (name !== undefined) {
     throw new TypeError(`${name} ${reason}: leave it out`);
@@ -196,7 +200,7 @@ export function checkConnect(
   checkOptions(connectOptions, CONNECT_OPTIONS);
   checkSignal(connectOptions.signal);
   refuseOptions(
-    ["backlog", "reusePort", "maxConnections"],
+    ["backlog", "reusePort", "ipv6Only", "maxConnections"],
     options,
     "is for listeners, and this socket is to connect",
   );
@@ -217,8 +221,11 @@ export function listenOn(
   options: SocketOptions,
   network: Network,
 ): Acceptor {
-  const { backlog = DEFAULT_BACKLOG, reusePort = false } = options;
-  const settings = { backlog, reusePort, ...networkOptions(options) };
+  const { backlog = DEFAULT_BACKLOG, reusePort = false, ipv6Only } = options;
+  const settings = {
+    ...{ backlog, reusePort, ipv6Only },
+    ...networkOptions(options),
+  };
   try {
     const acceptor = network.listen(address, settings);
     return received(asAcceptor, "The network's listener", acceptor);

@@ -16,6 +16,18 @@ import type { Poller } from "./poller.ts";
 export interface ReadListener {
   /** Bytes, the end or an error have arrived. */
   onReadable(): void;
+  /** Urgent data has arrived: {@linkcode Source.urgent} has it. */
+  onUrgent?(): void;
+}
+
+/** The urgent data of a connection, apart from its other bytes. */
+export interface Urgent {
+  /** Some of it has yet to be told. */
+  readonly isDue: boolean;
+  /** Goes on to the next urgent byte: its event is dispatched now. */
+  next(): void;
+  /** Whether the system has an error for the socket (`SO_ERROR`). */
+  hasError(): boolean;
 }
 
 /** The listener of the writing direction. */
@@ -64,14 +76,18 @@ export interface Reader {
 
 /** The writing direction. */
 export interface Sink {
-  /** A write takes at once what it takes, and keeps no reference to the bytes. */
-  readonly takesAtOnce?: boolean | undefined;
   /**
-   * Writes bytes. The caller must not change them until the listener is told.
+   * Its calls take effect at once: a write keeps no reference to the bytes, and a
+   * watch starts nothing in the system.
+   */
+  readonly isImmediate?: boolean | undefined;
+  /**
+   * Writes the first `length` bytes of `data`. The caller must not change them until
+   * the listener is told.
    *
    * @returns How many bytes were taken at once. After 0, the listener is told.
    */
-  write(data: Uint8Array, listener: WriteListener): number;
+  write(data: Uint8Array, length: number, listener: WriteListener): number;
   /** Ends the writing direction. */
   closeWrite(): Promise<void>;
   /**
@@ -92,6 +108,8 @@ export interface Sink {
 export interface Source extends Reader, Sink {
   /** The engine that brings its events, if Deno does not. */
   readonly poller?: Poller | undefined;
+  /** Its urgent data, once some has arrived. Deno's channels have none. */
+  readonly urgent?: Urgent | null | undefined;
   /** It needs its events though no loop runs: it lingers, or is detached. */
   inBackground: boolean;
   /** This side closes the channel, so an operation may fail without a fault. */

@@ -6,7 +6,7 @@
  */
 
 import type { Poller } from "./poller.ts";
-import type { ReadListener, Source, WriteListener } from "./source.ts";
+import type { ReadListener, Source, Urgent, WriteListener } from "./source.ts";
 
 /** A source that has `bytes` before all that `source` has. */
 export function unread(source: Source, bytes: Uint8Array): Source {
@@ -42,14 +42,17 @@ class UnreadSource implements Source {
   get isReadable(): boolean {
     return this.#bytes.length > 0 || this.#source.isReadable;
   }
-  get takesAtOnce(): boolean | undefined {
-    return this.#source.takesAtOnce;
+  get isImmediate(): boolean | undefined {
+    return this.#source.isImmediate;
   }
   get unacknowledged(): number | undefined {
     return this.#source.unacknowledged;
   }
   get poller(): Poller | undefined {
     return this.#source.poller;
+  }
+  get urgent(): Urgent | null | undefined {
+    return this.#source.urgent;
   }
   get inBackground(): boolean {
     return this.#source.inBackground;
@@ -121,8 +124,8 @@ class UnreadSource implements Source {
     this.#source.discard();
   }
 
-  write(data: Uint8Array, listener: WriteListener): number {
-    return this.#source.write(data, listener);
+  write(data: Uint8Array, length: number, listener: WriteListener): number {
+    return this.#source.write(data, length, listener);
   }
   closeWrite(): Promise<void> {
     return this.#source.closeWrite();

@@ -110,7 +110,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
       let error: unknown;
       let goOn = () => {};
       const settled = new Promise<void>((resolve) => goOn = resolve);
-      const length = source.write(data, {
+      const length = source.write(data, data.length, {
         onWritable: goOn,
         onWriteError: (reason) => {
           hasFailed = true;
@@ -135,7 +135,12 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   async closeWrite(): Promise<void> {
-    await this.#openSource().closeWrite();
+    try {
+      await this.#openSource().closeWrite();
+    } catch (error) {
+      // After a reset there is nothing to end, and reading tells of the reset.
+      if (!(error instanceof Deno.errors.NotConnected)) throw error;
+    }
   }
 
   /**
@@ -159,6 +164,16 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   /** Finds out by itself whether a silent peer is still there, over TCP. */
   setKeepAlive(isOn: boolean = true): void {
     this.#switch(OPTIONS.SO_KEEPALIVE, isOn);
+  }
+
+  /** Takes an urgent byte; `null` if there is none. */
+  takeUrgent(): number | null {
+    return this.#openSource().takeUrgent();
+  }
+
+  /** Whether all bytes before urgent data have been read, and no other. */
+  get isAtMark(): boolean {
+    return this.#openSource().isAtMark;
   }
 
   #switch(option: Option, isOn: boolean): void {

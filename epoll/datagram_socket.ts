@@ -20,7 +20,7 @@ import {
 } from "./datagram_source.ts";
 import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import { lengthOf, type Libc, type Memory } from "./libc.ts";
 import { lookUpAddresses } from "./resolve.ts";
 import { cancelled, systemError } from "./system_error.ts";
 
@@ -143,7 +143,7 @@ export class UdpSocket
       const sent = libc.sendto(
         this.#openFd(),
         data as Memory,
-        data.length,
+        lengthOf(data),
         C.MSG_NOSIGNAL,
         bytes,
         bytes.length,

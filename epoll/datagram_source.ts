@@ -240,11 +240,11 @@ export class DatagramSource implements Source, SocketListener {
 
   // Sending
 
-  /** Sends the datagrams that lie in `data`. */
-  write(data: Uint8Array, listener: WriteListener): number {
+  /** Sends the datagrams that lie in the first `size` bytes of `data`. */
+  write(data: Uint8Array, size: number, listener: WriteListener): number {
     const { outgoing } = this.#channel;
     let sent = 0;
-    while (sent < data.length) {
+    while (sent < size) {
       const { length, addr } = outgoing.first!;
       const datagram = data.subarray(sent, sent + length);
       if (!this.#sendOrLose(datagram, addr)) break;

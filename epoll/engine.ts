@@ -68,7 +68,7 @@ export class Descriptor {
 const Looking = {
   /** Not at all: nobody waits. */
   not: 0,
-  /** Once a turn of the runtime. */
+  /** In each turn of the runtime. */
   perTurn: 1,
   /** On a thread that waits. */
   aside: 2,
@@ -270,7 +270,8 @@ export class Engine implements Poller {
       this.#looking = Looking.not;
       return;
     }
-    const next = this.spin.next(this.poll());
+    let next: number;
+    do next = this.spin.next(this.poll()); while (next === Next.look);
     if (next === Next.turn) nextTurn(this.#turn);
     else this.#lookAside(next === Next.rest ? 0 : LONGEST_WAIT);
   };

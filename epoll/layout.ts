@@ -1,6 +1,6 @@
 /**
- * Numbers and structures of Linux, as x86-64 and aarch64 have them. A test compares
- * each with the value that a C program prints.
+ * Numbers and structures of Linux, as x86-64 and aarch64 have them. A test lets C
+ * compilers for both compare each with their headers.
  *
  * @module
  */
@@ -31,6 +31,7 @@ export const C = {
   SOCK_DGRAM: 2,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
+  MSG_OOB: 1,
   MSG_ERRQUEUE: 0x2000,
   MSG_NOSIGNAL: 0x4000,
   SHUT_WR: 1,
@@ -49,18 +50,24 @@ export const C = {
   EFD_NONBLOCK: 0o4000,
   FIOCLEX: 0x5451,
   FIONBIO: 0x5421,
+  SIOCATMARK: 0x8905,
   SIOCOUTQ: 0x5411,
   AI_PASSIVE: 1,
   AI_NUMERICHOST: 4,
 } as const;
 
 /**
- * `struct epoll_event`, in words of 32 bits. It is packed on x86-64 only; elsewhere
- * its data are aligned to 8 bytes.
+ * `struct epoll_event` of each architecture, in words of 32 bits. It is packed on
+ * x86-64 only; elsewhere its data are aligned to 8 bytes.
  */
-export const EPOLL_EVENT = Deno.build.arch === "x86_64"
-  ? { words: 3, data: 1 }
-  : { words: 4, data: 2 };
+export const EPOLL_EVENTS = {
+  x86_64: { words: 3, data: 1 },
+  aarch64: { words: 4, data: 2 },
+} as const;
+
+/** `struct epoll_event` of this machine. */
+export const EPOLL_EVENT: { readonly words: number; readonly data: number } =
+  EPOLL_EVENTS[Deno.build.arch];
 
 /** `struct addrinfo`, in bytes. */
 export const ADDRINFO = {

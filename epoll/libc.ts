@@ -5,18 +5,8 @@
  * @module
  */
 
+const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
-
-const OPTION_CALLS = {
-  getsockopt: {
-    parameters: ["i32", "i32", "i32", "buffer", "buffer"],
-    result: "i32",
-  },
-  setsockopt: {
-    parameters: ["i32", "i32", "i32", "buffer", "u32"],
-    result: "i32",
-  },
-} as const;
 
 const DATAGRAM_CALLS = {
   recvfrom: {
@@ -34,8 +24,7 @@ const DATAGRAM_CALLS = {
  * cost ten times as much as the call. All lengths are below 2^31, and both
  * architectures clear the upper half of a register when they fill the lower one.
  */
-const CALLS = {
-  ...OPTION_CALLS,
+export const CALLS = {
   ...DATAGRAM_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
@@ -45,6 +34,11 @@ const CALLS = {
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  getsockopt: { parameters: OPTION, result: "i32" },
+  setsockopt: {
+    parameters: ["i32", "i32", "i32", "buffer", "u32"],
+    result: "i32",
+  },
   recv: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   send: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
@@ -54,10 +48,7 @@ const CALLS = {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-  /**
-   * The same call on another thread, so that Deno's loop goes on meanwhile. Its
-   * memory is that of `malloc()`.
-   */
+  /** The same call on another thread; its memory is that of `malloc()`. */
   epoll_wait_aside: {
     name: "epoll_wait",
     parameters: ["i32", "pointer", "i32", "i32"],

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { showValue } from "../core/arguments.ts";
 import type {
   NetworkDatagramOptions,
   NetworkListenOptions,
@@ -34,19 +35,30 @@ export function listen(
   options: NetworkListenOptions,
 ): StreamAcceptor {
   const { libc } = engine;
-  const { backlog, reusePort } = options;
+  const { backlog, reusePort, ipv6Only } = options;
   if ("path" in address) {
     const { path } = address;
-    const fd = bind(libc, unixAddress(path), C.SOCK_STREAM, []);
+    const fd = bind(libc, unixAddress(path), C.SOCK_STREAM, new Map());
     const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
     return open(engine, fd, backlog, onClose);
   }
-  const [first] = resolveNow(libc, address);
+  const first = resolveNow(libc, address)[0]!;
   // Linux gives an accepted connection what its listener has.
   const isOn = [OPTIONS.SO_REUSEADDR, ...settingsOf(options)];
   if (reusePort) isOn.push(OPTIONS.SO_REUSEPORT);
-  const fd = bind(libc, first!, C.SOCK_STREAM, isOn);
+  const values = new Map(isOn.map((option) => [option, 1]));
+  if (ipv6Only !== undefined) {
+    if (first.family !== C.AF_INET6) throw noIpv6(address);
+    values.set(OPTIONS.IPV6_V6ONLY, Number(ipv6Only));
+  }
+  const fd = bind(libc, first, C.SOCK_STREAM, values);
   return open(engine, fd, backlog);
+}
+
+function noIpv6({ hostname }: Deno.NetAddr): Error {
+  return new TypeError(
+    `ipv6Only is for an IPv6 address, such as "::", got ${showValue(hostname)}`,
+  );
 }
 
 /**
@@ -61,8 +73,8 @@ export function listenDatagram(
 ): UdpSocket {
   const { libc } = engine;
   const [first] = resolveNow(libc, address);
-  const isOn = reuseAddress ? [OPTIONS.SO_REUSEADDR] : [];
-  const fd = bind(libc, first!, C.SOCK_DGRAM, isOn);
+  const values = new Map(reuseAddress ? [[OPTIONS.SO_REUSEADDR, 1]] : []);
+  const fd = bind(libc, first!, C.SOCK_DGRAM, values);
   try {
     return new UdpSocket(engine, fd);
   } catch (error) {
@@ -71,18 +83,20 @@ export function listenDatagram(
   }
 }
 
-/** Makes a socket with an address, and switches options on. */
+/** Makes a socket with an address, and with these values of options. */
 function bind(
   libc: Libc,
   { family, bytes }: SystemAddress,
   kind: number,
-  options: Option[],
+  values: ReadonlyMap<Option, number>,
 ): number {
   const type = kind | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
   if (fd < 0) throw systemError(libc, libc.errno());
   try {
-    for (const option of options) writeOption(libc, fd, option, [1]);
+    for (const [option, value] of values) {
+      writeOption(libc, fd, option, [value]);
+    }
     if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
     throw systemError(libc, libc.errno());
   } catch (error) {

@@ -29,8 +29,10 @@
  * name, and UDP and `reusePort` need no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
- * a Unix socket. {@linkcode EpollNetwork.fromFd} and
- * {@linkcode EpollNetwork.datagramsFromFd} take over the sockets of a service
+ * a Unix socket. Urgent data runs `handleExpt()`: see {@linkcode recvUrgent} and
+ * {@linkcode sendUrgent}. `createSocket()` takes `ipv6Only`.
+ * {@linkcode EpollNetwork.fromFd} and {@linkcode EpollNetwork.datagramsFromFd} take
+ * over the sockets of a service
  * manager. A closed connection sees what its peer has acknowledged: see
  * `ConnectionOptions.linger`.
  *
@@ -42,12 +44,14 @@ import "../net/deno_network.ts";
 export { inheritedFds } from "./from_fd.ts";
 export { type EpollNetwork, epollNetwork } from "./network.ts";
 export {
-  type EngineSocket,
   fileno,
+  getLinger,
   getOption,
   type PeerCredentials,
   peerCredentials,
   setLinger,
   setOption,
 } from "./options.ts";
+export type { EngineSocket } from "./opened.ts";
 export type { SocketOption } from "./option_table.ts";
+export { isAtMark, recvUrgent, sendUrgent } from "./urgent.ts";

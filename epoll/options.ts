@@ -6,13 +6,7 @@
  */
 
 import { checkInteger, showValue } from "../core/arguments.ts";
-import type { Acceptor, Channel } from "../core/channel.ts";
-import type { DatagramSocket } from "../core/datagram_socket.ts";
-import { DatagramChannel } from "../net/datagram_channel.ts";
-import { StreamAcceptor } from "./acceptor.ts";
-import { StreamChannel } from "./channel.ts";
-import { UdpSocket } from "./datagram_socket.ts";
-import type { Libc } from "./libc.ts";
+import { type EngineSocket, opened } from "./opened.ts";
 import {
   type Option,
   OPTIONS,
@@ -21,9 +15,6 @@ import {
   type SocketOption,
   writeOption,
 } from "./option_table.ts";
-
-/** What a dispatcher wraps, and what `handleAccepted()` gets. */
-export type EngineSocket = Channel | Acceptor | DatagramSocket;
 
 /** The process at the other end of a Unix socket, as the system saw it connect. */
 export interface PeerCredentials {
@@ -120,6 +111,19 @@ export function setLinger(
 }
 
 /**
+ * How `close(2)` ends a socket (`SO_LINGER`): see {@linkcode setLinger}.
+ *
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @returns Seconds, or `null` if it is off, the default.
+ * @throws {TypeError} If it is no open socket of the engine.
+ */
+export function getLinger(socket: EngineSocket | null): number | null {
+  const { libc, fd } = opened(socket);
+  const [isOn, seconds] = readOption(libc, fd, OTHER_OPTIONS.SO_LINGER, 2);
+  return isOn === 0 ? null : seconds!;
+}
+
+/**
  * The process at the other end of a Unix socket, by the system's word, not the peer's.
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
@@ -135,30 +139,19 @@ export function peerCredentials(
   return { pid, uid: uid >>> 0, gid: gid >>> 0 };
 }
 
-/** A descriptor that is open, and the calls that work with it. */
-interface Opened {
-  readonly fd: number;
-  readonly libc: Libc;
-}
-
-function opened(socket: EngineSocket | null): Opened {
-  // The socket of a DatagramDispatcher lies in a channel of the library's own.
-  const found = socket instanceof DatagramChannel ? socket.socket : socket;
-  const isOwn = found instanceof StreamChannel ||
-    found instanceof StreamAcceptor || found instanceof UdpSocket;
-  if (isOwn && found.fd >= 0) return found;
-  throw new TypeError(
-    `socket must be an open socket of epollNetwork, got ${
-      isOwn ? "a closed one" : showValue(socket)
-    }`,
-  );
-}
+/** Options that are no plain numbers, and what to do instead. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  SO_ERROR: "a look takes the error away. See Dispatcher.closeReason",
+  SO_LINGER: "call getLinger() or setLinger()",
+  SO_PEERCRED: "call peerCredentials()",
+};
 
 function optionOf(name: SocketOption): Option {
   if (Object.hasOwn(OPTIONS, name)) return OPTIONS[name];
+  const instead = Object.hasOwn(INSTEAD, name) ? `: ${INSTEAD[name]}` : "";
   throw new TypeError(
     `name must be that of an option, such as "SO_RCVBUF", got ${
       showValue(name)
-    }`,
+    }${instead}`,
   );
 }

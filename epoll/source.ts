@@ -13,6 +13,7 @@ import type { Descriptor, Engine, Watched } from "./engine.ts";
 import { C, ERRNO } from "./layout.ts";
 import { lengthOf, type Libc, type Memory } from "./libc.ts";
 import { cancelled, systemError } from "./system_error.ts";
+import { isAtMark, UrgentBytes } from "./urgent_bytes.ts";
 
 /** Events that concern the reading direction. */
 const READABLE = C.EPOLLIN | C.EPOLLPRI | C.EPOLLRDHUP | C.EPOLLHUP |
@@ -52,9 +53,10 @@ export class StreamSource implements Source, Watched {
   reason: Error | null = null;
   readonly unsupported = false;
   isClosing = false;
-  readonly takesAtOnce = true;
+  readonly isImmediate = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
+  urgent: UrgentBytes | null = null;
 
   readonly #engine: Engine;
   readonly #descriptor: Descriptor;
@@ -63,6 +65,13 @@ export class StreamSource implements Source, Watched {
   #mayRead: boolean;
   /** It has read everything only when the system says so. */
   #isCareful: boolean;
+  /**
+   * The next read may pass urgent data unseen, as one was made since the last event.
+   * A Unix socket is read to its end each time, and urgent data is rare there: it
+   * costs these looks only after its first urgent byte.
+   */
+  #mayPass = false;
+  readonly #isUnix: boolean;
   #hasEnded = false;
   #error: Error | null = null;
   /** The bytes that were read and not taken: often in the buffer of all. */
@@ -87,7 +96,9 @@ export class StreamSource implements Source, Watched {
     this.#listener = listener;
     this.#mayRead = (events & READABLE) !== 0;
     this.#isCareful = isCareful || (events & NOT_DRAINED) !== 0;
+    this.#isUnix = isCareful;
     descriptor.watched = this;
+    if ((events & C.EPOLLPRI) !== 0) this.#onUrgent();
   }
 
   get poller(): Poller {
@@ -128,7 +139,9 @@ export class StreamSource implements Source, Watched {
   onEvents(events: number): void {
     if ((events & READABLE) !== 0) {
       this.#mayRead = true;
+      this.#mayPass = false;
       if ((events & NOT_DRAINED) !== 0) this.#isCareful = true;
+      if ((events & C.EPOLLPRI) !== 0) this.#onUrgent();
       if (this.isWatching) {
         if (this.#length > 0) this.#readBehind();
         this.tell();
@@ -140,6 +153,18 @@ export class StreamSource implements Source, Watched {
       writer.onWritable(0);
       this.#holdIfNeeded();
     }
+  }
+
+  /** There is urgent data, perhaps that of an earlier event. */
+  #onUrgent(): void {
+    this.urgent ??= new UrgentBytes(this);
+    if (this.urgent.look()) this.#listener.onUrgent?.();
+  }
+
+  /** Takes an urgent byte; `null` if there is none. */
+  takeUrgent(): number | null {
+    this.urgent ??= new UrgentBytes(this);
+    return this.urgent.take();
   }
 
   /** Tells the listener, if it wants to know. */
@@ -196,9 +221,13 @@ export class StreamSource implements Source, Watched {
   #receive(target: Memory): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
+    const isAtMark = (this.#mayPass || this.urgent?.isInline === true) &&
+      this.#beginsAtMark();
+    this.#mayPass = !this.#isUnix || this.urgent !== null;
     for (;;) {
       const length = libc.recv(fd, target, target.length, 0);
       if (length > 0) {
+        if (isAtMark) this.urgent!.passed(this.taken + this.#length);
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
@@ -206,12 +235,30 @@ export class StreamSource implements Source, Watched {
       const errno = length === 0 ? 0 : libc.errno();
       if (errno === ERRNO.EINTR) continue;
       this.#mayRead = false;
-      if (errno !== ERRNO.EAGAIN) this.#end(errno);
+      if (errno !== ERRNO.EAGAIN) this.end(errno);
       return 0;
     }
   }
 
-  #end(errno: number): void {
+  /**
+   * Whether the next read begins at urgent data. A read stops there, and the one
+   * behind it passes it, so its byte is taken before.
+   */
+  #beginsAtMark(): boolean {
+    if (!isAtMark(this)) return false;
+    this.#isCareful = true;
+    this.#onUrgent();
+    return true;
+  }
+
+  /** Whether the dispatcher has read all bytes before urgent data, and no other. */
+  get isAtMark(): boolean {
+    return this.urgent !== null && this.urgent.mark === this.taken ||
+      this.#length === 0 && this.fd >= 0 && isAtMark(this);
+  }
+
+  /** The connection is over, by the error with this number, or at its end (0). */
+  end(errno: number): void {
     this.#hasEnded = true;
     if (errno === 0) return;
     const error = systemError(this.#engine.libc, errno);
@@ -287,10 +334,10 @@ export class StreamSource implements Source, Watched {
 
   // Writing
 
-  write(data: Uint8Array, listener: WriteListener): number {
+  write(data: Uint8Array, size: number, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
-    const length = lengthOf(data);
+    const length = Math.min(size, lengthOf(data));
     for (;;) {
       const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
       if (sent >= 0) return sent;
@@ -314,10 +361,7 @@ export class StreamSource implements Source, Watched {
       this.#hasEndedWriting = true;
       return Promise.resolve();
     }
-    const errno = libc.errno();
-    // After a reset there is nothing to end, and reading tells of the reset.
-    if (errno === ERRNO.ENOTCONN) return Promise.resolve();
-    return Promise.reject(systemError(libc, errno));
+    return Promise.reject(systemError(libc, libc.errno()));
   }
 
   /**

@@ -27,7 +27,9 @@ const {
 } = Deno.errors;
 
 /** The names of error numbers, and their classes where Deno has one. */
-const ERRORS: Record<number, [code: string, type?: ErrorClass]> = {
+export const ERRORS: Readonly<
+  Record<number, [code: string, type?: ErrorClass]>
+> = {
   1: ["EPERM", PermissionDenied],
   2: ["ENOENT", NotFound],
   4: ["EINTR", Interrupted],

@@ -44,8 +44,9 @@ export const denoNetwork: Network = {
     }
     throw new TypeError(`Cannot connect over ${address.transport}`);
   },
-  listen(address, { backlog, reusePort, tls, ...settings }) {
+  listen(address, { backlog, reusePort, ipv6Only, tls, ...settings }) {
     if (address.transport === "tcp") {
+      if (ipv6Only !== undefined) throw noIpv6Only(tls !== undefined);
       if (reusePort) checkReusePort();
       const { hostname, port } = address;
       const options = { hostname, port, reusePort, tcpBacklog: backlog };
@@ -141,6 +142,13 @@ async function startTls(
     closeQuietly(conn);
     throw error;
   }
+}
+
+function noIpv6Only(isTls: boolean): Error {
+  const advice = isTls
+    ? 'over TLS leave it out, or give the address of one family, such as "0.0.0.0"'
+    : "leave it out, or give the map epollNetwork of @asyncore/asyncore/epoll";
+  return new Deno.errors.NotSupported(`Deno cannot set ipv6Only: ${advice}`);
 }
 
 /**

@@ -5,6 +5,7 @@ import { Dispatcher } from "../mod.ts";
 import {
   epollNetwork,
   fileno,
+  getLinger,
   getOption,
   peerCredentials,
   setLinger,
@@ -15,7 +16,13 @@ import { OPTIONS } from "../epoll/option_table.ts";
 import { testEpoll } from "./epoll_faults.ts";
 import { Recorder } from "./fakes.ts";
 import { connecting, Keeper, listening } from "./scenes.ts";
-import { connectedPair, loopUntil, ScopedMap } from "./support.ts";
+import {
+  connectedPair,
+  families,
+  isMissing,
+  loopUntil,
+  ScopedMap,
+} from "./support.ts";
 
 const never = new AbortController().signal;
 
@@ -42,6 +49,7 @@ testEpoll(
       TCP_KEEPIDLE: 15,
       TCP_KEEPINTVL: 5,
       TCP_NODELAY: 1,
+      TCP_QUICKACK: 1,
       TCP_USER_TIMEOUT: 5_000,
     };
     for (const [name, value] of Object.entries(values)) {
@@ -74,6 +82,21 @@ testEpoll(
   },
 );
 
+testEpoll("setOption() and getOption() know the options of IPv6", async () => {
+  if (isMissing(families[1]!)) return;
+  const { listener, client, server } = await connectedOver({
+    ...TCP,
+    hostname: "::1",
+  });
+  for (const [name, value] of [["IPV6_TCLASS", 16], ["IPV6_UNICAST_HOPS", 7]]) {
+    setOption(client, name as SocketOption, value as number);
+    assertEquals(getOption(client, name as SocketOption), value);
+  }
+  const dualStack = [0, 1];
+  assert(dualStack.includes(getOption(client, "IPV6_V6ONLY")));
+  for (const socket of [client, server, listener]) socket.close();
+});
+
 for (const noDelay of [true, false]) {
   for (const keepAlive of [true, false]) {
     testEpoll(
@@ -99,8 +122,11 @@ for (const noDelay of [true, false]) {
 
 testEpoll("setLinger() of 0 s makes close() reset the connection", async () => {
   const { listener, client, server } = await connectedOver(TCP);
+  assertEquals(getLinger(client), null);
   setLinger(client, 5);
+  assertEquals(getLinger(client), 5);
   setLinger(client, null);
+  assertEquals(getLinger(client), null);
   setLinger(client, 0);
   client.close();
   const error = await server.read(new Uint8Array(1))
@@ -140,6 +166,16 @@ testEpoll(
       TypeError,
       'such as "SO_RCVBUF", got "SO_NONSENSE"',
     );
+    const instead = {
+      SO_ERROR: "closeReason",
+      SO_LINGER: "setLinger()",
+      SO_PEERCRED: "peerCredentials()",
+    };
+    for (const [name, call] of Object.entries(instead)) {
+      const option = name as SocketOption;
+      assertThrows(() => setOption(socket, option, 1), TypeError, call);
+      assertThrows(() => getOption(socket, option), TypeError, call);
+    }
     assertThrows(() => setOption(socket, "SO_KEEPALIVE", 2 ** 31), RangeError);
     server.close();
     assertThrows(() => fileno(socket), TypeError, "got a closed one");

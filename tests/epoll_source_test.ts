@@ -8,7 +8,13 @@ import type { Engine } from "../epoll/engine.ts";
 import { C } from "../epoll/layout.ts";
 import { epollNetwork, fileno, setOption } from "../epoll/mod.ts";
 import { OTHER_OPTIONS, writeOption } from "../epoll/option_table.ts";
-import { libc, testEpoll } from "./epoll_faults.ts";
+import {
+  libc,
+  rawClient,
+  rawSend,
+  testEpoll,
+  untilArrived,
+} from "./epoll_faults.ts";
 import { Echo, LogLines } from "./fakes.ts";
 import {
   bytes,
@@ -21,7 +27,6 @@ import {
 } from "./support.ts";
 
 const HERE = { hostname: "127.0.0.1", port: 0 };
-const MSG_OOB = 1;
 const never = new AbortController().signal;
 
 function epollMap(): ScopedMap {
@@ -36,15 +41,6 @@ function serve(map: ScopedMap, handle: (conn: Channel) => unknown) {
   server.listen();
   server.handleAccepted = (conn) => void handle(conn);
   return server;
-}
-
-/** A blocking client of system calls only: it can do what Deno cannot. */
-function rawClient({ port }: Deno.NetAddr): number {
-  const fd = libc().socket(C.AF_INET, C.SOCK_STREAM, 0);
-  const address = new Uint8Array(16);
-  address.set([C.AF_INET, 0, port >> 8, port & 255, 127, 0, 0, 1]);
-  assertEquals(libc().connect(fd, address, address.length), 0);
-  return fd;
 }
 
 /** Both ends of a connection; the first is the engine's. */
@@ -86,16 +82,14 @@ testEpoll("recv() reads on behind urgent data", async () => {
     reader.handleRead = () => void (received += text(reader.recv()));
   });
   const fd = rawClient(server.addr as Deno.NetAddr);
-  const { send, close } = libc();
-  const messages = [["one ", 0], ["!", MSG_OOB], ["two", 0]] as const;
-  for (const [message, flags] of messages) {
-    const data = bytes(message) as Uint8Array<ArrayBuffer>;
-    assertEquals(send(fd, data, data.length, flags), data.length);
-  }
+  rawSend(fd, "one ");
+  rawSend(fd, "!", C.MSG_OOB);
+  rawSend(fd, "two");
+  await untilArrived(fd);
   // No further event would come: all has arrived before the first look.
   await loopUntil(map, () => received.length >= 7);
   assertEquals(received, "one two");
-  close(fd);
+  libc().close(fd);
 });
 
 testEpoll(

@@ -10,7 +10,10 @@ import {
   Dispatcher,
   DispatcherWithSend,
 } from "../mod.ts";
+import { denoNetwork } from "../net/deno_network.ts";
+import { epollNetwork, recvUrgent, sendUrgent } from "../epoll/mod.ts";
 import { loopToEnd, pattern, watch } from "./fakes.ts";
+import { hasPeerEnded } from "./epoll_faults.ts";
 import { Child, findPython } from "./peers.ts";
 import {
   bytes,
@@ -205,9 +208,9 @@ testWithPython(
 );
 
 testWithPython(
-  "Dispatcher gets no event for urgent data, and all other bytes",
+  "Dispatcher gets no event for urgent data over Deno's network, and all other bytes",
   async (family) => {
-    await using map = new ScopedMap();
+    await using map = new ScopedMap({ network: denoNetwork });
     let received = "";
     let closes = 0;
     class Handler extends StrictDispatcher {
@@ -227,4 +230,69 @@ testWithPython(
     assertEquals(received, "spam and eggs");
   },
   TCP,
+);
+
+/** The events of "spam ", an urgent "!" and "and eggs", here and in Python. */
+const URGENT_EVENTS = ["read spam ", "urgent 33", "read and eggs", "closed"];
+
+/** The families over which the second engine has urgent data, if it is here. */
+const URGENT = epollNetwork.available ? TCP : [];
+
+testWithPython(
+  "Dispatcher.handleExpt() gets the urgent byte of a client, as in Python",
+  async (family) => {
+    await using map = new ScopedMap({ network: epollNetwork });
+    const events: string[] = [];
+    class Handler extends StrictDispatcher {
+      override handleRead() {
+        const data = this.recv();
+        if (data.length > 0) events.push(`read ${text(data)}`);
+      }
+      override handleExpt() {
+        events.push(`urgent ${recvUrgent(this.socket)}`);
+      }
+      override handleClose() {
+        events.push("closed");
+        this.close();
+      }
+    }
+    let accepted: Channel | null = null;
+    const serve = (conn: Channel) => void (accepted = conn);
+    const server = new TestServer(map, serve, family);
+    const [, ...place] = placeOf(server.addr);
+    await using client = startPython("urgent_client", ...place);
+    assertEquals(await client.until(""), "sent");
+    // All has arrived before the first look: its order shows.
+    await loopUntil(map, () => accepted !== null && hasPeerEnded(accepted));
+    new Handler(map, accepted);
+    await loopUntil(map, () => events.includes("closed"));
+    assertEquals(events, URGENT_EVENTS);
+  },
+  URGENT,
+);
+
+testWithPython(
+  "sendUrgent() reaches handle_expt() of a dispatcher in Python",
+  async (family) => {
+    await using map = new ScopedMap({ network: epollNetwork });
+    const [, hostname = ""] = placeOf(family.address());
+    await using server = startPython("urgent_server", hostname);
+    const port = Number(await server.until(""));
+    class Client extends StrictDispatcher {
+      override handleConnect() {
+        this.send("spam ");
+        assert(sendUrgent(this.socket, 33));
+        this.send("and eggs");
+        this.close();
+      }
+    }
+    const client = new Client(map);
+    client.createSocket(family.options);
+    client.connect({ hostname, port });
+    const lines = linesOf(server, 5);
+    const reading = watch(lines);
+    await loopUntil(map, () => reading.settled);
+    assertEquals(await lines, ["go", ...URGENT_EVENTS]);
+  },
+  URGENT,
 );

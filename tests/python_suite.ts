@@ -172,9 +172,10 @@ const API: Group["tests"] = {
     "Dispatcher.handleClose() runs when a sender that never reads has lost its peer (FAMILY)",
   ),
   test_handle_expt: differs(
-    "Deno does not tell of [urgent data](porting.md#sockets): no hook runs.",
+    "[Urgent data](porting.md#sockets) needs `epollNetwork`. Deno does not tell of it: no hook runs.",
     "interop_test.ts",
-    "Dispatcher gets no event for urgent data, and all other bytes (FAMILY)",
+    "Dispatcher.handleExpt() gets the urgent byte of a client, as in Python (FAMILY)",
+    "Dispatcher gets no event for urgent data over Deno's network, and all other bytes (FAMILY)",
   ),
   test_bind: differs(
     "The first one [need not call](porting.md#sockets) `listen()`.",

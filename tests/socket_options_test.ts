@@ -1,8 +1,14 @@
 /** Options of `createSocket()` that would have no effect, and addresses of vsock. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Address, Dispatcher, type SocketOptions } from "../mod.ts";
+import {
+  type Address,
+  Dispatcher,
+  SocketMap,
+  type SocketOptions,
+} from "../mod.ts";
 import { parseAddress } from "../core/address.ts";
+import { denoNetwork } from "../net/deno_network.ts";
 import { runCommand } from "./peers.ts";
 import { setUp } from "./scenes.ts";
 
@@ -13,9 +19,10 @@ function unused() {
 }
 
 for (const transport of ["unix", "vsock"] as const) {
-  Deno.test(`createSocket() refuses backlog and reusePort for transport "${transport}"`, () => {
+  Deno.test(`createSocket() refuses the options of TCP listeners for transport "${transport}"`, () => {
     const { map, dispatcher } = unused();
-    for (const option of [{ backlog: 3 }, { reusePort: true }]) {
+    const ofTcp = [{ backlog: 3 }, { reusePort: true }, { ipv6Only: false }];
+    for (const option of ofTcp) {
       const [name] = Object.keys(option);
       assertThrows(
         () => dispatcher.createSocket({ transport, ...option }),
@@ -32,6 +39,7 @@ for (const transport of ["unix", "vsock"] as const) {
 const ONE_SIDED: ["bind" | "connect", SocketOptions, string][] = [
   ["connect", { backlog: 3 }, "backlog is for listeners"],
   ["connect", { reusePort: true }, "reusePort is for listeners"],
+  ["connect", { ipv6Only: false }, "ipv6Only is for listeners"],
   ["connect", { maxConnections: 3 }, "maxConnections is for listeners"],
   ["bind", { connectTimeout: 1_000 }, "connectTimeout is for clients"],
 ];
@@ -73,6 +81,36 @@ Deno.test({
   fn: async () => {
     assertEquals(await sharedPort("--unstable-net"), ["shared", "goes on"]);
   },
+});
+
+for (const transport of ["tcp", "tls"] as const) {
+  Deno.test(`ipv6Only over Deno's network is an error that says what to do (${transport})`, () => {
+    const map = new SocketMap({ network: denoNetwork });
+    const server = new Dispatcher(null, { map });
+    const options = { transport, tls: { cert: "spam", key: "eggs" } };
+    server.createSocket({
+      ...(transport === "tls" ? options : {}),
+      ipv6Only: true,
+    });
+    assertThrows(
+      () => server.bind({ hostname: "::", port: 0 }),
+      Deno.errors.NotSupported,
+      transport === "tls"
+        ? "over TLS leave it out"
+        : "give the map epollNetwork",
+    );
+    assertEquals(map.size, 0);
+  });
+}
+
+Deno.test("createSocket() takes true or false for ipv6Only", () => {
+  const { dispatcher } = unused();
+  const options = { ipv6Only: 1 } as unknown as SocketOptions;
+  assertThrows(
+    () => dispatcher.createSocket(options),
+    TypeError,
+    "ipv6Only must be true or false, got 1",
+  );
 });
 
 // Addresses of vsock

@@ -1,0 +1,51 @@
+/**
+ * The open sockets of the engine, among all that a program may give to a function of
+ * the entry.
+ *
+ * @module
+ */
+
+import { showValue } from "../core/arguments.ts";
+import type { Acceptor, Channel } from "../core/channel.ts";
+import type { DatagramSocket } from "../core/datagram_socket.ts";
+import { DatagramChannel } from "../net/datagram_channel.ts";
+import { StreamAcceptor } from "./acceptor.ts";
+import { StreamChannel } from "./channel.ts";
+import { UdpSocket } from "./datagram_socket.ts";
+
+/** What a dispatcher wraps, and what `handleAccepted()` gets. */
+export type EngineSocket = Channel | Acceptor | DatagramSocket;
+
+/**
+ * A socket of the engine that is open.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function opened(
+  socket: EngineSocket | null,
+): StreamChannel | StreamAcceptor | UdpSocket {
+  // The socket of a DatagramDispatcher lies in a channel of the library's own.
+  const found = socket instanceof DatagramChannel ? socket.socket : socket;
+  const isOwn = found instanceof StreamChannel ||
+    found instanceof StreamAcceptor || found instanceof UdpSocket;
+  if (isOwn && found.fd >= 0) return found;
+  throw new TypeError(
+    `socket must be an open socket of epollNetwork, got ${
+      isOwn ? "a closed one" : showValue(socket)
+    }`,
+  );
+}
+
+/**
+ * A connection of the engine that is open.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function openedConnection(
+  socket: Channel | Acceptor | null,
+): StreamChannel {
+  const own = opened(socket);
+  if (own instanceof StreamChannel) return own;
+  const what = own instanceof UdpSocket ? "a UDP socket" : "a listener";
+  throw new TypeError(`socket must be a connection, got ${what}`);
+}
