@@ -55,12 +55,6 @@ export const HAS_OUTPUT: unique symbol = Symbol("has output");
 export const HAND_OVER: unique symbol = Symbol("hand over");
 
 /**
- * Of a network: its sockets are those of this machine, so that the program's UDP
- * sockets may stand beside them.
- */
-export const OF_SYSTEM: unique symbol = Symbol("of the system");
-
-/**
  * Of a network: makes a channel of a file that Deno has opened, so that no read of
  * it holds a thread; `null` if Deno has to read it.
  */

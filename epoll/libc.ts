@@ -16,6 +16,16 @@ const OF_FILES = {
   isatty: { parameters: ["i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "u32"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
+const DATAGRAM_CALLS = {
+  recvfrom: {
+    parameters: ["i32", "buffer", "u32", "i32", "buffer", "buffer"],
+    result: "i32",
+  },
+  sendto: {
+    parameters: ["i32", "buffer", "u32", "i32", "buffer", "u32"],
+    result: "i32",
+  },
+} as const;
 
 /**
  * Lengths have 32 bits here, where C has a `size_t`: a number of 64 bits would
@@ -24,6 +34,7 @@ const OF_FILES = {
  */
 export const CALLS = {
   ...OF_FILES,
+  ...DATAGRAM_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },

@@ -46,6 +46,9 @@ export const ERRORS: Readonly<
   28: ["ENOSPC"],
   32: ["EPIPE", BrokenPipe],
   36: ["ENAMETOOLONG"],
+  64: ["ENONET"],
+  71: ["EPROTO"],
+  90: ["EMSGSIZE"],
   91: ["EPROTOTYPE"],
   92: ["ENOPROTOOPT"],
   95: ["EOPNOTSUPP", NotSupported],
@@ -61,6 +64,7 @@ export const ERRORS: Readonly<
   108: ["ESHUTDOWN"],
   110: ["ETIMEDOUT", TimedOut],
   111: ["ECONNREFUSED", ConnectionRefused],
+  112: ["EHOSTDOWN"],
   113: ["EHOSTUNREACH"],
 };
 
