@@ -43,6 +43,11 @@ function show(value: unknown): string {
   return value.constructor?.name || "object";
 }
 
+/** A call in a few words: `handleTimeout(idle)`. */
+export function showCall(name: string, args: readonly unknown[]): string {
+  return `${name}(${args.map(show).join(", ")})`;
+}
+
 /**
  * Writes down which hooks of a dispatcher are called, and lets them run: what
  * they return or throw, and what the loop makes of the class, stays as it is. A
@@ -91,7 +96,7 @@ export function recordHooks(dispatcher: Dispatcher): HookRecord {
   const names = hooksOf(dispatcher);
   const stops = names.map((name) =>
     recordHook(dispatcher, name, (args) => {
-      calls.push(`${name}(${args.map(show).join(", ")})`);
+      calls.push(showCall(name, args));
     })
   );
   return {
@@ -113,7 +118,7 @@ export function recordHooks(dispatcher: Dispatcher): HookRecord {
 }
 
 /** The names of the hooks, of the object and its classes. */
-function hooksOf(dispatcher: Dispatcher): string[] {
+export function hooksOf(dispatcher: Dispatcher): string[] {
   const names = new Set<string>();
   let owner: object | null = dispatcher;
   while (owner !== null) {
@@ -127,7 +132,7 @@ function hooksOf(dispatcher: Dispatcher): string[] {
 }
 
 /** Puts a recorder in front of a hook; the returned function takes it away. */
-function recordHook(
+export function recordHook(
   dispatcher: Dispatcher,
   name: string,
   note: (args: unknown[]) => void,

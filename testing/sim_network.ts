@@ -5,6 +5,7 @@
  */
 
 import {
+  checkBoolean,
   checkFunction,
   checkInteger,
   checkMilliseconds,
@@ -74,6 +75,13 @@ export interface SimNetworkOptions {
    * no bytes are kept.
    */
   decode?: Decode | undefined;
+  /**
+   * Whether the trace tells of the hooks that classes override, of timers and of
+   * clocks that are wrong, too. That takes time; the run stays the same.
+   *
+   * @default {false}
+   */
+  details?: boolean | undefined;
 }
 
 /** The names of the options of a {@linkcode SimNetwork}. */
@@ -85,6 +93,7 @@ export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
   only: true,
   traceLimit: true,
   decode: true,
+  details: true,
 };
 
 /** An event takes about 100 bytes, without what a packet carries: 50 MB at most. */
@@ -205,7 +214,8 @@ export class SimNetwork {
       const got = showValue(bandwidth);
       throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
     }
-    const { traceLimit = TRACE_LIMIT, decode } = options;
+    const { traceLimit = TRACE_LIMIT, decode, details = false } = options;
+    checkBoolean("details", details);
     if (decode !== undefined) checkFunction("decode", decode);
     this.#simulator = new Simulator({
       seed,
@@ -215,6 +225,7 @@ export class SimNetwork {
       only: options.only === undefined ? null : new Set(options.only),
       traceLimit: checkInteger("traceLimit", traceLimit, 1),
       decode: decode ?? null,
+      hasDetails: details,
     });
   }
 

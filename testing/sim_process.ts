@@ -12,6 +12,7 @@ import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
 import { SimClock } from "./sim_clock.ts";
 import { type Fabric, type NetStack, networkOf } from "./sim_connect.ts";
+import { describeClockError, recordDetails } from "./sim_details.ts";
 import { SimDisk } from "./sim_disk.ts";
 import { portable } from "./trace.ts";
 
@@ -73,6 +74,15 @@ export class SimProcess implements NetStack, HostContext {
       clock: this.#clock,
       logger: { debug: log, info: log, warn: log, error: log },
       onError: (error) => this.onError(error),
+    });
+    if (fabric.hasDetails) this.#recordDetails(clockError);
+  }
+
+  #recordDetails(clockError: { offset: number; rate: number }): void {
+    const error = describeClockError(clockError);
+    if (error) this.#fabric.note(`${this.name} clock is ${error}`);
+    recordDetails(this.map, (text) => {
+      if (this.isAlive) this.#fabric.note(`${this.name} ${text}`);
     });
   }
 

@@ -143,7 +143,7 @@ export async function simulate(
   return result;
 }
 
-/** Runs the seed again, now with all that its packets hold, and draws it. */
+/** Runs the seed again, now with all details, and draws it. */
 async function writeReport(
   folder: string,
   error: SimulationError,
@@ -151,7 +151,10 @@ async function writeReport(
   scenario: Scenario,
 ): Promise<void> {
   const decode: Decode = (data) => new TextDecoder().decode(data);
-  const run = await runScenario({ decode, ...options }, scenario);
+  const run = await runScenario(
+    { decode, details: true, ...options },
+    scenario,
+  );
   Deno.mkdirSync(folder, { recursive: true });
   const path = `${folder}/seed-${run.seed}.html`;
   Deno.writeTextFileSync(path, run.diagram());

@@ -34,6 +34,8 @@ export interface Wire extends Simulation {
   readonly slab: Slab;
   /** Tells what bytes mean, for the trace; `null` if nobody asked for that. */
   readonly decode: Decode | null;
+  /** The trace tells of hooks, timers and clocks, too. */
+  readonly hasDetails: boolean;
   /** How long a packet takes from one host to another, in ms. */
   delay(
     from: Process,

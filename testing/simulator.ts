@@ -63,6 +63,7 @@ export interface SimulatorOptions {
   only: ReadonlySet<string> | null;
   traceLimit: number;
   decode: Decode | null;
+  hasDetails: boolean;
 }
 
 /** Time, which jumps from one event to the next; hosts, faults, and the trace. */
@@ -75,6 +76,7 @@ export class Simulator implements Fabric, OutageSimulation {
   readonly hosts: Host[] = [];
   readonly trace: Trace;
   readonly decode: Decode | null;
+  readonly hasDetails: boolean;
   /** The scenario's own random numbers. */
   readonly random: () => number;
   now = 0;
@@ -94,6 +96,7 @@ export class Simulator implements Fabric, OutageSimulation {
     this.seed = options.seed;
     this.trace = new Trace(options.traceLimit);
     this.decode = options.decode;
+    this.hasDetails = options.hasDetails;
     this.faultPlan = new FaultPlan(options.seed, options.faults, {
       only: options.only,
       now: () => this.now,

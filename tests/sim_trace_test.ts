@@ -1,8 +1,8 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { SimNetwork, type TraceOptions } from "../testing/mod.ts";
 import { Trace } from "../testing/trace.ts";
 import { bytes } from "./support.ts";
-import { connectEnds } from "./sim_programs.ts";
+import { clientOn, connectEnds, echoNetwork } from "./sim_programs.ts";
 
 Deno.test("SimNetwork.trace() tells of connections, packets, faults and ends, with times", async () => {
   const sim = new SimNetwork({ latency: [10, 10], faults: { split: 1 } });
@@ -169,4 +169,29 @@ Deno.test("A long story of a failure has its beginning and its end", () => {
     "    60.000 event 60",
   ]);
   assertEquals(trace.story(40).split("\n").length, 61);
+});
+
+Deno.test("SimNetwork.trace() has hooks, timers and clocks, if details are asked for", async () => {
+  const run = async (details: boolean) => {
+    const faults = { skew: 1_000, drift: 0.01 };
+    const sim = echoNetwork({ seed: 3, details, faults });
+    const client = clientOn(sim.host("client"));
+    client.send("spam");
+    client.callLater(500, function hangUp() {
+      client.close();
+    });
+    await sim.run();
+    assertEquals(client.answer, "spam");
+    return sim.trace();
+  };
+  const [detailed, plain] = [await run(true), await run(false)];
+  const lines = detailed.split("\n");
+  const more = lines.filter((line) => !plain.split("\n").includes(line));
+  assertEquals(lines.filter((line) => !more.includes(line)).join("\n"), plain);
+  const told = more.map((line) => line.slice(11)).join("\n");
+  assertMatch(told, /^server clock is \d+\.\d+ ms ahead, .* ms a second too/m);
+  assertMatch(told, /^server EchoServer handleAccepted\(/m);
+  assertMatch(told, /^server EchoHandler handleRead\(\)$/m);
+  assertMatch(told, /^client Client handleConnect\(\)$/m);
+  assertMatch(told, /^client timer hangUp$/m);
 });
