@@ -21,6 +21,11 @@ export {
   type Consistency,
   HistoryResult,
 } from "./check_history.ts";
+export {
+  checkSessions,
+  type SessionGuarantee,
+  type SessionViolation,
+} from "./check_sessions.ts";
 export type { FaultEvent, FaultLevel, Faults } from "./faults.ts";
 export { type Call, History, type Operation } from "./history.ts";
 export { memoryPair, type MemoryPairOptions } from "./memory_pair.ts";
