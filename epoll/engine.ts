@@ -12,7 +12,7 @@
 
 import type { Poller } from "../core/poller.ts";
 import { C, EPOLL_EVENT, ERRNO } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import { allocate, type Libc, type Memory } from "./libc.ts";
 import { Next, type SpinTime } from "./spin_time.ts";
 import { systemError } from "./system_error.ts";
 
@@ -109,18 +109,22 @@ export class Engine implements Poller {
   constructor(libc: Libc, spin: SpinTime) {
     this.libc = libc;
     this.spin = spin;
-    const asideEvents = libc.malloc(this.#eventBytes.length);
-    if (asideEvents === null) throw new Error("The system has no memory left");
-    this.#asideEvents = asideEvents;
-    const wake = libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK);
-    this.#wake = this.#check(wake);
+    this.#asideEvents = allocate(libc, this.#eventBytes.length);
+    const opened: number[] = [];
+    const open = (fd: number): number => {
+      opened.push(this.#check(fd));
+      return fd;
+    };
     try {
-      this.#epoll = this.#check(libc.epoll_create1(C.EPOLL_CLOEXEC));
+      this.#wake = open(libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK));
+      this.#epoll = open(libc.epoll_create1(C.EPOLL_CLOEXEC));
+      this.#control(C.EPOLL_CTL_ADD, this.#wake, C.EPOLLIN, 0);
     } catch (error) {
-      libc.close(wake);
+      // The next use of the network makes another engine.
+      for (const fd of opened) libc.close(fd);
+      libc.free(this.#asideEvents);
       throw error;
     }
-    this.#control(C.EPOLL_CTL_ADD, this.#wake, C.EPOLLIN, 0);
   }
 
   /** Throws the error of a call that has failed. */
