@@ -54,7 +54,7 @@ export class Descriptor {
   readonly generation: number;
   /** Gets the events. */
   watched: Watched;
-  /** Another process may have it open as well. */
+  /** Another descriptor of the same file is open, perhaps in another process. */
   isShared = false;
 
   constructor(fd: number, generation: number, watched: Watched) {
@@ -164,7 +164,12 @@ export class Engine implements Poller {
     this.#control(C.EPOLL_CTL_MOD, fd, events, generation);
   }
 
-  /** Notes that another process may have a registered descriptor open as well. */
+  /** Whether a descriptor with this number is registered. */
+  has(fd: number): boolean {
+    return (this.#descriptors[fd] ?? null) !== null;
+  }
+
+  /** Notes that a registered descriptor is not the only one of its file. */
   share(fd: number): void {
     this.#descriptors[fd]!.isShared = true;
   }
@@ -187,22 +192,13 @@ export class Engine implements Poller {
     }
   }
 
-  /**
-   * Unregisters a descriptor before its close, which alone would not do so while
-   * another one has the same file open.
-   */
-  remove({ fd }: Descriptor): void {
-    const del = C.EPOLL_CTL_DEL;
-    this.libc.epoll_ctl(this.#epoll, del, fd, this.#requestBytes);
-  }
-
   /** Closes a descriptor. Its events that are under way are dropped. */
   close(descriptor: Descriptor): void {
     const { fd } = descriptor;
     if (fd < 0) return;
     descriptor.fd = -1;
     this.#descriptors[fd] = null;
-    // While another process has it open, a close alone would not end its events.
+    // While another descriptor is open, a close alone would not end its events.
     if (descriptor.isShared) {
       this.libc.epoll_ctl(this.#epoll, C.EPOLL_CTL_DEL, fd, this.#requestBytes);
     }

@@ -19,8 +19,6 @@ import { OPTIONS, readOption } from "./option_table.ts";
 export class FileChannel extends DescriptorChannel {
   /** As of a `FileWrapper`, so that `send()` accepts as much over both. */
   readonly chunkSize: number = LARGEST_READ;
-  readonly #engine: Engine;
-  readonly #descriptor: Descriptor;
   readonly #file: FileLike;
 
   constructor(
@@ -33,15 +31,12 @@ export class FileChannel extends DescriptorChannel {
       engine,
       (listener) => new FileSource(engine, descriptor, listener, kind),
     );
-    this.#engine = engine;
-    this.#descriptor = descriptor;
     this.#file = file;
   }
 
   /** Closes the descriptor and the file. A second call does nothing. */
   override close(): void {
     if (this.fd < 0) return;
-    this.#engine.remove(this.#descriptor);
     super.close();
     this.#file.close();
   }
@@ -74,6 +69,7 @@ export function channelOfFile(
   } catch {
     return null; // The system cannot tell when such a device is ready.
   }
+  engine.share(open.fd);
   if (!open.isSocket) {
     const flags = libc.fcntl(open.fd, C.F_GETFL, 0);
     libc.fcntl(open.fd, C.F_SETFL, flags | C.O_NONBLOCK);
