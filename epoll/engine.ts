@@ -46,6 +46,9 @@ export interface Watched {
   onEvents(events: number): void;
 }
 
+/** Gets no event: another one takes its place at once. */
+export const NOBODY: Watched = { onEvents() {} };
+
 /** The registration of a descriptor, from its opening to its close. */
 export class Descriptor {
   /** The number; -1 when it is closed. */

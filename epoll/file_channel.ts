@@ -8,7 +8,7 @@
 import { mayBlock } from "../core/blocking_threads.ts";
 import { type FileLike, LARGEST_READ } from "../file_dispatcher.ts";
 import { DescriptorChannel } from "./channel.ts";
-import type { Descriptor, Engine, Watched } from "./engine.ts";
+import { type Descriptor, type Engine, NOBODY } from "./engine.ts";
 import { descriptorOf, pathBytes } from "./file_descriptor.ts";
 import { type FileKind, FileSource } from "./file_source.ts";
 import { C } from "./layout.ts";
@@ -46,9 +46,6 @@ export class FileChannel extends DescriptorChannel {
 interface OpenFile extends FileKind {
   readonly fd: number;
 }
-
-/** Gets no event: a source takes its place at once. */
-const NOBODY: Watched = { onEvents() {} };
 
 /**
  * Makes a channel of a file of Deno.

@@ -10,7 +10,7 @@ import { StreamAcceptor } from "./acceptor.ts";
 import { AddressReader } from "./address.ts";
 import { StreamChannel } from "./channel.ts";
 import { UdpSocket } from "./datagram_socket.ts";
-import type { Engine, Watched } from "./engine.ts";
+import { type Engine, NOBODY } from "./engine.ts";
 import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
 import { OPTIONS, readOption } from "./option_table.ts";
@@ -78,9 +78,6 @@ const UDP: Kind = {
   families: INTERNET,
   method: "datagramsFromFd()",
 };
-
-/** Gets no event: a channel takes its place at once. */
-const NOBODY: Watched = { onEvents() {} };
 
 /**
  * Makes a descriptor as the engine needs it.

@@ -21,6 +21,8 @@ import {
   setLinger,
   setOption,
 } from "../epoll/mod.ts";
+import { C } from "../epoll/layout.ts";
+import type { Memory } from "../epoll/libc.ts";
 import { fail, libc, networkWith, testEpoll } from "./epoll_faults.ts";
 import { LogLines } from "./fakes.ts";
 import { bytes, loopUntil, rawConnect, ScopedMap } from "./support.ts";
@@ -158,6 +160,11 @@ testEpoll(
     let isFull = true;
     const network = networkWith({
       send: (...args) => isFull ? fail(EAGAIN) : libc().send(...args),
+      // No event tells of room.
+      epoll_ctl: (epoll, how, fd, memory) => {
+        new Uint32Array((memory as Memory).buffer)[0]! &= ~C.EPOLLOUT;
+        return libc().epoll_ctl(epoll, how, fd, memory);
+      },
     });
     const acceptor = network.listen(HERE, { backlog: 1, reusePort: false });
     const [channel, peer] = await Promise.all([
