@@ -25,6 +25,40 @@ const DATAGRAM_CALLS = {
     result: "i32",
   },
 } as const;
+const MEMORY_CALLS = {
+  malloc: { parameters: ["u32"], result: "pointer" },
+  free: { parameters: ["pointer"], result: "void" },
+  // A permission for one file does not allow Deno.UnsafePointerView: these copy.
+  memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
+  memcpy_from: {
+    name: "memcpy",
+    parameters: ["buffer", "usize", "u32"],
+    result: "pointer",
+  },
+  memcpy_to: {
+    name: "memcpy",
+    parameters: ["pointer", "buffer", "u32"],
+    result: "pointer",
+  },
+  strnlen: { parameters: ["pointer", "u32"], result: "u32" },
+} as const;
+const LOOKUP_CALLS = {
+  getaddrinfo: {
+    parameters: ["buffer", "pointer", "buffer", "buffer"],
+    result: "i32",
+  },
+  /**
+   * The same call on another thread, for a resolver may take seconds; its memory is
+   * that of `malloc()`.
+   */
+  getaddrinfo_aside: {
+    name: "getaddrinfo",
+    parameters: ["pointer", "pointer", "pointer", "pointer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  freeaddrinfo: { parameters: ["usize"], result: "void" },
+} as const;
 
 /**
  * Lengths have 32 bits here, where C has a `size_t`: a number of 64 bits would
@@ -34,6 +68,8 @@ const DATAGRAM_CALLS = {
 export const CALLS = {
   ...OF_FILES,
   ...DATAGRAM_CALLS,
+  ...MEMORY_CALLS,
+  ...LOOKUP_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
@@ -67,36 +103,6 @@ export const CALLS = {
     parameters: ["i32", "buffer", "buffer", "u32"],
     result: "pointer",
   },
-  malloc: { parameters: ["u32"], result: "pointer" },
-  free: { parameters: ["pointer"], result: "void" },
-  // A permission for one file does not allow Deno.UnsafePointerView: these copy.
-  memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
-  memcpy_from: {
-    name: "memcpy",
-    parameters: ["buffer", "usize", "u32"],
-    result: "pointer",
-  },
-  memcpy_to: {
-    name: "memcpy",
-    parameters: ["pointer", "buffer", "u32"],
-    result: "pointer",
-  },
-  strnlen: { parameters: ["pointer", "u32"], result: "u32" },
-  getaddrinfo: {
-    parameters: ["buffer", "pointer", "buffer", "buffer"],
-    result: "i32",
-  },
-  /**
-   * The same call on another thread, for a resolver may take seconds; its memory is
-   * that of `malloc()`.
-   */
-  getaddrinfo_aside: {
-    name: "getaddrinfo",
-    parameters: ["pointer", "pointer", "pointer", "pointer"],
-    result: "i32",
-    nonblocking: true,
-  },
-  freeaddrinfo: { parameters: ["usize"], result: "void" },
   gai_strerror: { parameters: ["i32"], result: "pointer" },
   strerror: { parameters: ["i32"], result: "pointer" },
   __errno_location: { parameters: [], result: "pointer" },

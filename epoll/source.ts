@@ -69,8 +69,8 @@ export class StreamSource implements Source, Watched {
   #isCareful: boolean;
   /**
    * The next read may pass urgent data unseen, as one was made since the last event.
-   * A Unix socket or a file is read to its end each time, and urgent data is rare there: it
-   * costs these looks only after its first urgent byte.
+   * A Unix socket or a file is read to its end each time, and urgent data is rare
+   * there: it costs these looks only after its first urgent byte.
    */
   #mayPass = false;
   readonly #isReadToEnd: boolean;
