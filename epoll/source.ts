@@ -50,6 +50,8 @@ export interface StreamState {
 /** Both directions of a stream socket. */
 export class StreamSource implements Source, Watched {
   taken = 0;
+  /** How many bytes have left the source so far, whichever dispatcher had them. */
+  #position = 0;
   discarded = 0;
   isWatching = false;
   reason: Error | null = null;
@@ -230,7 +232,7 @@ export class StreamSource implements Source, Watched {
     for (;;) {
       const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
-        if (isAtMark) this.urgent!.passed(this.taken + this.#length);
+        if (isAtMark) this.urgent!.passed(this.#position + this.#length);
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
@@ -278,7 +280,7 @@ export class StreamSource implements Source, Watched {
 
   /** Whether the dispatcher has read all bytes before urgent data, and no other. */
   get isAtMark(): boolean {
-    return this.urgent !== null && this.urgent.mark === this.taken ||
+    return this.urgent !== null && this.urgent.mark === this.#position ||
       this.#length === 0 && this.fd >= 0 && isAtMark(this);
   }
 
@@ -340,6 +342,7 @@ export class StreamSource implements Source, Watched {
 
   #advance(length: number): void {
     this.taken += length;
+    this.#position += length;
     this.#start += length;
     this.#length -= length;
     if (this.#length === 0) this.#buffer = NO_BYTES;
@@ -347,6 +350,7 @@ export class StreamSource implements Source, Watched {
 
   discard(): void {
     this.discarded += this.#length;
+    this.#position += this.#length;
     this.#length = 0;
     this.#buffer = NO_BYTES;
   }

@@ -33,7 +33,7 @@ export class UrgentBytes implements Urgent {
   /** Urgent data stays among the other bytes: the program has asked for that. */
   isInline = false;
   /**
-   * How many bytes had been taken where the bytes that were read last begin, if they
+   * The position in the stream where the bytes that were read last begin, if they
    * begin at urgent data; else -1.
    */
   mark = -1;
@@ -73,10 +73,10 @@ export class UrgentBytes implements Urgent {
     this.#waiting.push(byte);
   }
 
-  /** A read has begun at urgent data, when so many bytes had been taken. */
-  passed(taken: number): void {
+  /** A read has begun at urgent data, at this position in the stream. */
+  passed(position: number): void {
     this.#isTold = false;
-    this.mark = this.isInline ? taken : -1;
+    this.mark = this.isInline ? position : -1;
   }
 
   get isDue(): boolean {
