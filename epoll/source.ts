@@ -50,8 +50,6 @@ export interface StreamState {
 /** Both directions of a stream socket. */
 export class StreamSource implements Source, Watched {
   taken = 0;
-  /** How many bytes have left the source so far, whichever dispatcher had them. */
-  #position = 0;
   discarded = 0;
   isWatching = false;
   reason: Error | null = null;
@@ -232,7 +230,7 @@ export class StreamSource implements Source, Watched {
     for (;;) {
       const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
-        if (isAtMark) this.urgent!.passed(this.#position + this.#length);
+        if (isAtMark) this.urgent!.passed(this.#length);
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
@@ -280,7 +278,7 @@ export class StreamSource implements Source, Watched {
 
   /** Whether the dispatcher has read all bytes before urgent data, and no other. */
   get isAtMark(): boolean {
-    return this.urgent !== null && this.urgent.mark === this.#position ||
+    return this.urgent !== null && this.urgent.mark === 0 ||
       this.#length === 0 && this.fd >= 0 && isAtMark(this);
   }
 
@@ -342,7 +340,7 @@ export class StreamSource implements Source, Watched {
 
   #advance(length: number): void {
     this.taken += length;
-    this.#position += length;
+    if (this.urgent !== null) this.urgent.mark -= length;
     this.#start += length;
     this.#length -= length;
     if (this.#length === 0) this.#buffer = NO_BYTES;
@@ -350,7 +348,7 @@ export class StreamSource implements Source, Watched {
 
   discard(): void {
     this.discarded += this.#length;
-    this.#position += this.#length;
+    if (this.urgent !== null) this.urgent.mark -= this.#length;
     this.#length = 0;
     this.#buffer = NO_BYTES;
   }
