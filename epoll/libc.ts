@@ -6,7 +6,6 @@
  */
 
 const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
-const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
 /** The calls for files. */
 const OF_FILES = {
@@ -69,6 +68,7 @@ export const CALLS = {
     result: "pointer",
   },
   malloc: { parameters: ["u32"], result: "pointer" },
+  free: { parameters: ["pointer"], result: "void" },
   // A permission for one file does not allow Deno.UnsafePointerView: these copy.
   memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
   memcpy_from: {
@@ -76,12 +76,23 @@ export const CALLS = {
     parameters: ["buffer", "usize", "u32"],
     result: "pointer",
   },
+  memcpy_to: {
+    name: "memcpy",
+    parameters: ["pointer", "buffer", "u32"],
+    result: "pointer",
+  },
   strnlen: { parameters: ["pointer", "u32"], result: "u32" },
-  getaddrinfo: { parameters: LOOKUP, result: "i32" },
-  /** The same call on another thread: a resolver may take seconds. */
+  getaddrinfo: {
+    parameters: ["buffer", "pointer", "buffer", "buffer"],
+    result: "i32",
+  },
+  /**
+   * The same call on another thread, for a resolver may take seconds; its memory is
+   * that of `malloc()`.
+   */
   getaddrinfo_aside: {
     name: "getaddrinfo",
-    parameters: LOOKUP,
+    parameters: ["pointer", "pointer", "pointer", "pointer"],
     result: "i32",
     nonblocking: true,
   },
@@ -176,6 +187,18 @@ function open(path: string): Libc {
     return value[0]!;
   };
   return { ...symbols, errno };
+}
+
+/**
+ * Memory of the C library, for a call on another thread: that of a worker may outlive
+ * the worker, and all memory that JavaScript had.
+ *
+ * @throws {Error} If there is none left.
+ */
+export function allocate(libc: Libc, size: number): Deno.PointerObject {
+  const pointer = libc.malloc(size);
+  if (pointer === null) throw new Error("The system has no memory left");
+  return pointer;
 }
 
 /** The longest text that is read, in bytes. */
