@@ -18,8 +18,9 @@ import {
   type Faults,
   parseFaults,
 } from "./faults.ts";
+import { hostContext } from "./host_context.ts";
 import { MAX_HOSTS } from "./partitions.ts";
-import { isolateHosts } from "./sim_globals.ts";
+import { importTraps, isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { SIMULATOR, Simulator } from "./simulator.ts";
 
@@ -346,15 +347,20 @@ export class SimNetwork {
     if (this.#isRunning) throw new Error("Cannot run: it is running already");
     this.#isRunning = true;
     const restore = isolateHosts();
+    // In a scenario, `simulate()` decides which runs are watched.
+    const isOwn = importTraps.isNeeded && !hostContext.getStore();
     // It would end the process, and nobody would know the seed.
     const onRejection = (event: PromiseRejectionEvent) => {
       event.preventDefault();
       this.#simulator.onRejection(event.reason);
     };
     addEventListener("unhandledrejection", onRejection);
+    let unwatch = () => {};
     try {
+      if (isOwn) unwatch = await importTraps.acquire();
       await this.#simulator.run(until, this.now + limit);
     } finally {
+      unwatch();
       removeEventListener("unhandledrejection", onRejection);
       restore();
       this.#isRunning = false;

@@ -1,0 +1,175 @@
+/**
+ * Notices escapes through functions of Node's modules that were imported by
+ * their names: `import { readFileSync } from "node:fs"` gives a binding that
+ * nothing can replace. V8's debugger sees the calls all the same.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { Escape } from "./escape_group.ts";
+import { hostContext } from "./host_context.ts";
+import type { AnyFunction } from "./replacements.ts";
+
+/** A function that a program may have imported by its name. */
+export interface Import {
+  /** The module without `node:`. */
+  readonly module: string;
+  readonly name: string;
+  readonly original: AnyFunction;
+  readonly escape: Escape;
+}
+
+/** A session of V8's debugger, as far as it is used. */
+interface Session {
+  connect(): void;
+  disconnect(): void;
+  post(
+    method: string,
+    params: object,
+    callback: (error: Error | null, result: never) => void,
+  ): void;
+  on(
+    event: string,
+    listener: (message: { params: { scriptId: string; url: string } }) => void,
+  ): void;
+}
+
+/** The breakpoints' conditions and the debugger meet in a property of this name. */
+const MEETING_PLACE = Symbol.for("asyncore.importTraps");
+/** Deno's own modules, which import what they like. */
+const OF_DENO = /^(?:$|node:|ext:|checkin:)/;
+
+/** Asks the debugger, which answers in the next turn. */
+function ask<T>(session: Session, method: string, params = {}): Promise<T> {
+  return new Promise((resolve, reject) => {
+    session.post(
+      method,
+      params,
+      (error, result) => error ? reject(error) : resolve(result),
+    );
+  });
+}
+
+/** Opens a session; `null` if that is not permitted. */
+function openSession(): Session | null {
+  const permission = { name: "sys", kind: "inspector" } as const;
+  // Never asks the user: without the permission, imports are not watched.
+  const { state } = Deno.permissions.querySync(
+    permission as unknown as Deno.PermissionDescriptor,
+  );
+  const inspector = process.getBuiltinModule("node:inspector");
+  if (state !== "granted" || !inspector?.Session) return null;
+  const session = new inspector.Session() as unknown as Session;
+  session.connect();
+  return session;
+}
+
+/** The words of a script, if it names a module. */
+async function wordsOf(
+  session: Session,
+  scriptId: string,
+): Promise<Set<string>> {
+  const { scriptSource } = await ask<{ scriptSource: string }>(
+    session,
+    "Debugger.getScriptSource",
+    { scriptId },
+  );
+  return new Set(scriptSource.match(/["'](?:node:)?[a-z_/]+["']|\w+/g));
+}
+
+/** The imports that some script of the program may have made. */
+async function findUsed(
+  session: Session,
+  scripts: readonly string[],
+  imports: readonly Import[],
+): Promise<Import[]> {
+  const used = new Set<Import>();
+  const words = await Promise.all(scripts.map((id) => wordsOf(session, id)));
+  for (const candidate of imports) {
+    const { module, name } = candidate;
+    const quoted = [`node:${module}`, module]
+      .flatMap((text) => [`"${text}"`, `'${text}'`]);
+    const isUsed = words.some((found) =>
+      found.has(name) && quoted.some((text) => found.has(text))
+    );
+    if (isUsed) used.add(candidate);
+  }
+  return [...used];
+}
+
+/** Sets breakpoints that never stop, but tell of the calls on hosts. */
+async function watch(session: Session, used: readonly Import[]): Promise<void> {
+  Object.defineProperty(globalThis, MEETING_PLACE, {
+    configurable: true,
+    value: {
+      originals: used.map(({ original }) => original),
+      onCall(index: number): boolean {
+        // The call goes on, but the run ends with the error.
+        hostContext.getStore()?.onEscape(used[index]!.escape);
+        return false;
+      },
+    },
+  });
+  const place = `globalThis[Symbol.for("${MEETING_PLACE.description}")]`;
+  await Promise.all(used.map(async (_, index) => {
+    const { result: { objectId } } = await ask<{
+      result: { objectId: string };
+    }>(session, "Runtime.evaluate", {
+      expression: `${place}.originals[${index}]`,
+    });
+    await ask(session, "Debugger.setBreakpointOnFunctionCall", {
+      objectId,
+      condition: `${place}.onCall(${index})`,
+    });
+  }));
+}
+
+/** Watches imported functions as long as somebody wants that. */
+export class ImportTraps {
+  readonly #find: () => readonly Import[];
+  /** What the program has imported; `null` before the first look. */
+  #used: readonly Import[] | null = null;
+  #users = 0;
+  #session: Promise<Session | null> | null = null;
+
+  /** `find` is called once, when it is first needed. */
+  constructor(find: () => readonly Import[]) {
+    this.#find = find;
+  }
+
+  /** Whether there may be something to watch. */
+  get isNeeded(): boolean {
+    return this.#used === null || this.#used.length > 0;
+  }
+
+  /** Watches until the returned function is called. */
+  async acquire(): Promise<() => void> {
+    if (!this.isNeeded) return () => {};
+    this.#users++;
+    this.#session ??= this.#open();
+    const session = await this.#session;
+    return () => {
+      if (--this.#users > 0) return;
+      this.#session = null;
+      session?.disconnect();
+      Reflect.deleteProperty(globalThis, MEETING_PLACE);
+    };
+  }
+
+  async #open(): Promise<Session | null> {
+    const session = openSession();
+    if (session === null) {
+      this.#used = [];
+      return null;
+    }
+    const scripts: string[] = [];
+    session.on("Debugger.scriptParsed", ({ params: { scriptId, url } }) => {
+      if (!OF_DENO.test(url)) scripts.push(scriptId);
+    });
+    await ask(session, "Debugger.enable");
+    this.#used ??= await findUsed(session, scripts, this.#find());
+    await watch(session, this.#used);
+    return session;
+  }
+}
