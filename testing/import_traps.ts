@@ -39,6 +39,11 @@ interface Session {
 const MEETING_PLACE = Symbol.for("asyncore.importTraps");
 /** Deno's own modules, which import what they like. */
 const OF_DENO = /^(?:$|node:|ext:|checkin:)/;
+/** The modules of this folder, which import for themselves. */
+const OWN = new URL(".", import.meta.url).href;
+/** A module of Node, as a script names it that imports it. */
+const MODULE =
+  /(?:from|import|require)\s*\(?\s*["'](?:node:)?([a-z_/\d]+)["']/g;
 
 /** Asks the debugger, which answers in the next turn. */
 function ask<T>(session: Session, method: string, params = {}): Promise<T> {
@@ -65,37 +70,45 @@ function openSession(): Session | null {
   return session;
 }
 
-/** The words of a script, if it names a module. */
-async function wordsOf(
-  session: Session,
-  scriptId: string,
-): Promise<Set<string>> {
+/** The modules of Node that a script imports, and all its words. */
+interface Script {
+  readonly modules: ReadonlySet<string>;
+  readonly words: ReadonlySet<string>;
+}
+
+async function readScript(session: Session, scriptId: string): Promise<Script> {
   const { scriptSource } = await ask<{ scriptSource: string }>(
     session,
     "Debugger.getScriptSource",
     { scriptId },
   );
-  return new Set(scriptSource.match(/["'](?:node:)?[a-z_/]+["']|\w+/g));
+  const modules = [...scriptSource.matchAll(MODULE)].map(([, name]) => name!);
+  const isNeeded = modules.length > 0;
+  return {
+    modules: new Set(modules),
+    words: new Set(isNeeded ? scriptSource.match(/\w+/g) : []),
+  };
 }
 
 /** The imports that some script of the program may have made. */
 async function findUsed(
   session: Session,
-  scripts: readonly string[],
+  scriptIds: readonly string[],
   imports: readonly Import[],
 ): Promise<Import[]> {
-  const used = new Set<Import>();
-  const words = await Promise.all(scripts.map((id) => wordsOf(session, id)));
+  const scripts = await Promise.all(
+    scriptIds.map((id) => readScript(session, id)),
+  );
+  // Several names may have the same function, which takes one breakpoint.
+  const used = new Map<AnyFunction, Import>();
   for (const candidate of imports) {
-    const { module, name } = candidate;
-    const quoted = [`node:${module}`, module]
-      .flatMap((text) => [`"${text}"`, `'${text}'`]);
-    const isUsed = words.some((found) =>
-      found.has(name) && quoted.some((text) => found.has(text))
+    const { module, name, original } = candidate;
+    const isUsed = scripts.some(({ modules, words }) =>
+      modules.has(module) && words.has(name)
     );
-    if (isUsed) used.add(candidate);
+    if (isUsed) used.set(original, candidate);
   }
-  return [...used];
+  return [...used.values()];
 }
 
 /** Sets breakpoints that never stop, but tell of the calls on hosts. */
@@ -165,11 +178,15 @@ export class ImportTraps {
     }
     const scripts: string[] = [];
     session.on("Debugger.scriptParsed", ({ params: { scriptId, url } }) => {
-      if (!OF_DENO.test(url)) scripts.push(scriptId);
+      if (!OF_DENO.test(url) && !url.startsWith(OWN)) scripts.push(scriptId);
     });
     await ask(session, "Debugger.enable");
     this.#used ??= await findUsed(session, scripts, this.#find());
-    await watch(session, this.#used);
-    return session;
+    if (this.#used.length > 0) {
+      await watch(session, this.#used);
+      return session;
+    }
+    session.disconnect();
+    return null;
   }
 }

@@ -68,32 +68,37 @@ export function values(
 
 /** A property as it is, and as it is to be. */
 class Exchange {
-  readonly #owner: object;
+  readonly owner: object;
   readonly #replacement: Replacement;
-  #before: PropertyDescriptor | undefined;
+  /** The property as it was. */
+  before: PropertyDescriptor | undefined;
   #instead: PropertyDescriptor | undefined;
 
   constructor(owner: object, replacement: Replacement) {
-    this.#owner = owner;
+    this.owner = owner;
     this.#replacement = replacement;
+  }
+
+  get name(): PropertyKey {
+    return this.#replacement.name;
   }
 
   install(): void {
     const { name } = this.#replacement;
-    const found = Object.getOwnPropertyDescriptor(this.#owner, name);
+    const found = Object.getOwnPropertyDescriptor(this.owner, name);
     if (found === undefined) return;
-    const isKnown = found.value === this.#before?.value &&
-      found.get === this.#before?.get;
-    this.#before = found;
+    const isKnown = found.value === this.before?.value &&
+      found.get === this.before?.get;
+    this.before = found;
     if (!isKnown || this.#instead === undefined) {
       this.#instead = this.#exchange(found);
     }
-    Object.defineProperty(this.#owner, name, this.#instead);
+    Object.defineProperty(this.owner, name, this.#instead);
   }
 
   #exchange(found: PropertyDescriptor): PropertyDescriptor {
     const { make, isGetter = false } = this.#replacement;
-    const owner = this.#owner;
+    const owner = this.owner;
     const { enumerable = false } = found;
     const common = { configurable: true, enumerable };
     if (isGetter) {
@@ -106,8 +111,8 @@ class Exchange {
   }
 
   restore(): void {
-    if (this.#before === undefined) return;
-    Object.defineProperty(this.#owner, this.#replacement.name, this.#before);
+    if (this.before === undefined) return;
+    Object.defineProperty(this.owner, this.#replacement.name, this.before);
   }
 }
 
@@ -148,6 +153,14 @@ export class Exchanges {
       if (--this.#users > 0) return;
       for (const exchange of this.#exchanges!.toReversed()) exchange.restore();
     };
+  }
+
+  /** A property as it is on no host. */
+  originalOf(owner: object, name: string): PropertyDescriptor | undefined {
+    const exchange = this.#exchanges?.find((candidate) =>
+      candidate.owner === owner && candidate.name === name
+    );
+    return exchange?.before ?? Object.getOwnPropertyDescriptor(owner, name);
   }
 
   #all(): Exchange[] {

@@ -22,6 +22,8 @@ import {
   values,
 } from "./replacements.ts";
 
+/** Each program is started by the first process of its host. */
+const PPID = 1;
 const NS_PER_MS = 1_000_000n;
 
 /** Throws on simulated hosts, by the escape. */
@@ -121,6 +123,21 @@ function clockReplacements(): Replacement[] {
   ];
 }
 
+/** The process that tells which host's it is, where a program asks `process`. */
+function processOf(get: AnyFunction): AnyFunction {
+  const real = get() as typeof process;
+  return onHost(get, ({ identity }) => {
+    if (identity === null) return real;
+    const answers: Record<PropertyKey, number> = {
+      pid: identity.pid,
+      ppid: PPID,
+    };
+    return new Proxy(real, {
+      get: (target, name) => answers[name] ?? Reflect.get(target, name, target),
+    });
+  });
+}
+
 /** What tells a host from another: its name and the id of its process. */
 function identityReplacements(): Replacement[] {
   const named = (original: AnyFunction) =>
@@ -132,7 +149,8 @@ function identityReplacements(): Replacement[] {
     { owner: Deno, name: "hostname", make: named },
     { owner: os, name: "hostname", make: named },
     { owner: Deno, name: "pid", make: pid, isGetter: true },
-    ...values(Deno, { ppid: () => 1 }),
+    { owner: globalThis, name: "process", make: processOf, isGetter: true },
+    ...values(Deno, { ppid: () => PPID }),
     ...values(navigator, {
       hardwareConcurrency: () => 1,
       language: () => "en-US",
@@ -175,12 +193,48 @@ const exchanges = new Exchanges(() => [
   ...collectorReplacements(),
 ]);
 
+/** Functions that hosts have by themselves, but not if imported by name. */
+function simulatedImports(): Import[] {
+  const names = [["process", "hrtime"], ["process", "uptime"], [
+    "os",
+    "hostname",
+  ]];
+  const getters = ["pid", "ppid"];
+  return [
+    ...names.map(([module, name]) => importOf(module!, name!, "value")),
+    ...getters.map((name) => importOf("process", name, "get")),
+  ].filter((found) => found !== null);
+}
+
+function importOf(
+  module: string,
+  name: string,
+  kind: "value" | "get",
+): Import | null {
+  const owner = process.getBuiltinModule(`node:${module}`) as object;
+  const original = exchanges.originalOf(owner, name)?.[kind] as
+    | AnyFunction
+    | undefined;
+  if (typeof original !== "function") return null;
+  const call = `${name} of node:${module}`;
+  const instead = kind === "value"
+    ? `call it as ${module}.${name}(), which a host has itself`
+    : `use Deno.${name}, which a host has itself`;
+  return {
+    module,
+    name,
+    original,
+    escape: { call, instead, inScenario: false },
+  };
+}
+
 /**
  * Watches what was imported by name from Node's modules, while double runs and
  * runs outside of `simulate()` last.
  */
 export const importTraps: ImportTraps = new ImportTraps(() => [
   ...trapped.values(),
+  ...simulatedImports(),
 ]);
 
 /** Puts the replacements in place; the returned function takes them away. */
