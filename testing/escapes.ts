@@ -100,6 +100,13 @@ function globalGroups(): Group[] {
       names: words("gpu locks"),
       instead: OUTSIDE,
     },
+    ...platformGroups(),
+    { owner: globalThis, prefix: "", names: ["close"], instead: EXIT },
+  ];
+}
+
+function platformGroups(): Group[] {
+  return [
     {
       owner: Performance.prototype,
       prefix: "performance.",
@@ -120,12 +127,6 @@ function globalGroups(): Group[] {
       prefix: "WebAssembly.",
       names: words("compileStreaming instantiateStreaming"),
       instead: "use WebAssembly.compile() or instantiate()",
-    },
-    {
-      owner: globalThis,
-      prefix: "",
-      names: ["close"],
-      instead: EXIT,
     },
   ];
 }

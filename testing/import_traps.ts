@@ -6,9 +6,9 @@
  * @module
  */
 
-import process from "node:process";
 import type { Escape } from "./escape_group.ts";
 import { hostContext } from "./host_context.ts";
+import { process } from "./node_process.ts";
 import type { AnyFunction } from "./replacements.ts";
 
 /** A function that a program may have imported by its name. */
@@ -90,6 +90,20 @@ async function readScript(session: Session, scriptId: string): Promise<Script> {
   };
 }
 
+/**
+ * The sources of closures of which there are several: a breakpoint would stop
+ * in all of them, also in those that a program made by `promisify()`.
+ */
+function sharedSources(imports: readonly Import[]): Set<string> {
+  const originals = new Set(imports.map(({ original }) => original));
+  const sources = new Set<string>();
+  const shared = new Set<string>();
+  for (const source of [...originals].map(String)) {
+    (sources.has(source) ? shared : sources).add(source);
+  }
+  return shared;
+}
+
 /** The imports that some script of the program may have made. */
 async function findUsed(
   session: Session,
@@ -101,12 +115,15 @@ async function findUsed(
   );
   // Several names may have the same function, which takes one breakpoint.
   const used = new Map<AnyFunction, Import>();
+  const shared = sharedSources(imports);
   for (const candidate of imports) {
     const { module, name, original } = candidate;
     const isUsed = scripts.some(({ modules, words }) =>
-      modules.has(module) && words.has(name)
+      words.has(name) &&
+      // Many functions of this one wrap the other's.
+      (modules.has(module) || module === "fs" && modules.has("fs/promises"))
     );
-    if (isUsed) used.set(original, candidate);
+    if (isUsed && !shared.has(`${original}`)) used.set(original, candidate);
   }
   return [...used.values()];
 }
@@ -118,8 +135,10 @@ async function watch(session: Session, used: readonly Import[]): Promise<void> {
     value: {
       originals: used.map(({ original }) => original),
       onCall(index: number): boolean {
-        // The call goes on, but the run ends with the error.
-        hostContext.getStore()?.onEscape(used[index]!.escape);
+        const host = hostContext.getStore();
+        // The call goes on, but the run ends with the error. Where the scenario
+        // runs, the simulator itself waits by setImmediate().
+        if (host?.identity) host.onEscape(used[index]!.escape);
         return false;
       },
     },

@@ -4,7 +4,6 @@
  * @module
  */
 
-import process from "node:process";
 import {
   CLOCKS,
   EXIT,
@@ -19,6 +18,7 @@ import {
   TIMERS,
   words,
 } from "./escape_group.ts";
+import { process } from "./node_process.ts";
 
 /** The functions of a module, and how they are named in a message. */
 type Members = Pick<Group, "names" | "except" | "instead" | "inScenario">;

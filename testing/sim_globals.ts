@@ -6,13 +6,13 @@
  * @module
  */
 
-import process from "node:process";
 import { type Escape, TIMERS } from "./escape_group.ts";
 import { findEscapes, type Place } from "./escapes.ts";
 import { type HostContext, hostContext } from "./host_context.ts";
 import { cryptoReplacements } from "./host_crypto.ts";
 import { dateReplacements, EPOCH } from "./host_dates.ts";
 import { type Import, ImportTraps } from "./import_traps.ts";
+import { process } from "./node_process.ts";
 import {
   type AnyFunction,
   Exchanges,

@@ -102,9 +102,10 @@ const PARTITION_OPTIONS: OptionNames<PartitionOptions> = { oneWay: true };
  *
  * Connections keep what TCP promises, and nothing else: they are split and
  * coalesced, stall, fill up, end one way, are refused, lost and reset. On a host
- * `Date`, `performance.now()`, `Math.random()` and the random numbers of
- * `crypto` are the host's own; timers, files and sockets of Deno end the run with
- * a {@linkcode SimulationError} that says what to use instead.
+ * dates, clocks, random numbers, the host name and the process id are the
+ * host's own; timers, files, sockets, processes and the like of Deno and Node end
+ * the run with a {@linkcode SimulationError} that says what to use instead. The
+ * table in `docs/testing.md` has each call, and the few that stay real.
  *
  * TLS is simulated from outside: a handshake that takes time and fails against a
  * peer that speaks plainly; nothing is encrypted, and no certificate is looked

@@ -58,8 +58,8 @@ const TRACE_END = 30;
 
 /**
  * Runs a scenario once for each seed. The first seed, and one that fails, is
- * run twice: if the two runs differ, something in the scenario does not depend
- * on the seed alone.
+ * run twice: if the two runs differ, or the times and random numbers that the
+ * programs got, something in the scenario does not depend on the seed alone.
  *
  * @param options Which seeds, and the network's.
  * @param scenario What to run.
