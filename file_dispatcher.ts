@@ -13,7 +13,8 @@ import {
   takeThread,
 } from "./core/blocking_threads.ts";
 import type { Channel } from "./core/channel.ts";
-import { CURRENT } from "./core/symbols.ts";
+import { checkClosed } from "./core/socket_access.ts";
+import { CURRENT, ENTRY, FILE_CHANNEL, MAP } from "./core/symbols.ts";
 import { Dispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { isPromise, quietly } from "./core/thenable.ts";
 
@@ -43,7 +44,7 @@ const FIRST_READ = 16 * 1024;
  * system; a smaller one saves memory, as a file holds two such buffers. Measured
  * by copying a file: 384 KiB and 1 MiB were no faster (docs/performance.md).
  */
-const LARGEST_READ = 512 * 1024;
+export const LARGEST_READ: number = 512 * 1024;
 
 /** Sets the function that runs when a read of a wrapper must wait for a thread. */
 let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
@@ -52,6 +53,8 @@ let watchWaits: (wrapper: FileWrapper, onWait: () => void) => void;
  * Makes a file look like a socket. It reads ahead, so that a small `read()` costs
  * a copy and not a call to the system. The file belongs to the wrapper, which
  * closes it.
+ *
+ * The file is always read and written by Deno, whatever the network of the map.
  *
  * Reading ahead moves the position in the file beyond the delivered bytes. So open
  * a file twice if you both read and write it.
@@ -103,21 +106,7 @@ export class FileWrapper implements Channel, Disposable {
    * @throws {TypeError} If it has no `close()`, or neither `read()` nor `write()`.
    */
   constructor(file: FileLike) {
-    if (typeof file === "string") {
-      throw new TypeError(
-        `file must be an open file, got ${
-          showValue(file)
-        }: use await Deno.open()`,
-      );
-    }
-    if (isPromise(file)) {
-      throw new TypeError("file must be an open file, got a promise: await it");
-    }
-    checkMethods("file", file, ["close"]);
-    const { read, write } = file;
-    if (typeof read !== "function" && typeof write !== "function") {
-      throw new TypeError("file has neither a read() nor a write() method");
-    }
+    checkFile(file);
     this.#file = file;
     this.#mayBlock = mayBlock(file);
   }
@@ -239,11 +228,35 @@ export class FileWrapper implements Channel, Disposable {
   }
 }
 
+/** @throws {TypeError} If `file` is no open file. */
+function checkFile(file: FileLike): void {
+  if (typeof file === "string") {
+    throw new TypeError(
+      `file must be an open file, got ${
+        showValue(file)
+      }: use await Deno.open()`,
+    );
+  }
+  if (isPromise(file)) {
+    throw new TypeError("file must be an open file, got a promise: await it");
+  }
+  checkMethods("file", file, ["close"]);
+  const { read, write } = file;
+  if (typeof read !== "function" && typeof write !== "function") {
+    throw new TypeError("file has neither a read() nor a write() method");
+  }
+}
+
 const UNREADABLE = "The file is not open for reading";
 const TOO_MANY =
   `waits to be read: FIFOs, terminals and devices hold ${MOST_READS} of Deno's 32 ` +
   "threads, or names that are looked up hold the rest of what is for both. " +
   "Close some, or have their data come over sockets";
+
+/** A network, as far as it takes files. */
+interface FileNetwork {
+  [FILE_CHANNEL]?(file: FileLike): Channel | null;
+}
 
 /** How a read of a file ended. */
 type Outcome = { length: number | null } | { error: unknown };
@@ -268,7 +281,8 @@ function isWrongDirection(error: unknown): boolean {
  * A read of a FIFO, a terminal or a device holds one of Deno's 32 threads until
  * data comes, even if the file is closed. At most 20 such reads run at the same
  * time, so that other files and the lookup of names go on. Further reads wait, and
- * a warning says so.
+ * a warning says so. In a map whose network is `epollNetwork`, FIFOs, terminals and
+ * standard streams hold no thread, and are free at once when they are closed.
  *
  * @example Read a file to its end
  * ```ts
@@ -314,8 +328,19 @@ export class FileDispatcher extends Dispatcher {
    * @throws {Error} If the dispatcher has an open file already.
    */
   setFile(file: FileLike): void {
-    const wrapper = file instanceof FileWrapper ? file : new FileWrapper(file);
+    const wrapper = file instanceof FileWrapper ? file : this.#wrap(file);
     this.setSocket(wrapper);
-    watchWaits(wrapper, () => this[CURRENT]?.warn(TOO_MANY));
+    if (wrapper instanceof FileWrapper) {
+      watchWaits(wrapper, () => this[CURRENT]?.warn(TOO_MANY));
+    }
+  }
+
+  /** Wraps the file by the map's network, or by a {@linkcode FileWrapper}. */
+  #wrap(file: FileLike): Channel {
+    checkFile(file);
+    checkClosed(this, this[ENTRY], "set a socket"); // before anything is opened
+    const network: object = this[MAP].network;
+    return (network as FileNetwork)[FILE_CHANNEL]?.(file) ??
+      new FileWrapper(file);
   }
 }

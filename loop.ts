@@ -372,9 +372,8 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
       if (passes-- > 0 && !signal?.aborted) await reactor.pass(0, false);
       else await reactor.turn();
     }
-    while (passes-- > 0 && !signal?.aborted && !reactor.isIdle) {
-      await reactor.pass(timeout, true);
-    }
+    const goesOn = () => passes-- > 0 && !signal?.aborted && !reactor.isIdle;
+    await reactor.passes(timeout, true, goesOn);
     reactor.throwExit();
   } finally {
     if (reactor.lingering.releasing.size > 0) {

@@ -41,11 +41,8 @@ import "./core/runtime.ts";
 import "./net/deno_network.ts";
 export { AsyncChat, type AsyncChatOptions } from "./chat/async_chat.ts";
 export type { Acceptor, Channel } from "./core/channel.ts";
-export {
-  type Datagram,
-  DatagramError,
-  type DatagramSocket,
-} from "./net/datagram_channel.ts";
+export type { DatagramSocket } from "./core/datagram_socket.ts";
+export { type Datagram, DatagramError } from "./net/datagram_channel.ts";
 export { DatagramDispatcher } from "./net/datagram_dispatcher.ts";
 export {
   Dispatcher,
@@ -99,6 +96,7 @@ export type {
   Network,
   NetworkConnectionOptions,
   NetworkConnectOptions,
+  NetworkDatagramOptions,
   NetworkListenOptions,
   SocketOptions,
 } from "./core/network.ts";

@@ -207,8 +207,8 @@ export class ChannelSource implements Source {
     this.#listener.onReadable();
   };
 
-  write(data: Uint8Array, listener: WriteListener): number {
-    this.#writing = data.length;
+  write(data: Uint8Array, size: number, listener: WriteListener): number {
+    this.#writing = size;
     this.#writer = listener;
     const onError = this.#onWriteError ??= (error: unknown) => {
       this.#writing = 0;
@@ -223,7 +223,7 @@ export class ChannelSource implements Source {
       else writer.onWriteError(notTaken(length));
     };
     try {
-      promiseOf(this.#channel.write(data), "write")
+      promiseOf(this.#channel.write(data.subarray(0, size)), "write")
         .then(this.#onWritten, onError);
     } catch (error) {
       onError(error);

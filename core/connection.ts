@@ -259,8 +259,7 @@ export class Connection extends SendingSocket
       this.hooks.run((it) => it.handleTimeout(kind));
     };
     if (this.joined && !this.held) tell();
-    // While a hook's promise is pending, this side causes the silence, so an
-    // idle time does not count. A lifetime always counts.
+    // A pending hook causes the silence itself, so only a lifetime counts then.
     else if (kind === "lifetime") this.#cut(tell);
   }
 
@@ -338,8 +337,7 @@ export class Connection extends SendingSocket
 
   /** Gives it its turn to read. The head of this file tells the order of the steps. */
   override read(): void {
-    // An entry that failed before its first pass is still read once: its last
-    // bytes come before the error.
+    // A failed entry is read once all the same: its last bytes come first.
     if (this.held || this.interest === null) return;
     if (this.writer.failed) this.#askAgain();
     if (!this.joined) return;
@@ -383,9 +381,11 @@ export class Connection extends SendingSocket
     this.reactor.tick++;
     this.#takenBefore = this.source!.taken;
     this.event = "read";
+    this.sendsAfterHook = this.writer.isImmediate;
     try {
       this.hooks.run(READ);
     } finally { // An ExitNow must not leave a deaf dispatcher behind.
+      if (this.sendsAfterHook) this.sendAfterHook();
       if (!this.held && this.joined) this.#goOnReading();
     }
   }
@@ -394,7 +394,7 @@ export class Connection extends SendingSocket
     this.#afterRead();
     if (!this.joined) return;
     if (this.writer.failed && this.#failureOf().isDue) this.queue();
-    if (!this.asks) this.reactor.turns.readSoon(this);
+    if (!this.asks) this.reactor.turns.readSoon(this, this.writer.isImmediate);
   }
 
   #afterRead(): void {

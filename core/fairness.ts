@@ -83,9 +83,13 @@ export class Turns {
     }
   }
 
-  /** Starts to read for `entry`: at once, or together with the others of the pass. */
-  readSoon(entry: Entry): void {
-    if (!this.gathers) entry.startReading();
+  /**
+   * Starts to read for `entry`: at once, or together with the others of the pass.
+   *
+   * @param isImmediate That starts nothing in the system, so it need not wait.
+   */
+  readSoon(entry: Entry, isImmediate: boolean = false): void {
+    if (!this.gathers || isImmediate) entry.startReading();
     else if (!entry.readQueued) {
       entry.readQueued = true;
       this.#readers.push(entry);

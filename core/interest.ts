@@ -54,10 +54,7 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
   const readable = libraryMethods.get(dispatcher.readable);
   const writable = libraryMethods.get(dispatcher.writable);
   const handleWrite = libraryMethods.get(dispatcher.handleWrite);
-  const overrides = (
-    name: "handleRead" | "handleReadEvent" | "handleWriteEvent",
-  ) => libraryMethods.get(dispatcher[name]) !== "plain";
-  const ownsEvent = overrides("handleWriteEvent");
+  const ownsEvent = isOwn(dispatcher.handleWriteEvent);
   const sendsItself = handleWrite === "buffering" && !ownsEvent;
   // Only a class that buffers has bytes to send piece by piece.
   const buffers =
@@ -65,27 +62,30 @@ export function interestOf(dispatcher: DispatcherHooks): Interest {
   const asksReadable = readable === undefined;
   const asksWritable = writable === undefined ||
     writable === "buffering" && !sendsItself;
+  const reads = isOwn(dispatcher.handleRead) ||
+    isOwn(dispatcher.handleReadEvent);
   const writes = handleWrite === undefined || ownsEvent;
-  return shared({
+  const sendsInEvents = buffers && !sendsItself;
+  const hasBackpressure = readable === "buffering";
+  const key = Number(asksReadable) | Number(asksWritable) << 1 |
+    Number(reads) << 2 | Number(writes) << 3 | Number(sendsItself) << 4 |
+    Number(hasBackpressure) << 5 | Number(sendsInEvents) << 6;
+  return interests[key] ??= {
     asks: asksReadable || asksWritable || writes,
     asksReadable,
     asksWritable,
-    reads: overrides("handleRead") || overrides("handleReadEvent"),
+    reads,
     writes,
     sendsItself,
-    sendsInEvents: buffers && !sendsItself,
-    hasBackpressure: readable === "buffering",
-  });
+    sendsInEvents,
+    hasBackpressure,
+  };
+}
+
+/** Whether a hook is not the library's. */
+function isOwn(hook: object): boolean {
+  return libraryMethods.get(hook) !== "plain";
 }
 
 /** All interests that exist: thousands of connections share one object. */
 const interests: Interest[] = [];
-
-function shared(interest: Interest): Interest {
-  const { asksReadable, asksWritable, reads, writes } = interest;
-  const { sendsItself, sendsInEvents, hasBackpressure } = interest;
-  const key = Number(asksReadable) | Number(asksWritable) << 1 |
-    Number(reads) << 2 | Number(writes) << 3 | Number(sendsItself) << 4 |
-    Number(hasBackpressure) << 5 | Number(sendsInEvents) << 6;
-  return interests[key] ??= interest;
-}

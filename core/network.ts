@@ -7,6 +7,7 @@
 
 import type { Transport } from "./address.ts";
 import type { Acceptor, Channel } from "./channel.ts";
+import type { DatagramSocket } from "./datagram_socket.ts";
 import type { TlsOptions } from "./tls_options.ts";
 
 /** Options of `createSocket()`. */
@@ -149,8 +150,14 @@ export interface NetworkListenOptions extends NetworkConnectionOptions {
   ipv6Only?: boolean | undefined;
 }
 
+/** Options of {@linkcode Network.listenDatagram}. */
+export interface NetworkDatagramOptions {
+  /** Lets several sockets share the address, as `setReuseAddr()` asks for. */
+  reuseAddress: boolean;
+}
+
 /**
- * Makes connections and listeners. The library checks them as it checks a user's
+ * Makes connections and listeners, and UDP sockets where it has them. The library checks them as it checks a user's
  * channel. If the check fails, the library closes the object, and the dispatcher
  * that asked for it gets the error.
  */
@@ -162,6 +169,14 @@ export interface Network {
   ): Promise<Channel>;
   /** Listens on `address` at once, or throws an error. */
   listen(address: Deno.Addr, options: NetworkListenOptions): Acceptor;
+  /**
+   * Opens a UDP socket on `address` at once, or throws an error. Without this
+   * method, `bind()` of a `DatagramDispatcher` throws a `Deno.errors.NotSupported`.
+   */
+  listenDatagram?(
+    address: Deno.NetAddr,
+    options: NetworkDatagramOptions,
+  ): DatagramSocket;
   /**
    * Turns an established plain connection into a TLS connection; the handshake
    * follows. If this method throws, the plain connection stays as it was. If its

@@ -313,24 +313,45 @@ export class Reactor {
   // The pass
 
   /**
-   * Asks, waits for at most `timeout` ms, dispatches.
+   * Makes a pass, as {@linkcode Reactor.passes} does.
    *
    * @param endsIdle Whether it ends without a wait when the map is idle.
    */
-  async pass(timeout: number, endsIdle: boolean): Promise<void> {
-    this.#ask(timeout);
-    if (endsIdle && this.isIdle) return;
-    this.#endsIdle = endsIdle;
-    await this.#untilReady(timeout);
-    this.#isAwake = false;
-    if (this.#exit !== null) this.throwExit();
-    if (this.timers.size > 0) {
-      const started = this.timers.added;
-      // A callback may take an address again that was closed before.
-      while (this.#runTimers(started)) await this.lingering.released();
+  pass(timeout: number, endsIdle: boolean): Promise<void> {
+    let isDone = false;
+    return this.passes(timeout, endsIdle, () => !isDone && (isDone = true));
+  }
+
+  /**
+   * Makes passes as long as `goesOn()` says so. Each asks, waits for at most
+   * `timeout` ms, and dispatches. It is one function, since each promise between a
+   * wait and the hooks costs a message some 0.3 µs.
+   *
+   * @param endsIdle Whether they end without a wait when the map is idle.
+   */
+  async passes(
+    timeout: number,
+    endsIdle: boolean,
+    goesOn: () => boolean,
+  ): Promise<void> {
+    while (goesOn()) {
+      this.#ask(timeout);
+      if (endsIdle && this.isIdle) return;
+      this.#endsIdle = endsIdle;
+      await this.#untilReady(timeout);
+      this.#isAwake = false;
+      if (this.#exit !== null) this.throwExit();
+      if (this.timers.size > 0) {
+        const started = this.timers.added;
+        // A callback may take an address again that was closed before.
+        while (this.#runTimers(started)) await this.lingering.released();
+      }
+      this.turns.dispatch(timeout);
+      if (this.#exit !== null) this.throwExit();
+      // The async hook that has brought or closed an entry may be about to go on:
+      // to bring another one, or to fail.
+      if (this.#fresh.size > 0 || this.isIdle) await null;
     }
-    this.turns.dispatch(timeout);
-    if (this.#exit !== null) this.throwExit();
   }
 
   /** Waits for at most `timeout` ms until there is something to do. */

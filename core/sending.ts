@@ -80,6 +80,11 @@ export abstract class SendingSocket extends Socket
   lostBehind = 0;
   /** Its bytes come from streams, and go to streams. Set by toStreams(). */
   hasStreams = false;
+  /**
+   * The bytes of the running hook go out when it returns: the system's knowledge of
+   * the socket is still in the processor's caches, from its read.
+   */
+  protected sendsAfterHook = false;
   /** The running write event brings the yes of `writable()`, for one piece. */
   #hasYes = false;
 
@@ -142,6 +147,7 @@ export abstract class SendingSocket extends Socket
       }
     }
     writer.append(data);
+    if (this.sendsAfterHook) return data.length;
     if (this.reactor.turns.gathers) this.reactor.turns.sendSoon(this);
     else writer.start();
     return data.length;
@@ -187,7 +193,13 @@ export abstract class SendingSocket extends Socket
   /** Sends accepted bytes: at once, or together with the others of the pass. */
   sendSoon(): void {
     if (this.isHeld) this.sendThrough();
-    else this.reactor.turns.sendSoon(this);
+    else if (!this.sendsAfterHook) this.reactor.turns.sendSoon(this);
+  }
+
+  /** Sends the bytes of the hook that has returned. */
+  protected sendAfterHook(): void {
+    this.sendsAfterHook = false;
+    this.writer.start();
   }
 
   /**
@@ -368,11 +380,13 @@ export abstract class SendingSocket extends Socket
     this.idleTick = this.reactor.tick;
     this.event = "write";
     this.#hasYes = true;
+    this.sendsAfterHook = this.writer.isImmediate;
     try {
       this.hooks.run(
         this.hasStreams && this.isHeld ? this.#passFirst() : WRITE,
       );
     } finally {
+      if (this.sendsAfterHook) this.sendAfterHook();
       this.#hasYes = false;
       if (!this.held) this.afterWrite();
     }

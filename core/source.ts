@@ -76,14 +76,18 @@ export interface Reader {
 
 /** The writing direction. */
 export interface Sink {
-  /** A write takes at once what it takes, and keeps no reference to the bytes. */
-  readonly takesAtOnce?: boolean | undefined;
   /**
-   * Writes bytes. The caller must not change them until the listener is told.
+   * Its calls take effect at once: a write keeps no reference to the bytes, and a
+   * watch starts nothing in the system.
+   */
+  readonly isImmediate?: boolean | undefined;
+  /**
+   * Writes the first `length` bytes of `data`. The caller must not change them until
+   * the listener is told.
    *
    * @returns How many bytes were taken at once. After 0, the listener is told.
    */
-  write(data: Uint8Array, listener: WriteListener): number;
+  write(data: Uint8Array, length: number, listener: WriteListener): number;
   /** Ends the writing direction. */
   closeWrite(): Promise<void>;
   /**

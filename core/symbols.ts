@@ -55,10 +55,10 @@ export const HAS_OUTPUT: unique symbol = Symbol("has output");
 export const HAND_OVER: unique symbol = Symbol("hand over");
 
 /**
- * Of a network: its sockets are those of this machine, so that the program's UDP
- * sockets may stand beside them.
+ * Of a network: makes a channel of a file that Deno has opened, so that no read of
+ * it holds a thread; `null` if Deno has to read it.
  */
-export const OF_SYSTEM: unique symbol = Symbol("of the system");
+export const FILE_CHANNEL: unique symbol = Symbol("file channel");
 
 /**
  * Of a channel: both sides are in this process. Closing it takes no bytes from the

@@ -42,8 +42,8 @@ class UnreadSource implements Source {
   get isReadable(): boolean {
     return this.#bytes.length > 0 || this.#source.isReadable;
   }
-  get takesAtOnce(): boolean | undefined {
-    return this.#source.takesAtOnce;
+  get isImmediate(): boolean | undefined {
+    return this.#source.isImmediate;
   }
   get unacknowledged(): number | undefined {
     return this.#source.unacknowledged;
@@ -124,8 +124,8 @@ class UnreadSource implements Source {
     this.#source.discard();
   }
 
-  write(data: Uint8Array, listener: WriteListener): number {
-    return this.#source.write(data, listener);
+  write(data: Uint8Array, length: number, listener: WriteListener): number {
+    return this.#source.write(data, length, listener);
   }
   closeWrite(): Promise<void> {
     return this.#source.closeWrite();

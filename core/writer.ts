@@ -98,6 +98,8 @@ export class Writer implements WriteListener {
   isClosing = false;
   /** A write is in flight. */
   isWriting = false;
+  /** {@linkcode Sink.isImmediate} */
+  isImmediate = false;
 
   #listener: WriterListener;
   #sink: Sink | null = null;
@@ -139,6 +141,7 @@ export class Writer implements WriteListener {
   /** Sets the sink, and starts writing. */
   attach(sink: Sink): void {
     this.#sink = sink;
+    this.isImmediate = sink.isImmediate === true;
     this.start();
     if (this.pending === 0) this.#allDone();
   }
@@ -149,14 +152,14 @@ export class Writer implements WriteListener {
     if (length === 0 || this.failed) return;
     this.pending += length;
     const isDirect = length >= COPIED_BELOW && this.#buffer === null &&
-      this.#sink !== null && this.#sink.takesAtOnce === true;
+      this.#sink !== null && this.isImmediate;
     const rest = isDirect ? this.#writeNow(data, this.#sink!) : data;
     if (rest.length > 0 && !this.failed) this.#store(rest);
   }
 
   /** Writes bytes without a copy. Returns those that the sink did not take. */
   #writeNow(data: Uint8Array, sink: Sink): Uint8Array {
-    const length = sink.write(data, this);
+    const length = sink.write(data, data.length, this);
     if (length === 0) return data;
     this.pending -= length;
     this.written += length;
@@ -199,8 +202,11 @@ export class Writer implements WriteListener {
     while (this.#sink !== null && this.#buffer !== null) {
       this.isWriting = true;
       this.#writingTo = this.#end;
-      const data = this.#buffer.subarray(this.#start, this.#end);
-      const length = this.#sink.write(data, this);
+      const start = this.#start;
+      const size = this.#end - start;
+      // A view costs as much as its bytes.
+      const data = start === 0 ? this.#buffer : this.#buffer.subarray(start);
+      const length = this.#sink.write(data, size, this);
       if (length === 0) break; // The sink will tell when more can be written.
       this.isWriting = false;
       this.#took(length);

@@ -1,5 +1,5 @@
 /**
- * A connection of the engine as a {@linkcode Channel}, for a program that reads and
+ * A descriptor of the engine as a {@linkcode Channel}, for a program that reads and
  * writes by itself. A dispatcher uses its source.
  *
  * @module
@@ -24,10 +24,9 @@ export interface Ends {
   readonly localAddr: Deno.Addr;
 }
 
-/** A connection over a stream socket. */
-export class StreamChannel implements SourceChannel, ReadListener, Disposable {
-  readonly remoteAddr: Deno.Addr;
-  readonly localAddr: Deno.Addr;
+/** A stream over a descriptor: a connection or a file. */
+export abstract class DescriptorChannel
+  implements SourceChannel, ReadListener, Disposable {
   readonly #engine: Engine;
   readonly #source: StreamSource;
   /** Made with the first read and write: a dispatcher makes none. */
@@ -37,19 +36,13 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   #onReadable: (() => void) | null = null;
   /** A dispatcher reads it. */
   #isTaken = false;
-  #readable: ReadableStream<Uint8Array> | null = null;
-  #writable: WritableStream<Uint8Array> | null = null;
 
   constructor(
     engine: Engine,
-    descriptor: Descriptor,
-    { remoteAddr, localAddr }: Ends,
-    state?: StreamState,
+    makeSource: (listener: ReadListener) => StreamSource,
   ) {
-    this.remoteAddr = remoteAddr;
-    this.localAddr = localAddr;
     this.#engine = engine;
-    this.#source = new StreamSource(engine, descriptor, this, state);
+    this.#source = makeSource(this);
   }
 
   /** The number of the descriptor; -1 when it is closed. */
@@ -81,7 +74,7 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   async #read(target: Uint8Array): Promise<number | null> {
-    const source = this.#openSource();
+    const source = this.openSource();
     if (target.length === 0) return 0;
     while (source.available === 0 && !source.ended) {
       const readable = new Promise<void>((done) => this.#onReadable = done);
@@ -105,12 +98,12 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
 
   async #write(data: Uint8Array): Promise<number> {
     for (;;) {
-      const source = this.#openSource();
+      const source = this.openSource();
       let hasFailed = false;
       let error: unknown;
       let goOn = () => {};
       const settled = new Promise<void>((resolve) => goOn = resolve);
-      const length = source.write(data, {
+      const length = source.write(data, data.length, {
         onWritable: goOn,
         onWriteError: (reason) => {
           hasFailed = true;
@@ -124,6 +117,46 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
     }
   }
 
+  /**
+   * Closes the channel at once.
+   *
+   * @throws {Deno.errors.BadResource} If it is closed already.
+   */
+  close(): void {
+    this.openSource().close();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#source.fd >= 0) this.close();
+  }
+
+  protected openSource(): StreamSource {
+    if (this.#source.fd >= 0) return this.#source;
+    throw new Deno.errors.BadResource("The channel is closed");
+  }
+}
+
+/** A connection over a stream socket. */
+export class StreamChannel extends DescriptorChannel {
+  readonly remoteAddr: Deno.Addr;
+  readonly localAddr: Deno.Addr;
+  #readable: ReadableStream<Uint8Array> | null = null;
+  #writable: WritableStream<Uint8Array> | null = null;
+
+  constructor(
+    engine: Engine,
+    descriptor: Descriptor,
+    { remoteAddr, localAddr }: Ends,
+    state?: StreamState,
+  ) {
+    super(
+      engine,
+      (listener) => new StreamSource(engine, descriptor, listener, state),
+    );
+    this.remoteAddr = remoteAddr;
+    this.localAddr = localAddr;
+  }
+
   /** The input, as a stream that closes the connection at its end. */
   get readable(): ReadableStream<Uint8Array> {
     return this.#readable ??= readableOf(this);
@@ -135,20 +168,12 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
   }
 
   async closeWrite(): Promise<void> {
-    await this.#openSource().closeWrite();
-  }
-
-  /**
-   * Closes the connection at once.
-   *
-   * @throws {Deno.errors.BadResource} If it is closed already.
-   */
-  close(): void {
-    this.#openSource().close();
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#source.fd >= 0) this.close();
+    try {
+      await this.openSource().closeWrite();
+    } catch (error) {
+      // After a reset there is nothing to end, and reading tells of the reset.
+      if (!(error instanceof Deno.errors.NotConnected)) throw error;
+    }
   }
 
   /** Sends small messages at once, over TCP. */
@@ -163,22 +188,17 @@ export class StreamChannel implements SourceChannel, ReadListener, Disposable {
 
   /** Takes an urgent byte; `null` if there is none. */
   takeUrgent(): number | null {
-    return this.#openSource().takeUrgent();
+    return this.openSource().takeUrgent();
   }
 
   /** Whether all bytes before urgent data have been read, and no other. */
   get isAtMark(): boolean {
-    return this.#openSource().isAtMark;
+    return this.openSource().isAtMark;
   }
 
   #switch(option: Option, isOn: boolean): void {
-    const { fd, libc } = this.#openSource();
+    const { fd, libc } = this.openSource();
     writeOption(libc, fd, option, [isOn ? 1 : 0]);
-  }
-
-  #openSource(): StreamSource {
-    if (this.#source.fd >= 0) return this.#source;
-    throw new Deno.errors.BadResource("The connection is closed");
   }
 }
 

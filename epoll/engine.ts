@@ -31,6 +31,8 @@ const MOST_EVENTS = 1_024;
  * than over Deno's network.
  */
 const READ_BUFFER = 128 * 1024;
+/** The events of a stream socket. */
+const STREAM_EVENTS = C.EPOLLIN | C.EPOLLOUT | C.EPOLLRDHUP | C.EPOLLPRI;
 /**
  * Longest wait of the thread, in ms. The thread of a worker that was terminated
  * ends with it. A longer wait keeps such a thread; a shorter one wakes idle programs
@@ -66,7 +68,7 @@ export class Descriptor {
 const Looking = {
   /** Not at all: nobody waits. */
   not: 0,
-  /** Once a turn of the runtime. */
+  /** In each turn of the runtime. */
   perTurn: 1,
   /** On a thread that waits. */
   aside: 2,
@@ -118,7 +120,7 @@ export class Engine implements Poller {
       libc.close(wake);
       throw error;
     }
-    this.#control(this.#wake, C.EPOLLIN | C.EPOLLET, 0);
+    this.#control(C.EPOLL_CTL_ADD, this.#wake, C.EPOLLIN, 0);
   }
 
   /** Throws the error of a call that has failed. */
@@ -132,17 +134,30 @@ export class Engine implements Poller {
   /**
    * Registers an open descriptor.
    *
+   * @param events The events that it gets: by default, those of both directions.
    * @throws {Error} If the system refuses. The descriptor stays open.
    */
-  add(fd: number, watched: Watched): Descriptor {
+  add(
+    fd: number,
+    watched: Watched,
+    events: number = STREAM_EVENTS,
+  ): Descriptor {
     const generation = this.#generation = (this.#generation + 1) >>> 0;
     const descriptor = new Descriptor(fd, generation, watched);
-    const { EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLPRI, EPOLLET } = C;
-    const events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
-    this.#control(fd, events, generation);
+    this.#control(C.EPOLL_CTL_ADD, fd, events, generation);
     while (this.#descriptors.length <= fd) this.#descriptors.push(null);
     this.#descriptors[fd] = descriptor;
     return descriptor;
+  }
+
+  /**
+   * Changes the events that a descriptor gets. Those that are there already come
+   * once more.
+   *
+   * @throws {Error} If the system refuses.
+   */
+  change({ fd, generation }: Descriptor, events: number): void {
+    this.#control(C.EPOLL_CTL_MOD, fd, events, generation);
   }
 
   /** Notes that another process may have a registered descriptor open as well. */
@@ -150,13 +165,12 @@ export class Engine implements Poller {
     this.#descriptors[fd]!.isShared = true;
   }
 
-  #control(fd: number, events: number, generation: number): void {
-    this.#request[0] = events;
+  #control(how: number, fd: number, events: number, generation: number): void {
+    this.#request[0] = events | C.EPOLLET;
     this.#request[EPOLL_EVENT.data] = fd;
     this.#request[EPOLL_EVENT.data + 1] = generation;
     const { libc } = this;
-    const add = C.EPOLL_CTL_ADD;
-    this.#check(libc.epoll_ctl(this.#epoll, add, fd, this.#requestBytes));
+    this.#check(libc.epoll_ctl(this.#epoll, how, fd, this.#requestBytes));
   }
 
   /** Registers a descriptor of the engine's own: closes it if that fails. */
@@ -167,6 +181,15 @@ export class Engine implements Poller {
       this.libc.close(fd);
       throw error;
     }
+  }
+
+  /**
+   * Unregisters a descriptor before its close, which alone would not do so while
+   * another one has the same file open.
+   */
+  remove({ fd }: Descriptor): void {
+    const del = C.EPOLL_CTL_DEL;
+    this.libc.epoll_ctl(this.#epoll, del, fd, this.#requestBytes);
   }
 
   /** Closes a descriptor. Its events that are under way are dropped. */
@@ -256,7 +279,8 @@ export class Engine implements Poller {
       this.#looking = Looking.not;
       return;
     }
-    const next = this.spin.next(this.poll());
+    let next: number;
+    do next = this.spin.next(this.poll()); while (next === Next.look);
     if (next === Next.turn) nextTurn(this.#turn);
     else this.#lookAside(next === Next.rest ? 0 : LONGEST_WAIT);
   };

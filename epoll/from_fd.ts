@@ -9,6 +9,7 @@ import type { Acceptor, Channel } from "../core/channel.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { AddressReader } from "./address.ts";
 import { StreamChannel } from "./channel.ts";
+import { UdpSocket } from "./datagram_socket.ts";
 import type { Engine, Watched } from "./engine.ts";
 import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -27,9 +28,7 @@ const FIRST = 3;
 export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
   checkInteger("fd", fd, 0, 0x7fffffff);
   const { libc } = engine;
-  checkSocket(libc, fd);
-  set(libc, fd, C.FIONBIO);
-  set(libc, fd, C.FIOCLEX);
+  prepare(libc, fd, STREAM);
   if (readOption(libc, fd, OPTIONS.SO_ACCEPTCONN, 1)[0] !== 0) {
     const acceptor = new StreamAcceptor(engine, fd);
     engine.share(fd);
@@ -45,21 +44,72 @@ export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
   return new StreamChannel(engine, descriptor, ends, { isCareful });
 }
 
+/**
+ * Makes a UDP socket of the engine of a descriptor that is open.
+ *
+ * @throws {TypeError | RangeError} If it is no descriptor of a UDP socket.
+ * @throws {Error} If the system refuses. The descriptor stays open.
+ */
+export function datagramSocketOf(engine: Engine, fd: number): UdpSocket {
+  checkInteger("fd", fd, 0, 0x7fffffff);
+  prepare(engine.libc, fd, UDP);
+  const socket = new UdpSocket(engine, fd);
+  engine.share(fd);
+  return socket;
+}
+
+/** A kind of sockets that can be taken over. */
+interface Kind {
+  readonly name: string;
+  readonly type: number;
+  readonly families: readonly unknown[];
+  /** The method that takes such a socket over. */
+  readonly method: string;
+}
+
+const INTERNET = [C.AF_INET, C.AF_INET6];
+const STREAM: Kind = {
+  name: "stream socket",
+  type: C.SOCK_STREAM,
+  families: [C.AF_UNIX, ...INTERNET],
+  method: "fromFd()",
+};
+const UDP: Kind = {
+  name: "UDP socket",
+  type: C.SOCK_DGRAM,
+  families: INTERNET,
+  method: "datagramsFromFd()",
+};
+
 /** Gets no event: a channel takes its place at once. */
 const NOBODY: Watched = { onEvents() {} };
 
-function checkSocket(libc: Libc, fd: number): void {
-  try {
-    const [type] = readOption(libc, fd, OPTIONS.SO_TYPE, 1);
-    const [family] = readOption(libc, fd, OPTIONS.SO_DOMAIN, 1);
-    const families: unknown[] = [C.AF_UNIX, C.AF_INET, C.AF_INET6];
-    if (type === C.SOCK_STREAM && families.includes(family)) return;
-  } catch {
-    // It is no socket.
+/**
+ * Makes a descriptor as the engine needs it.
+ *
+ * @throws {TypeError} If it is none of such a socket.
+ */
+function prepare(libc: Libc, fd: number, wanted: Kind): void {
+  const kind = [STREAM, UDP].find((kind) => isOf(libc, fd, kind));
+  if (kind !== wanted) {
+    const found = kind ? `a ${kind.name}: call ${kind.method}` : "none";
+    throw new TypeError(
+      `fd must be an open ${wanted.name}, got ${
+        showValue(fd)
+      }, which is ${found}`,
+    );
   }
-  throw new TypeError(
-    `fd must be an open stream socket, got ${showValue(fd)}, which is none`,
-  );
+  set(libc, fd, C.FIONBIO);
+  set(libc, fd, C.FIOCLEX);
+}
+
+function isOf(libc: Libc, fd: number, { type, families }: Kind): boolean {
+  try {
+    return readOption(libc, fd, OPTIONS.SO_TYPE, 1)[0] === type &&
+      families.includes(readOption(libc, fd, OPTIONS.SO_DOMAIN, 1)[0]);
+  } catch {
+    return false; // It is no socket.
+  }
 }
 
 /** Makes a descriptor non-blocking, or closed in child processes. */

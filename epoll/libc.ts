@@ -8,12 +8,33 @@
 const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
 const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
+/** The calls for files. */
+const OF_FILES = {
+  open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
+  isatty: { parameters: ["i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+} as const satisfies Deno.ForeignLibraryInterface;
+const DATAGRAM_CALLS = {
+  recvfrom: {
+    parameters: ["i32", "buffer", "u32", "i32", "buffer", "buffer"],
+    result: "i32",
+  },
+  sendto: {
+    parameters: ["i32", "buffer", "u32", "i32", "buffer", "u32"],
+    result: "i32",
+  },
+} as const;
+
 /**
  * Lengths have 32 bits here, where C has a `size_t`: a number of 64 bits would
  * cost ten times as much as the call. All lengths are below 2^31, and both
  * architectures clear the upper half of a register when they fill the lower one.
  */
 export const CALLS = {
+  ...OF_FILES,
+  ...DATAGRAM_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
@@ -36,10 +57,7 @@ export const CALLS = {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-  /**
-   * The same call on another thread, so that Deno's loop goes on meanwhile. Its
-   * memory is that of `malloc()`.
-   */
+  /** The same call on another thread; its memory is that of `malloc()`. */
   epoll_wait_aside: {
     name: "epoll_wait",
     parameters: ["i32", "pointer", "i32", "i32"],

@@ -1,13 +1,17 @@
 /**
- * Opens listeners.
+ * Opens listeners and UDP sockets.
  *
  * @module
  */
 
 import { showValue } from "../core/arguments.ts";
-import type { NetworkListenOptions } from "../core/network.ts";
+import type {
+  NetworkDatagramOptions,
+  NetworkListenOptions,
+} from "../core/network.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { type SystemAddress, unixAddress } from "./address.ts";
+import { UdpSocket } from "./datagram_socket.ts";
 import type { Engine } from "./engine.ts";
 import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -34,7 +38,7 @@ export function listen(
   const { backlog, reusePort, ipv6Only } = options;
   if ("path" in address) {
     const { path } = address;
-    const fd = bind(libc, unixAddress(path), new Map());
+    const fd = bind(libc, unixAddress(path), C.SOCK_STREAM, new Map());
     const onClose = path.startsWith("\0") ? undefined : ownerOf(path);
     return open(engine, fd, backlog, onClose);
   }
@@ -47,7 +51,7 @@ export function listen(
     if (first.family !== C.AF_INET6) throw noIpv6(address);
     values.set(OPTIONS.IPV6_V6ONLY, Number(ipv6Only));
   }
-  const fd = bind(libc, first, values);
+  const fd = bind(libc, first, C.SOCK_STREAM, values);
   return open(engine, fd, backlog);
 }
 
@@ -57,13 +61,36 @@ function noIpv6({ hostname }: Deno.NetAddr): Error {
   );
 }
 
+/**
+ * Opens a UDP socket on an address.
+ *
+ * @throws {Error} If the system refuses.
+ */
+export function listenDatagram(
+  engine: Engine,
+  address: Deno.NetAddr,
+  { reuseAddress }: NetworkDatagramOptions,
+): UdpSocket {
+  const { libc } = engine;
+  const [first] = resolveNow(libc, address);
+  const values = new Map(reuseAddress ? [[OPTIONS.SO_REUSEADDR, 1]] : []);
+  const fd = bind(libc, first!, C.SOCK_DGRAM, values);
+  try {
+    return new UdpSocket(engine, fd);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
 /** Makes a socket with an address, and with these values of options. */
 function bind(
   libc: Libc,
   { family, bytes }: SystemAddress,
+  kind: number,
   values: ReadonlyMap<Option, number>,
 ): number {
-  const type = C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
+  const type = kind | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
   if (fd < 0) throw systemError(libc, libc.errno());
   try {

@@ -19,18 +19,23 @@
  * Unix listeners are removed at their close only with `--allow-read
  * --allow-write`.
  *
- * Sockets of the transports `"tcp"` and `"unix"` belong to the engine; those of
- * `"tls"` and `"vsock"`, UDP sockets and files are Deno's, and live in the same
- * loop. `startTls()` over a connection of the engine is refused, and ends it: give a
- * map that needs it the default network. The engine waits on one of Deno's 32
- * threads for files, so leave it one: a FIFO that the program itself reads holds a
- * thread until data come. Beyond Deno's network, a path of a Unix socket that
- * begins with a zero byte is an abstract name, and `reusePort` needs no flag.
+ * Sockets of the transports `"tcp"` and `"unix"`, the UDP sockets of
+ * `DatagramDispatcher`, and the FIFOs, terminals and standard streams of
+ * `FileDispatcher` belong to the engine. A read of such a file holds no thread, so
+ * hundreds can be open at once. Sockets of `"tls"` and `"vsock"` and regular files
+ * are Deno's, and live in the same loop. (A device that epoll cannot watch, and a
+ * FIFO or terminal that a program locks, stay with Deno.) `startTls()` over a
+ * connection of the engine is refused, and ends it: give a map that needs it the
+ * default network. The engine waits on one of Deno's 32 threads for files, so leave
+ * it one: a FIFO that the program itself reads holds a thread until data come.
+ * Beyond Deno's network, a path of a Unix socket that begins with a zero byte is an
+ * abstract name, and UDP and `reusePort` need no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by
  * their names in C, and {@linkcode peerCredentials} tells who is at the other end of
  * a Unix socket. Urgent data runs `handleExpt()`: see {@linkcode recvUrgent} and
  * {@linkcode sendUrgent}. `createSocket()` takes `ipv6Only`.
- * {@linkcode EpollNetwork.fromFd} takes over the sockets of a service
+ * {@linkcode EpollNetwork.fromFd} and {@linkcode EpollNetwork.datagramsFromFd} take
+ * over the sockets of a service
  * manager. A closed connection sees what its peer has acknowledged: see
  * `ConnectionOptions.linger`.
  *
@@ -50,5 +55,6 @@ export {
   setLinger,
   setOption,
 } from "./options.ts";
+export type { EngineSocket } from "./opened.ts";
 export type { SocketOption } from "./option_table.ts";
 export { isAtMark, recvUrgent, sendUrgent } from "./urgent.ts";

@@ -6,22 +6,26 @@
 
 import { checkMilliseconds } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
+import type { DatagramSocket } from "../core/datagram_socket.ts";
 import type {
   Network,
   NetworkConnectOptions,
+  NetworkDatagramOptions,
   NetworkListenOptions,
 } from "../core/network.ts";
 import { POLLER, type Poller } from "../core/poller.ts";
-import { OF_SYSTEM } from "../core/symbols.ts";
+import { FILE_CHANNEL } from "../core/symbols.ts";
 import type { TlsOptions } from "../core/tls_options.ts";
+import type { FileLike } from "../file_dispatcher.ts";
 import { denoNetwork } from "../net/deno_network.ts";
 import { StreamChannel } from "./channel.ts";
 import { connect } from "./connecting.ts";
 import { Engine } from "./engine.ts";
+import { channelOfFile } from "./file_channel.ts";
 import { SpinTime } from "./spin_time.ts";
-import { socketOf } from "./from_fd.ts";
+import { datagramSocketOf, socketOf } from "./from_fd.ts";
 import { findLibc, type Found } from "./libc.ts";
-import { listen } from "./listening.ts";
+import { listen, listenDatagram } from "./listening.ts";
 
 /**
  * For so long, in ms, the engine looks for events once a turn before it waits on a
@@ -57,12 +61,21 @@ export interface EpollNetwork extends Network {
    * @throws {Error} If the system refuses. The descriptor stays open.
    */
   fromFd(fd: number): Channel | Acceptor;
+  /**
+   * Takes over a UDP socket that is open and bound, such as one of
+   * {@linkcode inheritedFds}, for a `DatagramDispatcher`. It is closed with its
+   * dispatcher.
+   *
+   * @param fd The number of the descriptor.
+   * @throws {TypeError | RangeError} If it is no descriptor of a UDP socket.
+   * @throws {Deno.errors.NotSupported} If the network is not available.
+   * @throws {Error} If the system refuses. The descriptor stays open.
+   */
+  datagramsFromFd(fd: number): DatagramSocket;
 }
 
 /** A network whose sockets belong to Linux, and not to Deno. */
 export class LinuxNetwork implements EpollNetwork {
-  /** Its sockets are those of this machine. */
-  readonly [OF_SYSTEM] = true;
   readonly #find: () => Found;
   readonly #spin = new SpinTime(SPIN);
   #engine: Engine | null = null;
@@ -112,8 +125,23 @@ export class LinuxNetwork implements EpollNetwork {
     return denoNetwork.listen(address, options);
   }
 
+  [FILE_CHANNEL](file: FileLike): Channel | null {
+    return this.available ? channelOfFile(this.#open(), file) : null;
+  }
+
+  listenDatagram(
+    address: Deno.NetAddr,
+    options: NetworkDatagramOptions,
+  ): DatagramSocket {
+    return listenDatagram(this.#open(), address, options);
+  }
+
   fromFd(fd: number): Channel | Acceptor {
     return socketOf(this.#open(), fd);
+  }
+
+  datagramsFromFd(fd: number): DatagramSocket {
+    return datagramSocketOf(this.#open(), fd);
   }
 
   startTls(

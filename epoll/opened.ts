@@ -7,8 +7,14 @@
 
 import { showValue } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
+import type { DatagramSocket } from "../core/datagram_socket.ts";
+import { DatagramChannel } from "../net/datagram_channel.ts";
 import { StreamAcceptor } from "./acceptor.ts";
-import { StreamChannel } from "./channel.ts";
+import { DescriptorChannel, StreamChannel } from "./channel.ts";
+import { UdpSocket } from "./datagram_socket.ts";
+
+/** What a dispatcher wraps, and what `handleAccepted()` gets. */
+export type EngineSocket = Channel | Acceptor | DatagramSocket;
 
 /**
  * A socket of the engine that is open.
@@ -16,11 +22,13 @@ import { StreamChannel } from "./channel.ts";
  * @throws {TypeError} If it is none.
  */
 export function opened(
-  socket: Channel | Acceptor | null,
-): StreamChannel | StreamAcceptor {
-  const isOwn = socket instanceof StreamChannel ||
-    socket instanceof StreamAcceptor;
-  if (isOwn && socket.fd >= 0) return socket;
+  socket: EngineSocket | null,
+): DescriptorChannel | StreamAcceptor | UdpSocket {
+  // The socket of a DatagramDispatcher lies in a channel of the library's own.
+  const found = socket instanceof DatagramChannel ? socket.socket : socket;
+  const isOwn = found instanceof DescriptorChannel ||
+    found instanceof StreamAcceptor || found instanceof UdpSocket;
+  if (isOwn && found.fd >= 0) return found;
   throw new TypeError(
     `socket must be an open socket of epollNetwork, got ${
       isOwn ? "a closed one" : showValue(socket)
@@ -38,5 +46,8 @@ export function openedConnection(
 ): StreamChannel {
   const own = opened(socket);
   if (own instanceof StreamChannel) return own;
-  throw new TypeError("socket must be a connection, got a listener");
+  const what = own instanceof UdpSocket
+    ? "a UDP socket"
+    : "a listener or a file";
+  throw new TypeError(`socket must be a connection, got ${what}`);
 }

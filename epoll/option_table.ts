@@ -19,12 +19,15 @@ const IPPROTO_IPV6 = 41;
 
 /** The name of an option whose value is a number, as in C. */
 export type SocketOption =
+  | "IPV6_RECVERR"
   | "IPV6_TCLASS"
   | "IPV6_UNICAST_HOPS"
   | "IPV6_V6ONLY"
+  | "IP_RECVERR"
   | "IP_TOS"
   | "IP_TTL"
   | "SO_ACCEPTCONN"
+  | "SO_BROADCAST"
   | "SO_BUSY_POLL"
   | "SO_DOMAIN"
   | "SO_INCOMING_CPU"
@@ -58,6 +61,7 @@ export type SocketOption =
 export const OPTIONS: Readonly<Record<SocketOption, Option>> = {
   SO_REUSEADDR: [SOL_SOCKET, 2],
   SO_TYPE: [SOL_SOCKET, 3],
+  SO_BROADCAST: [SOL_SOCKET, 6],
   SO_SNDBUF: [SOL_SOCKET, 7],
   SO_RCVBUF: [SOL_SOCKET, 8],
   SO_KEEPALIVE: [SOL_SOCKET, 9],
@@ -73,7 +77,9 @@ export const OPTIONS: Readonly<Record<SocketOption, Option>> = {
   SO_INCOMING_CPU: [SOL_SOCKET, 49],
   IP_TOS: [IPPROTO_IP, 1],
   IP_TTL: [IPPROTO_IP, 2],
+  IP_RECVERR: [IPPROTO_IP, 11],
   IPV6_UNICAST_HOPS: [IPPROTO_IPV6, 16],
+  IPV6_RECVERR: [IPPROTO_IPV6, 25],
   IPV6_V6ONLY: [IPPROTO_IPV6, 26],
   IPV6_TCLASS: [IPPROTO_IPV6, 67],
   TCP_NODELAY: [IPPROTO_TCP, 1],

@@ -6,8 +6,7 @@
  */
 
 import { checkInteger, showValue } from "../core/arguments.ts";
-import type { Acceptor, Channel } from "../core/channel.ts";
-import { opened } from "./opened.ts";
+import { type EngineSocket, opened } from "./opened.ts";
 import {
   type Option,
   OPTIONS,
@@ -28,13 +27,14 @@ export interface PeerCredentials {
 }
 
 /**
- * The number of the descriptor of a socket. It belongs to the engine: do not close
+ * The number of the descriptor of a socket, or of a FIFO, a terminal or a standard
+ * stream of a `FileDispatcher`. It belongs to the engine: do not close
  * it.
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
  * @throws {TypeError} If it is no open socket of the engine.
  */
-export function fileno(socket: Channel | Acceptor | null): number {
+export function fileno(socket: EngineSocket | null): number {
   return opened(socket).fd;
 }
 
@@ -48,7 +48,7 @@ export function fileno(socket: Channel | Acceptor | null): number {
  * @throws {Error} If the system refuses.
  */
 export function getOption(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
   name: SocketOption,
 ): number {
   const { libc, fd } = opened(socket);
@@ -82,7 +82,7 @@ export function getOption(
  * ```
  */
 export function setOption(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
   name: SocketOption,
   value: number,
 ): void {
@@ -102,7 +102,7 @@ export function setOption(
  * `seconds` is no such number.
  */
 export function setLinger(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
   seconds: number | null,
 ): void {
   if (seconds !== null) checkInteger("seconds", seconds, 0, 0x7fffffff);
@@ -118,7 +118,7 @@ export function setLinger(
  * @returns Seconds, or `null` if it is off, the default.
  * @throws {TypeError} If it is no open socket of the engine.
  */
-export function getLinger(socket: Channel | Acceptor | null): number | null {
+export function getLinger(socket: EngineSocket | null): number | null {
   const { libc, fd } = opened(socket);
   const [isOn, seconds] = readOption(libc, fd, OTHER_OPTIONS.SO_LINGER, 2);
   return isOn === 0 ? null : seconds!;
@@ -132,7 +132,7 @@ export function getLinger(socket: Channel | Acceptor | null): number | null {
  * @throws {Error} If the system does not know: over TCP, say.
  */
 export function peerCredentials(
-  socket: Channel | Acceptor | null,
+  socket: EngineSocket | null,
 ): PeerCredentials {
   const { libc, fd } = opened(socket);
   const { SO_PEERCRED } = OTHER_OPTIONS;

@@ -31,6 +31,14 @@ function queryFor(hostname: string, flags: number): Query {
   return { name, hints: hints(flags), head };
 }
 
+/** The address that `hostname` is; `null` if it is a name. */
+export function numericAddress(
+  libc: Libc,
+  hostname: string,
+): SystemAddress | null {
+  return hostname.includes("\0") ? null : numeric(libc, hostname)?.[0] ?? null;
+}
+
 /** The address that `hostname` is, if it is no name. */
 function numeric(libc: Libc, hostname: string): SystemAddress[] | null {
   const query = queryFor(hostname, C.AI_NUMERICHOST);
@@ -75,18 +83,46 @@ export function resolveNow(
  */
 export async function resolve(
   libc: Libc,
-  { hostname, port }: Deno.NetAddr,
+  address: Deno.NetAddr,
   signal: AbortSignal,
 ): Promise<SystemAddress[]> {
+  const known = knownAddresses(libc, address);
+  if (known !== null) return known;
+  const look = () => lookUpAddresses(libc, address);
+  return await lookUp(address.hostname, look, signal);
+}
+
+/** The addresses of a host that is no name. */
+function knownAddresses(
+  libc: Libc,
+  { hostname, port }: Deno.NetAddr,
+): SystemAddress[] | null {
   checkName(hostname);
   const addresses = numeric(libc, hostname);
-  if (addresses !== null) {
-    return addresses.map((address) => withPort(address, port));
-  }
+  return addresses && addresses.map((address) => withPort(address, port));
+}
+
+/**
+ * The addresses of a host. A name is looked up on a thread, whether one is free or
+ * not.
+ *
+ * @throws {Error} If it has none.
+ */
+export async function lookUpAddresses(
+  libc: Libc,
+  address: Deno.NetAddr,
+): Promise<SystemAddress[]> {
+  const known = knownAddresses(libc, address);
+  if (known !== null) return known;
+  const { hostname, port } = address;
   const query = queryFor(hostname, 0);
   const head = new Uint8Array(query.head.buffer);
-  const ask = () => libc.getaddrinfo_aside(query.name, null, query.hints, head);
-  const code = await lookUp(hostname, ask, signal);
+  const code = await libc.getaddrinfo_aside(
+    query.name,
+    null,
+    query.hints,
+    head,
+  );
   return addressesOf(libc, code, query, port);
 }
 

@@ -43,6 +43,8 @@ export interface StreamState {
   events?: number;
   /** A read may stop before the kernel's buffer is empty. */
   isCareful?: boolean;
+  /** It cannot be read. */
+  unsupported?: boolean;
 }
 
 /** Both directions of a stream socket. */
@@ -51,9 +53,9 @@ export class StreamSource implements Source, Watched {
   discarded = 0;
   isWatching = false;
   reason: Error | null = null;
-  readonly unsupported = false;
+  readonly unsupported: boolean;
   isClosing = false;
-  readonly takesAtOnce = true;
+  readonly isImmediate = true;
   /** The system holds nothing of a socket that is closed. */
   readonly isBusy = false;
   urgent: UrgentBytes | null = null;
@@ -89,12 +91,13 @@ export class StreamSource implements Source, Watched {
     engine: Engine,
     descriptor: Descriptor,
     listener: ReadListener,
-    { events = 0, isCareful = false }: StreamState = {},
+    { events = 0, isCareful = false, unsupported = false }: StreamState = {},
   ) {
+    this.unsupported = unsupported;
     this.#engine = engine;
     this.#descriptor = descriptor;
     this.#listener = listener;
-    this.#mayRead = (events & READABLE) !== 0;
+    this.#mayRead = (events & READABLE) !== 0 && !unsupported;
     this.#isCareful = isCareful || (events & NOT_DRAINED) !== 0;
     this.#isUnix = isCareful;
     descriptor.watched = this;
@@ -137,7 +140,7 @@ export class StreamSource implements Source, Watched {
   }
 
   onEvents(events: number): void {
-    if ((events & READABLE) !== 0) {
+    if ((events & READABLE) !== 0 && !this.unsupported) {
       this.#mayRead = true;
       this.#mayPass = false;
       if ((events & NOT_DRAINED) !== 0) this.#isCareful = true;
@@ -225,7 +228,7 @@ export class StreamSource implements Source, Watched {
       this.#beginsAtMark();
     this.#mayPass = !this.#isUnix || this.urgent !== null;
     for (;;) {
-      const length = libc.recv(fd, target, target.length, 0);
+      const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
         if (isAtMark) this.urgent!.passed(this.taken + this.#length);
         // Each later arrival brings an event of its own.
@@ -238,6 +241,28 @@ export class StreamSource implements Source, Watched {
       if (errno !== ERRNO.EAGAIN) this.end(errno);
       return 0;
     }
+  }
+
+  // The calls, which are others for a file
+
+  /** Receives into `target`. */
+  protected receiveNow(libc: Libc, fd: number, target: Memory): number {
+    return libc.recv(fd, target, target.length, 0);
+  }
+
+  /** Sends as much as there is room for. */
+  protected sendNow(
+    libc: Libc,
+    fd: number,
+    data: Memory,
+    length: number,
+  ): number {
+    return libc.send(fd, data, length, C.MSG_NOSIGNAL);
+  }
+
+  /** The error of a call that has failed with `errno`. */
+  protected errorOf(errno: number): Error {
+    return systemError(this.#engine.libc, errno);
   }
 
   /**
@@ -261,7 +286,7 @@ export class StreamSource implements Source, Watched {
   end(errno: number): void {
     this.#hasEnded = true;
     if (errno === 0) return;
-    const error = systemError(this.#engine.libc, errno);
+    const error = this.errorOf(errno);
     if (!this.isClosing) this.reason = error;
     if (!isDisconnect(error)) this.#error = error;
   }
@@ -277,12 +302,12 @@ export class StreamSource implements Source, Watched {
 
   watch(): void {
     if (this.isWatching || this.#hasEnded || this.#length > 0) return;
-    if (this.#descriptor.fd < 0) return;
+    if (this.#descriptor.fd < 0 || this.unsupported) return;
     this.#watch();
   }
 
   watchBehind(): boolean {
-    if (this.isWatching || this.#hasEnded) return true;
+    if (this.isWatching || this.#hasEnded || this.unsupported) return true;
     if (this.#length >= MOST_UNREAD) return false;
     if (this.#mayRead && this.#length > 0) this.#readBehind();
     this.#watch();
@@ -334,12 +359,12 @@ export class StreamSource implements Source, Watched {
 
   // Writing
 
-  write(data: Uint8Array, listener: WriteListener): number {
+  write(data: Uint8Array, size: number, listener: WriteListener): number {
     const { libc } = this.#engine;
     const { fd } = this.#descriptor;
-    const length = lengthOf(data);
+    const length = Math.min(size, lengthOf(data));
     for (;;) {
-      const sent = libc.send(fd, data as Memory, length, C.MSG_NOSIGNAL);
+      const sent = this.sendNow(libc, fd, data as Memory, length);
       if (sent >= 0) return sent;
       const errno = libc.errno();
       if (errno === ERRNO.EINTR) continue;
@@ -348,8 +373,8 @@ export class StreamSource implements Source, Watched {
         this.#holdIfNeeded();
       } else {
         // The last bytes of the peer have arrived, even if their event is late.
-        this.#mayRead = true;
-        listener.onWriteError(systemError(libc, errno));
+        this.#mayRead = !this.unsupported;
+        listener.onWriteError(this.errorOf(errno));
       }
       return 0;
     }
@@ -361,10 +386,7 @@ export class StreamSource implements Source, Watched {
       this.#hasEndedWriting = true;
       return Promise.resolve();
     }
-    const errno = libc.errno();
-    // After a reset there is nothing to end, and reading tells of the reset.
-    if (errno === ERRNO.ENOTCONN) return Promise.resolve();
-    return Promise.reject(systemError(libc, errno));
+    return Promise.reject(systemError(libc, libc.errno()));
   }
 
   /**

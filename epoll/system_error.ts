@@ -33,6 +33,7 @@ export const ERRORS: Readonly<
   1: ["EPERM", PermissionDenied],
   2: ["ENOENT", NotFound],
   4: ["EINTR", Interrupted],
+  5: ["EIO"],
   9: ["EBADF"],
   11: ["EAGAIN", WouldBlock],
   12: ["ENOMEM"],
@@ -45,6 +46,9 @@ export const ERRORS: Readonly<
   28: ["ENOSPC"],
   32: ["EPIPE", BrokenPipe],
   36: ["ENAMETOOLONG"],
+  64: ["ENONET"],
+  71: ["EPROTO"],
+  90: ["EMSGSIZE"],
   91: ["EPROTOTYPE"],
   92: ["ENOPROTOOPT"],
   95: ["EOPNOTSUPP", NotSupported],
@@ -60,6 +64,7 @@ export const ERRORS: Readonly<
   108: ["ESHUTDOWN"],
   110: ["ETIMEDOUT", TimedOut],
   111: ["ECONNREFUSED", ConnectionRefused],
+  112: ["EHOSTDOWN"],
   113: ["EHOSTUNREACH"],
 };
 

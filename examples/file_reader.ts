@@ -9,6 +9,9 @@
  *
  *     (echo a; sleep 1; echo b) | deno task example file_reader -
  *
+ * Such a read holds one of Deno's threads; in a map on `epollNetwork` (`../epoll`)
+ * it would hold none.
+ *
  * @module
  */
 

@@ -14,28 +14,17 @@ import {
   showValue,
 } from "../core/arguments.ts";
 import { lookUp } from "../core/blocking_threads.ts";
-import type { Channel } from "../core/channel.ts";
+import { type Channel, received } from "../core/channel.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
+import {
+  asDatagramSocket,
+  type DatagramSocket,
+} from "../core/datagram_socket.ts";
 import { isDisconnect, isUnsupported } from "../core/errors.ts";
 import { describeError } from "../core/log.ts";
+import type { Network } from "../core/network.ts";
 import { Queue } from "../core/queue.ts";
-
-/** What a {@linkcode DatagramDispatcher} wraps: a `Deno.DatagramConn` for UDP fits. */
-export interface DatagramSocket {
-  /**
-   * Waits for the next datagram.
-   *
-   * @param target Where its bytes go; what does not fit is cut off.
-   * @returns The bytes, and who sent them.
-   */
-  receive(target: Uint8Array): Promise<[Uint8Array, Deno.Addr]>;
-  /** Sends one datagram, and gives its length. */
-  send(data: Uint8Array, addr: Deno.Addr): Promise<number>;
-  /** Releases the socket. A pending operation must settle. */
-  close(): void;
-  /** The address that datagrams can be sent to. */
-  readonly addr: Deno.Addr;
-}
+import { type ReadListener, SOURCE, type Source } from "../core/source.ts";
 
 /** What {@linkcode DatagramDispatcher.recvFrom} gives. */
 export interface Datagram {
@@ -77,14 +66,23 @@ export const FILLER = new Uint8Array(1);
  * A smaller number delays the datagrams behind a few refusals; a larger one
  * lets a socket that always refuses take more of the first moments.
  */
-const MOST_REFUSALS = 64;
+export const MOST_REFUSALS = 64;
 /** In ms: a socket that always refuses brings at most 100 errors a second. */
-const REFUSAL_PAUSE = 10;
+export const REFUSAL_PAUSE = 10;
 
 /** A datagram that was accepted and has yet to go. */
-interface Outgoing {
+export interface Outgoing {
   length: number;
   addr: Deno.NetAddr;
+}
+
+/** The name of the method by which a socket brings a source of its datagrams. */
+export const DATAGRAM_SOURCE: unique symbol = Symbol("datagram source");
+
+/** A socket that says what it can receive and send now. */
+export interface SourceSocket extends DatagramSocket {
+  /** Makes the one source of a channel over it. */
+  [DATAGRAM_SOURCE](channel: DatagramChannel, listener: ReadListener): Source;
 }
 
 /** Makes datagrams look like a stream of bytes. */
@@ -96,31 +94,42 @@ export class DatagramChannel implements Channel {
   /** The clock of the map. */
   clock: () => Clock = () => systemClock;
 
-  readonly #socket: DatagramSocket;
-  readonly #buffer = new Uint8Array(LONGEST);
-  #received: Datagram | null = null;
+  /** The socket that it was made of. */
+  readonly socket: DatagramSocket;
+  /** The datagram that the token stands for. */
+  received: Datagram | null = null;
+
+  /** Made with the first read: a source of the socket's own needs none. */
+  #buffer: Uint8Array | null = null;
   #closed = false;
   #endPause = () => {};
 
   constructor(socket: DatagramSocket) {
-    this.#socket = socket;
+    this.socket = socket;
+  }
+
+  /** The source that the socket brings, if it brings one. */
+  [SOURCE](listener: ReadListener): Source | null {
+    const socket = this.socket as Partial<SourceSocket>;
+    return socket[DATAGRAM_SOURCE]?.(this, listener) ?? null;
   }
 
   /** The address that the socket is bound to. */
   get localAddr(): Deno.Addr {
-    return this.#socket.addr;
+    return this.socket.addr;
   }
 
   /** Receives one datagram and keeps it; the byte that it reports is a token. */
   async read(): Promise<number> {
+    const buffer = this.#buffer ??= new Uint8Array(LONGEST);
     for (let refusals = 1;; refusals++) {
       try {
-        this.#received = ownDatagram(await this.#socket.receive(this.#buffer));
+        this.received = ownDatagram(await this.socket.receive(buffer));
         return 1;
       } catch (error) {
         if (this.#closed) throw error;
         if (!isRefusal(error)) throw endOf(error);
-        this.#lose("Cannot send a datagram", null, error);
+        this.lose("Cannot send a datagram", null, error);
       }
       await this.#pause(refusals);
     }
@@ -141,10 +150,10 @@ export class DatagramChannel implements Channel {
     });
   }
 
-  /** The datagram that the token stands for. */
+  /** Takes the datagram that the token stands for. */
   take(): Datagram {
-    const received = this.#received!;
-    this.#received = null;
+    const received = this.received!;
+    this.received = null;
     return received;
   }
 
@@ -153,17 +162,24 @@ export class DatagramChannel implements Channel {
     const { length, addr } = this.outgoing.first!;
     try {
       const datagram = data.subarray(0, length);
-      const send = () => this.#socket.send(datagram, addr);
+      const send = () => this.socket.send(datagram, addr);
       await lookUp(addr.hostname, send);
     } catch (error) {
-      const to = formatAddress(addr);
-      this.#lose(`Cannot send ${length} bytes to ${to}`, addr, error);
+      this.loseOutgoing(error);
     }
     this.outgoing.shift();
     return Math.max(length, FILLER.length);
   }
 
-  #lose(message: string, addr: Deno.NetAddr | null, cause: unknown): void {
+  /** Tells that the first datagram to be sent is lost. */
+  loseOutgoing(cause: unknown): void {
+    const { length, addr } = this.outgoing.first!;
+    const to = formatAddress(addr);
+    this.lose(`Cannot send ${length} bytes to ${to}`, addr, cause);
+  }
+
+  /** Tells that a datagram is lost. */
+  lose(message: string, addr: Deno.NetAddr | null, cause: unknown): void {
     if (this.#closed) return; // abort() has dropped the datagram.
     this.onLoss(new DatagramError(message, addr, cause));
   }
@@ -172,7 +188,7 @@ export class DatagramChannel implements Channel {
   close(): void {
     this.#closed = true;
     this.#endPause();
-    return this.#socket.close(); // It may be async, against its type.
+    return this.socket.close(); // It may be async, against its type.
   }
 }
 
@@ -201,18 +217,28 @@ function ownDatagram(received: unknown): Datagram {
   };
 }
 
-/** Whether an earlier datagram found nobody: Windows tells the receiver so. */
-function isRefusal(error: unknown): boolean {
+/**
+ * Whether an earlier datagram was lost on its way: Windows tells the receiver so,
+ * and Linux with the option `IP_RECVERR`.
+ */
+export function isRefusal(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionRefused;
+    error instanceof Deno.errors.ConnectionRefused ||
+    LOSSES.has((error as { code?: unknown } | null | undefined)?.code);
 }
+
+/** What Linux makes of the answers of routers (ICMP). */
+const LOSSES: ReadonlySet<unknown> = new Set([
+  ...["EACCES", "EHOSTDOWN", "EHOSTUNREACH", "EMSGSIZE", "ENETUNREACH"],
+  ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
+]);
 
 /**
  * The error of a socket that cannot receive any more. Two kinds of error are no
  * failure of a stream, and are made one here: a disconnect, as a datagram socket
  * has no peer, and "unsupported", as the socket would stay deaf.
  */
-function endOf(cause: unknown): unknown {
+export function endOf(cause: unknown): unknown {
   const isPlain = cause instanceof Error && !isUnsupported(cause);
   if (isPlain && !isDisconnect(cause)) return cause;
   const message = `Cannot receive any more: ${messageOf(cause)}`;
@@ -228,27 +254,30 @@ function messageOf(cause: unknown): string {
   return describeError(cause);
 }
 
-/** Binds a UDP socket, or says what is in the way. */
+/**
+ * Opens a UDP socket of a network.
+ *
+ * @param name Of the dispatcher, for the message.
+ * @throws {Deno.errors.NotSupported} If the network has none.
+ * @throws {Error} If the network throws: the address is in use, for example.
+ */
 export function openDatagramSocket(
+  network: Network,
   addr: Deno.NetAddr,
-  reuseAddress: boolean,
+  { reuseAddress, name }: { reuseAddress: boolean; name: string },
 ): DatagramSocket {
-  if (typeof Deno.listenDatagram !== "function") {
+  if (network.listenDatagram === undefined) {
     throw new Deno.errors.NotSupported(
-      "Cannot bind: this Deno runs without datagrams: start it with " +
-        '--unstable-net, or put "unstable": ["net"] into deno.json',
+      `Cannot bind: ${name} is a datagram socket, and the network of its ` +
+        "map, a simulated one perhaps, has none: give it to setSocket()",
     );
   }
-  const { hostname, port } = addr;
   try {
-    return Deno.listenDatagram({
-      transport: "udp",
-      hostname,
-      port,
-      reuseAddress,
-    });
+    const socket = network.listenDatagram(addr, { reuseAddress });
+    return received(asDatagramSocket, "The network's datagram socket", socket);
   } catch (error) {
-    explain(error, "bind", addr);
+    // That error says by itself what is missing.
+    if (!isUnsupported(error)) explain(error, "bind", addr);
     throw error;
   }
 }

@@ -7,8 +7,11 @@
 
 import { lookUp } from "../core/blocking_threads.ts";
 import { closeQuietly } from "../core/channel.ts";
-import type { Network, NetworkConnectionOptions } from "../core/network.ts";
-import { OF_SYSTEM } from "../core/symbols.ts";
+import type {
+  Network,
+  NetworkConnectionOptions,
+  NetworkDatagramOptions,
+} from "../core/network.ts";
 import type { TlsOptions } from "../core/tls_options.ts";
 import { setDefaultNetwork } from "../loop.ts";
 import { listenUnix } from "./unix_listener.ts";
@@ -17,8 +20,7 @@ import { listenUnix } from "./unix_listener.ts";
  * The network of this machine, through Deno. Needs `--allow-net`, and for Unix
  * sockets `--allow-read --allow-write` as well.
  */
-export const denoNetwork: Network & { readonly [OF_SYSTEM]: true } = {
-  [OF_SYSTEM]: true,
+export const denoNetwork: Network = {
   async connect(address, { signal, tls, ...settings }) {
     if (address.transport === "tcp") {
       const { hostname, port } = address;
@@ -63,6 +65,7 @@ export const denoNetwork: Network & { readonly [OF_SYSTEM]: true } = {
     }
     throw new TypeError(`Cannot listen over ${address.transport}`);
   },
+  listenDatagram,
   startTls(channel, hostname, tls) {
     const transport = channel.remoteAddr?.transport;
     if (transport !== "tcp") {
@@ -75,6 +78,25 @@ export const denoNetwork: Network & { readonly [OF_SYSTEM]: true } = {
     return startTls(channel as Deno.TcpConn, hostname, tls);
   },
 };
+
+/**
+ * Opens a UDP socket.
+ *
+ * @throws {Deno.errors.NotSupported} If Deno runs without the flag for it.
+ */
+function listenDatagram(
+  { hostname, port }: Deno.NetAddr,
+  { reuseAddress }: NetworkDatagramOptions,
+): Deno.DatagramConn {
+  if (typeof Deno.listenDatagram !== "function") {
+    throw new Deno.errors.NotSupported(
+      "Cannot bind: this Deno runs without datagrams: start it with " +
+        '--unstable-net, or put "unstable": ["net"] into deno.json',
+    );
+  }
+  const transport = "udp";
+  return Deno.listenDatagram({ transport, hostname, port, reuseAddress });
+}
 
 /** The settings of a TCP connection. */
 type Settings = Omit<NetworkConnectionOptions, "tls">;

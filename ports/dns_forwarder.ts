@@ -4,6 +4,9 @@
  *
  *     deno run --quiet --unstable-net --allow-net ports/dns_forwarder.ts SERVER_PORT TIMEOUT
  *
+ * With `socketMap.network = epollNetwork`, it needs `--allow-ffi` in the place of
+ * the flag.
+ *
  * @module
  */
 

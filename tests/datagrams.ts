@@ -4,6 +4,7 @@
  */
 
 import {
+  type Address,
   type Datagram,
   DatagramDispatcher,
   type DatagramSocket,
@@ -119,6 +120,34 @@ export class Recorder extends DatagramDispatcher {
   override handleClose(): void {
     this.closes++;
     this.close();
+  }
+}
+
+/** Any free port. */
+export const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+
+/** Sends back what it receives. */
+export class Echo extends Recorder {
+  constructor(map: TestMap, address: Address = LOOPBACK) {
+    super(map);
+    this.createSocket();
+    this.bind(address);
+  }
+  get port(): number {
+    return (this.addr as Deno.NetAddr).port;
+  }
+  override handleRead(): void {
+    const { data, addr } = this.recvFrom();
+    this.sendTo(data, addr);
+  }
+}
+
+/** Keeps what it receives. */
+export class Client extends Echo {
+  readonly datagrams: Datagram[] = [];
+
+  override handleRead(): void {
+    this.datagrams.push(this.recvFrom());
   }
 }
 

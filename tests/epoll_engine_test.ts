@@ -126,7 +126,7 @@ testEpoll(
     const looksBeforeWait = () => {
       spin.begin();
       let looks = 0;
-      for (; spin.next(0) === Next.turn; looks++) time += 0.25;
+      for (; spin.next(0) !== Next.wait; looks++) time += 0.25;
       return looks;
     };
     assertEquals(looksBeforeWait(), 7);

@@ -20,7 +20,8 @@ import { HAS_EPOLL, libc } from "./epoll_faults.ts";
 import { canRun } from "./support.ts";
 
 const HEADERS = [
-  ...["arpa/inet", "errno", "netdb", "netinet/in", "netinet/tcp", "stddef"],
+  ...["arpa/inet", "errno", "fcntl", "netdb"],
+  ...["netinet/in", "netinet/tcp", "stddef", "stdio", "unistd"],
   ...["sys/epoll", "sys/eventfd", "sys/ioctl", "sys/socket", "sys/un"],
 ];
 

@@ -4,10 +4,12 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   type Acceptor,
   type Channel,
+  DatagramDispatcher,
   Dispatcher,
   loop,
   type Network,
 } from "../mod.ts";
+import { FakeSocket } from "./datagrams.ts";
 import { FakeAcceptor, FakeChannel, quietMap, Recorder } from "./fakes.ts";
 import { type Any, listening, recorder } from "./setups.ts";
 import { captureRejections, turns } from "./support.ts";
@@ -161,6 +163,48 @@ for (const [name, make, said] of NO_ACCEPTORS) {
     server.close();
   });
 }
+
+for (
+  const [name, make, said] of [
+    ["nothing", () => undefined, "must be an object, got undefined"],
+    ["a channel", () => new FakeChannel(), "has no receive() method"],
+  ] as const
+) {
+  Deno.test(`bind() of a DatagramDispatcher throws where the network gives ${name}`, () => {
+    const value = make();
+    const map = mapOf({ listenDatagram: () => value });
+    const dispatcher = new DatagramDispatcher(null, { map });
+    dispatcher.createSocket();
+    assertThrows(
+      () => dispatcher.bind({ port: 7 }),
+      TypeError,
+      `Cannot bind 0.0.0.0:7: The network's datagram socket ${said}`,
+    );
+    if (value !== undefined) assert(value.closed);
+    dispatcher.close();
+  });
+}
+
+Deno.test("bind() of a DatagramDispatcher opens what the network of its map gives", async () => {
+  const opened: unknown[] = [];
+  const socket = new FakeSocket();
+  const map = mapOf({
+    listenDatagram: (...args: unknown[]) => {
+      opened.push(args);
+      return socket;
+    },
+  });
+  const dispatcher = new DatagramDispatcher(null, { map });
+  dispatcher.createSocket();
+  dispatcher.setReuseAddr();
+  dispatcher.bind({ hostname: "192.0.2.1", port: 7 });
+  const address = { transport: "udp", hostname: "192.0.2.1", port: 7 };
+  assertEquals(opened, [[address, { reuseAddress: true }]]);
+  dispatcher.sendTo("spam", { port: 9 });
+  dispatcher.close();
+  await loop({ map });
+  assertEquals([socket.sent, socket.closed], [["9: spam"], true]);
+});
 
 /** Ways to call back against the rules of promises. */
 const NO_PROMISES: [name: string, give: () => Any][] = [

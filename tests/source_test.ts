@@ -156,8 +156,8 @@ class KernelSource implements Source {
     while (this.available > 0) this.#kernel.take(Infinity);
   }
 
-  write(data: Uint8Array, writer: WriteListener): number {
-    return this.#kernel.put(data, writer);
+  write(data: Uint8Array, length: number, writer: WriteListener): number {
+    return this.#kernel.put(data.subarray(0, length), writer);
   }
 
   closeWrite(): Promise<void> {
