@@ -123,6 +123,12 @@ function platformGroups(): Group[] {
       instead: CLOCKS,
     },
     {
+      owner: URL,
+      prefix: "URL.",
+      names: ["createObjectURL"],
+      instead: OUTSIDE,
+    },
+    {
       owner: WebAssembly,
       prefix: "WebAssembly.",
       names: words("compileStreaming instantiateStreaming"),
@@ -161,6 +167,12 @@ function denoGroups(): Group[] {
       names: words("query querySync request requestSync revoke revokeSync"),
       instead: SURROUNDINGS,
     },
+    ...(["stdout", "stderr"] as const).map((name) => ({
+      owner: Deno[name],
+      prefix: `Deno.${name}.`,
+      names: ["isTerminal"],
+      instead: SURROUNDINGS,
+    })),
     {
       owner: Deno.stdin,
       prefix: "Deno.stdin.",

@@ -239,6 +239,19 @@ function temporalNow(): Replacement[] {
   });
 }
 
+/** A `File` that was modified at the host's time, unless its maker says when. */
+function fileOf(Original: typeof File): typeof File {
+  return new Proxy(Original, {
+    construct(target, [parts, name, options], newTarget) {
+      const host = hostContext.getStore();
+      const given = host
+        ? { ...options, lastModified: options?.lastModified ?? dateNow(host) }
+        : options;
+      return Reflect.construct(target, [parts, name, given], newTarget);
+    },
+  });
+}
+
 /** All that makes dates, or texts of a country. */
 export function dateReplacements(): Replacement[] {
   return [
@@ -247,6 +260,7 @@ export function dateReplacements(): Replacement[] {
     ...localTexts(),
     ...formats(),
     ...temporalNow(),
+    { owner: globalThis, name: "File", make: fileOf },
     { owner: globalThis, name: "Date", make: dateOf },
   ];
 }

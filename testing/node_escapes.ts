@@ -62,6 +62,8 @@ function socketGroups(): Group[] {
     exportsOf("net", { names, instead }),
     methodsOf("net", "Socket", { names: ["connect"], instead }),
     methodsOf("net", "Server", { names: ["listen"], instead }),
+    // In an older Deno, it inherits nothing from that.
+    methodsOf("http", "Server", { names: ["listen"], instead }),
     exportsOf("dgram", { names: ["createSocket"], instead }),
     methodsOf("dgram", "Socket", {
       names: words("bind connect send"),
