@@ -230,7 +230,7 @@ export class StreamSource implements Source, Watched {
     for (;;) {
       const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
-        if (isAtMark) this.urgent!.passed(this.taken + this.#length);
+        if (isAtMark) this.urgent!.passed(this.#length);
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
@@ -278,7 +278,7 @@ export class StreamSource implements Source, Watched {
 
   /** Whether the dispatcher has read all bytes before urgent data, and no other. */
   get isAtMark(): boolean {
-    return this.urgent !== null && this.urgent.mark === this.taken ||
+    return this.urgent !== null && this.urgent.mark === 0 ||
       this.#length === 0 && this.fd >= 0 && isAtMark(this);
   }
 
@@ -340,6 +340,7 @@ export class StreamSource implements Source, Watched {
 
   #advance(length: number): void {
     this.taken += length;
+    if (this.urgent !== null) this.urgent.mark -= length;
     this.#start += length;
     this.#length -= length;
     if (this.#length === 0) this.#buffer = NO_BYTES;
@@ -347,6 +348,7 @@ export class StreamSource implements Source, Watched {
 
   discard(): void {
     this.discarded += this.#length;
+    if (this.urgent !== null) this.urgent.mark -= this.#length;
     this.#length = 0;
     this.#buffer = NO_BYTES;
   }
