@@ -6,7 +6,7 @@
  */
 
 import type { Entry } from "../core/entry.ts";
-import { libraryMethods } from "../core/interest.ts";
+import { isLibraryClass } from "../core/option_names.ts";
 import { REACTOR } from "../core/symbols.ts";
 import { Dispatcher } from "../dispatcher.ts";
 import type { SocketMap } from "../loop.ts";
@@ -48,12 +48,21 @@ function recordOverrides(
 ): void {
   const { name: type } = dispatcher.constructor;
   for (const name of hooksOf(dispatcher)) {
-    const hook = Reflect.get(dispatcher, name) as () => unknown;
-    if (libraryMethods.has(hook)) continue;
+    if (!isOverridden(dispatcher, name)) continue;
     recordHook(dispatcher, name, (args) => {
       note(`${type} ${showCall(name, args)}`);
     });
   }
+}
+
+/** Whether a class of the user's, or the object itself, has this method. */
+function isOverridden(dispatcher: Dispatcher, name: string): boolean {
+  let owner: object = dispatcher;
+  while (!isLibraryClass(owner)) {
+    if (Object.hasOwn(owner, name)) return true;
+    owner = Object.getPrototypeOf(owner);
+  }
+  return false;
 }
 
 /** How a clock differs from the simulated time, in words; "" if it does not. */

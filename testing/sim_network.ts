@@ -22,8 +22,9 @@ import {
 import { drawDiagram } from "./diagram.ts";
 import { collect } from "./diagram_data.ts";
 import { History } from "./history.ts";
+import { hostContext } from "./host_context.ts";
 import { MAX_HOSTS } from "./partitions.ts";
-import { isolateHosts } from "./sim_globals.ts";
+import { importTraps, isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { SIMULATOR, Simulator } from "./simulator.ts";
 import type { Decode } from "./packet.ts";
@@ -138,9 +139,10 @@ const PARTITION_OPTIONS: OptionNames<PartitionOptions> = { oneWay: true };
  *
  * Connections keep what TCP promises, and nothing else: they are split and
  * coalesced, stall, fill up, end one way, are refused, lost and reset. On a host
- * `Date`, `performance.now()`, `Math.random()` and the random numbers of
- * `crypto` are the host's own; timers, files and sockets of Deno end the run with
- * a {@linkcode SimulationError} that says what to use instead.
+ * dates, clocks, random numbers, the host name and the process id are the
+ * host's own; timers, files, sockets, processes and the like of Deno and Node end
+ * the run with a {@linkcode SimulationError} that says what to use instead. The
+ * table in `docs/testing.md` has each call, and the few that stay real.
  *
  * TLS is simulated from outside: a handshake that takes time and fails against a
  * peer that speaks plainly; nothing is encrypted, and no certificate is looked
@@ -390,15 +392,20 @@ export class SimNetwork {
     if (this.#isRunning) throw new Error("Cannot run: it is running already");
     this.#isRunning = true;
     const restore = isolateHosts();
+    // In a scenario, `simulate()` decides which runs are watched.
+    const isOwn = importTraps.isNeeded && !hostContext.getStore();
     // It would end the process, and nobody would know the seed.
     const onRejection = (event: PromiseRejectionEvent) => {
       event.preventDefault();
       this.#simulator.onRejection(event.reason);
     };
     addEventListener("unhandledrejection", onRejection);
+    let unwatch = () => {};
     try {
+      if (isOwn) unwatch = await importTraps.acquire();
       await this.#simulator.run(until, this.now + limit);
     } finally {
+      unwatch();
       removeEventListener("unhandledrejection", onRejection);
       restore();
       this.#isRunning = false;

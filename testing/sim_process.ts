@@ -7,7 +7,7 @@
 import type { Network } from "../core/network.ts";
 import { REACTOR } from "../core/symbols.ts";
 import { SocketMap } from "../loop.ts";
-import type { Escape } from "./escapes.ts";
+import type { Escape } from "./escape_group.ts";
 import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
 import { SimClock } from "./sim_clock.ts";
@@ -15,6 +15,9 @@ import { type Fabric, type NetStack, networkOf } from "./sim_connect.ts";
 import { describeClockError, recordDetails } from "./sim_details.ts";
 import { SimDisk } from "./sim_disk.ts";
 import { portable } from "./trace.ts";
+
+/** A process id tells by its thousands which host it is of. */
+const PIDS_PER_HOST = 1_000;
 
 /** The machine that a program runs on. */
 export interface Machine {
@@ -40,7 +43,10 @@ export class SimProcess implements NetStack, HostContext {
   readonly name: string;
   readonly number: number;
   readonly hostname: string;
+  readonly identity: { name: string; pid: number };
   isAlive = true;
+  /** Objects that no run may see collected. */
+  readonly #kept: unknown[] = [];
   readonly #fabric: Fabric;
   readonly #machine: Machine;
   readonly #boot: number;
@@ -58,6 +64,7 @@ export class SimProcess implements NetStack, HostContext {
     this.name = name;
     this.number = number;
     this.hostname = hostname;
+    this.identity = { name, pid: number * PIDS_PER_HOST + generation };
     this.#fabric = fabric;
     this.#machine = machine;
     this.#boot = boots;
@@ -104,6 +111,12 @@ export class SimProcess implements NetStack, HostContext {
   onEscape(escape: Escape): Error {
     return this.#fabric.onEscape(this.name, escape);
   }
+  drew(value: number): void {
+    this.#fabric.drew(this.name, value);
+  }
+  keep(target: unknown): void {
+    this.#kept.push(target);
+  }
   hold(promise: Promise<unknown>): void {
     this.#fabric.hold(promise);
   }
@@ -128,6 +141,7 @@ export class SimProcess implements NetStack, HostContext {
   end(): void {
     if (!this.isAlive) return;
     this.isAlive = false;
+    this.#kept.length = 0;
     // A pass that is under way dispatches nothing more; there is no next one,
     // for this process's clock does not go on.
     const reactor = this.map[REACTOR];

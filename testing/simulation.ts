@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Escape } from "./escapes.ts";
+import type { Escape } from "./escape_group.ts";
 import type { ScheduledEvent } from "./event_queue.ts";
 import type { FaultPlan } from "./fault_plan.ts";
 import type { Decode } from "./packet.ts";
@@ -20,6 +20,8 @@ export interface Simulation {
   after(delay: number, callback: () => void): ScheduledEvent;
   /** The time stands still until `promise` settles. */
   hold(promise: Promise<unknown>): void;
+  /** A host's program got this time or random number. */
+  drew(host: string, value: number): void;
   /** Adds an event to the trace. */
   note(event: TraceEvent): void;
   /** An error that nobody on a host handled: the run ends with it. */

@@ -14,7 +14,8 @@
 import { describeError } from "../core/log.ts";
 import type { SocketMap } from "../loop.ts";
 import { EventQueue, type ScheduledEvent } from "./event_queue.ts";
-import type { Escape } from "./escapes.ts";
+import type { Escape } from "./escape_group.ts";
+import { Draws } from "./draws.ts";
 import { drawKind, FaultPlan } from "./fault_plan.ts";
 import type { AllFaults } from "./faults.ts";
 import type { HostContext } from "./host_context.ts";
@@ -77,6 +78,8 @@ export class Simulator implements Fabric, OutageSimulation {
   readonly trace: Trace;
   readonly decode: Decode | null;
   readonly hasDetails: boolean;
+  /** The times and random numbers that programs got. */
+  readonly draws: Draws = new Draws();
   /** The scenario's own random numbers. */
   readonly random: () => number;
   now = 0;
@@ -231,6 +234,10 @@ export class Simulator implements Fabric, OutageSimulation {
     return error;
   }
 
+  drew(host: string, value: number): void {
+    this.draws.add(host, value);
+  }
+
   // The network
 
   note(event: TraceEvent): void {
@@ -275,11 +282,15 @@ export class Simulator implements Fabric, OutageSimulation {
             "{ map: host.map }, or make it inside host.run()",
         );
       },
+      identity: null,
       now: () => this.now,
       random: this.random,
+      drew: (value) => this.drew("the scenario", value),
+      // Whatever it holds itself, it holds until it ends.
+      keep: () => {},
       // Before and after a run it may wait for what it likes.
       onEscape: (escape) =>
-        escape.isTimer ? this.onEscape("The scenario", escape) : null,
+        escape.inScenario ? this.onEscape("The scenario", escape) : null,
       hold: (promise) => this.hold(promise),
     };
   }
