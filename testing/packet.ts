@@ -47,12 +47,10 @@ export class Packet {
   constructor(
     route: MessageRoute,
     segment: Segment,
-    { sent, arrival, isLate, decode }: {
-      sent: number;
-      arrival: number;
-      isLate: boolean;
-      decode: Decode | null;
-    },
+    sent: number,
+    arrival: number,
+    isLate: boolean,
+    decode: Decode | null,
   ) {
     this.route = route;
     this.sent = sent;

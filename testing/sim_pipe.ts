@@ -144,9 +144,10 @@ export class Pipe {
     }
     this.#isReset ||= segment === "reset";
     const arrival = Math.max(this.#lastArrival, wire.now + delay);
-    const { now: sent, decode } = wire;
-    const times = { sent, arrival, isLate, decode };
-    this.#inFlight.push(new Packet(this.#route, segment, times));
+    const { now, decode } = wire;
+    this.#inFlight.push(
+      new Packet(this.#route, segment, now, arrival, isLate, decode),
+    );
     // Segments that arrive together are taken together, and may be read as one.
     if (arrival === this.#lastArrival) return;
     this.#lastArrival = arrival;
