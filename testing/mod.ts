@@ -14,6 +14,7 @@ export {
   type CheckChannelOptions,
   type MakeChannels,
 } from "./check_channel.ts";
+export type { DiskFaults } from "./disk_faults.ts";
 export type { FaultEvent, FaultLevel, Faults } from "./faults.ts";
 export { memoryPair, type MemoryPairOptions } from "./memory_pair.ts";
 export { MockClock, type MockClockOptions } from "./mock_clock.ts";
