@@ -6,10 +6,18 @@
  */
 
 import { type Change, DiskJournal, type SyncTarget } from "./disk_journal.ts";
+import { FileNode, FolderNode } from "./disk_nodes.ts";
 import { DiskValues } from "./disk_values.ts";
 import { drawKind } from "./fault_plan.ts";
+import { systemError } from "./system_error.ts";
 import { hashText } from "./rng.ts";
 import type { Simulation } from "./simulation.ts";
+
+/**
+ * How long an operation on a file takes, in simulated ms, but for `sync()`. The
+ * value is a choice: a call to the cache of Linux on another thread takes as long.
+ */
+const OPERATION_TIME = 0.02;
 
 const SYNC_TIME = drawKind("sync time");
 const SYNC_STALL = drawKind("syncStall");
@@ -21,8 +29,10 @@ const EARLY = drawKind("diskEarly");
 const EARLY_PART = drawKind("part of disk");
 const REORDER = drawKind("diskReorder");
 const REORDER_PART = drawKind("parts out of order");
+const REORDER_LENGTH = drawKind("length without bytes");
 const LAZY = drawKind("diskLazy");
 const FULL = drawKind("diskFull");
+const FULL_PART = drawKind("part of write");
 const FULL_TIME = drawKind("disk full time");
 const CORRUPT = drawKind("diskCorrupt");
 const CORRUPT_PART = drawKind("corrupt part");
@@ -49,6 +59,7 @@ export interface DiskHost {
 export class DiskStore {
   readonly journal: DiskJournal = new DiskJournal();
   readonly values: DiskValues = new DiskValues(this.journal);
+  readonly root: FolderNode = new FolderNode(this.journal, "/");
   readonly #simulation: Simulation;
   readonly #host: DiskHost;
   readonly #syncs = new Set<Sync>();
@@ -120,7 +131,7 @@ export class DiskStore {
       // It may have come to any point.
       const most = faultPlan.upTo(changes.length + 1, SYNC_PART, key, nth) - 1;
       this.journal.settle(changes, changes.slice(0, most));
-      return systemError("EIO", "Input/output error (os error 5)");
+      return systemError("EIO");
     }
     this.journal.settle(changes, changes);
     const count = new Set(changes.map(({ part }) => part)).size;
@@ -150,7 +161,7 @@ export class DiskStore {
     const kept = new Set([
       ...[...this.#syncs].flatMap((sync) => this.#torn(sync, nth)),
       ...this.#early(nth),
-      ...this.#reordered(nth),
+      ...this.#reorder(nth),
     ]);
     this.#failures++;
     this.#syncs.clear();
@@ -163,6 +174,7 @@ export class DiskStore {
     }
     this.journal.settle(changes, kept);
     this.values.restore();
+    this.root.restore();
   }
 
   /** The first writes of a sync that a power failure breaks off. */
@@ -192,14 +204,19 @@ export class DiskStore {
     );
   }
 
-  /** Some parts of the targets, each as it was at some moment. */
-  #reordered(nth: number): Change[] {
+  /** Stores some lengths without bytes; returns some parts, each of some moment. */
+  #reorder(nth: number): Change[] {
     const { faultPlan } = this.#simulation;
     const { name, number } = this.#host;
     const changes = this.journal.all();
     const { diskReorder } = faultPlan.faults;
     if (changes.length === 0) return [];
     if (!faultPlan.injects(REORDER, diskReorder, name, number, nth)) return [];
+    for (const target of new Set(changes.flatMap(({ targets }) => targets))) {
+      const key = hashText(this.#nameOf(target.path));
+      const isLengthened = faultPlan.upTo(2, REORDER_LENGTH, key, nth) === 1;
+      if (target instanceof FileNode && isLengthened) target.storeLength();
+    }
     const parts = Map.groupBy(
       changes,
       ({ targets, part }) => `${this.#nameOf(targets[0]!.path)} ${part}`,
@@ -212,24 +229,50 @@ export class DiskStore {
     });
   }
 
+  // Operations of programs
+
   /**
-   * Fails if the disk is full.
+   * Does something with the disk's files. It takes a moment, as a thread of the
+   * system does it.
+   *
+   * @param isAlive Whether the program that asks for it still runs.
+   */
+  later<T>(isAlive: () => boolean, work: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#simulation.after(OPERATION_TIME, () => {
+        if (!isAlive()) return;
+        try {
+          resolve(work());
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+
+  /**
+   * Takes space for what a write adds.
    *
    * @param path What is to be written.
+   * @param bytes How much.
+   * @returns For how much of it there is space, 1 or more.
+   * @throws {Error} If the disk is full.
    */
-  checkSpace(path: string): void {
+  takeSpace(path: string, bytes: number = 1): number {
     const { faultPlan, now } = this.#simulation;
     const { diskFull, outage } = faultPlan.faults;
-    if (diskFull === 0) return;
+    if (diskFull === 0) return bytes;
     if (now >= this.#fullUntil) {
       const where = this.#nameOf(path);
       const key = hashText(where);
       const nth = this.#count(`write ${where}`);
-      if (!faultPlan.injects(FULL, diskFull, where, key, nth)) return;
+      if (!faultPlan.injects(FULL, diskFull, where, key, nth)) return bytes;
       const time = faultPlan.between(0, outage, FULL_TIME, key, nth);
       this.#fullUntil = now + time;
+      const taken = faultPlan.upTo(bytes, FULL_PART, key, nth) - 1;
+      if (taken > 0) return taken;
     }
-    throw systemError("ENOSPC", "No space left on device (os error 28)");
+    throw systemError("ENOSPC");
   }
 
   /**
@@ -259,9 +302,4 @@ export class DiskStore {
     this.#counts.set(what, count);
     return count;
   }
-}
-
-/** An error as Deno makes it for those of the system that have no class. */
-export function systemError(code: string, message: string): Error {
-  return Object.assign(new Error(message), { code });
 }

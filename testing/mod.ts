@@ -21,6 +21,13 @@ export { MockClock, type MockClockOptions } from "./mock_clock.ts";
 export { type HookRecord, recordHooks } from "./record_hooks.ts";
 export { shrink, type ShrinkOptions, type ShrinkResult } from "./shrink.ts";
 export type { SimDisk } from "./sim_disk.ts";
+export type { SimFile, SimFileInfo, SimFileMode } from "./sim_file.ts";
+export type {
+  SimFiles,
+  SimFolderOptions,
+  SimOpenOptions,
+  SimWriteOptions,
+} from "./sim_files.ts";
 export type { CrashOptions, SimHost } from "./sim_host.ts";
 export {
   type PartitionOptions,

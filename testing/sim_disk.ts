@@ -6,6 +6,7 @@
 
 import { corruptValue } from "./corrupt.ts";
 import type { DiskStore } from "./disk_store.ts";
+import { SimFiles } from "./sim_files.ts";
 
 /**
  * The disk of a simulated host: values by name. A crash of the program keeps
@@ -33,6 +34,8 @@ import type { DiskStore } from "./disk_store.ts";
  * ```
  */
 export class SimDisk {
+  /** The files of the disk, beside its values. */
+  readonly files: SimFiles;
   readonly #store: DiskStore;
   readonly #isAlive: () => boolean;
 
@@ -45,6 +48,7 @@ export class SimDisk {
   constructor(store: DiskStore, isAlive: () => boolean) {
     this.#store = store;
     this.#isAlive = isAlive;
+    this.files = new SimFiles(store, isAlive);
   }
 
   /** The names, in the order in which they were first written. */
@@ -76,7 +80,7 @@ export class SimDisk {
   set(name: string, value: unknown): void {
     const copy = structuredClone(value);
     if (!this.#isAlive()) return;
-    if (value !== undefined) this.#store.checkSpace(name);
+    if (value !== undefined) this.#store.takeSpace(name);
     this.#store.values.set(name, copy);
   }
 
