@@ -42,6 +42,27 @@ export function infoOf(node: DiskNode): SimFileInfo {
 /**
  * An open file or folder of a {@linkcode SimFiles}, which behaves as a
  * `Deno.FsFile` does, and with which `FileDispatcher` works.
+ *
+ * @example Read a simulated file by a dispatcher
+ * ```ts
+ * import { FileDispatcher } from "@asyncore/asyncore";
+ * import { SimNetwork } from "@asyncore/asyncore/testing";
+ *
+ * class Reader extends FileDispatcher {
+ *   text = "";
+ *   readonly #decoder = new TextDecoder();
+ *   override handleRead() {
+ *     this.text += this.#decoder.decode(this.recv(), { stream: true });
+ *   }
+ * }
+ *
+ * const sim = new SimNetwork();
+ * const host = sim.host("server");
+ * const { files } = host.disk;
+ * files.writeTextFileSync("breakfast", "spam");
+ * const reader = host.run(() => new Reader(files.openSync("breakfast")));
+ * await sim.run({ until: () => reader.text === "spam" });
+ * ```
  */
 export class SimFile implements Disposable {
   readonly #store: DiskStore;

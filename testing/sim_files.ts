@@ -85,7 +85,46 @@ interface Place {
   readonly node: DiskNode | undefined;
 }
 
-/** The files on the disk of a simulated host. */
+/**
+ * The files on the disk of a simulated host. The functions are those of `Deno`,
+ * and fail as those do on Linux; an operation takes a moment of simulated time,
+ * but for those that end in `Sync`. There is no current folder, and there are no
+ * symbolic links, permissions and times.
+ *
+ * Data and names are apart, as in POSIX: `sync()` of a file makes its bytes safe,
+ * `sync()` of the folder its name. A power failure takes what is not safe, but
+ * for what {@linkcode DiskFaults.syncTorn} and the like keep of it: a long write
+ * is torn between pages of 4,096 bytes, and a rename is all or nothing.
+ *
+ * @example Replace a file, so that a power failure leaves the old or the new one
+ * ```ts
+ * import { type SimHost, SimNetwork } from "@asyncore/asyncore/testing";
+ * import { assert } from "@std/assert";
+ *
+ * const text = new TextEncoder();
+ *
+ * async function replace({ disk: { files } }: SimHost, content: string) {
+ *   const options = { write: true, create: true, truncate: true };
+ *   using file = await files.open("config.part", options);
+ *   await file.write(text.encode(content));
+ *   await file.sync(); // without it: the name of the new file, and no bytes
+ *   await files.rename("config.part", "config");
+ *   using folder = await files.open("/");
+ *   await folder.sync(); // without it: perhaps the old file
+ * }
+ *
+ * const sim = new SimNetwork({ faults: "harsh" });
+ * const host = sim.host("server", async (host) => {
+ *   await replace(host, "spam");
+ *   host.map.callLater(0, () => replace(host, "eggs"));
+ * });
+ * await sim.run({ limit: 30 });
+ * host.crash();
+ * host.restart(() => {});
+ * const found = host.disk.files.readTextFileSync("config");
+ * assert(["spam", "eggs"].includes(found));
+ * ```
+ */
 export class SimFiles {
   readonly #store: DiskStore;
   readonly #isAlive: () => boolean;

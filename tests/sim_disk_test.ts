@@ -15,6 +15,8 @@ import {
   SimNetwork,
   type SimNetworkOptions,
 } from "../testing/mod.ts";
+import { NO_DISK_FAULTS } from "../testing/disk_faults.ts";
+import { parseFaults } from "../testing/faults.ts";
 import { KeyedRng } from "../testing/rng.ts";
 import { newSeed } from "./fakes.ts";
 
@@ -44,16 +46,18 @@ async function tell(
   let syncing = 0;
   const host = sim.host("server");
   const { disk } = host;
+  const write = (i: number) => {
+    const write: Write = ["abcde"[upTo(5)]!, upTo(5) ? i : undefined];
+    disk.set(...write);
+    writes.push(write);
+  };
   host.map.callLater(0, async () => {
     for (;;) {
-      for (let i = upTo(8); i > 0; i--) {
-        const write: Write = ["abcde"[upTo(5)]!, upTo(5) ? i : undefined];
-        disk.set(...write);
-        writes.push(write);
-      }
+      for (let i = upTo(8); i > 0; i--) write(i);
       const count = writes.length;
       syncing = count;
       const done = disk.sync().then(() => safe = Math.max(safe, count));
+      for (let i = upTo(3); i > 0; i--) write(-i);
       // Perhaps two at the same time.
       if (upTo(4) > 0) await done;
     }
@@ -61,6 +65,8 @@ async function tell(
   await sim.run({ limit: 20 + random() * 40 });
   host.crash();
   host.restart();
+  await sim.run({ limit: 20 });
+  assert(!/crashes[^]*has synced/.test(sim.trace()), sim.trace());
   const found = new Map(
     [...host.disk.keys()].map((name) => [name, host.disk.get(name)]),
   );
@@ -227,16 +233,16 @@ Deno.test("SimDisk stalls a sync(), the later ones of the same host as well", as
   const options = { syncLatency: [3, 5], faults: { syncStall: 0.2 } } as const;
   const sim = new SimNetwork({ ...options, seed: 3 });
   const { disk } = sim.host("server");
-  const times: number[] = [];
+  const ended: number[] = [];
   for (let i = 0; i < 20; i++) {
     const done = disk.sync();
-    void done.then(() => times.push(sim.now));
+    void done.then(() => ended.push(i));
   }
-  await sim.run({ until: () => times.length === 20 });
+  await sim.run({ until: () => ended.length === 20 });
   const stalls = sim.faultEvents.filter(({ id }) => /^syncStall /.test(id));
   assertGreater(stalls.length, 0);
-  assertEquals(times, times.toSorted((a, b) => a - b));
-  assertGreater(times.at(-1)!, 5);
+  assertEquals(ended, [...Array(20).keys()]);
+  assertGreater(sim.now, 5);
   const calm = new SimNetwork({ ...options, faults: "none" });
   let isDone = false;
   void calm.host("server").disk.sync().then(() => isDone = true);
@@ -265,4 +271,22 @@ Deno.test("shrink() finds the torn sync that breaks a program", async () => {
   assertMatch(crash!, /^crash server /);
   assertMatch(torn!, /^(?:syncTorn|diskEarly) server /);
   assertEquals(rest, []);
+});
+
+Deno.test("docs/testing.md names each fault of disks, and the level from which on it comes", async () => {
+  const page = await Deno.readTextFile(
+    new URL("../docs/testing.md", import.meta.url),
+  );
+  const rows = [...page.matchAll(/^\| `(sync\w+|disk\w+)` +\| (\w+) /gm)];
+  const kinds = Object.keys(NO_DISK_FAULTS).filter((name) =>
+    !name.endsWith("Time")
+  );
+  assertEquals(rows.map(([, name]) => name).sort(), kinds.sort());
+  const levels = ["none", "mild", "harsh", "cruel"] as const;
+  for (const [, name, level] of rows) {
+    const first = levels.find((level) =>
+      parseFaults(level)[name as keyof Faults] > 0
+    );
+    assertEquals(first, level as FaultLevel, name);
+  }
 });
