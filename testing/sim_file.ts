@@ -118,9 +118,9 @@ export class SimFile implements Disposable {
   readSync(target: Uint8Array): number | null {
     checkBytes("target", target);
     this.#checkOpen();
+    if (target.length === 0) return 0; // As Deno does, whatever it is open for.
     if (!this.#mode.read) throw systemError("EBADF");
     const file = this.#file();
-    if (target.length === 0) return 0;
     const bytes = file.content.bytes.subarray(
       this.#position,
       this.#position + target.length,

@@ -374,7 +374,8 @@ export class SimFiles {
    */
   async readFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
     using file = await this.open(path);
-    const bytes = new Uint8Array((await file.stat()).size);
+    const { size } = await file.stat();
+    const bytes = new Uint8Array(Math.max(1, size)); // so that folders fail
     return bytes.subarray(0, await file.read(bytes) ?? 0);
   }
 
@@ -386,7 +387,7 @@ export class SimFiles {
    */
   readFileSync(path: string): Uint8Array<ArrayBuffer> {
     using file = this.openSync(path);
-    const bytes = new Uint8Array(file.statSync().size);
+    const bytes = new Uint8Array(Math.max(1, file.statSync().size));
     return bytes.subarray(0, file.readSync(bytes) ?? 0);
   }
 
