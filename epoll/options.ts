@@ -69,8 +69,8 @@ export function getOption(
  * @param name The name in C, such as `"TCP_KEEPIDLE"`.
  * @param value In the unit of C; 1 and 0 for on and off.
  * @throws {TypeError} If it is no open socket of the engine, or there is no such
- * option, or the value is no integer.
- * @throws {RangeError} If the value does not fit into 32 bits.
+ * option, or the value is no number.
+ * @throws {RangeError} If the value is no integer of 32 bits.
  * @throws {Error} If the system refuses.
  *
  * @example Notice a peer that is gone after half a minute
