@@ -6,12 +6,13 @@
 
 import { showValue } from "../core/arguments.ts";
 import { checkOptions, type OptionNames } from "../core/option_names.ts";
+import { DISK_LEVELS, type DiskFaults, NO_DISK_FAULTS } from "./disk_faults.ts";
 
 /**
  * How likely each kind of fault is. A chance is a number from 0 to 1, a rate
  * the average number of times in a simulated minute. By default both are 0.
  */
-export interface Faults {
+export interface Faults extends DiskFaults {
   /** The chance that a segment in flight resets its connection. */
   reset?: number | undefined;
   /** The chance that a segment is late, by up to {@linkcode Faults.stallTime}. */
@@ -53,11 +54,17 @@ export interface Faults {
 }
 
 /** A set of faults by its name. */
-export type FaultLevel = "none" | "mild" | "harsh";
+export type FaultLevel = "none" | "mild" | "harsh" | "cruel";
 
 const LEVELS: Record<FaultLevel, Faults> = {
   none: {},
-  mild: { stall: 0.005, split: 0.2, partial: 0.05, acceptDelay: 0.05 },
+  mild: {
+    stall: 0.005,
+    split: 0.2,
+    partial: 0.05,
+    acceptDelay: 0.05,
+    ...DISK_LEVELS.mild,
+  },
   harsh: {
     reset: 0.001,
     stall: 0.01,
@@ -72,10 +79,19 @@ const LEVELS: Record<FaultLevel, Faults> = {
     crash: 0.5,
     skew: 60_000,
     drift: 0.0005,
+    ...DISK_LEVELS.harsh,
+  },
+  get cruel() {
+    return { ...LEVELS.harsh, ...DISK_LEVELS.cruel };
   },
 };
 
-const TIMES: readonly string[] = ["stallTime", "outage", "skew"];
+const TIMES: readonly string[] = [
+  "stallTime",
+  "outage",
+  "skew",
+  "syncStallTime",
+];
 const RATES: readonly string[] = ["partition", "crash"];
 /** A number for each kind of fault. */
 export type AllFaults = Record<keyof Faults, number>;
@@ -96,6 +112,7 @@ const NO_FAULTS: AllFaults = {
   outage: 10_000,
   skew: 0,
   drift: 0,
+  ...NO_DISK_FAULTS,
 };
 const NAMES = Object.keys(NO_FAULTS) as (keyof Faults)[];
 const FAULT_OPTIONS = Object.fromEntries(
@@ -112,7 +129,7 @@ export function parseFaults(faults: Faults | FaultLevel): AllFaults {
   if (typeof faults === "string") {
     if (!Object.hasOwn(LEVELS, faults)) {
       throw new TypeError(
-        `faults must be "none", "mild", "harsh" or an object, got ${
+        `faults must be "none", "mild", "harsh", "cruel" or an object, got ${
           showValue(faults)
         }`,
       );

@@ -46,6 +46,13 @@ export interface SimNetworkOptions {
    */
   latency?: readonly [least: number, most: number] | undefined;
   /**
+   * How long a `sync()` of a disk takes, at least and at most, in simulated
+   * milliseconds.
+   *
+   * @default {[1, 10]}
+   */
+  syncLatency?: readonly [least: number, most: number] | undefined;
+  /**
    * How many bytes a second go from one host to another.
    *
    * @default {Infinity}
@@ -85,10 +92,25 @@ export interface SimNetworkOptions {
   details?: boolean | undefined;
 }
 
+/** The default latency, in ms: of machines of one region. */
+const LATENCY = [1, 20] as const;
+/**
+ * The default time of a `sync()`, in ms. A message and its answer take 2 to 40:
+ * a sync that was forgotten shows by either order of the two.
+ */
+const SYNC_LATENCY = [1, 10] as const;
+
+function checkRange(name: string, range: readonly [number, number]): void {
+  const [least, most] = range;
+  checkMilliseconds(`${name}[0]`, least, { finite: true });
+  checkMilliseconds(`${name}[1]`, most, { min: least, finite: true });
+}
+
 /** The names of the options of a {@linkcode SimNetwork}. */
 export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
   seed: true,
   latency: true,
+  syncLatency: true,
   bandwidth: true,
   faults: true,
   only: true,
@@ -207,11 +229,11 @@ export class SimNetwork {
    */
   constructor(options: SimNetworkOptions = {}) {
     checkOptions(options, NETWORK_OPTIONS);
-    const { seed = 1, latency = [1, 20], bandwidth = Infinity } = options;
+    const { seed = 1, bandwidth = Infinity } = options;
+    const { latency = LATENCY, syncLatency = SYNC_LATENCY } = options;
     this.seed = checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
-    const [least, most] = latency;
-    checkMilliseconds("latency[0]", least, { finite: true });
-    checkMilliseconds("latency[1]", most, { min: least, finite: true });
+    checkRange("latency", latency);
+    checkRange("syncLatency", syncLatency);
     if (!(bandwidth > 0)) {
       const got = showValue(bandwidth);
       throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
@@ -221,7 +243,8 @@ export class SimNetwork {
     if (decode !== undefined) checkFunction("decode", decode);
     this.#simulator = new Simulator({
       seed,
-      latency: [least, most],
+      latency: [...latency],
+      syncLatency: [...syncLatency],
       bandwidth,
       faults: parseFaults(options.faults ?? "none"),
       only: options.only === undefined ? null : new Set(options.only),

@@ -8,6 +8,7 @@ import type { Network } from "../core/network.ts";
 import { REACTOR } from "../core/symbols.ts";
 import { SocketMap } from "../loop.ts";
 import type { Escape } from "./escape_group.ts";
+import type { DiskStore } from "./disk_store.ts";
 import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
 import { SimClock } from "./sim_clock.ts";
@@ -26,8 +27,7 @@ export interface Machine {
   readonly hostname: string;
   /** How its clock differs from the simulated time. */
   readonly clockError: { offset: number; rate: number };
-  /** The values on its disk. */
-  readonly stored: Map<string, unknown>;
+  readonly disk: DiskStore;
   /** It has power; counts how often it was switched on. */
   isOn: boolean;
   boots: number;
@@ -71,7 +71,7 @@ export class SimProcess implements NetStack, HostContext {
     this.#nextPort = nextPort;
     this.#clock = new SimClock(fabric, clockError, () => this.isAlive);
     this.random = fabric.faultPlan.rng.stream(`${name} ${generation}`);
-    this.disk = new SimDisk(fabric, machine, () => this.isAlive);
+    this.disk = new SimDisk(machine.disk, () => this.isAlive);
     const network: Network = networkOf(fabric, this);
     const log = (line: string) => {
       if (this.isAlive) fabric.note(`${name}: ${portable(line)}`);

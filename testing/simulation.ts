@@ -16,6 +16,8 @@ export interface Simulation {
   readonly faultPlan: FaultPlan;
   /** The simulated time, in ms. */
   readonly now: number;
+  /** How long a `sync()` of a disk takes, in ms. */
+  readonly syncLatency: readonly [least: number, most: number];
   /** Runs `callback` after `delay` ms. */
   after(delay: number, callback: () => void): ScheduledEvent;
   /** The time stands still until `promise` settles. */

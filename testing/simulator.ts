@@ -59,6 +59,7 @@ export const SIMULATOR: unique symbol = Symbol("simulator");
 export interface SimulatorOptions {
   seed: number;
   latency: readonly [least: number, most: number];
+  syncLatency: readonly [least: number, most: number];
   bandwidth: number;
   faults: AllFaults;
   only: ReadonlySet<string> | null;
@@ -182,6 +183,10 @@ export class Simulator implements Fabric, OutageSimulation {
   #drawOutages(): void {
     injectOutages(this, this.#nextDraw / OUTAGE_INTERVAL);
     this.#nextDraw += OUTAGE_INTERVAL;
+  }
+
+  get syncLatency(): readonly [least: number, most: number] {
+    return this.#options.syncLatency;
   }
 
   after(delay: number, callback: () => void): ScheduledEvent {
