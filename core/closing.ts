@@ -252,7 +252,7 @@ export class Closing {
 
 /**
  * How many written bytes the peer's system has not acknowledged, as far as known.
- * What a local socket holds arrives in any case.
+ * The bytes that a local socket holds arrive in any case.
  */
 function unacknowledgedOf(
   checked: CheckedChannel | null,
@@ -287,7 +287,7 @@ class Lingering implements WriteListener {
   /** When the peer last sent bytes. */
   #talkedAt = -Infinity;
   #written: number;
-  /** What the peer had not acknowledged at the last look, if that is known. */
+  /** The bytes that the peer had not acknowledged at the last look, if known. */
   #unacknowledged: number | undefined;
   /** The writing direction has ended. */
   #hasEnded = false;

@@ -6,7 +6,7 @@
 
 import { checkMethods } from "./arguments.ts";
 
-/** What a `DatagramDispatcher` wraps: a `Deno.DatagramConn` for UDP fits. */
+/** A socket for a `DatagramDispatcher`: a `Deno.DatagramConn` for UDP fits. */
 export interface DatagramSocket {
   /**
    * Waits for the next datagram.

@@ -60,7 +60,7 @@ export abstract class DescriptorChannel
     this.#source.inBackground = false;
     this.#source.moveTo(listener);
     this.#isTaken = true;
-    // What the program itself reads and writes ends here.
+    // The program's own reads and writes end here.
     this.onReadable();
     this.#onWriteError?.(takenOver());
     return this.#source;

@@ -233,5 +233,5 @@ function closed(): Error {
   return new Deno.errors.BadResource("The socket is closed");
 }
 
-/** Has no bytes in the buffer of all that would have to move out. */
+/** An owner without bytes in the buffer of all. */
 const NO_OWNER = { leaveBuffer() {} };

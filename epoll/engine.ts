@@ -158,7 +158,7 @@ export class Engine implements Poller {
   }
 
   /**
-   * Changes the events that a descriptor gets. Those that are there already come
+   * Changes the events that a descriptor gets. Events that are there already come
    * once more.
    *
    * @throws {Error} If the system refuses.

@@ -11,7 +11,7 @@ import { C, ERRNO } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 import { StreamSource } from "./source.ts";
 
-/** What a descriptor can do. */
+/** The abilities of a descriptor. */
 export interface FileKind {
   readonly reads: boolean;
   readonly writes: boolean;
