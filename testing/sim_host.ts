@@ -12,11 +12,9 @@ import { hostContext } from "./host_context.ts";
 import type { Fabric } from "./sim_connect.ts";
 import type { SimDisk } from "./sim_disk.ts";
 import { isolateHosts } from "./sim_globals.ts";
+import { SimPorts } from "./sim_ports.ts";
 import { type Machine, SimProcess } from "./sim_process.ts";
 
-/** The ephemeral ports of Linux begin here. */
-const FIRST_EPHEMERAL_PORT = 32_768;
-const LAST_PORT = 65_535;
 const SKEW = drawKind("skew");
 const DRIFT = drawKind("drift");
 
@@ -76,7 +74,7 @@ export class Host implements SimHost {
   /** The process that runs, or ran last. */
   #process: SimProcess;
   #generation = 0;
-  #ports = FIRST_EPHEMERAL_PORT;
+  readonly #ports = new SimPorts();
 
   constructor(
     fabric: Fabric,
@@ -108,15 +106,8 @@ export class Host implements SimHost {
       this.#fabric,
       this.#machine,
       ++this.#generation,
-      () => this.#nextPort(),
+      this.#ports,
     );
-  }
-
-  /** Counts on over all processes: an old peer must not meet a new connection. */
-  #nextPort(): number {
-    const port = this.#ports++;
-    if (port === LAST_PORT) this.#ports = FIRST_EPHEMERAL_PORT;
-    return port;
   }
 
   get name(): string {
@@ -177,7 +168,10 @@ export class Host implements SimHost {
       for (const acceptor of [...process.listeners.values()]) acceptor.close();
       for (const channel of [...process.channels]) channel.exit();
       process.disk.flush();
-    } else machine.isOn = false;
+    } else {
+      machine.isOn = false;
+      this.#ports.clear();
+    }
     process.end();
   }
 

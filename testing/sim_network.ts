@@ -19,6 +19,7 @@ import {
   parseFaults,
 } from "./faults.ts";
 import { MAX_HOSTS } from "./partitions.ts";
+import { nameKey } from "./sim_address.ts";
 import { isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { SIMULATOR, Simulator } from "./simulator.ts";
@@ -45,6 +46,14 @@ export interface SimNetworkOptions {
    */
   bandwidth?: number | undefined;
   /**
+   * The longest packet between two hosts, in bytes (MTU): a datagram that is
+   * longer by its headers of 28 bytes travels in fragments, and is lost if one
+   * of them is.
+   *
+   * @default {1_500}
+   */
+  mtu?: number | undefined;
+  /**
    * The faults that happen, and how often.
    *
    * @default {"none"}
@@ -64,6 +73,7 @@ export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
   seed: true,
   latency: true,
   bandwidth: true,
+  mtu: true,
   faults: true,
   only: true,
 };
@@ -79,6 +89,9 @@ export interface RunOptions {
    */
   limit?: number | undefined;
 }
+
+/** The least that IPv4 allows. */
+const LEAST_MTU = 68;
 
 const RUN_OPTIONS: OptionNames<RunOptions> = { until: true, limit: true };
 
@@ -107,7 +120,8 @@ const PARTITION_OPTIONS: OptionNames<PartitionOptions> = { oneWay: true };
  *
  * TLS is simulated from outside: a handshake that takes time and fails against a
  * peer that speaks plainly; nothing is encrypted, and no certificate is looked
- * at. There is no `startTls()` and there are no datagrams: both throw.
+ * at. There is no `startTls()`: it throws. Datagrams of a `DatagramDispatcher`
+ * get lost, doubled and late, as the faults say.
  *
  * @example An echo server and its client, on a bad line
  * ```ts
@@ -168,6 +182,7 @@ export class SimNetwork {
   constructor(options: SimNetworkOptions = {}) {
     checkOptions(options, NETWORK_OPTIONS);
     const { seed = 1, latency = [1, 20], bandwidth = Infinity } = options;
+    const { mtu = 1_500 } = options;
     this.seed = checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
     const [least, most] = latency;
     checkMilliseconds("latency[0]", least, { finite: true });
@@ -180,6 +195,7 @@ export class SimNetwork {
       seed,
       latency: [least, most],
       bandwidth,
+      mtu: checkInteger("mtu", mtu, LEAST_MTU, 65_535),
       faults: parseFaults(options.faults ?? "none"),
       only: options.only === undefined ? null : new Set(options.only),
     });
@@ -220,7 +236,7 @@ export class SimNetwork {
    * Makes a host, or gives the one of that name. Its loop is run for it, until
    * its program calls `loop()` or `poll()` itself.
    *
-   * @param name By this name the others connect to it.
+   * @param name By this name the others connect to it, in capitals or not.
    * @param start Its program: runs on the host now and at each restart. Without
    * it, the host never crashes by chance.
    * @throws {TypeError} If the name is no text or `start` no function.
@@ -230,7 +246,7 @@ export class SimNetwork {
   host(name: string, start?: (host: SimHost) => unknown): SimHost {
     checkText("name", name);
     if (start !== undefined) checkFunction("start", start);
-    const known = this.#hosts.get(name);
+    const known = this.#hosts.get(nameKey(name));
     if (known && start === undefined) return known;
     if (known) throw new Error(`Cannot make host ${name}: it is there already`);
     const number = this.#hosts.size + 1;
@@ -240,16 +256,16 @@ export class SimNetwork {
       );
     }
     const host = new Host(this.#simulator, name, number, start ?? null);
-    this.#hosts.set(name, host);
+    this.#hosts.set(nameKey(name), host);
     this.#simulator.add(host);
     host.start();
     return host;
   }
 
   #hostNamed(name: string): Host {
-    const host = this.#hosts.get(name);
+    const host = this.#hosts.get(nameKey(name));
     if (host) return host;
-    const names = [...this.#hosts.keys()].join(", ") || "none";
+    const names = this.hosts.map(({ name }) => name).join(", ") || "none";
     throw new TypeError(`There is no host ${showValue(name)}, only: ${names}`);
   }
 

@@ -12,7 +12,9 @@ import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
 import { SimClock } from "./sim_clock.ts";
 import { type Fabric, type NetStack, networkOf } from "./sim_connect.ts";
+import { listenDatagram } from "./sim_datagrams.ts";
 import { SimDisk } from "./sim_disk.ts";
+import type { SimPorts } from "./sim_ports.ts";
 import { portable } from "./trace.ts";
 
 /** The machine that a program runs on. */
@@ -39,19 +41,19 @@ export class SimProcess implements NetStack, HostContext {
   readonly name: string;
   readonly number: number;
   readonly hostname: string;
+  readonly ports: SimPorts;
   isAlive = true;
   readonly #fabric: Fabric;
   readonly #machine: Machine;
   readonly #boot: number;
   readonly #clock: SimClock;
-  readonly #nextPort: () => number;
 
   /** `generation` counts the processes of the host, this one included. */
   constructor(
     fabric: Fabric,
     machine: Machine,
     generation: number,
-    nextPort: () => number,
+    ports: SimPorts,
   ) {
     const { name, number, hostname, clockError, boots } = machine;
     this.name = name;
@@ -60,11 +62,15 @@ export class SimProcess implements NetStack, HostContext {
     this.#fabric = fabric;
     this.#machine = machine;
     this.#boot = boots;
-    this.#nextPort = nextPort;
+    this.ports = ports;
     this.#clock = new SimClock(fabric, clockError, () => this.isAlive);
     this.random = fabric.faultPlan.rng.stream(`${name} ${generation}`);
     this.disk = new SimDisk(fabric, machine, () => this.isAlive);
-    const network: Network = networkOf(fabric, this);
+    const network: Network = {
+      ...networkOf(fabric, this),
+      listenDatagram: (address, options) =>
+        listenDatagram(fabric, this, address, options),
+    };
     const log = (line: string) => {
       if (this.isAlive) fabric.note(`${name}: ${portable(line)}`);
     };
@@ -84,9 +90,6 @@ export class SimProcess implements NetStack, HostContext {
   }
   now(): number {
     return this.#clock.now();
-  }
-  nextPort(): number {
-    return this.#nextPort();
   }
   onError(error: unknown): void {
     if (this.isAlive) this.#fabric.onError(this.name, error);

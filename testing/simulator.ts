@@ -24,6 +24,7 @@ import {
   type OutageSimulation,
 } from "./outages.ts";
 import { Partitions, routeOf } from "./partitions.ts";
+import { nameKey } from "./sim_address.ts";
 import type { Fabric } from "./sim_connect.ts";
 import type { Host } from "./sim_host.ts";
 import type { SimProcess } from "./sim_process.ts";
@@ -58,6 +59,7 @@ export interface SimulatorOptions {
   seed: number;
   latency: readonly [least: number, most: number];
   bandwidth: number;
+  mtu: number;
   faults: AllFaults;
   only: ReadonlySet<string> | null;
 }
@@ -65,6 +67,7 @@ export interface SimulatorOptions {
 /** Time, which jumps from one event to the next; hosts, faults, and the trace. */
 export class Simulator implements Fabric, OutageSimulation {
   readonly seed: number;
+  readonly mtu: number;
   readonly faultPlan: FaultPlan;
   readonly slab: Slab = new Slab();
   readonly #eventQueue = new EventQueue();
@@ -88,6 +91,7 @@ export class Simulator implements Fabric, OutageSimulation {
   constructor(options: SimulatorOptions) {
     this.#options = options;
     this.seed = options.seed;
+    this.mtu = options.mtu;
     this.faultPlan = new FaultPlan(options.seed, options.faults, {
       only: options.only,
       now: () => this.now,
@@ -98,12 +102,12 @@ export class Simulator implements Fabric, OutageSimulation {
 
   add(host: Host): void {
     this.hosts.push(host);
-    this.#hostsByName.set(host.name, host);
+    this.#hostsByName.set(nameKey(host.name), host);
     this.#hostsByName.set(host.hostname, host);
   }
 
   find(name: string): SimProcess | undefined {
-    return this.#hostsByName.get(name)?.process;
+    return this.#hostsByName.get(nameKey(name))?.process;
   }
 
   /** Ends all hosts; the trace does not tell. */

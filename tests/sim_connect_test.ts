@@ -1,15 +1,17 @@
-import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import {
-  type Channel,
-  DatagramDispatcher,
-  Dispatcher,
-  type SocketOptions,
-} from "../mod.ts";
+  assert,
+  assertEquals,
+  assertGreater,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { type Channel, Dispatcher, type SocketOptions } from "../mod.ts";
 import { type Faults, SimNetwork } from "../testing/mod.ts";
 import {
   Client,
   clientOn,
   connectEnds,
+  during,
   EchoHandler,
   echoNetwork,
   EchoServer,
@@ -117,15 +119,15 @@ async function shyNetwork(): Promise<[SimNetwork, Shy, Client]> {
 Deno.test("A simulated listener's backlog fills, and empties", async () => {
   const [sim, shy, first] = await shyNetwork();
   const connect = (n: number) => clientOn(sim.host(`client${n}`));
-  const clients = [first, connect(2)];
+  const clients = [first, connect(2), connect(3)]; // One more than the backlog.
   await sim.run();
-  clients.push(connect(3), connect(4));
+  clients.push(connect(4), connect(5));
   const connected = () => clients.filter((c) => c.events[0] === "connect");
   await sim.run({ limit: 10_000 });
-  assertEquals(connected(), clients.slice(0, 2));
+  assertEquals(connected(), clients.slice(0, 3));
   assert(sim.trace().includes("finds the backlog full"), sim.trace());
   shy.listen();
-  await sim.run({ until: () => shy.accepted === 4, limit: TOO_LONG });
+  await sim.run({ until: () => shy.accepted === 5, limit: TOO_LONG });
   assertEquals(connected(), clients);
 });
 
@@ -225,13 +227,45 @@ Deno.test("A simulated connection knows both addresses", async () => {
   assertEquals(here.hostname, sim.host("client").hostname);
 });
 
-Deno.test("A simulation says that it has no datagrams", () => {
-  const socket = new SimNetwork().host("server")
-    .run(() => new DatagramDispatcher());
-  socket.createSocket();
-  assertThrows(
-    () => socket.bind({ port: PORT }),
-    Deno.errors.NotSupported,
-    "the network of its map, a simulated one perhaps, has none",
+Deno.test("A simulated connect to an address of nobody is never answered", async () => {
+  const sim = new SimNetwork();
+  const client = sim.host("client").run(() => new Client());
+  client.close();
+  client.createSocket();
+  client.connect({ hostname: "192.0.2.77", port: PORT });
+  await sim.run({ until: () => client.events.length > 0, limit: TOO_LONG });
+  assertEquals([client.events[0], sim.now], ["error TimedOut", LOST]);
+});
+
+Deno.test("The names of simulated hosts ignore case", async () => {
+  const sim = new SimNetwork();
+  sim.host("Server", () => new EchoServer());
+  assertEquals(sim.host("SERVER").name, "Server");
+  const client = clientOn(sim.host("client")); // It connects to "server".
+  client.send(bytes("spam"));
+  await sim.run({ until: () => client.answer === "spam" });
+});
+
+Deno.test("A simulated host has the ephemeral ports of Linux, and no more", async () => {
+  const sim = echoNetwork();
+  const { map } = sim.host("client");
+  const { signal } = new AbortController();
+  const address = { transport: "tcp", hostname: "server", port: PORT } as const;
+  const errors: string[] = [];
+  let settled = 0;
+  const most = 60_999 - 32_768 + 1;
+  for (let i = 0; i < most + 2; i++) {
+    map.network.connect(address, { signal }).catch((error) =>
+      errors.push(error.name)
+    ).finally(() => settled++);
+  }
+  await sim.run({ until: () => settled === 2 });
+  assertEquals(errors, ["AddrNotAvailable", "AddrNotAvailable"]);
+  // To another port of the server, they are free.
+  const other = map.network.connect({ ...address, port: 8 }, { signal });
+  await assertRejects(
+    () => during(sim, other),
+    Deno.errors.ConnectionRefused,
   );
+  sim.end();
 });
