@@ -283,6 +283,8 @@ function isWrongDirection(error: unknown): boolean {
  * time, so that other files and the lookup of names go on. Further reads wait, and
  * a warning says so. In a map whose network is `epollNetwork`, FIFOs, terminals and
  * standard streams hold no thread, and are free at once when they are closed.
+ * `Deno.open()` of a FIFO holds a thread, too, until the other side is open. With
+ * `{ read: true, write: true }`, Linux opens it at once; it then never ends.
  *
  * @example Read a file to its end
  * ```ts

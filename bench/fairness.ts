@@ -17,7 +17,10 @@ import {
   Dispatcher,
   DispatcherWithSend,
   loop,
+  type Network,
+  SocketMap,
 } from "../mod.ts";
+import { epollNetwork } from "../epoll/mod.ts";
 import { median } from "./stats.ts";
 
 const CROWDS = [100, 130, 200, 512];
@@ -84,13 +87,16 @@ function startClients(addr: Deno.Addr, count: number): Worker[] {
 }
 
 /** Opens a listener of the library whose connections are made by `take`. */
-function listen(take: (conn: Channel) => void): Deno.Addr {
+function listen(
+  map: SocketMap,
+  take: (conn: Channel) => void,
+): Deno.Addr {
   class Server extends Dispatcher {
     override handleAccepted(conn: Channel): void {
       take(conn);
     }
   }
-  const server = new Server();
+  const server = new Server(null, { map });
   server.createSocket();
   server.bind(ADDRESS);
   server.listen(1_024);
@@ -127,8 +133,12 @@ async function crowdByHand(count: number): Promise<Score> {
   return score;
 }
 
-async function crowdOfDispatchers(count: number): Promise<Score> {
+async function crowdOfDispatchers(
+  count: number,
+  network?: Network,
+): Promise<Score> {
   const score = new Score();
+  const map = new SocketMap({ network });
   class Echo extends DispatcherWithSend {
     readonly #id = score.enter();
     override handleRead(): void {
@@ -139,13 +149,14 @@ async function crowdOfDispatchers(count: number): Promise<Score> {
       this.send(data);
     }
   }
-  const threads = startClients(listen((conn) => void new Echo(conn)), count);
+  const addr = listen(map, (conn) => void new Echo(conn, { map }));
+  const threads = startClients(addr, count);
   setTimeout(() => score.start(), WARM_UP);
   setTimeout(() => {
     for (const thread of threads) thread.terminate();
-    closeAll();
+    closeAll(map);
   }, WARM_UP + TIME);
-  await loop();
+  await loop({ map });
   return score;
 }
 
@@ -170,27 +181,37 @@ async function roundTrips(ms: number, timeout: number): Promise<number[]> {
       this.send(this.recv());
     }
   }
-  const addr = listen((conn) => void new Echo(conn));
+  const map = new SocketMap();
+  const addr = listen(map, (conn) => void new Echo(conn, { map }));
   const url = `data:text/javascript,${encodeURIComponent(talker)}`;
   const thread = new Worker(url, { type: "module" });
   let times: number[] | null = null;
   thread.onmessage = ({ data }) => times = data;
   thread.postMessage({ addr, count: ROUND_TRIPS });
   while (times === null) {
-    await loop({ timeout, count: 1 });
+    await loop({ timeout, count: 1, map });
     work(ms);
   }
   thread.terminate();
-  closeAll();
+  closeAll(map);
   return times;
 }
 
+function line([first = "", ...cells]: string[]): string {
+  return first.padEnd(8) +
+    cells.map((cell) => cell.padEnd(24)).join("").trimEnd();
+}
+
 console.log(`Answers in ${TIME / 1_000} s, and the longest wait`);
-console.log(`${"active".padEnd(8)}${"by hand".padEnd(28)}asyncore`);
+const heads = ["active", "by hand", "asyncore", "asyncore on epoll"];
+console.log(line(heads));
 for (const count of CROWDS) {
-  const byHand = `${await crowdByHand(count)}`;
-  const ours = `${await crowdOfDispatchers(count)}`;
-  console.log(`${`${count}`.padEnd(8)}${byHand.padEnd(28)}${ours}`);
+  const cells = [`${count}`, `${await crowdByHand(count)}`];
+  cells.push(`${await crowdOfDispatchers(count)}`);
+  if (epollNetwork.available) {
+    cells.push(`${await crowdOfDispatchers(count, epollNetwork)}`);
+  }
+  console.log(line(cells));
 }
 console.log("\nA message and its answer, in ms: median, longest");
 console.log(`${"work".padEnd(8)}${"timeout 0".padEnd(16)}timeout 1`);

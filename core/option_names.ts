@@ -92,7 +92,7 @@ function refuseUnknown(
 }
 
 /** The name that was probably meant; `null` if none is similar. */
-function nearest(name: string, known: readonly string[]): string | null {
+export function nearest(name: string, known: readonly string[]): string | null {
   const given = plain(name);
   let found: string | null = null;
   let fewest = Infinity;

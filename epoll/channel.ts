@@ -34,6 +34,8 @@ export abstract class DescriptorChannel
   #writes: Line | null = null;
   /** Ends the wait of the read that is under way. */
   #onReadable: (() => void) | null = null;
+  /** Ends the wait of the write that is under way, by an error. */
+  #onWriteError: ((error: Error) => void) | null = null;
   /** A dispatcher reads it. */
   #isTaken = false;
 
@@ -58,7 +60,9 @@ export abstract class DescriptorChannel
     this.#source.inBackground = false;
     this.#source.moveTo(listener);
     this.#isTaken = true;
-    this.onReadable(); // Ends a read of the program that is under way.
+    // What the program itself reads and writes ends here.
+    this.onReadable();
+    this.#onWriteError?.(takenOver());
     return this.#source;
   }
 
@@ -82,9 +86,7 @@ export abstract class DescriptorChannel
       source.watch();
       await readable;
       if (source.fd < 0) throw cancelled();
-      if (this.#isTaken) {
-        throw new Error("A dispatcher has taken over the connection");
-      }
+      if (this.#isTaken) throw takenOver();
     }
     if (source.available > 0) return source.takeInto(target);
     if (source.reason !== null) throw source.reason;
@@ -99,21 +101,19 @@ export abstract class DescriptorChannel
   async #write(data: Uint8Array): Promise<number> {
     for (;;) {
       const source = this.openSource();
-      let hasFailed = false;
-      let error: unknown;
-      let goOn = () => {};
-      const settled = new Promise<void>((resolve) => goOn = resolve);
+      // The source has one writer. A write of no bytes waits for nothing: it asks
+      // for an error.
+      if (this.#isTaken && data.length > 0) throw takenOver();
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
       const length = source.write(data, data.length, {
-        onWritable: goOn,
-        onWriteError: (reason) => {
-          hasFailed = true;
-          error = reason;
-          goOn();
-        },
+        onWritable: () => resolve(),
+        onWriteError: reject,
       });
-      if (length > 0 || data.length === 0 && !hasFailed) return length;
-      await settled;
-      if (hasFailed) throw error;
+      if (length > 0) return length;
+      if (data.length === 0) resolve();
+      this.#onWriteError = reject;
+      await promise;
+      if (data.length === 0) return 0;
     }
   }
 
@@ -217,4 +217,8 @@ class Line {
     operation.then(leave, leave);
     return operation;
   }
+}
+
+function takenOver(): Error {
+  return new Error("A dispatcher has taken over the connection");
 }

@@ -317,9 +317,9 @@ export class DatagramSource implements Source, SocketListener {
 
   onSendable(): void {
     const writer = this.#writer;
-    if (writer === null) return;
     this.#writer = null;
-    writer.onWritable(0);
+    // There is none if a second try found room before this event came.
+    writer?.onWritable(0);
     if (this.#writer === null) this.#hold(false);
   }
 

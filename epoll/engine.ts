@@ -12,7 +12,7 @@
 
 import type { Poller } from "../core/poller.ts";
 import { C, EPOLL_EVENT, ERRNO } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import { allocate, type Libc, type Memory } from "./libc.ts";
 import { Next, type SpinTime } from "./spin_time.ts";
 import { systemError } from "./system_error.ts";
 
@@ -46,6 +46,9 @@ export interface Watched {
   onEvents(events: number): void;
 }
 
+/** Gets no event: another one takes its place at once. */
+export const NOBODY: Watched = { onEvents() {} };
+
 /** The registration of a descriptor, from its opening to its close. */
 export class Descriptor {
   /** The number; -1 when it is closed. */
@@ -54,7 +57,7 @@ export class Descriptor {
   readonly generation: number;
   /** Gets the events. */
   watched: Watched;
-  /** Another process may have it open as well. */
+  /** Another descriptor of the same file is open, perhaps in another process. */
   isShared = false;
 
   constructor(fd: number, generation: number, watched: Watched) {
@@ -109,18 +112,22 @@ export class Engine implements Poller {
   constructor(libc: Libc, spin: SpinTime) {
     this.libc = libc;
     this.spin = spin;
-    const asideEvents = libc.malloc(this.#eventBytes.length);
-    if (asideEvents === null) throw new Error("The system has no memory left");
-    this.#asideEvents = asideEvents;
-    const wake = libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK);
-    this.#wake = this.#check(wake);
+    this.#asideEvents = allocate(libc, this.#eventBytes.length);
+    const opened: number[] = [];
+    const open = (fd: number): number => {
+      opened.push(this.#check(fd));
+      return fd;
+    };
     try {
-      this.#epoll = this.#check(libc.epoll_create1(C.EPOLL_CLOEXEC));
+      this.#wake = open(libc.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK));
+      this.#epoll = open(libc.epoll_create1(C.EPOLL_CLOEXEC));
+      this.#control(C.EPOLL_CTL_ADD, this.#wake, C.EPOLLIN, 0);
     } catch (error) {
-      libc.close(wake);
+      // The next use of the network makes another engine.
+      for (const fd of opened) libc.close(fd);
+      libc.free(this.#asideEvents);
       throw error;
     }
-    this.#control(C.EPOLL_CTL_ADD, this.#wake, C.EPOLLIN, 0);
   }
 
   /** Throws the error of a call that has failed. */
@@ -160,7 +167,12 @@ export class Engine implements Poller {
     this.#control(C.EPOLL_CTL_MOD, fd, events, generation);
   }
 
-  /** Notes that another process may have a registered descriptor open as well. */
+  /** Whether a descriptor with this number is registered. */
+  has(fd: number): boolean {
+    return (this.#descriptors[fd] ?? null) !== null;
+  }
+
+  /** Notes that a registered descriptor is not the only one of its file. */
   share(fd: number): void {
     this.#descriptors[fd]!.isShared = true;
   }
@@ -183,22 +195,13 @@ export class Engine implements Poller {
     }
   }
 
-  /**
-   * Unregisters a descriptor before its close, which alone would not do so while
-   * another one has the same file open.
-   */
-  remove({ fd }: Descriptor): void {
-    const del = C.EPOLL_CTL_DEL;
-    this.libc.epoll_ctl(this.#epoll, del, fd, this.#requestBytes);
-  }
-
   /** Closes a descriptor. Its events that are under way are dropped. */
   close(descriptor: Descriptor): void {
     const { fd } = descriptor;
     if (fd < 0) return;
     descriptor.fd = -1;
     this.#descriptors[fd] = null;
-    // While another process has it open, a close alone would not end its events.
+    // While another descriptor is open, a close alone would not end its events.
     if (descriptor.isShared) {
       this.libc.epoll_ctl(this.#epoll, C.EPOLL_CTL_DEL, fd, this.#requestBytes);
     }

@@ -8,7 +8,7 @@
 import { mayBlock } from "../core/blocking_threads.ts";
 import { type FileLike, LARGEST_READ } from "../file_dispatcher.ts";
 import { DescriptorChannel } from "./channel.ts";
-import type { Descriptor, Engine, Watched } from "./engine.ts";
+import { type Descriptor, type Engine, NOBODY } from "./engine.ts";
 import { descriptorOf, pathBytes } from "./file_descriptor.ts";
 import { type FileKind, FileSource } from "./file_source.ts";
 import { C } from "./layout.ts";
@@ -19,8 +19,6 @@ import { OPTIONS, readOption } from "./option_table.ts";
 export class FileChannel extends DescriptorChannel {
   /** As of a `FileWrapper`, so that `send()` accepts as much over both. */
   readonly chunkSize: number = LARGEST_READ;
-  readonly #engine: Engine;
-  readonly #descriptor: Descriptor;
   readonly #file: FileLike;
 
   constructor(
@@ -33,15 +31,12 @@ export class FileChannel extends DescriptorChannel {
       engine,
       (listener) => new FileSource(engine, descriptor, listener, kind),
     );
-    this.#engine = engine;
-    this.#descriptor = descriptor;
     this.#file = file;
   }
 
   /** Closes the descriptor and the file. A second call does nothing. */
   override close(): void {
     if (this.fd < 0) return;
-    this.#engine.remove(this.#descriptor);
     super.close();
     this.#file.close();
   }
@@ -51,9 +46,6 @@ export class FileChannel extends DescriptorChannel {
 interface OpenFile extends FileKind {
   readonly fd: number;
 }
-
-/** Gets no event: a source takes its place at once. */
-const NOBODY: Watched = { onEvents() {} };
 
 /**
  * Makes a channel of a file of Deno.
@@ -74,6 +66,7 @@ export function channelOfFile(
   } catch {
     return null; // The system cannot tell when such a device is ready.
   }
+  engine.share(open.fd);
   if (!open.isSocket) {
     const flags = libc.fcntl(open.fd, C.F_GETFL, 0);
     libc.fcntl(open.fd, C.F_SETFL, flags | C.O_NONBLOCK);

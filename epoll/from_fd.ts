@@ -10,7 +10,7 @@ import { StreamAcceptor } from "./acceptor.ts";
 import { AddressReader } from "./address.ts";
 import { StreamChannel } from "./channel.ts";
 import { UdpSocket } from "./datagram_socket.ts";
-import type { Engine, Watched } from "./engine.ts";
+import { type Engine, NOBODY } from "./engine.ts";
 import { C } from "./layout.ts";
 import type { Libc } from "./libc.ts";
 import { OPTIONS, readOption } from "./option_table.ts";
@@ -26,9 +26,8 @@ const FIRST = 3;
  * @throws {Error} If the system refuses. The descriptor stays open.
  */
 export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
-  checkInteger("fd", fd, 0, 0x7fffffff);
   const { libc } = engine;
-  prepare(libc, fd, STREAM);
+  prepare(engine, fd, STREAM);
   if (readOption(libc, fd, OPTIONS.SO_ACCEPTCONN, 1)[0] !== 0) {
     const acceptor = new StreamAcceptor(engine, fd);
     engine.share(fd);
@@ -51,8 +50,7 @@ export function socketOf(engine: Engine, fd: number): Channel | Acceptor {
  * @throws {Error} If the system refuses. The descriptor stays open.
  */
 export function datagramSocketOf(engine: Engine, fd: number): UdpSocket {
-  checkInteger("fd", fd, 0, 0x7fffffff);
-  prepare(engine.libc, fd, UDP);
+  prepare(engine, fd, UDP);
   const socket = new UdpSocket(engine, fd);
   engine.share(fd);
   return socket;
@@ -81,15 +79,21 @@ const UDP: Kind = {
   method: "datagramsFromFd()",
 };
 
-/** Gets no event: a channel takes its place at once. */
-const NOBODY: Watched = { onEvents() {} };
-
 /**
  * Makes a descriptor as the engine needs it.
  *
- * @throws {TypeError} If it is none of such a socket.
+ * @throws {TypeError | RangeError} If it is none of such a socket, or the engine has
+ * it.
  */
-function prepare(libc: Libc, fd: number, wanted: Kind): void {
+function prepare(engine: Engine, fd: number, wanted: Kind): void {
+  checkInteger("fd", fd, 0, 0x7fffffff);
+  if (engine.has(fd)) {
+    throw new TypeError(
+      `fd must be a descriptor that another program has opened, got ${fd}, ` +
+        "which is a socket of epollNetwork",
+    );
+  }
+  const { libc } = engine;
   const kind = [STREAM, UDP].find((kind) => isOf(libc, fd, kind));
   if (kind !== wanted) {
     const found = kind ? `a ${kind.name}: call ${kind.method}` : "none";

@@ -6,7 +6,6 @@
  */
 
 const OPTION = ["i32", "i32", "i32", "buffer", "buffer"] as const;
-const LOOKUP = ["buffer", "pointer", "buffer", "buffer"] as const;
 
 /** The calls for files. */
 const OF_FILES = {
@@ -26,6 +25,40 @@ const DATAGRAM_CALLS = {
     result: "i32",
   },
 } as const;
+const MEMORY_CALLS = {
+  malloc: { parameters: ["u32"], result: "pointer" },
+  free: { parameters: ["pointer"], result: "void" },
+  // A permission for one file does not allow Deno.UnsafePointerView: these copy.
+  memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
+  memcpy_from: {
+    name: "memcpy",
+    parameters: ["buffer", "usize", "u32"],
+    result: "pointer",
+  },
+  memcpy_to: {
+    name: "memcpy",
+    parameters: ["pointer", "buffer", "u32"],
+    result: "pointer",
+  },
+  strnlen: { parameters: ["pointer", "u32"], result: "u32" },
+} as const;
+const LOOKUP_CALLS = {
+  getaddrinfo: {
+    parameters: ["buffer", "pointer", "buffer", "buffer"],
+    result: "i32",
+  },
+  /**
+   * The same call on another thread, for a resolver may take seconds; its memory is
+   * that of `malloc()`.
+   */
+  getaddrinfo_aside: {
+    name: "getaddrinfo",
+    parameters: ["pointer", "pointer", "pointer", "pointer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  freeaddrinfo: { parameters: ["usize"], result: "void" },
+} as const;
 
 /**
  * Lengths have 32 bits here, where C has a `size_t`: a number of 64 bits would
@@ -35,6 +68,8 @@ const DATAGRAM_CALLS = {
 export const CALLS = {
   ...OF_FILES,
   ...DATAGRAM_CALLS,
+  ...MEMORY_CALLS,
+  ...LOOKUP_CALLS,
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   listen: { parameters: ["i32", "i32"], result: "i32" },
@@ -68,24 +103,6 @@ export const CALLS = {
     parameters: ["i32", "buffer", "buffer", "u32"],
     result: "pointer",
   },
-  malloc: { parameters: ["u32"], result: "pointer" },
-  // A permission for one file does not allow Deno.UnsafePointerView: these copy.
-  memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
-  memcpy_from: {
-    name: "memcpy",
-    parameters: ["buffer", "usize", "u32"],
-    result: "pointer",
-  },
-  strnlen: { parameters: ["pointer", "u32"], result: "u32" },
-  getaddrinfo: { parameters: LOOKUP, result: "i32" },
-  /** The same call on another thread: a resolver may take seconds. */
-  getaddrinfo_aside: {
-    name: "getaddrinfo",
-    parameters: LOOKUP,
-    result: "i32",
-    nonblocking: true,
-  },
-  freeaddrinfo: { parameters: ["usize"], result: "void" },
   gai_strerror: { parameters: ["i32"], result: "pointer" },
   strerror: { parameters: ["i32"], result: "pointer" },
   __errno_location: { parameters: [], result: "pointer" },
@@ -176,6 +193,18 @@ function open(path: string): Libc {
     return value[0]!;
   };
   return { ...symbols, errno };
+}
+
+/**
+ * Memory of the C library, for a call on another thread: that of a worker may outlive
+ * the worker, and all memory that JavaScript had.
+ *
+ * @throws {Error} If there is none left.
+ */
+export function allocate(libc: Libc, size: number): Deno.PointerObject {
+  const pointer = libc.malloc(size);
+  if (pointer === null) throw new Error("The system has no memory left");
+  return pointer;
 }
 
 /** The longest text that is read, in bytes. */

@@ -27,7 +27,8 @@
  * FIFO or terminal that a program locks, stay with Deno.) `startTls()` over a
  * connection of the engine is refused, and ends it: give a map that needs it the
  * default network. The engine waits on one of Deno's 32 threads for files, so leave
- * it one: a FIFO that the program itself reads holds a thread until data come.
+ * it one: a FIFO that the program itself reads holds a thread until data come, and
+ * `Deno.open(path, { read: true })` of a FIFO until somebody opens it for writing.
  * Beyond Deno's network, a path of a Unix socket that begins with a zero byte is an
  * abstract name, and UDP and `reusePort` need no flag.
  * {@linkcode getOption} and {@linkcode setOption} take the options of a socket by

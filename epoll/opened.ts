@@ -8,6 +8,7 @@
 import { showValue } from "../core/arguments.ts";
 import type { Acceptor, Channel } from "../core/channel.ts";
 import type { DatagramSocket } from "../core/datagram_socket.ts";
+import { DispatcherHooks } from "../core/dispatcher_hooks.ts";
 import { DatagramChannel } from "../net/datagram_channel.ts";
 import { StreamAcceptor } from "./acceptor.ts";
 import { DescriptorChannel, StreamChannel } from "./channel.ts";
@@ -31,9 +32,18 @@ export function opened(
   if (isOwn && found.fd >= 0) return found;
   throw new TypeError(
     `socket must be an open socket of epollNetwork, got ${
-      isOwn ? "a closed one" : showValue(socket)
+      isOwn ? "a closed one" : showValue(socket) + adviceOn(socket)
     }`,
   );
+}
+
+function adviceOn(value: unknown): string {
+  if (value === null) {
+    return ": a dispatcher has its socket after bind(), and in handleConnect()";
+  }
+  if (value instanceof DispatcherHooks) return ": give its socket";
+  return ": set the network of the SocketMap before " +
+    "createSocket(). The sockets of TLS and vsock are Deno's";
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 
 import { checkInteger, showValue } from "../core/arguments.ts";
+import { nearest } from "../core/option_names.ts";
 import { type EngineSocket, opened } from "./opened.ts";
 import {
   type Option,
@@ -52,18 +53,24 @@ export function getOption(
   name: SocketOption,
 ): number {
   const { libc, fd } = opened(socket);
-  return readOption(libc, fd, optionOf(name), 1)[0]!;
+  const option = optionOf(name);
+  return naming(
+    `Cannot get ${name}`,
+    () => readOption(libc, fd, option, 1),
+  )[0]!;
 }
 
 /**
  * Sets an option of a socket.
  *
- * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
+ * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets. A listener has
+ * one after `bind()`, a client in `handleConnect()`. Linux gives most options of a
+ * listener to what it accepts.
  * @param name The name in C, such as `"TCP_KEEPIDLE"`.
  * @param value In the unit of C; 1 and 0 for on and off.
  * @throws {TypeError} If it is no open socket of the engine, or there is no such
- * option, or the value is no integer.
- * @throws {RangeError} If the value does not fit into 32 bits.
+ * option, or the value is no number.
+ * @throws {RangeError} If the value is no integer of 32 bits.
  * @throws {Error} If the system refuses.
  *
  * @example Notice a peer that is gone after half a minute
@@ -88,7 +95,11 @@ export function setOption(
 ): void {
   checkInteger("value", value, -0x80000000, 0x7fffffff);
   const { libc, fd } = opened(socket);
-  writeOption(libc, fd, optionOf(name), [value]);
+  const option = optionOf(name);
+  naming(
+    `Cannot set ${name} to ${value}`,
+    () => writeOption(libc, fd, option, [value]),
+  );
 }
 
 /**
@@ -129,7 +140,7 @@ export function getLinger(socket: EngineSocket | null): number | null {
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
  * @throws {TypeError} If it is no open socket of the engine.
- * @throws {Error} If the system does not know: over TCP, say.
+ * @throws {Deno.errors.NotSupported} If the system does not know: over TCP, say.
  */
 export function peerCredentials(
   socket: EngineSocket | null,
@@ -137,8 +148,17 @@ export function peerCredentials(
   const { libc, fd } = opened(socket);
   const { SO_PEERCRED } = OTHER_OPTIONS;
   const [pid = 0, uid = 0, gid = 0] = readOption(libc, fd, SO_PEERCRED, 3);
+  // Linux reports no error, but no user: a program must not take it for one.
+  if (uid === NO_USER) {
+    throw new Deno.errors.NotSupported(
+      "The system knows no process at the other end: only Unix sockets have one",
+    );
+  }
   return { pid, uid: uid >>> 0, gid: gid >>> 0 };
 }
+
+/** The user, in `SO_PEERCRED`, of a socket that has no such peer: `(uid_t) -1`. */
+const NO_USER = -1;
 
 /** Options that are no plain numbers, and what to do instead. */
 const INSTEAD: Readonly<Record<string, string>> = {
@@ -149,10 +169,26 @@ const INSTEAD: Readonly<Record<string, string>> = {
 
 function optionOf(name: SocketOption): Option {
   if (Object.hasOwn(OPTIONS, name)) return OPTIONS[name];
-  const instead = Object.hasOwn(INSTEAD, name) ? `: ${INSTEAD[name]}` : "";
   throw new TypeError(
     `name must be that of an option, such as "SO_RCVBUF", got ${
       showValue(name)
-    }${instead}`,
+    }${adviceOn(name)}`,
   );
+}
+
+function adviceOn(name: unknown): string {
+  if (typeof name !== "string") return "";
+  if (Object.hasOwn(INSTEAD, name)) return `: ${INSTEAD[name]}`;
+  const near = nearest(name, Object.keys(OPTIONS));
+  return near === null ? "" : `: did you mean "${near}"?`;
+}
+
+/** Calls the system. An error of the system says what the program wanted. */
+function naming<T>(what: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof Error) error.message = `${what}: ${error.message}`;
+    throw error;
+  }
 }

@@ -7,28 +7,43 @@
 import { lookUp } from "../core/blocking_threads.ts";
 import { hints, type SystemAddress, takeList, withPort } from "./address.ts";
 import { C } from "./layout.ts";
-import { type Libc, type Memory, textAt } from "./libc.ts";
+import { allocate, type Libc, type Memory, textAt } from "./libc.ts";
 
-/**
- * The arguments of a call of `getaddrinfo()`. A thread may use them: they must live
- * as long as the call, and outside of the JavaScript heap, which moves its objects.
- * So each is a view of an `ArrayBuffer`.
- */
+/** The arguments of a call of `getaddrinfo()`. */
 interface Query {
   readonly name: Memory;
   readonly hints: Memory;
   /** Where the call writes the pointer to its list. */
-  readonly head: BigUint64Array<ArrayBuffer>;
+  readonly head: Memory;
 }
 
 function queryFor(hostname: string, flags: number): Query {
   // As for Deno: an IPv6 address may have brackets, and no name means all addresses.
   const bare = hostname.replace(/^\[(.*)\]$/, "$1") || "0.0.0.0";
-  const text = new TextEncoder().encode(`${bare}\0`);
-  const name = new Uint8Array(new ArrayBuffer(text.length));
-  name.set(text);
-  const head = new BigUint64Array(new ArrayBuffer(8));
-  return { name, hints: hints(flags), head };
+  const name = new TextEncoder().encode(`${bare}\0`);
+  return { name, hints: hints(flags), head: new Uint8Array(8) };
+}
+
+/** Asks the resolver. Returns the number of its error, or 0. */
+function ask(libc: Libc, { name, hints, head }: Query): number {
+  return libc.getaddrinfo(name, null, hints, head);
+}
+
+/** Asks on a thread. If a worker ends meanwhile, the memory of its question stays. */
+async function askAside(libc: Libc, query: Query): Promise<number> {
+  const copies = [query.name, query.hints, query.head].map((bytes) => {
+    const pointer = allocate(libc, bytes.length);
+    libc.memcpy_to(pointer, bytes, bytes.length);
+    return pointer;
+  });
+  const [name, hints, head] = copies;
+  try {
+    const code = await libc.getaddrinfo_aside(name!, null, hints!, head!);
+    libc.memcpy(query.head, head!, query.head.length);
+    return code;
+  } finally {
+    for (const pointer of copies) libc.free(pointer);
+  }
 }
 
 /** The address that `hostname` is; `null` if it is a name. */
@@ -42,22 +57,27 @@ export function numericAddress(
 /** The address that `hostname` is, if it is no name. */
 function numeric(libc: Libc, hostname: string): SystemAddress[] | null {
   const query = queryFor(hostname, C.AI_NUMERICHOST);
-  const head = new Uint8Array(query.head.buffer);
-  const code = libc.getaddrinfo(query.name, null, query.hints, head);
-  return code === 0 ? takeList(libc, query.head[0]!) : null;
+  return ask(libc, query) === 0 ? takeList(libc, listOf(query)) : null;
+}
+
+/** The pointer to the list that a call has made. */
+function listOf({ head }: Query): bigint {
+  return new DataView(head.buffer).getBigUint64(0, true);
 }
 
 function addressesOf(
   libc: Libc,
   code: number,
-  { head }: Query,
+  query: Query,
   port: number,
 ): SystemAddress[] {
   if (code !== 0) {
     const reason = textAt(libc, libc.gai_strerror(code));
     throw new Error(`failed to lookup address information: ${reason}`);
   }
-  return takeList(libc, head[0]!).map((address) => withPort(address, port));
+  return takeList(libc, listOf(query)).map((address) =>
+    withPort(address, port)
+  );
 }
 
 /**
@@ -71,9 +91,7 @@ export function resolveNow(
 ): SystemAddress[] {
   checkName(hostname);
   const query = queryFor(hostname, C.AI_PASSIVE);
-  const head = new Uint8Array(query.head.buffer);
-  const code = libc.getaddrinfo(query.name, null, query.hints, head);
-  return addressesOf(libc, code, query, port);
+  return addressesOf(libc, ask(libc, query), query, port);
 }
 
 /**
@@ -116,14 +134,7 @@ export async function lookUpAddresses(
   if (known !== null) return known;
   const { hostname, port } = address;
   const query = queryFor(hostname, 0);
-  const head = new Uint8Array(query.head.buffer);
-  const code = await libc.getaddrinfo_aside(
-    query.name,
-    null,
-    query.hints,
-    head,
-  );
-  return addressesOf(libc, code, query, port);
+  return addressesOf(libc, await askAside(libc, query), query, port);
 }
 
 function checkName(hostname: string): void {

@@ -69,11 +69,11 @@ export class StreamSource implements Source, Watched {
   #isCareful: boolean;
   /**
    * The next read may pass urgent data unseen, as one was made since the last event.
-   * A Unix socket is read to its end each time, and urgent data is rare there: it
-   * costs these looks only after its first urgent byte.
+   * A Unix socket or a file is read to its end each time, and urgent data is rare
+   * there: it costs these looks only after its first urgent byte.
    */
   #mayPass = false;
-  readonly #isUnix: boolean;
+  readonly #isReadToEnd: boolean;
   #hasEnded = false;
   #error: Error | null = null;
   /** The bytes that were read and not taken: often in the buffer of all. */
@@ -99,7 +99,7 @@ export class StreamSource implements Source, Watched {
     this.#listener = listener;
     this.#mayRead = (events & READABLE) !== 0 && !unsupported;
     this.#isCareful = isCareful || (events & NOT_DRAINED) !== 0;
-    this.#isUnix = isCareful;
+    this.#isReadToEnd = isCareful;
     descriptor.watched = this;
     if ((events & C.EPOLLPRI) !== 0) this.#onUrgent();
   }
@@ -226,11 +226,11 @@ export class StreamSource implements Source, Watched {
     const { fd } = this.#descriptor;
     const isAtMark = (this.#mayPass || this.urgent?.isInline === true) &&
       this.#beginsAtMark();
-    this.#mayPass = !this.#isUnix || this.urgent !== null;
+    this.#mayPass = !this.#isReadToEnd || this.urgent !== null;
     for (;;) {
       const length = this.receiveNow(libc, fd, target);
       if (length > 0) {
-        if (isAtMark) this.urgent!.passed(this.taken + this.#length);
+        if (isAtMark) this.urgent!.passed(this.#length);
         // Each later arrival brings an event of its own.
         if (length < target.length && !this.#isCareful) this.#mayRead = false;
         return length;
@@ -278,7 +278,7 @@ export class StreamSource implements Source, Watched {
 
   /** Whether the dispatcher has read all bytes before urgent data, and no other. */
   get isAtMark(): boolean {
-    return this.urgent !== null && this.urgent.mark === this.taken ||
+    return this.urgent !== null && this.urgent.mark === 0 ||
       this.#length === 0 && this.fd >= 0 && isAtMark(this);
   }
 
@@ -340,6 +340,7 @@ export class StreamSource implements Source, Watched {
 
   #advance(length: number): void {
     this.taken += length;
+    if (this.urgent !== null) this.urgent.mark -= length;
     this.#start += length;
     this.#length -= length;
     if (this.#length === 0) this.#buffer = NO_BYTES;
@@ -347,6 +348,7 @@ export class StreamSource implements Source, Watched {
 
   discard(): void {
     this.discarded += this.#length;
+    if (this.urgent !== null) this.urgent.mark -= this.#length;
     this.#length = 0;
     this.#buffer = NO_BYTES;
   }

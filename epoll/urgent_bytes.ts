@@ -33,8 +33,8 @@ export class UrgentBytes implements Urgent {
   /** Urgent data stays among the other bytes: the program has asked for that. */
   isInline = false;
   /**
-   * How many bytes had been taken where the bytes that were read last begin, if they
-   * begin at urgent data; else -1.
+   * How many bytes have to be taken before those that begin at urgent data. It is
+   * negative if they are taken, or if there are none.
    */
   mark = -1;
   readonly #socket: UrgentSocket;
@@ -73,10 +73,10 @@ export class UrgentBytes implements Urgent {
     this.#waiting.push(byte);
   }
 
-  /** A read has begun at urgent data, when so many bytes had been taken. */
-  passed(taken: number): void {
+  /** A read has begun at urgent data, behind `before` bytes that wait. */
+  passed(before: number): void {
     this.#isTold = false;
-    this.mark = this.isInline ? taken : -1;
+    this.mark = this.isInline ? before : -1;
   }
 
   get isDue(): boolean {

@@ -5,105 +5,211 @@
  * @module
  */
 
-/** A call that escapes. */
-export interface Escape {
-  /** The call as a program has it: `fetch()`, `new Worker()`. */
-  readonly call: string;
-  /** The replacement to use, as the end of a sentence. */
-  readonly instead: string;
-  /** It starts a real timer. */
-  readonly isTimer: boolean;
+import {
+  CLOCKS,
+  type Escape,
+  EXIT,
+  FILES,
+  type Group,
+  OUTSIDE,
+  SOCKETS,
+  SURROUNDINGS,
+  TIMERS,
+  words,
+} from "./escape_group.ts";
+import { nodeGroups } from "./node_escapes.ts";
+
+/** Where an escape is found, to be replaced. */
+export interface Place extends Escape {
+  readonly owner: object;
+  readonly name: string;
+  /** The module of Node that exports it, without `node:`. */
+  readonly module: string | undefined;
+  /** It escapes when it is read, not when it is called. */
+  readonly isValue: boolean;
 }
 
-/** Functions and classes of one object, with the same advice. */
-interface Group {
-  readonly owner: object | undefined;
-  readonly prefix: string;
-  readonly names: readonly string[];
-  readonly instead: string;
-  readonly isTimer?: boolean;
+/** These escape when they are read. */
+const VALUES = new Set(
+  words(
+    "env stdin readable caches localStorage sessionStorage gpu locks",
+  ),
+);
+
+/**
+ * Members of `Deno` with advice of their own. All other functions of `Deno`
+ * escape as well: one that a later Deno brings is no hole.
+ */
+const DENO_SOCKETS = words(
+  "connect connectTls startTls listen listenTls listenDatagram resolveDns " +
+    "serve serveHttp connectQuic upgradeWebSocket upgradeWebTransport",
+);
+const DENO_OUTSIDE = words(
+  "Command ChildProcess Process run spawn spawnAndWait spawnAndWaitSync kill " +
+    "dlopen UnsafeFnPointer UnsafeCallback openKv cron HttpClient " +
+    "createHttpClient addSignalListener removeSignalListener QuicEndpoint",
+);
+const DENO_SURROUNDINGS = words(
+  "consoleSize cpuUsage cwd execPath gid isatty loadavg memoryUsage " +
+    "networkInterfaces osRelease osUptime systemMemoryInfo uid umask chdir",
+);
+/** These give the same for the same input, or are simulated. */
+const DENO_HARMLESS = words(
+  "inspect hostname exit refTimer unrefTimer test bench UnsafePointer " +
+    "UnsafePointerView Permissions PermissionStatus AtomicOperation Kv KvU64 " +
+    "KvListIterator QuicBidirectionalStream QuicConn QuicListener " +
+    "QuicReceiveStream QuicSendStream QuicIncoming",
+);
+
+function globalGroups(): Group[] {
+  return [
+    {
+      owner: globalThis,
+      prefix: "",
+      names: words("setTimeout setInterval setImmediate"),
+      instead: TIMERS,
+      inScenario: true,
+    },
+    {
+      owner: AbortSignal,
+      prefix: "AbortSignal.",
+      names: ["timeout"],
+      instead: TIMERS,
+      inScenario: true,
+    },
+    {
+      owner: Atomics,
+      prefix: "Atomics.",
+      names: words("wait waitAsync"),
+      instead: TIMERS,
+      inScenario: true,
+    },
+    {
+      owner: globalThis,
+      prefix: "",
+      names: words(
+        "fetch WebSocket WebSocketStream WebTransport EventSource Worker " +
+          "SharedWorker MessageChannel BroadcastChannel FileReader caches " +
+          "localStorage sessionStorage createImageBitmap alert confirm prompt",
+      ),
+      instead: OUTSIDE,
+    },
+    {
+      owner: navigator,
+      prefix: "navigator.",
+      names: words("gpu locks"),
+      instead: OUTSIDE,
+    },
+    ...platformGroups(),
+    { owner: globalThis, prefix: "", names: ["close"], instead: EXIT },
+  ];
 }
 
-const TIMERS = "use callLater() or callEvery() of a dispatcher or its map, " +
-  "which follow the simulated time";
-const SOCKETS = "use the sockets of a dispatcher, whose map has the " +
-  "simulated network";
-const FILES = "use the disk of the host, or read the file before the " +
-  "simulation and keep what it says in memory";
-const OUTSIDE = "do without it, or give the program a stand-in for it";
+function platformGroups(): Group[] {
+  return [
+    {
+      owner: Performance.prototype,
+      prefix: "performance.",
+      names: words(
+        "mark measure getEntries getEntriesByName getEntriesByType " +
+          "eventLoopUtilization timerify",
+      ),
+      instead: CLOCKS,
+    },
+    {
+      owner: globalThis,
+      prefix: "",
+      names: ["PerformanceObserver"],
+      instead: CLOCKS,
+    },
+    {
+      owner: URL,
+      prefix: "URL.",
+      names: ["createObjectURL"],
+      instead: OUTSIDE,
+    },
+    {
+      owner: WebAssembly,
+      prefix: "WebAssembly.",
+      names: words("compileStreaming instantiateStreaming"),
+      instead: "use WebAssembly.compile() or instantiate()",
+    },
+  ];
+}
 
-const GROUPS: readonly Group[] = [
-  {
-    owner: globalThis,
-    prefix: "",
-    names: ["setTimeout", "setInterval", "setImmediate"],
-    instead: TIMERS,
-    isTimer: true,
-  },
-  {
-    owner: AbortSignal,
-    prefix: "AbortSignal.",
-    names: ["timeout"],
-    instead: TIMERS,
-    isTimer: true,
-  },
-  {
-    // Some builds of Deno have none.
-    owner: globalThis.Temporal?.Now,
-    prefix: "Temporal.Now.",
-    names: [
-      ...["plainDateISO", "plainDateTimeISO", "plainTimeISO"],
-      "zonedDateTimeISO",
-    ],
-    instead: "use Temporal.Now.instant() or Date.now(), which follow the " +
-      "simulated time",
-  },
-  {
-    owner: globalThis,
-    prefix: "",
-    names: ["fetch", "WebSocket", "EventSource", "Worker", "MessageChannel"],
-    instead: OUTSIDE,
-  },
-  {
-    owner: Deno,
-    prefix: "Deno.",
-    names: [
-      ...["connect", "connectTls", "startTls", "listen", "listenTls"],
-      ...["listenDatagram", "resolveDns", "serve"],
-    ],
-    instead: SOCKETS,
-  },
-  {
-    owner: Deno,
-    prefix: "Deno.",
-    names: [
-      ...["open", "create", "readFile", "readTextFile", "writeFile"],
-      ...["writeTextFile", "stat", "lstat", "readDir", "readLink", "realPath"],
-      ...["mkdir", "makeTempDir", "makeTempFile", "remove", "rename"],
-      ...["copyFile", "truncate", "watchFs"],
-    ],
-    instead: FILES,
-  },
-  {
-    owner: Deno,
-    prefix: "Deno.",
-    names: ["Command", "spawn", "spawnAndWait"],
-    instead: OUTSIDE,
-  },
-  {
-    owner: Deno,
-    prefix: "Deno.",
-    names: ["exit"],
-    instead: "let the scenario crash the host with { process: true }",
-  },
-];
+function denoGroups(): Group[] {
+  const prefix = "Deno.";
+  return [
+    { owner: Deno, prefix, names: DENO_SOCKETS, instead: SOCKETS },
+    { owner: Deno, prefix, names: DENO_OUTSIDE, instead: OUTSIDE },
+    { owner: Deno, prefix, names: DENO_SURROUNDINGS, instead: SURROUNDINGS },
+    { owner: Deno, prefix, names: ["exit"], instead: EXIT },
+    {
+      owner: Deno,
+      prefix,
+      except: [
+        ...DENO_HARMLESS,
+        ...DENO_SOCKETS,
+        ...DENO_OUTSIDE,
+        ...DENO_SURROUNDINGS,
+      ],
+      instead: FILES,
+    },
+    {
+      owner: Deno.env,
+      prefix: "Deno.env.",
+      names: words("get has set delete toObject"),
+      instead: SURROUNDINGS,
+    },
+    {
+      owner: Deno.permissions,
+      prefix: "Deno.permissions.",
+      names: words("query querySync request requestSync revoke revokeSync"),
+      instead: SURROUNDINGS,
+    },
+    ...(["stdout", "stderr"] as const).map((name) => ({
+      owner: Deno[name],
+      prefix: `Deno.${name}.`,
+      names: ["isTerminal"],
+      instead: SURROUNDINGS,
+    })),
+    {
+      owner: Deno.stdin,
+      prefix: "Deno.stdin.",
+      names: words("read readSync readable isTerminal setRaw"),
+      instead: OUTSIDE,
+    },
+  ];
+}
 
-/** All of them, with the object and the property to replace. */
-export const ESCAPES: readonly (Escape & { owner: object; name: string })[] =
-  GROUPS.flatMap(({ owner, prefix, names, instead, isTimer = false }) =>
-    owner === undefined ? [] : names.map((name) => {
-      const isClass = /^[A-Z]/.test(name);
-      const call = `${isClass ? "new " : ""}${prefix}${name}()`;
-      return { owner, name, call, instead, isTimer };
-    })
-  );
+function placesOf(group: Group): Place[] {
+  const { owner, prefix, except = [], instead } = group;
+  const { module, inScenario = false } = group;
+  if (owner === undefined) return [];
+  const names = group.names ??
+    Object.keys(owner).filter((name) =>
+      !except.includes(name) &&
+      typeof (owner as Record<string, unknown>)[name] === "function"
+    );
+  return names.map((name) => {
+    const isClass = /^[A-Z]/.test(name);
+    const isValue = VALUES.has(name);
+    const call = `${isClass ? "new " : ""}${prefix}${name}`;
+    const end = isValue ? "" : "()";
+    return {
+      owner,
+      name,
+      call: call + end,
+      module,
+      isValue,
+      instead,
+      inScenario,
+    };
+  });
+}
+
+/** All places; looks for them anew. */
+export function findEscapes(): Place[] {
+  return [...globalGroups(), ...denoGroups(), ...nodeGroups()]
+    .flatMap(placesOf);
+}

@@ -6,12 +6,13 @@
 
 import { showValue } from "../core/arguments.ts";
 import { checkOptions, type OptionNames } from "../core/option_names.ts";
+import { DISK_LEVELS, type DiskFaults, NO_DISK_FAULTS } from "./disk_faults.ts";
 
 /**
  * How likely each kind of fault is. A chance is a number from 0 to 1, a rate
  * the average number of times in a simulated minute. By default both are 0.
  */
-export interface Faults {
+export interface Faults extends DiskFaults {
   /** The chance that a segment in flight resets its connection. */
   reset?: number | undefined;
   /** The chance that a segment is late, by up to {@linkcode Faults.stallTime}. */
@@ -73,7 +74,7 @@ export interface Faults {
 }
 
 /** A set of faults by its name. */
-export type FaultLevel = "none" | "mild" | "harsh";
+export type FaultLevel = "none" | "mild" | "harsh" | "cruel";
 
 /** Every protocol over UDP survives these. Wi-Fi and mobile networks have them. */
 const MILD_DATAGRAMS: Faults = {
@@ -97,6 +98,7 @@ const LEVELS: Record<FaultLevel, Faults> = {
     partial: 0.05,
     acceptDelay: 0.05,
     ...MILD_DATAGRAMS,
+    ...DISK_LEVELS.mild,
   },
   harsh: {
     ...HARSH_DATAGRAMS,
@@ -113,10 +115,19 @@ const LEVELS: Record<FaultLevel, Faults> = {
     crash: 0.5,
     skew: 60_000,
     drift: 0.0005,
+    ...DISK_LEVELS.harsh,
+  },
+  get cruel() {
+    return { ...LEVELS.harsh, datagramTruncate: 0.01, ...DISK_LEVELS.cruel };
   },
 };
 
-const TIMES: readonly string[] = ["stallTime", "outage", "skew"];
+const TIMES: readonly string[] = [
+  "stallTime",
+  "outage",
+  "skew",
+  "syncStallTime",
+];
 const RATES: readonly string[] = ["partition", "crash"];
 /** A number for each kind of fault. */
 export type AllFaults = Record<keyof Faults, number>;
@@ -143,6 +154,7 @@ const NO_FAULTS: AllFaults = {
   outage: 10_000,
   skew: 0,
   drift: 0,
+  ...NO_DISK_FAULTS,
 };
 const NAMES = Object.keys(NO_FAULTS) as (keyof Faults)[];
 const FAULT_OPTIONS = Object.fromEntries(
@@ -159,7 +171,7 @@ export function parseFaults(faults: Faults | FaultLevel): AllFaults {
   if (typeof faults === "string") {
     if (!Object.hasOwn(LEVELS, faults)) {
       throw new TypeError(
-        `faults must be "none", "mild", "harsh" or an object, got ${
+        `faults must be "none", "mild", "harsh", "cruel" or an object, got ${
           showValue(faults)
         }`,
       );

@@ -14,12 +14,20 @@ export {
   type CheckChannelOptions,
   type MakeChannels,
 } from "./check_channel.ts";
+export type { DiskFaults } from "./disk_faults.ts";
 export type { FaultEvent, FaultLevel, Faults } from "./faults.ts";
 export { memoryPair, type MemoryPairOptions } from "./memory_pair.ts";
 export { MockClock, type MockClockOptions } from "./mock_clock.ts";
 export { type HookRecord, recordHooks } from "./record_hooks.ts";
 export { shrink, type ShrinkOptions, type ShrinkResult } from "./shrink.ts";
 export type { SimDisk } from "./sim_disk.ts";
+export type { SimFile, SimFileInfo, SimFileMode } from "./sim_file.ts";
+export type {
+  SimFiles,
+  SimFolderOptions,
+  SimOpenOptions,
+  SimWriteOptions,
+} from "./sim_files.ts";
 export type { CrashOptions, SimHost } from "./sim_host.ts";
 export {
   type PartitionOptions,

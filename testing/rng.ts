@@ -11,7 +11,7 @@
  */
 
 /** Mixes a number into a hash, as in MurmurHash3. */
-function mix(hash: number, value: number): number {
+export function mix(hash: number, value: number): number {
   let k = Math.imul(value, 0xcc9e2d51);
   k = (k << 15) | (k >>> 17);
   hash ^= Math.imul(k, 0x1b873593);

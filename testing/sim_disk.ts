@@ -4,28 +4,14 @@
  * @module
  */
 
-import type { Simulation } from "./simulation.ts";
-
-/**
- * How long `sync()` takes, in simulated ms. A message and its answer take 2 to
- * 40 by default: a sync that was forgotten shows by either order of the two.
- */
-const MIN_SYNC = 1;
-const MAX_SYNC = 10;
-/** Keeps these random numbers apart from all others. */
-const SYNC_TIME = 0x51c;
-
-/** A host, as far as its disk needs it. */
-export interface DiskHost {
-  readonly name: string;
-  readonly number: number;
-  /** The values that would be there after a power failure. */
-  readonly stored: Map<string, unknown>;
-}
+import { corruptValue } from "./corrupt.ts";
+import type { DiskStore } from "./disk_store.ts";
+import { SimFiles } from "./sim_files.ts";
 
 /**
  * The disk of a simulated host: values by name. A crash of the program keeps
- * all that was written, a power failure only what `sync()` has made safe.
+ * all that was written, a power failure only what `sync()` has made safe, and
+ * what {@linkcode Faults.syncTorn} and the like keep besides.
  *
  * @example A record that outlives a power failure
  * ```ts
@@ -48,30 +34,26 @@ export interface DiskHost {
  * ```
  */
 export class SimDisk {
-  readonly #simulation: Simulation;
-  readonly #host: DiskHost;
+  /** The files of the disk, beside its values. */
+  readonly files: SimFiles;
+  readonly #store: DiskStore;
   readonly #isAlive: () => boolean;
-  readonly #values: Map<string, unknown>;
-  /** The keys whose values `sync()` has still to make safe. */
-  #changed = new Set<string>();
-  #syncs = 0;
-  #syncedAt = 0;
 
-  /** Made by its host, once for each process. */
-  constructor(
-    simulation: Simulation,
-    host: DiskHost,
-    isAlive: () => boolean,
-  ) {
-    this.#simulation = simulation;
-    this.#host = host;
+  /**
+   * Made by its host, once for each process.
+   *
+   * @param store The disk of the machine.
+   * @param isAlive Whether the process still runs.
+   */
+  constructor(store: DiskStore, isAlive: () => boolean) {
+    this.#store = store;
     this.#isAlive = isAlive;
-    this.#values = new Map(host.stored);
+    this.files = new SimFiles(store, isAlive);
   }
 
   /** The names, in the order in which they were first written. */
   keys(): IterableIterator<string> {
-    return this.#values.keys();
+    return this.#store.values.current.keys();
   }
 
   /**
@@ -81,7 +63,10 @@ export class SimDisk {
    * @returns A copy of the value; `undefined` if there is none.
    */
   get(name: string): unknown {
-    return structuredClone(this.#values.get(name));
+    const value = structuredClone(this.#store.values.current.get(name));
+    if (!this.#isAlive()) return value;
+    const corruption = this.#store.drawCorruption(name);
+    return corruption === null ? value : corruptValue(value, corruption);
   }
 
   /**
@@ -90,55 +75,25 @@ export class SimDisk {
    * @param name What to write.
    * @param value The value, which is copied; `undefined` removes it.
    * @throws {DOMException} If the value cannot be copied, as a function cannot.
+   * @throws {Error} If the disk is full: `code` is `"ENOSPC"`.
    */
   set(name: string, value: unknown): void {
-    this.#changed.add(name);
-    if (value === undefined) this.#values.delete(name);
-    else this.#values.set(name, structuredClone(value));
+    const copy = structuredClone(value);
+    if (!this.#isAlive()) return;
+    if (value !== undefined) this.#store.takeSpace(name);
+    this.#store.values.set(name, copy);
   }
 
   /**
-   * Makes all that was written so far safe from a power failure. It takes
-   * some simulated milliseconds; a failure in between loses all of it.
+   * Makes all values that were written so far safe from a power failure. It
+   * takes some simulated milliseconds. A failure in between loses all of it, or
+   * leaves a part: see {@linkcode Faults.syncTorn}.
+   *
+   * @throws {Error} If it fails, by {@linkcode Faults.syncFail}: `code` is
+   * `"EIO"`. Nobody knows then which of the values are safe, and a later `sync()`
+   * does not write them again.
    */
   sync(): Promise<void> {
-    const changes = this.#take();
-    const nth = ++this.#syncs;
-    const { rng } = this.#simulation.faultPlan;
-    const { number, name } = this.#host;
-    const time = rng.between(MIN_SYNC, MAX_SYNC, SYNC_TIME, number, nth);
-    const { now } = this.#simulation;
-    // In order: an older value must not come last.
-    this.#syncedAt = Math.max(this.#syncedAt, now + time);
-    return new Promise((resolve) => {
-      this.#simulation.after(this.#syncedAt - now, () => {
-        if (!this.#isAlive()) return;
-        this.#simulation.note(`${name} has synced ${changes.size} values`);
-        this.#store(changes);
-        resolve();
-      });
-    });
-  }
-
-  /** The program ends, the system generation: it writes all to the disk. */
-  flush(): void {
-    this.#store(this.#values);
-    for (const name of this.#host.stored.keys()) {
-      if (!this.#values.has(name)) this.#host.stored.delete(name);
-    }
-  }
-
-  #take(): Map<string, unknown> {
-    const names = [...this.#changed];
-    this.#changed = new Set();
-    return new Map(names.map((name) => [name, this.#values.get(name)]));
-  }
-
-  #store(values: Map<string, unknown>): void {
-    const { stored } = this.#host;
-    for (const [name, value] of values) {
-      if (value === undefined) stored.delete(name);
-      else stored.set(name, value);
-    }
+    return this.#store.sync(this.#store.values, this.#isAlive);
   }
 }

@@ -7,6 +7,7 @@
 
 import { checkOptions, type OptionNames } from "../core/option_names.ts";
 import type { SocketMap } from "../loop.ts";
+import { DiskStore } from "./disk_store.ts";
 import { drawKind } from "./fault_plan.ts";
 import { hostContext } from "./host_context.ts";
 import type { Fabric } from "./sim_connect.ts";
@@ -94,7 +95,7 @@ export class Host implements SimHost {
         offset: faultPlan.between(0, skew, SKEW, number),
         rate: 1 + faultPlan.between(-drift, drift, DRIFT, number),
       },
-      stored: new Map(),
+      disk: new DiskStore(fabric, { name, number }),
       isOn: true,
       boots: 1,
     };
@@ -167,9 +168,10 @@ export class Host implements SimHost {
     if (isProcess) {
       for (const acceptor of [...process.listeners.values()]) acceptor.close();
       for (const channel of [...process.channels]) channel.exit();
-      process.disk.flush();
+      machine.disk.killed();
     } else {
       machine.isOn = false;
+      machine.disk.powerFails();
       this.#ports.clear();
     }
     process.end();

@@ -18,9 +18,10 @@ import {
   type Faults,
   parseFaults,
 } from "./faults.ts";
+import { hostContext } from "./host_context.ts";
 import { MAX_HOSTS } from "./partitions.ts";
 import { nameKey } from "./sim_address.ts";
-import { isolateHosts } from "./sim_globals.ts";
+import { importTraps, isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { SIMULATOR, Simulator } from "./simulator.ts";
 
@@ -39,6 +40,13 @@ export interface SimNetworkOptions {
    * @default {[1, 20]}
    */
   latency?: readonly [least: number, most: number] | undefined;
+  /**
+   * How long a `sync()` of a disk takes, at least and at most, in simulated
+   * milliseconds.
+   *
+   * @default {[1, 10]}
+   */
+  syncLatency?: readonly [least: number, most: number] | undefined;
   /**
    * How many bytes a second go from one host to another.
    *
@@ -68,10 +76,25 @@ export interface SimNetworkOptions {
   only?: Iterable<string> | undefined;
 }
 
+/** The default latency, in ms: of machines of one region. */
+const LATENCY = [1, 20] as const;
+/**
+ * The default time of a `sync()`, in ms. A message and its answer take 2 to 40:
+ * a sync that was forgotten shows by either order of the two.
+ */
+const SYNC_LATENCY = [1, 10] as const;
+
+function checkRange(name: string, range: readonly [number, number]): void {
+  const [least, most] = range;
+  checkMilliseconds(`${name}[0]`, least, { finite: true });
+  checkMilliseconds(`${name}[1]`, most, { min: least, finite: true });
+}
+
 /** The names of the options of a {@linkcode SimNetwork}. */
 export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
   seed: true,
   latency: true,
+  syncLatency: true,
   bandwidth: true,
   mtu: true,
   faults: true,
@@ -114,9 +137,10 @@ const PARTITION_OPTIONS: OptionNames<PartitionOptions> = { oneWay: true };
  *
  * Connections keep what TCP promises, and nothing else: they are split and
  * coalesced, stall, fill up, end one way, are refused, lost and reset. On a host
- * `Date`, `performance.now()`, `Math.random()` and the random numbers of
- * `crypto` are the host's own; timers, files and sockets of Deno end the run with
- * a {@linkcode SimulationError} that says what to use instead.
+ * dates, clocks, random numbers, the host name and the process id are the
+ * host's own; timers, files, sockets, processes and the like of Deno and Node end
+ * the run with a {@linkcode SimulationError} that says what to use instead. The
+ * table in `docs/testing.md` has each call, and the few that stay real.
  *
  * TLS is simulated from outside: a handshake that takes time and fails against a
  * peer that speaks plainly; nothing is encrypted, and no certificate is looked
@@ -181,19 +205,19 @@ export class SimNetwork {
    */
   constructor(options: SimNetworkOptions = {}) {
     checkOptions(options, NETWORK_OPTIONS);
-    const { seed = 1, latency = [1, 20], bandwidth = Infinity } = options;
-    const { mtu = 1_500 } = options;
+    const { seed = 1, bandwidth = Infinity, mtu = 1_500 } = options;
+    const { latency = LATENCY, syncLatency = SYNC_LATENCY } = options;
     this.seed = checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
-    const [least, most] = latency;
-    checkMilliseconds("latency[0]", least, { finite: true });
-    checkMilliseconds("latency[1]", most, { min: least, finite: true });
+    checkRange("latency", latency);
+    checkRange("syncLatency", syncLatency);
     if (!(bandwidth > 0)) {
       const got = showValue(bandwidth);
       throw new RangeError(`bandwidth must be above 0 bytes/s, got ${got}`);
     }
     this.#simulator = new Simulator({
       seed,
-      latency: [least, most],
+      latency: [...latency],
+      syncLatency: [...syncLatency],
       bandwidth,
       mtu: checkInteger("mtu", mtu, LEAST_MTU, 65_535),
       faults: parseFaults(options.faults ?? "none"),
@@ -362,15 +386,20 @@ export class SimNetwork {
     if (this.#isRunning) throw new Error("Cannot run: it is running already");
     this.#isRunning = true;
     const restore = isolateHosts();
+    // In a scenario, `simulate()` decides which runs are watched.
+    const isOwn = importTraps.isNeeded && !hostContext.getStore();
     // It would end the process, and nobody would know the seed.
     const onRejection = (event: PromiseRejectionEvent) => {
       event.preventDefault();
       this.#simulator.onRejection(event.reason);
     };
     addEventListener("unhandledrejection", onRejection);
+    let unwatch = () => {};
     try {
+      if (isOwn) unwatch = await importTraps.acquire();
       await this.#simulator.run(until, this.now + limit);
     } finally {
+      unwatch();
       removeEventListener("unhandledrejection", onRejection);
       restore();
       this.#isRunning = false;

@@ -7,7 +7,8 @@
 import type { Network } from "../core/network.ts";
 import { REACTOR } from "../core/symbols.ts";
 import { SocketMap } from "../loop.ts";
-import type { Escape } from "./escapes.ts";
+import type { Escape } from "./escape_group.ts";
+import type { DiskStore } from "./disk_store.ts";
 import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
 import { SimClock } from "./sim_clock.ts";
@@ -17,6 +18,9 @@ import { SimDisk } from "./sim_disk.ts";
 import type { SimPorts } from "./sim_ports.ts";
 import { portable } from "./trace.ts";
 
+/** A process id tells by its thousands which host it is of. */
+const PIDS_PER_HOST = 1_000;
+
 /** The machine that a program runs on. */
 export interface Machine {
   readonly name: string;
@@ -24,8 +28,7 @@ export interface Machine {
   readonly hostname: string;
   /** How its clock differs from the simulated time. */
   readonly clockError: { offset: number; rate: number };
-  /** The values on its disk. */
-  readonly stored: Map<string, unknown>;
+  readonly disk: DiskStore;
   /** It has power; counts how often it was switched on. */
   isOn: boolean;
   boots: number;
@@ -42,7 +45,10 @@ export class SimProcess implements NetStack, HostContext {
   readonly number: number;
   readonly hostname: string;
   readonly ports: SimPorts;
+  readonly identity: { name: string; pid: number };
   isAlive = true;
+  /** Objects that no run may see collected. */
+  readonly #kept: unknown[] = [];
   readonly #fabric: Fabric;
   readonly #machine: Machine;
   readonly #boot: number;
@@ -59,13 +65,14 @@ export class SimProcess implements NetStack, HostContext {
     this.name = name;
     this.number = number;
     this.hostname = hostname;
+    this.identity = { name, pid: number * PIDS_PER_HOST + generation };
     this.#fabric = fabric;
     this.#machine = machine;
     this.#boot = boots;
     this.ports = ports;
     this.#clock = new SimClock(fabric, clockError, () => this.isAlive);
     this.random = fabric.faultPlan.rng.stream(`${name} ${generation}`);
-    this.disk = new SimDisk(fabric, machine, () => this.isAlive);
+    this.disk = new SimDisk(machine.disk, () => this.isAlive);
     const network: Network = {
       ...networkOf(fabric, this),
       listenDatagram: (address, options) =>
@@ -97,6 +104,12 @@ export class SimProcess implements NetStack, HostContext {
   onEscape(escape: Escape): Error {
     return this.#fabric.onEscape(this.name, escape);
   }
+  drew(value: number): void {
+    this.#fabric.drew(this.name, value);
+  }
+  keep(target: unknown): void {
+    this.#kept.push(target);
+  }
   hold(promise: Promise<unknown>): void {
     this.#fabric.hold(promise);
   }
@@ -121,6 +134,7 @@ export class SimProcess implements NetStack, HostContext {
   end(): void {
     if (!this.isAlive) return;
     this.isAlive = false;
+    this.#kept.length = 0;
     // A pass that is under way dispatches nothing more; there is no next one,
     // for this process's clock does not go on.
     const reactor = this.map[REACTOR];

@@ -7,9 +7,10 @@
 import { checkFunction, checkInteger, showValue } from "../core/arguments.ts";
 import { describeError } from "../core/log.ts";
 import { checkOptions, type OptionNames } from "../core/option_names.ts";
+import type { Draws } from "./draws.ts";
 import type { FaultEvent } from "./faults.ts";
 import { hostContext } from "./host_context.ts";
-import { isolateHosts } from "./sim_globals.ts";
+import { importTraps, isolateHosts } from "./sim_globals.ts";
 import {
   NETWORK_OPTIONS,
   SimNetwork,
@@ -57,8 +58,8 @@ const TRACE_END = 30;
 
 /**
  * Runs a scenario once for each seed. The first seed, and one that fails, is
- * run twice: if the two runs differ, something in the scenario does not depend
- * on the seed alone.
+ * run twice: if the two runs differ, or the times and random numbers that the
+ * programs got, something in the scenario does not depend on the seed alone.
  *
  * @param options Which seeds, and the network's.
  * @param scenario What to run.
@@ -111,10 +112,27 @@ export async function simulate(
   checkFunction("scenario", scenario);
   const { seeds = 100, ...rest } = options;
   const list = seedsOf(seeds);
+  // Once for all runs, not for each.
+  const restore = isolateHosts();
+  try {
+    return await runSeeds(list, rest, scenario);
+  } finally {
+    restore();
+  }
+}
+
+async function runSeeds(
+  list: readonly number[],
+  rest: SimNetworkOptions,
+  scenario: Scenario,
+): Promise<SimulateResult> {
   const result = { seeds: 0, events: 0, faults: 0, simulatedTime: 0 };
   for (const seed of list) {
-    const run = await runScenario({ ...rest, seed }, scenario);
-    if (run.error !== null || result.seeds === 0) {
+    const isFirst = result.seeds === 0;
+    const run = isFirst
+      ? await runWatched({ ...rest, seed }, scenario)
+      : await runScenario({ ...rest, seed }, scenario);
+    if (run.error !== null || isFirst) {
       await compareRuns(run, { ...rest, seed }, scenario);
     }
     if (run.error !== null) throw run.error;
@@ -145,7 +163,21 @@ export interface Run {
   readonly faults: readonly FaultEvent[];
   readonly events: number;
   readonly time: number;
+  readonly draws: Draws;
   readonly trace: () => string;
+}
+
+/** Runs a scenario once, and notices what it imported and should not call. */
+async function runWatched(
+  options: SimNetworkOptions,
+  scenario: Scenario,
+): Promise<Run> {
+  const unwatch = await importTraps.acquire();
+  try {
+    return await runScenario(options, scenario);
+  } finally {
+    unwatch();
+  }
 }
 
 /** Runs a scenario once. */
@@ -171,6 +203,7 @@ export async function runScenario(
     faults: faultEvents,
     events: eventCount,
     time: now,
+    draws: sim[SIMULATOR].draws,
     trace: () => sim.trace(),
   };
 }
@@ -195,35 +228,36 @@ async function compareRuns(
   options: SimNetworkOptions,
   scenario: Scenario,
 ): Promise<void> {
-  const second = await runScenario(options, scenario);
-  const [trace, other] = [run.trace(), second.trace()];
-  if (trace === other) {
-    const isSame = run.time === second.time &&
-      (run.error === null) === (second.error === null);
-    if (isSame) return;
-    const ends = [run, second].map(({ error, time }) =>
-      `${error ? "failed" : "succeeded"} after ${time} simulated ms`
-    );
-    throw new SimulationError(
-      `Seed ${run.seed} gave two different runs, so something does not ` +
-        "depend on the seed alone: a variable that outlives the run, say. " +
-        `One ${ends.join(", the other ")}`,
-      run.seed,
-      () => trace,
-      run.error ?? second.error,
-    );
-  }
-  const lines = trace.split("\n");
-  const others = other.split("\n");
-  let at = 0;
-  while (lines[at] === others[at]) at++;
+  const second = await runWatched(options, scenario);
+  const trace = run.trace();
+  const difference = differenceOf(run, second);
+  if (difference === null) return;
   throw new SimulationError(
     `Seed ${run.seed} gave two different runs, so something does not depend ` +
       "on the seed alone: a variable that outlives the run, or something " +
-      `real that is waited for. Event ${at + 1} was\n` +
-      `${lines[at] || "missing"}\nand then\n${others[at] || "missing"}`,
+      `real that is waited for. ${difference}`,
     run.seed,
     () => trace,
     run.error ?? second.error,
   );
+}
+
+/** How two runs differ; `null` if they do not. */
+function differenceOf(run: Run, second: Run): string | null {
+  const [trace, other] = [run.trace(), second.trace()];
+  if (trace !== other) {
+    const lines = trace.split("\n");
+    const others = other.split("\n");
+    let at = 0;
+    while (lines[at] === others[at]) at++;
+    return `Event ${at + 1} was\n${lines[at] || "missing"}\nand then\n` +
+      `${others[at] || "missing"}`;
+  }
+  const isSame = run.time === second.time &&
+    (run.error === null) === (second.error === null);
+  if (isSame) return run.draws.differenceTo(second.draws);
+  const ends = [run, second].map(({ error, time }) =>
+    `${error ? "failed" : "succeeded"} after ${time} simulated ms`
+  );
+  return `One ${ends.join(", the other ")}`;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Escape } from "./escapes.ts";
+import type { Escape } from "./escape_group.ts";
 import type { ScheduledEvent } from "./event_queue.ts";
 import type { FaultPlan } from "./fault_plan.ts";
 import type { Slab } from "./slab.ts";
@@ -14,10 +14,14 @@ export interface Simulation {
   readonly faultPlan: FaultPlan;
   /** The simulated time, in ms. */
   readonly now: number;
+  /** How long a `sync()` of a disk takes, in ms. */
+  readonly syncLatency: readonly [least: number, most: number];
   /** Runs `callback` after `delay` ms. */
   after(delay: number, callback: () => void): ScheduledEvent;
   /** The time stands still until `promise` settles. */
   hold(promise: Promise<unknown>): void;
+  /** A host's program got this time or random number. */
+  drew(host: string, value: number): void;
   /** Adds an event to the trace, perhaps of so many bytes. */
   note(text: string, bytes?: number): void;
   /** An error that nobody on a host handled: the run ends with it. */

@@ -14,7 +14,8 @@
 import { describeError } from "../core/log.ts";
 import type { SocketMap } from "../loop.ts";
 import { EventQueue, type ScheduledEvent } from "./event_queue.ts";
-import type { Escape } from "./escapes.ts";
+import type { Escape } from "./escape_group.ts";
+import { Draws } from "./draws.ts";
 import { drawKind, FaultPlan } from "./fault_plan.ts";
 import type { AllFaults } from "./faults.ts";
 import type { HostContext } from "./host_context.ts";
@@ -58,6 +59,7 @@ export const SIMULATOR: unique symbol = Symbol("simulator");
 export interface SimulatorOptions {
   seed: number;
   latency: readonly [least: number, most: number];
+  syncLatency: readonly [least: number, most: number];
   bandwidth: number;
   mtu: number;
   faults: AllFaults;
@@ -74,6 +76,8 @@ export class Simulator implements Fabric, OutageSimulation {
   readonly partitions: Partitions = new Partitions();
   readonly hosts: Host[] = [];
   readonly trace: Trace = new Trace();
+  /** The times and random numbers that programs got. */
+  readonly draws: Draws = new Draws();
   /** The scenario's own random numbers. */
   readonly random: () => number;
   now = 0;
@@ -176,6 +180,10 @@ export class Simulator implements Fabric, OutageSimulation {
     this.#nextDraw += OUTAGE_INTERVAL;
   }
 
+  get syncLatency(): readonly [least: number, most: number] {
+    return this.#options.syncLatency;
+  }
+
   after(delay: number, callback: () => void): ScheduledEvent {
     return this.#eventQueue.schedule(this.now + delay, callback);
   }
@@ -226,6 +234,10 @@ export class Simulator implements Fabric, OutageSimulation {
     return error;
   }
 
+  drew(host: string, value: number): void {
+    this.draws.add(host, value);
+  }
+
   // The network
 
   note(text: string, bytes?: number): void {
@@ -270,11 +282,15 @@ export class Simulator implements Fabric, OutageSimulation {
             "{ map: host.map }, or make it inside host.run()",
         );
       },
+      identity: null,
       now: () => this.now,
       random: this.random,
+      drew: (value) => this.drew("the scenario", value),
+      // Whatever it holds itself, it holds until it ends.
+      keep: () => {},
       // Before and after a run it may wait for what it likes.
       onEscape: (escape) =>
-        escape.isTimer ? this.onEscape("The scenario", escape) : null,
+        escape.inScenario ? this.onEscape("The scenario", escape) : null,
       hold: (promise) => this.hold(promise),
     };
   }

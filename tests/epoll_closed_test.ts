@@ -1,6 +1,11 @@
 /** Sockets of the second engine after their close, and descriptors used again. */
 
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   type Acceptor,
   type Channel,
@@ -16,10 +21,13 @@ import {
   setLinger,
   setOption,
 } from "../epoll/mod.ts";
-import { testEpoll } from "./epoll_faults.ts";
+import { C } from "../epoll/layout.ts";
+import type { Memory } from "../epoll/libc.ts";
+import { fail, libc, networkWith, testEpoll } from "./epoll_faults.ts";
 import { LogLines } from "./fakes.ts";
-import { loopUntil, rawConnect, ScopedMap } from "./support.ts";
+import { bytes, loopUntil, rawConnect, ScopedMap } from "./support.ts";
 
+const EAGAIN = 11;
 const HERE = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
 
 type Closed = Channel & Deno.TcpConn & Acceptor & Disposable;
@@ -142,6 +150,40 @@ testEpoll(
     await peer.write(new Uint8Array(3));
     await loopUntil(map, () => length === 3);
     peer.close();
+  },
+);
+
+testEpoll(
+  "a write that waits when a dispatcher takes the channel says so, and so does a later one",
+  async () => {
+    await using map = new ScopedMap();
+    let isFull = true;
+    const network = networkWith({
+      send: (...args) => isFull ? fail(EAGAIN) : libc().send(...args),
+      // No event tells of room.
+      epoll_ctl: (epoll, how, fd, memory) => {
+        new Uint32Array((memory as Memory).buffer)[0]! &= ~C.EPOLLOUT;
+        return libc().epoll_ctl(epoll, how, fd, memory);
+      },
+    });
+    const acceptor = network.listen(HERE, { backlog: 1, reusePort: false });
+    const [channel, peer] = await Promise.all([
+      acceptor.accept(),
+      rawConnect(acceptor.addr),
+    ]);
+    acceptor.close();
+    let reason = "";
+    channel.write(bytes("spam")).catch(({ message }) => reason = message);
+    const sender = new DispatcherWithSend(channel, { map });
+    await loopUntil(map, () => reason !== "");
+    assertStringIncludes(reason, "taken over");
+    isFull = false;
+    await assertRejects(() => channel.write(bytes("eggs")), Error, "taken");
+    sender.send("ham");
+    sender.close();
+    const received = new Response(peer.readable).text();
+    await loop({ map });
+    assertEquals(await received, "ham");
   },
 );
 

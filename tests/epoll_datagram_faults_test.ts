@@ -95,6 +95,44 @@ testEpoll(
   },
 );
 
+testEpoll(
+  "room that comes in the midst of a write leaves no wait behind",
+  async () => {
+    const calls = new Calls();
+    const { sendto, epoll_wait } = libc();
+    let isAnswering = false;
+    const network = networkWith({
+      sendto: (...args) =>
+        isAnswering && calls.count("sendto") === 2
+          ? fail(EAGAIN)
+          : sendto(...args),
+      epoll_wait: (...args) => {
+        calls.count("epoll_wait");
+        return epoll_wait(...args);
+      },
+    });
+    await using map = new ScopedMap({ network, logger: new LogLines() });
+    const receiver = new Client(map);
+    // Two of them have a turn in one pass, so their answers are gathered.
+    const servers = [new Client(map), new Client(map)];
+    for (const server of servers) {
+      server.handleRead = () => {
+        server.recvFrom();
+        isAnswering = true;
+        for (const word of WORDS) server.sendTo(word, receiver.addr!);
+      };
+    }
+    for (const server of servers) receiver.sendTo("go", server.addr!);
+    await loopUntil(map, () => receiver.datagrams.length === 2 * WORDS.length);
+    for (const socket of [receiver, ...servers]) socket.close();
+    await loopToEnd(map);
+    await turns();
+    const looks = calls.counts["epoll_wait"];
+    await turns();
+    assertEquals(calls.counts["epoll_wait"], looks);
+  },
+);
+
 /** Calls for which a socket has no room, until the test says so. */
 class Room {
   isFull = true;

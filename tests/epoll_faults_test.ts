@@ -1,6 +1,6 @@
 /** The second engine under what the kernel does rarely. */
 
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { Dispatcher, DispatcherWithSend, loop } from "../mod.ts";
 import type { Libc } from "../epoll/libc.ts";
 import { C, EPOLL_EVENT } from "../epoll/layout.ts";
@@ -92,6 +92,43 @@ testEpoll("EINTR of each call leads to the same call again", async () => {
   for (const count of Object.values(calls.counts)) assertGreater(count, 0);
   assertEquals(Object.keys(calls.counts).length, 5);
 });
+
+for (const name of ["eventfd", "epoll_create1", "epoll_ctl"] as const) {
+  testEpoll(
+    `${name}() that fails at the first use leaves nothing behind, and the next use works`,
+    () => {
+      const system = libc();
+      const calls = new Calls();
+      const held = new Set<unknown>();
+      const hold = <T>(thing: T) => {
+        if (typeof thing !== "number" || thing >= 0) held.add(thing);
+        return thing;
+      };
+      const network = networkWith({
+        malloc: (size) => hold(system.malloc(size)),
+        eventfd: (...args) => hold(system.eventfd(...args)),
+        epoll_create1: (...args) => hold(system.epoll_create1(...args)),
+        free: (pointer) => {
+          held.delete(pointer);
+          system.free(pointer);
+        },
+        close: (fd) => {
+          held.delete(fd);
+          return system.close(fd);
+        },
+        [name]: (...args: never[]) =>
+          calls.count(name) === 1
+            ? fail(EMFILE)
+            : (system[name] as (...args: never[]) => number)(...args),
+      });
+      const at = { transport: "tcp", ...HERE } as const;
+      const listen = () => network.listen(at, { backlog: 1, reusePort: false });
+      assertThrows(listen, Error, "Too many open files");
+      assertEquals(held.size, 0);
+      listen().close();
+    },
+  );
+}
 
 testEpoll("send() that takes three bytes at a time loses none", async () => {
   const { send } = libc();

@@ -3,7 +3,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { Dispatcher, loop } from "../mod.ts";
 import { C } from "../epoll/layout.ts";
-import { epollNetwork, inheritedFds } from "../epoll/mod.ts";
+import { epollNetwork, fileno, inheritedFds } from "../epoll/mod.ts";
 import { HAS_EPOLL, libc, networkWith, testEpoll } from "./epoll_faults.ts";
 import { Echo } from "./fakes.ts";
 import { Child } from "./peers.ts";
@@ -52,6 +52,18 @@ testEpoll(
     );
   },
 );
+
+testEpoll("fromFd() refuses a socket that the engine has", () => {
+  const listener = epollNetwork.fromFd(foreignListener());
+  for (const method of ["fromFd", "datagramsFromFd"] as const) {
+    assertThrows(
+      () => epollNetwork[method](fileno(listener)),
+      TypeError,
+      "which is a socket of epollNetwork",
+    );
+  }
+  listener.close();
+});
 
 /** Opens the same socket once more. */
 function duplicate(fd: number): number {

@@ -117,6 +117,42 @@ testEpoll(
   },
 );
 
+testEpoll(
+  "the thread that looks up a name reads and writes no memory of JavaScript, and its own is freed",
+  async () => {
+    const system = libc();
+    const allocated = new Set<unknown>();
+    let targets: unknown[] = [];
+    const network = networkWith({
+      malloc: (size) => {
+        const pointer = system.malloc(size);
+        allocated.add(pointer);
+        return pointer;
+      },
+      free: (pointer) => {
+        allocated.delete(pointer);
+        system.free(pointer);
+      },
+      getaddrinfo_aside: (...args) => {
+        targets = args.filter((arg) => arg !== null);
+        assert(targets.every((target) => allocated.has(target)));
+        return system.getaddrinfo_aside(...args);
+      },
+    });
+    await using map = epollMap(network);
+    const server = echoIn(map);
+    const client = new Dispatcher(null, { map });
+    client.createSocket();
+    const { port } = server.addr as Deno.NetAddr;
+    client.connect({ hostname: "localhost", port });
+    await loopUntil(map, () => client.connected);
+    assertEquals(targets.length, 3);
+    assertEquals(allocated.size, 1); // The memory of the thread that waits.
+    client.close();
+    server.close();
+  },
+);
+
 testEpoll("the thread that waits comes back within a minute", async () => {
   const timeouts: number[] = [];
   const network = networkWith({

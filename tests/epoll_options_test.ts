@@ -1,7 +1,7 @@
 /** Options of sockets of the second engine. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Dispatcher } from "../mod.ts";
+import { type Channel, Dispatcher } from "../mod.ts";
 import {
   epollNetwork,
   fileno,
@@ -149,6 +149,50 @@ testEpoll(
   },
 );
 
+testEpoll("peerCredentials() gives no user over TCP", async () => {
+  const { listener, client, server } = await connectedOver(TCP);
+  for (const socket of [client, server, listener]) {
+    assertThrows(
+      () => peerCredentials(socket),
+      Deno.errors.NotSupported,
+      "only Unix sockets",
+    );
+    socket.close();
+  }
+});
+
+testEpoll("setOption() of a listener counts for what it accepts", async () => {
+  const listener = epollNetwork.listen(TCP, { backlog: 1, reusePort: false });
+  setOption(listener, "TCP_KEEPIDLE", 20);
+  const [client, server] = await Promise.all([
+    epollNetwork.connect(listener.addr, { signal: never }),
+    listener.accept(),
+  ]);
+  assertEquals(getOption(server, "TCP_KEEPIDLE"), 20);
+  for (const socket of [client, server, listener]) socket.close();
+});
+
+testEpoll("an option that the system refuses is named", async () => {
+  const { listener, client, server } = await connectedOver(TCP);
+  const refused: [() => unknown, string, string][] = [
+    [
+      () => setOption(client, "TCP_KEEPIDLE", -1),
+      "Cannot set TCP_KEEPIDLE to -1: Invalid argument",
+      "EINVAL",
+    ],
+    [
+      () => getOption(client, "IPV6_V6ONLY"),
+      "Cannot get IPV6_V6ONLY: Operation not supported",
+      "EOPNOTSUPP",
+    ],
+  ];
+  for (const [call, message, code] of refused) {
+    const error = assertThrows(call, Error, message);
+    assertEquals((error as Error & { code: string }).code, code);
+  }
+  for (const socket of [client, server, listener]) socket.close();
+});
+
 testEpoll(
   "fileno() and the options take a dispatcher's socket, and no other object",
   async () => {
@@ -166,6 +210,16 @@ testEpoll(
       TypeError,
       'such as "SO_RCVBUF", got "SO_NONSENSE"',
     );
+    assertThrows(
+      () => setOption(socket, "TCP_KEEPIDEL" as SocketOption, 1),
+      TypeError,
+      'did you mean "TCP_KEEPIDLE"?',
+    );
+    assertThrows(
+      () => fileno(server as unknown as Channel),
+      TypeError,
+      "give its socket",
+    );
     const instead = {
       SO_ERROR: "closeReason",
       SO_LINGER: "setLinger()",
@@ -176,15 +230,17 @@ testEpoll(
       assertThrows(() => setOption(socket, option, 1), TypeError, call);
       assertThrows(() => getOption(socket, option), TypeError, call);
     }
-    assertThrows(() => setOption(socket, "SO_KEEPALIVE", 2 ** 31), RangeError);
+    for (const value of [2 ** 31, 0.5, NaN]) {
+      assertThrows(() => setOption(socket, "SO_KEEPALIVE", value), RangeError);
+    }
     server.close();
     assertThrows(() => fileno(socket), TypeError, "got a closed one");
-    assertThrows(() => fileno(server.socket), TypeError, "epollNetwork");
+    assertThrows(() => fileno(server.socket), TypeError, "after bind()");
     const [conn, peer] = await connectedPair();
     assertThrows(
       () => getOption(conn, "SO_KEEPALIVE"),
       TypeError,
-      "epollNetwork",
+      "set the network of the SocketMap",
     );
     conn.close();
     peer.close();

@@ -518,6 +518,39 @@ testEpoll(
   },
 );
 
+testEpoll(
+  "isAtMark() tells the same place to the next dispatcher of a connection",
+  async () => {
+    const { map } = scoped();
+    await using _ = map;
+    const marks: [string, boolean][] = [];
+    const acts = {
+      handleRead(this: Noting) {
+        const received = text(this.recv(1));
+        marks.push([received, isAtMark(this.socket)]);
+      },
+    };
+    const peer = await noting(map, {
+      handleRead() {
+        const isMarked = isAtMark(this.socket);
+        this.events.push(text(this.recv(4)));
+        if (!isMarked) return;
+        Object.assign(new Noting(this.socket as Channel, { map }), acts);
+      },
+    });
+    setOption(peer.handler.socket, "SO_OOBINLINE", 1);
+    peer.send("spam");
+    peer.sendUrgent("!");
+    peer.send("eggs and spam");
+    await peer.arrived();
+    await loopUntil(map, () => marks.length === 10);
+    assertEquals(peer.events, ["spam", "urgent nothing", "!egg"]);
+    assertEquals(marks.map(([received]) => received).join(""), "s and spam");
+    assertEquals(marks.filter(([, isMarked]) => isMarked), []);
+    peer.close();
+  },
+);
+
 // Sending
 
 /** A dispatcher of the engine, and the other end of its connection. */

@@ -2,10 +2,16 @@ import {
   assert,
   assertEquals,
   assertMatch,
+  assertNotStrictEquals,
   assertRejects,
+  assertStrictEquals,
   assertThrows,
 } from "@std/assert";
+import { randomInt } from "node:crypto";
+import { readdir } from "node:fs/promises";
+import { promisify } from "node:util";
 import { Dispatcher, SocketMap } from "../mod.ts";
+import { findEscapes } from "../testing/escapes.ts";
 import { SimNetwork, simulate, SimulationError } from "../testing/mod.ts";
 import { clientOn, EchoServer, Server } from "./sim_programs.ts";
 
@@ -38,11 +44,6 @@ const ESCAPES: [call: string, escape: () => unknown, instead: string][] = [
     "sockets of a dispatcher",
   ],
   ["Deno.exit()", () => Deno.exit(), "crash the host"],
-  [
-    "Temporal.Now.plainDateISO()",
-    () => Temporal.Now.plainDateISO(),
-    "Temporal.Now.instant()",
-  ],
 ];
 
 for (const [call, escape, instead] of ESCAPES) {
@@ -140,4 +141,124 @@ Deno.test("simulate() says that a dispatcher of the scenario needs the map of a 
   assertMatch(message, /A scenario is no host: .*\{ map: host\.map \}/);
   const map = new SocketMap();
   await simulate({ seeds: 1 }, () => void new Dispatcher(null, { map }));
+});
+
+Deno.test("simulate() notices values that a program drew from what outlives the run", async () => {
+  let runs = 0;
+  const { message } = await assertRejects(
+    () =>
+      simulate({ seeds: 3 }, async (sim) => {
+        const draws = ++runs;
+        sim.host("server", () => {
+          for (let i = 0; i < draws; i++) Math.random();
+        });
+        await sim.run();
+      }),
+    SimulationError,
+    "Seed 1 gave two different runs",
+  );
+  assertMatch(message, /server asked 1 times for .*, and then 2 times$/);
+});
+
+Deno.test("A call of a function that was imported by its name ends a run", async () => {
+  const sim = new SimNetwork();
+  sim.host("a").map.callLater(1, () => void randomInt(5));
+  const { message } = await assertRejects(() => sim.run(), SimulationError);
+  assertMatch(message, /^a used randomInt\(\) of node:crypto, .*Math\.random/);
+});
+
+Deno.test("simulate() notices a call of an imported function in its first seed", async () => {
+  await assertRejects(
+    () =>
+      simulate({ seeds: 2 }, async (sim) => {
+        sim.host("a").map.callLater(1, () => void randomInt(5));
+        await sim.run();
+      }),
+    SimulationError,
+    "a used randomInt() of node:crypto",
+  );
+});
+
+Deno.test("A promisified function of the program is none of Node's", async () => {
+  const double = promisify((n: number, done: (e: null, n: number) => void) =>
+    done(null, 2 * n)
+  );
+  assertEquals(typeof readdir, "function"); // It was promisified as well.
+  const sim = new SimNetwork();
+  const seen: unknown[] = [];
+  sim.host("a").map.callLater(1, async () => void seen.push(await double(2)));
+  await sim.run();
+  assertEquals(seen, [4]);
+});
+
+Deno.test("simulate() does not let the scenario draw random keys", async () => {
+  await assertRejects(
+    () =>
+      simulate({ seeds: 1 }, async () => {
+        await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]);
+      }),
+    SimulationError,
+    "The scenario used crypto.subtle.generateKey() with Ed25519",
+  );
+});
+
+Deno.test("A host's crypto refuses what the real one refuses", async () => {
+  const host = new SimNetwork().host("a");
+  for (const view of [new Float32Array(1), new Uint8Array(70_000)]) {
+    const fill = () => crypto.getRandomValues(view as Uint8Array<ArrayBuffer>);
+    assertThrows(() => host.run(fill), DOMException);
+  }
+  await assertRejects(
+    () =>
+      host.run(() =>
+        crypto.subtle.generateKey({ name: "AES-GCM", length: 100 }, true, [
+          "encrypt",
+        ])
+      ),
+    DOMException,
+  );
+});
+
+Deno.test("Dates of a host are local dates of UTC", () => {
+  const look = () => [
+    new Date(2030, 6, 1, 5, 30).toISOString(),
+    new Date("2030-07-01T05:30").toISOString(),
+    new Date("2030-07-01T05:30+02:00").toISOString(),
+    new Date("1 Jul 2030 05:30").toISOString(),
+    new Date("2030-07-01").toISOString(),
+    new Date(2030, 6, 1).toString(),
+    new Date(NaN).toString(),
+    `${new Date(new Date(0).setHours(5)).getHours()}`,
+  ];
+  assertEquals(new SimNetwork().host("a").run(look), [
+    "2030-07-01T05:30:00.000Z",
+    "2030-07-01T05:30:00.000Z",
+    "2030-07-01T03:30:00.000Z",
+    "2030-07-01T05:30:00.000Z",
+    "2030-07-01T00:00:00.000Z",
+    "Mon Jul 01 2030 00:00:00 GMT+0000 (Coordinated Universal Time)",
+    "Invalid Date",
+    "5",
+  ]);
+});
+
+Deno.test("When no simulation runs, nothing is replaced", async () => {
+  const owners = new Set<object>([
+    ...findEscapes().map(({ owner }) => owner),
+    ...[Date.prototype, Intl, Math, crypto, crypto.subtle, performance],
+    ...[Object.getPrototypeOf(performance), Blob.prototype, Number.prototype],
+  ]);
+  const look = () => [...owners].map(Object.getOwnPropertyDescriptors);
+  const before = look();
+  const sim = new SimNetwork();
+  sim.host("a", () => assertNotStrictEquals(look()[0], before[0]));
+  await sim.run();
+  for (const [i, descriptors] of look().entries()) {
+    for (const name of Reflect.ownKeys(descriptors)) {
+      const { value, get } = Reflect.get(descriptors, name);
+      const old = Reflect.get(before[i]!, name);
+      assertStrictEquals(value, old.value, String(name));
+      assertStrictEquals(get, old.get, String(name));
+    }
+  }
 });
