@@ -1,23 +1,17 @@
-import {
-  assert,
-  assertEquals,
-  assertGreater,
-  assertRejects,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { type Channel, Dispatcher, type SocketOptions } from "../mod.ts";
 import { type Faults, SimNetwork } from "../testing/mod.ts";
 import {
   Client,
   clientOn,
   connectEnds,
-  during,
   EchoHandler,
   echoNetwork,
   EchoServer,
   PORT,
   Server,
 } from "./sim_programs.ts";
+import { SimPorts } from "../testing/sim_ports.ts";
 import { bytes } from "./support.ts";
 
 const TOO_LONG = 200_000;
@@ -246,26 +240,21 @@ Deno.test("The names of simulated hosts ignore case", async () => {
   await sim.run({ until: () => client.answer === "spam" });
 });
 
-Deno.test("A simulated host has the ephemeral ports of Linux, and no more", async () => {
-  const sim = echoNetwork();
-  const { map } = sim.host("client");
-  const { signal } = new AbortController();
-  const address = { transport: "tcp", hostname: "server", port: PORT } as const;
-  const errors: string[] = [];
-  let settled = 0;
-  const most = 60_999 - 32_768 + 1;
-  for (let i = 0; i < most + 2; i++) {
-    map.network.connect(address, { signal }).catch((error) =>
-      errors.push(error.name)
-    ).finally(() => settled++);
-  }
-  await sim.run({ until: () => settled === 2 });
-  assertEquals(errors, ["AddrNotAvailable", "AddrNotAvailable"]);
-  // To another port of the server, they are free.
-  const other = map.network.connect({ ...address, port: 8 }, { signal });
-  await assertRejects(
-    () => during(sim, other),
-    Deno.errors.ConnectionRefused,
+Deno.test("A simulated host has the ephemeral ports of Linux, and no more", () => {
+  const ports = new SimPorts();
+  const never = () => false;
+  const lease = (remote: string, now = 0) => ports.lease(remote, now, never);
+  const first = lease("a:1");
+  let last = first;
+  for (let port = 32_769; port <= 60_999; port++) last = lease("a:1");
+  assertEquals([first.port, last.port], [32_768, 60_999]);
+  assertThrows(() => lease("a:1"), Deno.errors.AddrNotAvailable);
+  assertThrows(
+    () => ports.takeFree((port) => ports.isLeased(port, 0)),
+    Deno.errors.AddrInUse,
   );
-  sim.end();
+  lease("b:1"); // To another address, they are free.
+  last.until = 100;
+  assertThrows(() => lease("a:1", 99), Deno.errors.AddrNotAvailable);
+  assertEquals(lease("a:1", 100).port, last.port);
 });
