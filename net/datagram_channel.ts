@@ -269,7 +269,7 @@ export function openDatagramSocket(
   if (network.listenDatagram === undefined) {
     throw new Deno.errors.NotSupported(
       `Cannot bind: ${name} is a datagram socket, and the network of its ` +
-        "map, a simulated one perhaps, has none: give it to setSocket()",
+        "map has none: give it to setSocket()",
     );
   }
   try {

@@ -185,8 +185,7 @@ export class DatagramDispatcher extends Dispatcher {
    * @throws {TypeError} If the address is none of UDP.
    * @throws {RangeError} If the port is out of range.
    * @throws {Deno.errors.NotSupported} If Deno runs without `--unstable-net`, and
-   * the map has its network; or if the map has a network without UDP, as in a
-   * simulation.
+   * the map has its network; or if the map has a network without UDP.
    * @throws {Deno.errors.AddrInUse} If somebody has the address already.
    * @throws {Deno.errors.NotCapable} If the permission to listen is missing.
    * @throws {Error} If there is no socket, or it is bound already.

@@ -37,6 +37,26 @@ export interface Faults extends DiskFaults {
   acceptDelay?: number | undefined;
   /** The chance that a reset takes with it what has arrived and was not read. */
   resetDiscards?: number | undefined;
+  /** The chance that a datagram, or one of its fragments, is lost. */
+  datagramLoss?: number | undefined;
+  /** The chance that a datagram arrives twice. */
+  datagramDuplicate?: number | undefined;
+  /**
+   * The chance that a datagram is late, by up to {@linkcode Faults.stallTime},
+   * and others pass it. Short times are as likely as long ones.
+   */
+  datagramReorder?: number | undefined;
+  /** The chance that only the beginning of a datagram arrives. */
+  datagramTruncate?: number | undefined;
+  /** The chance that a datagram is lost because it travels in fragments. */
+  fragmentLoss?: number | undefined;
+  /**
+   * The chance that the sender of a datagram for a port without a socket is told
+   * so: its `handleError()` gets a `DatagramError`, as on Windows, and as with
+   * the option `IP_RECVERR` on Linux. Otherwise it hears nothing, as by default
+   * on Linux.
+   */
+  portUnreachable?: number | undefined;
   /** The rate of partitions of each pair of hosts, both ways or one way. */
   partition?: number | undefined;
   /** The rate of crashes of each host that was made with a program. */
@@ -56,6 +76,20 @@ export interface Faults extends DiskFaults {
 /** A set of faults by its name. */
 export type FaultLevel = "none" | "mild" | "harsh" | "cruel";
 
+/** Every protocol over UDP survives these. Wi-Fi and mobile networks have them. */
+const MILD_DATAGRAMS: Faults = {
+  datagramLoss: 0.01,
+  datagramDuplicate: 0.005,
+  datagramReorder: 0.02,
+  portUnreachable: 0.5,
+};
+const HARSH_DATAGRAMS: Faults = {
+  datagramLoss: 0.1,
+  datagramDuplicate: 0.05,
+  datagramReorder: 0.1,
+  fragmentLoss: 0.1,
+  portUnreachable: 0.5,
+};
 const LEVELS: Record<FaultLevel, Faults> = {
   none: {},
   mild: {
@@ -63,9 +97,11 @@ const LEVELS: Record<FaultLevel, Faults> = {
     split: 0.2,
     partial: 0.05,
     acceptDelay: 0.05,
+    ...MILD_DATAGRAMS,
     ...DISK_LEVELS.mild,
   },
   harsh: {
+    ...HARSH_DATAGRAMS,
     reset: 0.001,
     stall: 0.01,
     split: 0.3,
@@ -82,7 +118,7 @@ const LEVELS: Record<FaultLevel, Faults> = {
     ...DISK_LEVELS.harsh,
   },
   get cruel() {
-    return { ...LEVELS.harsh, ...DISK_LEVELS.cruel };
+    return { ...LEVELS.harsh, datagramTruncate: 0.01, ...DISK_LEVELS.cruel };
   },
 };
 
@@ -107,6 +143,12 @@ const NO_FAULTS: AllFaults = {
   lookup: 0,
   acceptDelay: 0,
   resetDiscards: 0,
+  datagramLoss: 0,
+  datagramDuplicate: 0,
+  datagramReorder: 0,
+  datagramTruncate: 0,
+  fragmentLoss: 0,
+  portUnreachable: 0,
   partition: 0,
   crash: 0,
   outage: 10_000,

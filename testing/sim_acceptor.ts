@@ -32,9 +32,9 @@ export class SimAcceptor implements Acceptor {
     this.#onClose = options.onClose;
   }
 
-  /** The backlog is full: no other connection may wait. */
+  /** No other connection may wait: as on Linux, one more does than the backlog. */
   get isFull(): boolean {
-    return this.#queue.length >= this.#backlog;
+    return this.#queue.length > this.#backlog;
   }
 
   push(channel: SimChannel): void {
@@ -63,15 +63,19 @@ export class SimAcceptor implements Acceptor {
   }
 
   #refuse(): void {
-    this.#pending?.reject(new Deno.errors.BadResource("Listener has closed"));
+    this.#pending?.reject(closed());
     this.#pending = null;
   }
 
   close(): void {
-    if (this.isClosed) return;
+    if (this.isClosed) throw closed();
     this.isClosed = true;
     this.#onClose();
     for (const channel of this.#queue.splice(0)) channel.reset();
     this.#refuse();
   }
+}
+
+function closed(): Error {
+  return new Deno.errors.BadResource("Listener has closed");
 }

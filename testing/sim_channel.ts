@@ -9,6 +9,7 @@ import { drawKind } from "./fault_plan.ts";
 import type { Segment } from "./packet.ts";
 import type { PendingRead, PendingWrite } from "./pending.ts";
 import { Pipe, type PipeEnd } from "./sim_pipe.ts";
+import { type PortLease, TIME_WAIT } from "./sim_ports.ts";
 import type { Process, Wire } from "./simulation.ts";
 import { type Bytes, copyInto } from "./slab.ts";
 
@@ -27,6 +28,8 @@ const HELLO: Bytes = {
 /** Options of a {@linkcode SimChannel}. */
 export interface SimChannelOptions {
   process: Process;
+  /** The port that it has taken; `null` for a listener's. */
+  lease: PortLease | null;
   isClient: boolean;
   localAddr: Deno.Addr;
   remoteAddr: Deno.Addr;
@@ -44,6 +47,7 @@ export class SimChannel implements Channel, PipeEnd {
   readonly handshake?: () => Promise<void>;
 
   readonly #wire: Wire;
+  readonly #lease: PortLease | null;
   readonly #readName: string;
   readonly #writeName: string;
   #out!: Pipe;
@@ -60,6 +64,8 @@ export class SimChannel implements Channel, PipeEnd {
   #hasHello = false;
   #closed = false;
   #writeEnded = false;
+  /** This side has ended before the other one. */
+  #endedFirst = false;
   #reads = 0;
   #writes = 0;
 
@@ -68,6 +74,7 @@ export class SimChannel implements Channel, PipeEnd {
     this.#readName = `#${id} read by ${options.process.name}`;
     this.#writeName = `#${id} write by ${options.process.name}`;
     this.process = options.process;
+    this.#lease = options.lease;
     this.isClient = options.isClient;
     this.localAddr = options.localAddr;
     this.remoteAddr = options.remoteAddr;
@@ -139,12 +146,12 @@ export class SimChannel implements Channel, PipeEnd {
     if (this.#unread > 0) {
       this.#reading = null;
       reading.resolve(this.#take(reading.bytes));
+    } else if (this.#ended) { // It has come before a failure, if there is one.
+      this.#reading = null;
+      reading.resolve(null);
     } else if (this.#failure !== null) {
       this.#reading = null;
       reading.reject(this.#failure);
-    } else if (this.#ended) {
-      this.#reading = null;
-      reading.resolve(null);
     }
   }
 
@@ -199,7 +206,7 @@ export class SimChannel implements Channel, PipeEnd {
     if (writing === null) return;
     if (this.#failure !== null || this.#writeEnded) {
       this.#writing = null;
-      writing.reject(new Deno.errors.BrokenPipe("Broken pipe"));
+      writing.reject(brokenPipe());
       return;
     }
     const { window } = this.#out;
@@ -221,16 +228,14 @@ export class SimChannel implements Channel, PipeEnd {
   closeWrite(): Promise<void> {
     if (!this.process.isAlive) return new Promise(() => {});
     if (this.#closed) return Promise.reject(badResource("close"));
-    if (this.#failure !== null) {
-      return Promise.reject(new Deno.errors.NotConnected("Not connected"));
-    }
-    this.#sendEnd();
+    if (this.#failure === null) this.#sendEnd();
     return Promise.resolve();
   }
 
   #sendEnd(): void {
     if (this.#writeEnded) return;
     this.#writeEnded = true;
+    this.#endedFirst = !this.#ended;
     this.#out.send("end");
   }
 
@@ -247,7 +252,19 @@ export class SimChannel implements Channel, PipeEnd {
     if (!this.process.isAlive || this.#failure !== null) return;
     // As a kernel does: bytes that nobody has read are answered with a reset.
     if (this.#unread > 0) this.#out.send("reset");
-    else this.#sendEnd();
+    else {
+      this.#sendEnd();
+      if (this.#endedFirst) this.#keepPort();
+    }
+  }
+
+  /** Keeps the port of this side, as the kernel waits for late segments. */
+  #keepPort(): void {
+    if (this.#lease) this.#lease.until = this.#wire.now + TIME_WAIT;
+  }
+
+  #freePort(): void {
+    if (this.#lease) this.#lease.until = 0;
   }
 
   /** Forgets the connection: a peer that sends something gets a reset. */
@@ -263,6 +280,7 @@ export class SimChannel implements Channel, PipeEnd {
 
   #forget(): void {
     this.#closed = true;
+    this.#freePort();
     this.process.channels.delete(this);
     if (!this.process.isAlive) return;
     const interrupted = new Deno.errors.Interrupted("operation canceled");
@@ -280,6 +298,8 @@ export class SimChannel implements Channel, PipeEnd {
     if (isGone) {
       // The connection is forgotten here.
       if (segment !== "end" && segment !== "reset") this.#out.send("reset");
+      if (segment !== "end") this.#freePort();
+      else if (this.#closed && this.#failure === null) this.#keepPort();
     } else if (segment === "reset") {
       this.fail(new Deno.errors.ConnectionReset("Connection reset by peer"));
     } else if (segment === "end") this.#ended = true;
@@ -300,6 +320,7 @@ export class SimChannel implements Channel, PipeEnd {
   fail(error: Error): void {
     if (this.#failure !== null || !this.process.isAlive) return;
     this.#failure = error;
+    this.#freePort();
     const { faultPlan } = this.#wire;
     const { resetDiscards } = faultPlan.faults;
     const where = this.#readName;
@@ -309,11 +330,16 @@ export class SimChannel implements Channel, PipeEnd {
       faultPlan.injects(RESET_DISCARDS, resetDiscards, where, key)
     ) {
       this.#unread = this.#receiveQueue.length = 0;
+      this.#ended = false; // The loss must show.
     }
-    this.#writing?.reject(error);
+    this.#writing?.reject(this.#ended ? brokenPipe() : error);
     this.#writing = null;
     this.wake();
   }
+}
+
+function brokenPipe(): Error {
+  return new Deno.errors.BrokenPipe("Broken pipe");
 }
 
 function badResource(action: string): Error {

@@ -15,7 +15,15 @@ import type {
 import type { ScheduledEvent } from "./event_queue.ts";
 import { type DrawKind, drawKind } from "./fault_plan.ts";
 import { SimAcceptor } from "./sim_acceptor.ts";
+import {
+  checkOwn,
+  checkPath,
+  isLocal,
+  notFound,
+  resolve,
+} from "./sim_address.ts";
 import { SimChannel } from "./sim_channel.ts";
+import type { PortLease, SimPorts } from "./sim_ports.ts";
 import type { Process, Wire } from "./simulation.ts";
 
 /** How long each SYN waits for its answer, in ms: seven tries, as on Linux. */
@@ -33,21 +41,19 @@ const BLACKHOLE = drawKind("blackhole");
 const LOOKUP_FAILURE = drawKind("lookup");
 const ACCEPT_DELAY = drawKind("acceptDelay");
 const LATE = drawKind("late");
-/** Names by which a host means itself. */
-const LOCAL_NAMES: readonly string[] = [
-  ...["localhost", "127.0.0.1", "::1", "0.0.0.0", "::"],
-];
 
 /** A process with what its kernel keeps for it: listeners and ports. */
 export interface NetStack extends Process {
   /** By port or path. */
   readonly listeners: Map<string, SimAcceptor>;
-  /** The next ephemeral port. */
-  nextPort(): number;
+  /** The ports of its host. */
+  readonly ports: SimPorts;
 }
 
 /** The network between all hosts. */
 export interface Fabric extends Wire {
+  /** The longest packet between two hosts, in bytes. */
+  readonly mtu: number;
   /** The process on the host of this name or address. */
   find(name: string): NetStack | undefined;
   /** The number of the next connection. */
@@ -83,18 +89,21 @@ function listen(
   address: Deno.Addr,
   { backlog, tls }: NetworkListenOptions,
 ): SimAcceptor {
-  const { listeners } = process;
+  const { listeners, ports } = process;
+  const isBusy = (port: number) =>
+    listeners.has(`${port}`) || ports.isLeased(port, fabric.now);
   let addr = address;
   if (addr.transport === "tcp") {
     const { port, hostname } = addr;
+    checkOwn(hostname, process, fabric);
     addr = {
       transport: "tcp",
-      hostname: LOCAL_NAMES.includes(hostname) ? process.hostname : hostname,
-      port: port === 0 ? process.nextPort() : port,
+      hostname: isLocal(hostname) ? process.hostname : hostname,
+      port: port || ports.takeFree(isBusy),
     };
-  }
+  } else if (addr.transport === "unix") checkPath(addr.path);
   const key = keyOf(addr);
-  if (listeners.has(key)) {
+  if (addr.transport === "tcp" ? isBusy(addr.port) : listeners.has(key)) {
     throw new Deno.errors.AddrInUse("Address already in use");
   }
   const acceptor = new SimAcceptor(addr, {
@@ -127,6 +136,8 @@ class Handshake {
   #ours: SimChannel | null = null;
   #theirs: SimChannel | null = null;
   #acceptor: SimAcceptor | null = null;
+  /** The port of this side, over TCP. */
+  #lease: PortLease | null = null;
 
   constructor(
     fabric: Fabric,
@@ -150,7 +161,25 @@ class Handshake {
     fabric.note(
       `${process.name} #${this.#id} connects to ${formatAddress(address)}`,
     );
-    if (this.#isFound()) this.#sendSyn();
+    if (this.#isFound() && this.#hasPort()) this.#sendSyn();
+  }
+
+  /** Takes a port for this side; fails if none is left. */
+  #hasPort(): boolean {
+    const address = this.#address;
+    if (address.transport !== "tcp") return true;
+    const { listeners, ports } = this.#process;
+    const remote = `${
+      this.#target()?.name ?? address.hostname
+    }:${address.port}`;
+    const isListening = (port: number) => listeners.has(`${port}`);
+    try {
+      this.#lease = ports.lease(remote, this.#fabric.now, isListening);
+      return true;
+    } catch (error) {
+      this.#fail(error);
+      return false;
+    }
   }
 
   #fail(error: unknown): void {
@@ -159,6 +188,7 @@ class Handshake {
     this.#ours?.drop();
     this.#theirs?.drop();
     this.#nextSyn?.cancel();
+    if (this.#lease) this.#lease.until = 0;
     if (this.#process.isAlive) this.#reject(error);
   }
 
@@ -169,22 +199,21 @@ class Handshake {
   }
 
   #isFound(): boolean {
-    const target = this.#target();
+    const isKnown = this.#target() !== undefined;
     const { lookup } = this.#fabric.faultPlan.faults;
-    if (target && !this.#injects(LOOKUP_FAILURE, lookup)) return true;
-    const message = target
-      ? "Temporary failure in name resolution"
-      : "Name or service not known";
-    const error = new Error(`failed to lookup address: ${message}`);
+    if (isKnown && !this.#injects(LOOKUP_FAILURE, lookup)) return true;
+    const error = isKnown
+      ? notFound("Temporary failure in name resolution")
+      : notFound();
     this.#fabric.after(LOOKUP_TIME, () => this.#fail(error));
     return false;
   }
 
-  #target(): NetStack | undefined {
+  /** Who has the address: `null` for nobody, `undefined` for a name of nobody. */
+  #target(): NetStack | null | undefined {
     const address = this.#address;
-    const isOwn = address.transport !== "tcp" ||
-      LOCAL_NAMES.includes(address.hostname);
-    return isOwn ? this.#process : this.#fabric.find(address.hostname);
+    if (address.transport !== "tcp") return this.#process;
+    return resolve(address.hostname, this.#process, this.#fabric);
   }
 
   /** Sends a packet; `then` runs if it arrives. */
@@ -205,8 +234,8 @@ class Handshake {
       this.#fail(new Deno.errors.TimedOut("Connection timed out"));
       return;
     }
-    const target = this.#target()!;
-    this.#send(this.#process, target, () => this.#onSyn());
+    const target = this.#target();
+    if (target) this.#send(this.#process, target, () => this.#onSyn());
     this.#nextSyn = this.#fabric.after(wait, () => this.#sendSyn());
   }
 
@@ -226,7 +255,7 @@ class Handshake {
     if (acceptor === undefined || this.#isRefused()) {
       this.#reply(target, () => {
         fabric.note(`${this.#process.name} #${this.#id} is refused`);
-        this.#fail(new Deno.errors.ConnectionRefused("Connection refused"));
+        this.#fail(this.#refusal());
       });
     } else if (acceptor.isFull) {
       fabric.note(`${target.name} #${this.#id} finds the backlog full`);
@@ -234,6 +263,14 @@ class Handshake {
       this.#makeEnds(target, acceptor);
       this.#reply(target, () => this.#connected());
     }
+  }
+
+  /** Nobody listens; a Unix socket has no path then. */
+  #refusal(): Error {
+    const { transport } = this.#address;
+    return transport === "unix" && this.#willRefuse === null
+      ? new Deno.errors.NotFound("No such file or directory")
+      : new Deno.errors.ConnectionRefused("Connection refused");
   }
 
   #isRefused(): boolean {
@@ -257,11 +294,12 @@ class Handshake {
       ? {
         transport: "tcp",
         hostname: process.hostname,
-        port: process.nextPort(),
+        port: this.#lease!.port,
       }
       : { transport: "unix", path: "" };
     const ours = new SimChannel(fabric, id, {
       process,
+      lease: this.#lease,
       isClient: true,
       localAddr: here,
       remoteAddr: there,
@@ -269,6 +307,7 @@ class Handshake {
     });
     const theirs = new SimChannel(fabric, id, {
       process: target,
+      lease: null,
       isClient: false,
       localAddr: there,
       remoteAddr: here,

@@ -13,11 +13,9 @@ import { hostContext } from "./host_context.ts";
 import type { Fabric } from "./sim_connect.ts";
 import type { SimDisk } from "./sim_disk.ts";
 import { isolateHosts } from "./sim_globals.ts";
+import { SimPorts } from "./sim_ports.ts";
 import { type Machine, SimProcess } from "./sim_process.ts";
 
-/** The ephemeral ports of Linux begin here. */
-const FIRST_EPHEMERAL_PORT = 32_768;
-const LAST_PORT = 65_535;
 const SKEW = drawKind("skew");
 const DRIFT = drawKind("drift");
 
@@ -77,7 +75,7 @@ export class Host implements SimHost {
   /** The process that runs, or ran last. */
   #process: SimProcess;
   #generation = 0;
-  #ports = FIRST_EPHEMERAL_PORT;
+  readonly #ports = new SimPorts();
 
   constructor(
     fabric: Fabric,
@@ -109,15 +107,8 @@ export class Host implements SimHost {
       this.#fabric,
       this.#machine,
       ++this.#generation,
-      () => this.#nextPort(),
+      this.#ports,
     );
-  }
-
-  /** Counts on over all processes: an old peer must not meet a new connection. */
-  #nextPort(): number {
-    const port = this.#ports++;
-    if (port === LAST_PORT) this.#ports = FIRST_EPHEMERAL_PORT;
-    return port;
   }
 
   get name(): string {
@@ -181,6 +172,7 @@ export class Host implements SimHost {
     } else {
       machine.isOn = false;
       machine.disk.powerFails();
+      this.#ports.clear();
     }
     process.end();
   }

@@ -24,6 +24,7 @@ import { collect } from "./diagram_data.ts";
 import { History } from "./history.ts";
 import { hostContext } from "./host_context.ts";
 import { MAX_HOSTS } from "./partitions.ts";
+import { nameKey } from "./sim_address.ts";
 import { importTraps, isolateHosts } from "./sim_globals.ts";
 import { type CrashOptions, Host, type SimHost } from "./sim_host.ts";
 import { SIMULATOR, Simulator } from "./simulator.ts";
@@ -58,6 +59,14 @@ export interface SimNetworkOptions {
    * @default {Infinity}
    */
   bandwidth?: number | undefined;
+  /**
+   * The longest packet between two hosts, in bytes (MTU): a datagram that is
+   * longer by its headers of 28 bytes travels in fragments, and is lost if one
+   * of them is.
+   *
+   * @default {1_500}
+   */
+  mtu?: number | undefined;
   /**
    * The faults that happen, and how often.
    *
@@ -112,6 +121,7 @@ export const NETWORK_OPTIONS: OptionNames<SimNetworkOptions> = {
   latency: true,
   syncLatency: true,
   bandwidth: true,
+  mtu: true,
   faults: true,
   only: true,
   traceLimit: true,
@@ -139,6 +149,9 @@ export interface RunOptions {
    */
   limit?: number | undefined;
 }
+
+/** The least that IPv4 allows. */
+const LEAST_MTU = 68;
 
 const RUN_OPTIONS: OptionNames<RunOptions> = { until: true, limit: true };
 
@@ -168,7 +181,8 @@ const PARTITION_OPTIONS: OptionNames<PartitionOptions> = { oneWay: true };
  *
  * TLS is simulated from outside: a handshake that takes time and fails against a
  * peer that speaks plainly; nothing is encrypted, and no certificate is looked
- * at. There is no `startTls()` and there are no datagrams: both throw.
+ * at. There is no `startTls()`: it throws. Datagrams of a `DatagramDispatcher`
+ * get lost, doubled and late, as the faults say.
  *
  * @example An echo server and its client, on a bad line
  * ```ts
@@ -229,7 +243,7 @@ export class SimNetwork {
    */
   constructor(options: SimNetworkOptions = {}) {
     checkOptions(options, NETWORK_OPTIONS);
-    const { seed = 1, bandwidth = Infinity } = options;
+    const { seed = 1, bandwidth = Infinity, mtu = 1_500 } = options;
     const { latency = LATENCY, syncLatency = SYNC_LATENCY } = options;
     this.seed = checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
     checkRange("latency", latency);
@@ -246,6 +260,7 @@ export class SimNetwork {
       latency: [...latency],
       syncLatency: [...syncLatency],
       bandwidth,
+      mtu: checkInteger("mtu", mtu, LEAST_MTU, 65_535),
       faults: parseFaults(options.faults ?? "none"),
       only: options.only === undefined ? null : new Set(options.only),
       traceLimit: checkInteger("traceLimit", traceLimit, 1),
@@ -289,7 +304,7 @@ export class SimNetwork {
    * Makes a host, or gives the one of that name. Its loop is run for it, until
    * its program calls `loop()` or `poll()` itself.
    *
-   * @param name By this name the others connect to it.
+   * @param name By this name the others connect to it, in capitals or not.
    * @param start Its program: runs on the host now and at each restart. Without
    * it, the host never crashes by chance.
    * @throws {TypeError} If the name is no text or `start` no function.
@@ -299,7 +314,7 @@ export class SimNetwork {
   host(name: string, start?: (host: SimHost) => unknown): SimHost {
     checkText("name", name);
     if (start !== undefined) checkFunction("start", start);
-    const known = this.#hosts.get(name);
+    const known = this.#hosts.get(nameKey(name));
     if (known && start === undefined) return known;
     if (known) throw new Error(`Cannot make host ${name}: it is there already`);
     const number = this.#hosts.size + 1;
@@ -309,16 +324,16 @@ export class SimNetwork {
       );
     }
     const host = new Host(this.#simulator, name, number, start ?? null);
-    this.#hosts.set(name, host);
+    this.#hosts.set(nameKey(name), host);
     this.#simulator.add(host);
     host.start();
     return host;
   }
 
   #hostNamed(name: string): Host {
-    const host = this.#hosts.get(name);
+    const host = this.#hosts.get(nameKey(name));
     if (host) return host;
-    const names = [...this.#hosts.keys()].join(", ") || "none";
+    const names = this.hosts.map(({ name }) => name).join(", ") || "none";
     throw new TypeError(`There is no host ${showValue(name)}, only: ${names}`);
   }
 

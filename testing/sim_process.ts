@@ -13,8 +13,10 @@ import type { HostContext } from "./host_context.ts";
 import type { SimAcceptor } from "./sim_acceptor.ts";
 import { SimClock } from "./sim_clock.ts";
 import { type Fabric, type NetStack, networkOf } from "./sim_connect.ts";
+import { listenDatagram } from "./sim_datagrams.ts";
 import { describeClockError, recordDetails } from "./sim_details.ts";
 import { SimDisk } from "./sim_disk.ts";
+import type { SimPorts } from "./sim_ports.ts";
 import { portable } from "./trace.ts";
 
 /** A process id tells by its thousands which host it is of. */
@@ -43,6 +45,7 @@ export class SimProcess implements NetStack, HostContext {
   readonly name: string;
   readonly number: number;
   readonly hostname: string;
+  readonly ports: SimPorts;
   readonly identity: { name: string; pid: number };
   isAlive = true;
   /** Objects that no run may see collected. */
@@ -51,14 +54,13 @@ export class SimProcess implements NetStack, HostContext {
   readonly #machine: Machine;
   readonly #boot: number;
   readonly #clock: SimClock;
-  readonly #nextPort: () => number;
 
   /** `generation` counts the processes of the host, this one included. */
   constructor(
     fabric: Fabric,
     machine: Machine,
     generation: number,
-    nextPort: () => number,
+    ports: SimPorts,
   ) {
     const { name, number, hostname, clockError, boots } = machine;
     this.name = name;
@@ -68,11 +70,15 @@ export class SimProcess implements NetStack, HostContext {
     this.#fabric = fabric;
     this.#machine = machine;
     this.#boot = boots;
-    this.#nextPort = nextPort;
+    this.ports = ports;
     this.#clock = new SimClock(fabric, clockError, () => this.isAlive);
     this.random = fabric.faultPlan.rng.stream(`${name} ${generation}`);
     this.disk = new SimDisk(machine.disk, () => this.isAlive);
-    const network: Network = networkOf(fabric, this);
+    const network: Network = {
+      ...networkOf(fabric, this),
+      listenDatagram: (address, options) =>
+        listenDatagram(fabric, this, address, options),
+    };
     const log = (line: string) => {
       if (this.isAlive) fabric.note(`${name}: ${portable(line)}`);
     };
@@ -101,9 +107,6 @@ export class SimProcess implements NetStack, HostContext {
   }
   now(): number {
     return this.#clock.now();
-  }
-  nextPort(): number {
-    return this.#nextPort();
   }
   onError(error: unknown): void {
     if (this.isAlive) this.#fabric.onError(this.name, error);

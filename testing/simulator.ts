@@ -25,6 +25,7 @@ import {
   type OutageSimulation,
 } from "./outages.ts";
 import { Partitions, routeOf } from "./partitions.ts";
+import { nameKey } from "./sim_address.ts";
 import type { Fabric } from "./sim_connect.ts";
 import type { Host } from "./sim_host.ts";
 import type { SimProcess } from "./sim_process.ts";
@@ -61,6 +62,7 @@ export interface SimulatorOptions {
   latency: readonly [least: number, most: number];
   syncLatency: readonly [least: number, most: number];
   bandwidth: number;
+  mtu: number;
   faults: AllFaults;
   only: ReadonlySet<string> | null;
   traceLimit: number;
@@ -71,6 +73,7 @@ export interface SimulatorOptions {
 /** Time, which jumps from one event to the next; hosts, faults, and the trace. */
 export class Simulator implements Fabric, OutageSimulation {
   readonly seed: number;
+  readonly mtu: number;
   readonly faultPlan: FaultPlan;
   readonly slab: Slab = new Slab();
   readonly #eventQueue = new EventQueue();
@@ -101,6 +104,7 @@ export class Simulator implements Fabric, OutageSimulation {
     this.trace = new Trace(options.traceLimit);
     this.decode = options.decode;
     this.hasDetails = options.hasDetails;
+    this.mtu = options.mtu;
     this.faultPlan = new FaultPlan(options.seed, options.faults, {
       only: options.only,
       now: () => this.now,
@@ -111,12 +115,12 @@ export class Simulator implements Fabric, OutageSimulation {
 
   add(host: Host): void {
     this.hosts.push(host);
-    this.#hostsByName.set(host.name, host);
+    this.#hostsByName.set(nameKey(host.name), host);
     this.#hostsByName.set(host.hostname, host);
   }
 
   find(name: string): SimProcess | undefined {
-    return this.#hostsByName.get(name)?.process;
+    return this.#hostsByName.get(nameKey(name))?.process;
   }
 
   /** Ends all hosts; the trace does not tell. */

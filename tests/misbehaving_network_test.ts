@@ -185,6 +185,18 @@ for (
   });
 }
 
+Deno.test("bind() of a DatagramDispatcher throws where the network has no UDP", () => {
+  const map = mapOf({});
+  const dispatcher = new DatagramDispatcher(null, { map });
+  dispatcher.createSocket();
+  assertThrows(
+    () => dispatcher.bind({ port: 7 }),
+    Deno.errors.NotSupported,
+    "the network of its map has none: give it to setSocket()",
+  );
+  dispatcher.close();
+});
+
 Deno.test("bind() of a DatagramDispatcher opens what the network of its map gives", async () => {
   const opened: unknown[] = [];
   const socket = new FakeSocket();

@@ -1,10 +1,5 @@
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
-import {
-  type Channel,
-  DatagramDispatcher,
-  Dispatcher,
-  type SocketOptions,
-} from "../mod.ts";
+import { type Channel, Dispatcher, type SocketOptions } from "../mod.ts";
 import { type Faults, SimNetwork } from "../testing/mod.ts";
 import {
   Client,
@@ -16,6 +11,7 @@ import {
   PORT,
   Server,
 } from "./sim_programs.ts";
+import { SimPorts } from "../testing/sim_ports.ts";
 import { bytes } from "./support.ts";
 
 const TOO_LONG = 200_000;
@@ -117,15 +113,15 @@ async function shyNetwork(): Promise<[SimNetwork, Shy, Client]> {
 Deno.test("A simulated listener's backlog fills, and empties", async () => {
   const [sim, shy, first] = await shyNetwork();
   const connect = (n: number) => clientOn(sim.host(`client${n}`));
-  const clients = [first, connect(2)];
+  const clients = [first, connect(2), connect(3)]; // One more than the backlog.
   await sim.run();
-  clients.push(connect(3), connect(4));
+  clients.push(connect(4), connect(5));
   const connected = () => clients.filter((c) => c.events[0] === "connect");
   await sim.run({ limit: 10_000 });
-  assertEquals(connected(), clients.slice(0, 2));
+  assertEquals(connected(), clients.slice(0, 3));
   assert(sim.trace().includes("finds the backlog full"), sim.trace());
   shy.listen();
-  await sim.run({ until: () => shy.accepted === 4, limit: TOO_LONG });
+  await sim.run({ until: () => shy.accepted === 5, limit: TOO_LONG });
   assertEquals(connected(), clients);
 });
 
@@ -225,13 +221,40 @@ Deno.test("A simulated connection knows both addresses", async () => {
   assertEquals(here.hostname, sim.host("client").hostname);
 });
 
-Deno.test("A simulation says that it has no datagrams", () => {
-  const socket = new SimNetwork().host("server")
-    .run(() => new DatagramDispatcher());
-  socket.createSocket();
+Deno.test("A simulated connect to an address of nobody is never answered", async () => {
+  const sim = new SimNetwork();
+  const client = sim.host("client").run(() => new Client());
+  client.close();
+  client.createSocket();
+  client.connect({ hostname: "192.0.2.77", port: PORT });
+  await sim.run({ until: () => client.events.length > 0, limit: TOO_LONG });
+  assertEquals([client.events[0], sim.now], ["error TimedOut", LOST]);
+});
+
+Deno.test("The names of simulated hosts ignore case", async () => {
+  const sim = new SimNetwork();
+  sim.host("Server", () => new EchoServer());
+  assertEquals(sim.host("SERVER").name, "Server");
+  const client = clientOn(sim.host("client")); // It connects to "server".
+  client.send(bytes("spam"));
+  await sim.run({ until: () => client.answer === "spam" });
+});
+
+Deno.test("A simulated host has the ephemeral ports of Linux, and no more", () => {
+  const ports = new SimPorts();
+  const never = () => false;
+  const lease = (remote: string, now = 0) => ports.lease(remote, now, never);
+  const first = lease("a:1");
+  let last = first;
+  for (let port = 32_769; port <= 60_999; port++) last = lease("a:1");
+  assertEquals([first.port, last.port], [32_768, 60_999]);
+  assertThrows(() => lease("a:1"), Deno.errors.AddrNotAvailable);
   assertThrows(
-    () => socket.bind({ port: PORT }),
-    Deno.errors.NotSupported,
-    "the network of its map, a simulated one perhaps, has none",
+    () => ports.takeFree((port) => ports.isLeased(port, 0)),
+    Deno.errors.AddrInUse,
   );
+  lease("b:1"); // To another address, they are free.
+  last.until = 100;
+  assertThrows(() => lease("a:1", 99), Deno.errors.AddrNotAvailable);
+  assertEquals(lease("a:1", 100).port, last.port);
 });
