@@ -373,10 +373,14 @@ export class SimFiles {
    * @throws {Deno.errors.NotFound} If it is not there.
    */
   async readFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
-    using file = await this.open(path);
-    const { size } = await file.stat();
-    const bytes = new Uint8Array(Math.max(1, size)); // so that folders fail
-    return bytes.subarray(0, await file.read(bytes) ?? 0);
+    const file = await this.open(path);
+    try {
+      const { size } = await file.stat();
+      const bytes = new Uint8Array(Math.max(1, size)); // so that folders fail
+      return bytes.subarray(0, await file.read(bytes) ?? 0);
+    } finally {
+      file.close();
+    }
   }
 
   /**
@@ -386,9 +390,13 @@ export class SimFiles {
    * @returns Its bytes.
    */
   readFileSync(path: string): Uint8Array<ArrayBuffer> {
-    using file = this.openSync(path);
-    const bytes = new Uint8Array(Math.max(1, file.statSync().size));
-    return bytes.subarray(0, file.readSync(bytes) ?? 0);
+    const file = this.openSync(path);
+    try {
+      const bytes = new Uint8Array(Math.max(1, file.statSync().size));
+      return bytes.subarray(0, file.readSync(bytes) ?? 0);
+    } finally {
+      file.close();
+    }
   }
 
   /**
@@ -426,9 +434,13 @@ export class SimFiles {
     data: Uint8Array,
     options: SimWriteOptions = {},
   ): Promise<void> {
-    using file = await this.open(path, writeMode(options));
-    let rest = data;
-    while (rest.length > 0) rest = rest.subarray(await file.write(rest));
+    const file = await this.open(path, writeMode(options));
+    try {
+      let rest = data;
+      while (rest.length > 0) rest = rest.subarray(await file.write(rest));
+    } finally {
+      file.close();
+    }
   }
 
   /**
@@ -443,9 +455,13 @@ export class SimFiles {
     data: Uint8Array,
     options: SimWriteOptions = {},
   ): void {
-    using file = this.openSync(path, writeMode(options));
-    let rest = data;
-    while (rest.length > 0) rest = rest.subarray(file.writeSync(rest));
+    const file = this.openSync(path, writeMode(options));
+    try {
+      let rest = data;
+      while (rest.length > 0) rest = rest.subarray(file.writeSync(rest));
+    } finally {
+      file.close();
+    }
   }
 
   /**
