@@ -19,6 +19,11 @@ import { NO_DISK_FAULTS } from "../testing/disk_faults.ts";
 import { parseFaults } from "../testing/faults.ts";
 import { KeyedRng } from "../testing/rng.ts";
 import { newSeed } from "./fakes.ts";
+import { importTraps, isolateHosts } from "../testing/sim_globals.ts";
+
+// Thousands of runs: to exchange the global functions for each takes as long as it.
+isolateHosts();
+await importTraps.acquire();
 
 type Write = [name: string, value: number | undefined];
 

@@ -17,6 +17,11 @@ import {
 import { newSeed, randomFrom } from "./fakes.ts";
 import { Scratch } from "./files.ts";
 import { bytes, text } from "./support.ts";
+import { importTraps, isolateHosts } from "../testing/sim_globals.ts";
+
+// Thousands of runs: to exchange the global functions for each takes as long as it.
+isolateHosts();
+await importTraps.acquire();
 
 /** The functions and files that `Deno` and `SimFiles` have in common. */
 interface AnyFile extends Disposable {
