@@ -14,7 +14,7 @@ import { StreamAcceptor } from "./acceptor.ts";
 import { DescriptorChannel, StreamChannel } from "./channel.ts";
 import { UdpSocket } from "./datagram_socket.ts";
 
-/** What a dispatcher wraps, and what `handleAccepted()` gets. */
+/** A socket that a dispatcher wraps, or that `handleAccepted()` gets. */
 export type EngineSocket = Channel | Acceptor | DatagramSocket;
 
 /**

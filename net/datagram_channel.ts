@@ -227,7 +227,7 @@ export function isRefusal(error: unknown): boolean {
     LOSSES.has((error as { code?: unknown } | null | undefined)?.code);
 }
 
-/** What Linux makes of the answers of routers (ICMP). */
+/** The errors that Linux makes of the answers of routers (ICMP). */
 const LOSSES: ReadonlySet<unknown> = new Set([
   ...["EACCES", "EHOSTDOWN", "EHOSTUNREACH", "EMSGSIZE", "ENETUNREACH"],
   ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],

@@ -45,7 +45,7 @@ const LIMIT = 1_000_000;
 const TRY_LIMIT = 100_000;
 const SHRINK_LIMIT = 1_000_000;
 
-/** What {@linkcode checkHistory} has found. */
+/** The findings of {@linkcode checkHistory}. */
 export class HistoryResult {
   /**
    * Whether there is an order that explains the history; `"unknown"` if the limit
@@ -346,7 +346,7 @@ class Violation {
     return this.#until(returns[failing]!);
   }
 
-  /** What was known when the operation with this return had returned. */
+  /** The knowledge when the operation with this return had returned. */
   #until(end: number): readonly Operation[] {
     return this.#operations.filter(({ called }) => called < end)
       .map((operation) =>

@@ -1,5 +1,5 @@
 /**
- * What each client of a register or a map may expect of its own session:
+ * The guarantees that each client of a register or a map may expect of its session:
  * {@linkcode checkSessions}.
  *
  * @module
@@ -82,7 +82,7 @@ type Source = Operation | typeof NOTHING;
 class Sources {
   /** By key and value; `null` if that was written twice. */
   readonly #writes = new Map<string, Operation | null>();
-  /** What each client has seen before a write, by the write. */
+  /** The writes that each client has seen before a write, by the write. */
   readonly #seenBefore = new Map<Operation, Set<Operation>>();
 
   constructor(operations: readonly Operation[]) {

@@ -1,5 +1,5 @@
 /**
- * What a sequence diagram shows of a trace: {@linkcode collect}.
+ * The content of a sequence diagram of a trace: {@linkcode collect}.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export interface Arrow {
   readonly sent: number;
   readonly end: number;
   readonly kind: "data" | "late" | "lost" | "reset" | "end" | "open";
-  /** What stands at the arrow. */
+  /** The text at the arrow. */
   readonly label: string;
   readonly text: string;
 }

@@ -1,11 +1,11 @@
 /**
- * What a simulated disk was told to write and does not hold yet:
+ * The writes that a simulated disk was given and does not hold yet:
  * {@linkcode DiskJournal}.
  *
  * @module
  */
 
-/** What one `sync()` makes safe together: the values, a file, or a folder. */
+/** The things that one `sync()` makes safe together: the values, a file, or a folder. */
 export interface SyncTarget {
   /** Names it in the trace and in faults: the path; empty for the values. */
   readonly path: string;
