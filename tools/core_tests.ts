@@ -29,6 +29,10 @@ const LONG = [
 ];
 const isOnEpoll = engineFlags([]).length > 0;
 
+/** Tests that need no engine: those of simulations, and of their tools. */
+const WITHOUT_ENGINE =
+  /^(?:sim_|simulate_|shrink_|escape_table_|check_|mock_clock_|memory_pair_)/;
+
 /** Whether a file of tests is about an example: it imports one, or starts one. */
 function isOfExample(path: string): boolean {
   return /Child\.(?:start|serve)\(/.test(read(path)) ||
@@ -37,6 +41,7 @@ function isOfExample(path: string): boolean {
 
 const files = Array.from(Deno.readDirSync(`${root}/tests`), ({ name }) => name)
   .filter((name) => name.endsWith("_test.ts") && !OF_REPOSITORY.test(name))
+  .filter((name) => !(isOnEpoll && WITHOUT_ENGINE.test(name)))
   .map((name) => `tests/${name}`)
   .concat(isOnEpoll ? LONG : LONG.slice(0, 1))
   .filter((path) => !isOfExample(path))
