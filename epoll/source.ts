@@ -392,7 +392,7 @@ export class StreamSource implements Source, Watched {
   }
 
   /**
-   * What `SIOCOUTQ` tells. Of a Unix socket, it is the memory of what the peer has
+   * The answer of `SIOCOUTQ`. Of a Unix socket, it is the memory of what the peer has
    * not read.
    */
   get unacknowledged(): number | undefined {

@@ -15,8 +15,8 @@ import { systemError } from "./system_error.ts";
 /**
  * Sends an urgent byte, as `sock.send(b"!", socket.MSG_OOB)` does in Python. It keeps
  * its place behind the bytes that `send()` has accepted: they go out first. While some
- * of them wait for the peer, nothing is sent: try again in `handleWrite()`. What an
- * `AsyncChat` has in its queue was not sent yet, so the byte overtakes it.
+ * of them wait for the peer, nothing is sent: try again in `handleWrite()`. The
+ * queue of an `AsyncChat` was not sent yet, so the byte overtakes it.
  *
  * @param socket `Dispatcher.socket`, or what `handleAccepted()` gets.
  * @param byte From 0 to 255. TCP marks one byte as urgent; of a longer text it would

@@ -18,7 +18,7 @@ export class Change {
   /** Two folders if it moves a file from one to the other. */
   readonly targets: readonly SyncTarget[];
   /**
-   * What it writes: a value, a page, a name in a folder. A disk may write the
+   * Its target: a value, a page, a name in a folder. A disk may write the
    * parts of a target in any order, but each part as it was at some moment.
    */
   readonly part: string;

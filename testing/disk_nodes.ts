@@ -9,7 +9,7 @@ import type { DiskJournal, SyncTarget } from "./disk_journal.ts";
 import { GrowingBytes } from "./growing_bytes.ts";
 
 /**
- * What a disk writes as a whole, in bytes: a page of Linux, and a sector of most
+ * The size that a disk writes as a whole, in bytes: a page of Linux, and a sector of most
  * disks. A longer write can be torn.
  */
 const PAGE = 4_096;

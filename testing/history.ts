@@ -1,5 +1,5 @@
 /**
- * What clients asked for and were told, and when: {@linkcode History}.
+ * The calls of clients and their results, with times: {@linkcode History}.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export interface Operation {
   readonly called: number;
   /** The place of its return; `Infinity` as long as there is none. */
   readonly returned: number;
-  /** What it returned; `undefined` as long as it has not. */
+  /** Its result; `undefined` as long as it has none. */
   readonly result: unknown;
   /** When it was called and has returned, in simulated milliseconds. */
   readonly times: readonly [call: number, end: number];

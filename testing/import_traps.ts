@@ -160,7 +160,7 @@ async function watch(session: Session, used: readonly Import[]): Promise<void> {
 /** Watches imported functions as long as somebody wants that. */
 export class ImportTraps {
   readonly #find: () => readonly Import[];
-  /** What the program has imported; `null` before the first look. */
+  /** The functions that the program has imported; `null` before the first look. */
   #used: readonly Import[] | null = null;
   #users = 0;
   #session: Promise<Session | null> | null = null;

@@ -1,5 +1,5 @@
 /**
- * What a service is meant to do, as if it did one operation at a time:
+ * The meaning of a service, as if it did one operation at a time:
  * {@linkcode Model}.
  *
  * @module
@@ -7,16 +7,16 @@
 
 import { canonical } from "./canonical.ts";
 
-/** What an operation makes of a state. */
+/** The effect of an operation on a state. */
 export interface Outcome<State> {
   /** The state after it; the one before it must stay as it was. */
   readonly state: State;
-  /** What it returns; without this member, whatever it returned is right. */
+  /** Its result; without this member, any result is right. */
   readonly result?: unknown;
 }
 
 /**
- * What a service is meant to do. States and results are compared by value:
+ * The meaning of a service. States and results are compared by value:
  * they consist of texts, numbers, arrays, maps, sets and plain objects.
  *
  * @example A counter

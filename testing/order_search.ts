@@ -13,7 +13,7 @@ import type { Model } from "./models.ts";
 /** Which orders count as explanations. */
 export type Consistency = "linearizable" | "sequential";
 
-/** What a search has found. */
+/** The findings of a search. */
 export interface Search {
   readonly verdict: "ok" | "violation" | "unknown";
   /** How many operations were tried. */
